@@ -57,6 +57,75 @@ demo: $(VENV)/.run ## Insurance policies, months in seconds, two SIGKILLs (DURAB
 test: $(VENV)/.test ## All tests, on SQLite and a real PostgreSQL (ARGS="-k name" for some)
 	@$(PYTEST) $(ARGS)
 
+.PHONY: test-postgres
+test-postgres: $(VENV)/.test ## What runs on PostgreSQL, for two minutes, on the server that `make test` does not take (KIND=system or wheel)
+	@DURABLE_TEST_POSTGRES_KIND=$(KIND) $(PYTEST) -q -m postgres --slice=$(SLICE) $(ARGS)
+
+.PHONY: test-pythons
+test-pythons: ## The replay tests under every Python found here
+	@$(PYTHON) -m tests._interpreters run
+
+# --- to keep it sound ---
+
+.PHONY: check
+check: ## Everything CI checks: style, types, contracts, a benchmark's smoke, the other server, other Pythons, all tests
+	@rm -f $(LEGS); mkdir -p $(dir $(LEGS))
+	@$(MAKE) lint types contracts
+	@$(MAKE) leg-bench leg-pythons leg-postgres
+	@echo; echo "--- legs before the full run"; cat $(LEGS); echo
+	@$(MAKE) test
+
+.PHONY: check-all
+check-all: check ## What CI checks, then the demo and the full benchmarks
+	@$(MAKE) demo
+	@$(MAKE) bench
+
+.PHONY: format
+format: $(VENV)/.dev ## Rewrite the code in the house's style
+	@$(BIN)/ruff check -q --fix --exit-zero .
+	@$(BIN)/ruff format -q .
+
+.PHONY: lint
+lint: $(VENV)/.dev ## Style: ruff's format and rules
+	@echo "ruff"
+	@$(BIN)/ruff format -q --check . || { echo "run: make format"; exit 1; }
+	@$(BIN)/ruff check -q .
+
+.PHONY: types
+types: $(VENV)/.dev ## Types: pyright strict and mypy strict
+	@echo "pyright"
+	@PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright
+	@echo "mypy"
+	@$(BIN)/mypy
+
+.PHONY: contracts
+contracts: $(VENV)/.dev ## Floors: which package may import which
+	@echo "import-linter"
+	@$(BIN)/lint-imports --no-logo $(ARGS)
+
+.PHONY: bench
+bench: $(VENV)/.test ## Steps per second and latency beside the machine's floor, as JSON
+	@$(BIN)/python -m benchmarks
+
+# --- legs of `check`: each leaves a line on what it did, which is shown before the full run ---
+
+LEGS := build/legs.txt
+
+# What `make test` does not take: the wheel's server where the system has one, else the system's.
+OTHER_KIND = $(shell $(BIN)/python -m tests._postgres --other)
+
+.PHONY: leg-bench leg-pythons leg-postgres
+leg-bench: $(VENV)/.test
+	@if [ -e benchmarks/smoke.py ]; then $(BIN)/python -m benchmarks.smoke && echo "benchmarks: smoke ran" >>$(LEGS); \
+	else echo "benchmarks: no smoke yet" >>$(LEGS); fi
+
+leg-pythons:
+	@$(PYTHON) -m tests._interpreters run --report $(LEGS)
+
+leg-postgres: $(VENV)/.test
+	@if [ -z "$(OTHER_KIND)" ]; then echo "second PostgreSQL: missing, only one kind is on this machine" >>$(LEGS); \
+	else $(MAKE) test-postgres KIND=$(OTHER_KIND) && echo "second PostgreSQL: ran on the $(OTHER_KIND)'s" >>$(LEGS); fi
+
 .PHONY: clean
 clean: ## Remove environments, caches and builds
 	@rm -rf .venv .venv-* build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

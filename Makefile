@@ -58,19 +58,19 @@ test: $(VENV)/.test ## All tests, on SQLite and a real PostgreSQL (ARGS="-k name
 	@$(PYTEST) $(ARGS)
 
 .PHONY: test-postgres
-test-postgres: $(VENV)/.test ## What runs on PostgreSQL, for two minutes, on the server that `make test` does not take (KIND=system or wheel)
+test-postgres: $(VENV)/.test ## Two minutes of what runs on PostgreSQL, on a server of KIND=system or wheel
 	@DURABLE_TEST_POSTGRES_KIND=$(KIND) $(PYTEST) -q -m postgres --slice=$(SLICE) $(ARGS)
 
 .PHONY: test-pythons
-test-pythons: ## The replay tests under every Python found here
-	@$(PYTHON) -m tests._interpreters run
+test-pythons: $(VENV)/.base ## The replay tests under every Python found here
+	@$(BIN)/python -m tests._interpreters run
 
 # --- to keep it sound ---
 
 .PHONY: check
 check: ## Everything CI checks: style, types, contracts, a benchmark's smoke, the other server, other Pythons, all tests
 	@rm -f $(LEGS); mkdir -p $(dir $(LEGS))
-	@$(MAKE) lint types contracts
+	@$(MAKE) -k lint types contracts
 	@$(MAKE) leg-bench leg-pythons leg-postgres
 	@echo; echo "--- legs before the full run"; cat $(LEGS); echo
 	@$(MAKE) test
@@ -101,7 +101,7 @@ types: $(VENV)/.dev ## Types: pyright strict and mypy strict
 .PHONY: contracts
 contracts: $(VENV)/.dev ## Floors: which package may import which
 	@echo "import-linter"
-	@$(BIN)/lint-imports --no-logo $(ARGS)
+	@answer=$$($(BIN)/lint-imports --no-logo 2>&1) || { echo "$$answer"; exit 1; }
 
 .PHONY: bench
 bench: $(VENV)/.test ## Steps per second and latency beside the machine's floor, as JSON
@@ -119,8 +119,8 @@ leg-bench: $(VENV)/.test
 	@if [ -e benchmarks/smoke.py ]; then $(BIN)/python -m benchmarks.smoke && echo "benchmarks: smoke ran" >>$(LEGS); \
 	else echo "benchmarks: no smoke yet" >>$(LEGS); fi
 
-leg-pythons:
-	@$(PYTHON) -m tests._interpreters run --report $(LEGS)
+leg-pythons: $(VENV)/.base
+	@$(BIN)/python -m tests._interpreters run --report $(LEGS)
 
 leg-postgres: $(VENV)/.test
 	@if [ -z "$(OTHER_KIND)" ]; then echo "second PostgreSQL: missing, only one kind is on this machine" >>$(LEGS); \

@@ -69,6 +69,7 @@ def probe(command: Iterable[str]) -> Interpreter | None:
 
 
 def candidates() -> Iterator[list[str]]:
+    yield [getattr(sys, "_base_executable", sys.executable)]  # ours, without its environment
     minors = range(OLDEST[1], NEWEST_TRIED + 1)
     names = [f"python3.{minor}{flavour}" for minor in minors for flavour in ("", "t")]
     for name in (*names, "python3", "python"):

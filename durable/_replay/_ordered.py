@@ -28,14 +28,17 @@ import importlib
 import importlib.util
 import sys
 import types
-from asyncio import _get_running_loop  # pyright: ignore[reportPrivateUsage, reportAttributeAccessIssue, reportUnknownVariableType]  # get_running_loop raises where none runs
+from asyncio import _get_running_loop  # get_running_loop raises where none runs
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from contextvars import Context
 from typing import Any, TypeVar
 
 __all__ = ["OrderedSet", "base_context", "install", "redelivery"]
 
 T = TypeVar("T")
+
+_SET: type[set[Any]] = set
 
 
 class _State:
@@ -59,11 +62,11 @@ class OrderedSet(set[T]):
     """
 
     __slots__ = ("_order",)
-    __hash__ = None  # pyright: ignore[reportAssignmentType]  # unhashable, as every set
+    __hash__ = None  # unhashable, as every set
 
     def __init__(self, iterable: Iterable[T] = ()) -> None:
         self._order: dict[T, None] = dict.fromkeys(iterable)
-        set.__init__(self, self._order)
+        _SET.__init__(self, self._order)
 
     def __iter__(self) -> Iterator[T]:
         return iter(self._order)
@@ -78,15 +81,15 @@ class OrderedSet(set[T]):
         return type(self), (list(self._order),)
 
     def add(self, element: T, /) -> None:
-        set.add(self, element)
+        _SET.add(self, element)
         self._order[element] = None
 
-    def discard(self, element: T, /) -> None:
-        set.discard(self, element)
+    def discard(self, element: Any, /) -> None:
+        _SET.discard(self, element)
         self._order.pop(element, None)
 
     def remove(self, element: T, /) -> None:
-        set.remove(self, element)
+        _SET.remove(self, element)
         del self._order[element]
 
     def pop(self) -> T:
@@ -96,7 +99,7 @@ class OrderedSet(set[T]):
         raise KeyError("pop from an empty set")
 
     def clear(self) -> None:
-        set.clear(self)
+        _SET.clear(self)
         self._order.clear()
 
     def copy(self) -> OrderedSet[T]:
@@ -106,8 +109,8 @@ class OrderedSet(set[T]):
 
     def _assign(self, elements: Iterable[T]) -> None:
         order = dict.fromkeys(elements)
-        set.clear(self)
-        set.update(self, order)
+        _SET.clear(self)
+        _SET.update(self, order)
         self._order = order
 
     def update(self, *others: Iterable[T]) -> None:
@@ -116,7 +119,7 @@ class OrderedSet(set[T]):
                 self.add(element)
 
     def difference(self, *others: Iterable[Any]) -> OrderedSet[T]:
-        gone: set[Any] = set().union(*others)
+        gone = _SET().union(*others)
         return OrderedSet(element for element in self._order if element not in gone)
 
     def intersection(self, *others: Iterable[Any]) -> OrderedSet[T]:
@@ -186,21 +189,23 @@ class _Set:
 
 async def _wait_for(fut: Any, timeout: float | None) -> Any:
     """CPython 3.12's ``wait_for``, in workflow code: the function runs with the globals of ``asyncio.tasks``."""
-    if not _durable_ours():  # pyright: ignore[reportUndefinedVariable, reportUnknownVariableType]  # noqa: F821
-        return await _durable_wait_for(fut, timeout)  # pyright: ignore[reportUndefinedVariable, reportUnknownVariableType]  # noqa: F821
+    # Only what is imported here, or was put into those globals, can be named.
+    import asyncio  # noqa: PLC0415
+    from asyncio import tasks  # noqa: PLC0415
 
-    from asyncio import exceptions, tasks, timeouts
-
+    names: dict[str, Any] = tasks.__dict__
+    if not names["_durable_ours"]():
+        return await names["_durable_wait_for"](fut, timeout)
     if timeout is not None and timeout <= 0:
-        fut = tasks.ensure_future(fut)
+        fut = asyncio.ensure_future(fut)
         if fut.done():
             return fut.result()
-        await tasks._cancel_and_wait(fut, loop=fut.get_loop())  # pyright: ignore  # a private name, checked at install
+        await names["_cancel_and_wait"](fut, loop=fut.get_loop())
         try:
             return fut.result()
-        except exceptions.CancelledError as exc:
+        except asyncio.CancelledError as exc:
             raise TimeoutError from exc
-    async with timeouts.timeout(timeout):
+    async with asyncio.timeout(timeout):
         return await fut
 
 
@@ -212,7 +217,7 @@ def _replace_wait_for() -> None:
     sake of ``from asyncio import wait_for``.
     """
     original = asyncio.wait_for
-    names = vars(asyncio.tasks)
+    names: dict[str, Any] = asyncio.tasks.__dict__
     names["_durable_ours"] = _ours
     names["_durable_wait_for"] = types.FunctionType(
         original.__code__, names, original.__name__, original.__defaults__, original.__closure__
@@ -220,7 +225,7 @@ def _replace_wait_for() -> None:
     original.__code__ = _wait_for.__code__.replace(co_name="wait_for", co_qualname="wait_for")
 
 
-def _gathering_hash(self: Any) -> int:
+def _gathering_hash(self: Any) -> Any:
     """Number the future that ``gather`` returns, at its first use in a set: its class is asyncio's, not ours."""
     try:
         return self.__dict__["_durable_number"]
@@ -244,19 +249,19 @@ def _hook_anyio() -> None:
     except ImportError as exc:
         raise _unsupported("anyio", f"cannot be imported ({exc})") from exc
     scope = getattr(backend, "CancelScope", None)
-    redeliver = getattr(scope, "_deliver_cancellation", None)
-    api = getattr(backend, "AsyncIOBackend", None)
-    to_thread = vars(api).get("run_sync_in_worker_thread") if api else None
+    redeliver: Any = getattr(scope, "_deliver_cancellation", None)
+    api: Any = getattr(backend, "AsyncIOBackend", None)
+    api_names: dict[str, Any] = dict(vars(api)) if api else {}
+    to_thread: Any = api_names.get("run_sync_in_worker_thread")
     for name, found in (
         ("CancelScope._deliver_cancellation", isinstance(redeliver, types.FunctionType)),
-        ("AsyncIOBackend.run_sync_in_worker_thread", isinstance(to_thread, classmethod)),
+        ("AsyncIOBackend.run_sync_in_worker_thread", type(to_thread) is classmethod),
         ("TaskGroup", hasattr(backend, "TaskGroup")),
         ("MemoryObjectReceiveStream", hasattr(memory, "MemoryObjectReceiveStream")),
         ("no `set` of its own", not {"set"} & (vars(backend).keys() | vars(memory).keys())),
     ):
         if not found:
             raise _unsupported("anyio", f"has moved what durable relies on: {name}")
-    assert to_thread is not None
     original: Callable[..., Any] = to_thread.__func__
 
     def run_sync_in_worker_thread(cls: Any, *args: Any, **kwargs: Any) -> Any:
@@ -269,9 +274,8 @@ def _hook_anyio() -> None:
 
     for attribute in ("__module__", "__name__", "__qualname__", "__doc__"):
         setattr(run_sync_in_worker_thread, attribute, getattr(original, attribute))
-    api_type: Any = api
-    api_type.run_sync_in_worker_thread = classmethod(run_sync_in_worker_thread)
-    vars(backend)["set"] = vars(memory)["set"] = _Set
+    api.run_sync_in_worker_thread = classmethod(run_sync_in_worker_thread)
+    backend.__dict__["set"] = memory.__dict__["set"] = _Set
     _State.redelivery = redeliver
     _State.anyio = anyio
 
@@ -281,12 +285,10 @@ def _unsupported(library: str, why: str) -> RuntimeError:
     if library == "CPython":
         version = sys.version.split()[0]
     else:
-        from importlib import metadata  # slow to load, and needed for this sentence only
+        from importlib import metadata  # noqa: PLC0415  # slow to load, and needed for this sentence only
 
-        try:
+        with suppress(metadata.PackageNotFoundError):
             version = metadata.version(library)
-        except metadata.PackageNotFoundError:
-            pass
     return RuntimeError(
         f"durable cannot make workflow code deterministic here: {library} {version} {why}. Known to work: "
         f"CPython 3.11 to 3.15 and anyio 4.13 to 4.16. Use one of these, or a newer release of durable."
@@ -307,8 +309,8 @@ def install(loop_type: type[Any]) -> None:
         # anyio only where it can be found: a name in sys.modules counts, whatever its loader.
         if "anyio" in sys.modules or importlib.util.find_spec("anyio"):
             _hook_anyio()
-        vars(asyncio.tasks)["set"] = vars(asyncio.taskgroups)["set"] = _Set
-        asyncio.tasks._GatheringFuture.__hash__ = _gathering_hash  # pyright: ignore  # a private name, checked above
+        asyncio.tasks.__dict__["set"] = asyncio.taskgroups.__dict__["set"] = _Set
+        asyncio.tasks.__dict__["_GatheringFuture"].__hash__ = _gathering_hash
         if sys.version_info < (3, 12):
             _replace_wait_for()
         _State.base = _make_base()

@@ -22,6 +22,7 @@ from __future__ import annotations
 import asyncio
 import traceback
 from asyncio.tasks import _enter_task, _leave_task  # pyright: ignore  # the documented way for other loops
+from collections.abc import Callable
 from contextvars import Context
 from typing import Any
 
@@ -29,6 +30,8 @@ from durable._replay._loop import DEAD, IN_TURN, DeterministicLoop, NumberedTask
 from durable._replay._turns import Turns, enter_run
 
 __all__ = ["Evicted", "evict"]
+
+_cancel: Callable[[Any], bool] = asyncio.Future.cancel
 
 THROWS = 20
 """Times a coroutine is asked to end. Each answer that is another ``await`` unwinds one more block of it; code that is
@@ -54,8 +57,8 @@ def evict(loop: DeterministicLoop) -> int:
         return 0
     loop.prune()  # finished tasks go first, whose unretrieved exceptions are still worth a note
     loop.state = DEAD
-    loop._append = discard  # pyright: ignore[reportPrivateUsage]  # the queue is gone for good
-    loop._kept = None  # pyright: ignore[reportPrivateUsage]
+    loop.append = discard  # the queue is gone for good
+    loop.kept = None
     survivors = 0
     interrupt: KeyboardInterrupt | None = None
     with Turns():
@@ -79,7 +82,8 @@ def evict(loop: DeterministicLoop) -> int:
 
 def _unwind(loop: DeterministicLoop, task: NumberedTask[Any]) -> bool:
     """Throw until the coroutine ends; False if it does not."""
-    task._log_destroy_pending = False  # pyright: ignore  # what asyncio's own gather does
+    quiet: Any = task
+    quiet._log_destroy_pending = False  # what asyncio's own gather does
     coro: Any = task.get_coro()
     context = task.context or Context()
     for _ in range(THROWS):
@@ -97,16 +101,16 @@ def _unwind(loop: DeterministicLoop, task: NumberedTask[Any]) -> bool:
 
 def _untie(task: NumberedTask[Any]) -> None:
     """Break the cycle of a task and the future it awaits, so that most runs go by reference count."""
-    waiter = getattr(task, "_fut_waiter", None)
+    waiter: Any = getattr(task, "_fut_waiter", None)
     if isinstance(waiter, asyncio.Future) and not isinstance(waiter, asyncio.Task) and not waiter.done():
         # The base class's: an operation's own would record a request to cancel.
-        asyncio.Future.cancel(waiter)
+        _cancel(waiter)
     task.context = None
 
 
 def _keep(loop: DeterministicLoop, task: NumberedTask[Any]) -> None:
     """Make a task immortal, and say where it is."""
-    import ctypes  # slow to load, and needed for code that swallows BaseException for ever
+    import ctypes  # noqa: PLC0415  # slow to load, and needed for code that swallows BaseException for ever
 
     coro: Any = task.get_coro()
     for held in (task, coro):

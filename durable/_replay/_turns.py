@@ -32,14 +32,22 @@ from __future__ import annotations
 import asyncio
 import gc
 import sys
-from asyncio import _get_running_loop, _set_running_loop  # pyright: ignore  # the documented way for other loops
-from asyncio.tasks import _enter_task, _leave_task  # pyright: ignore  # the documented way for other loops
+from asyncio import _get_running_loop, _set_running_loop  # what the documentation gives to loops
+from asyncio.tasks import _enter_task, _leave_task  # likewise
 from collections import deque
 from collections.abc import Callable
 from types import MethodType
 from typing import Any, TypeVar
 
-from durable._replay._loop import DEAD, IN_TURN, PARKED, POISONED, DeterministicLoop, Handle, refuse_outside_turn
+from durable._replay._loop import (
+    DEAD,
+    IN_TURN,
+    PARKED,
+    POISONED,
+    DeterministicLoop,
+    Handle,
+    refuse_outside_turn,
+)
 from durable._replay._ordered import base_context, redelivery
 
 __all__ = ["SpinError", "TurnError", "TurnPoisoned", "Turns", "enter_run", "turns"]
@@ -86,18 +94,21 @@ class Turns:
     state of the collector, and puts them back whatever happens.
     """
 
-    __slots__ = ("_collecting", "_hooks", "_outer", "_outer_task", "_ready", "_redeliver")
+    __slots__ = ("_base", "_collecting", "_hooks", "_outer", "_outer_task", "_ready", "_redeliver")
 
     def __enter__(self) -> Turns:
         self._outer = outer = _get_running_loop()
         if isinstance(outer, DeterministicLoop) and outer.state == IN_TURN:
-            raise RuntimeError("A turn cannot run inside another run's turn. Start the other run as a child workflow.")
+            raise RuntimeError(
+                "A turn cannot run inside another run's turn. Start the other run as a child workflow."
+            )
         self._ready: deque[Handle] = deque()
         self._redeliver = redelivery()
+        self._base = base_context()
         self._hooks = sys.get_asyncgen_hooks()
         # 3.14 refuses to step a task while another one is current in the thread, whatever the loop.
         self._outer_task = None if outer is None else asyncio.current_task(outer)
-        if self._outer_task is not None:
+        if outer is not None and self._outer_task is not None:
             _leave_task(outer, self._outer_task)
         self._collecting = gc.isenabled()
         gc.disable()
@@ -106,7 +117,7 @@ class Turns:
     def __exit__(self, *_exc: object) -> None:
         _set_running_loop(self._outer)
         sys.set_asyncgen_hooks(*self._hooks)
-        if self._outer_task is not None:
+        if self._outer is not None and self._outer_task is not None:
             _enter_task(self._outer, self._outer_task)
         if self._collecting:
             gc.enable()
@@ -123,26 +134,24 @@ class Turns:
             RuntimeError: the run is poisoned or evicted.
         """
         if loop.state != PARKED:
-            raise RuntimeError("This run takes no more turns: it was evicted, or poisoned and is to be rebuilt.")
+            raise RuntimeError(
+                "This run takes no more turns: it was evicted, or poisoned and is to be rebuilt."
+            )
         ready = self._ready
-        enter_run(loop)
+        _set_running_loop(loop)
+        sys.set_asyncgen_hooks(None, loop)
         loop.turn += 1
-        loop._append = ready.append  # pyright: ignore[reportPrivateUsage]  # the queue is lent
-        kept = loop._kept  # pyright: ignore[reportPrivateUsage]
-        if kept is not None:
-            ready.extend(kept)
-            loop._kept = None  # pyright: ignore[reportPrivateUsage]
-        context = base_context()
+        loop.append = ready.append  # the queue is lent
+        if loop.kept is not None:
+            ready.extend(loop.kept)
+            loop.kept = None
         state = POISONED
         loop.state = IN_TURN
         try:
-            context.run(apply)
-            drained = loop.host.drained
-            passes = _passes(loop, ready, self._redeliver, TURN_PASSES)
-            while context.run(drained):
-                passes = _passes(loop, ready, self._redeliver, passes)
+            self._base.copy().run(_turn, loop, apply, ready, self._redeliver)
             if ready:
-                loop._kept = list(ready)  # pyright: ignore[reportPrivateUsage]
+                loop.kept = list(ready)
+                ready.clear()
             state = PARKED
         except (TurnError, KeyboardInterrupt):
             raise
@@ -150,8 +159,9 @@ class Turns:
             raise TurnPoisoned(exc) from exc
         finally:
             loop.state = state
-            loop._append = refuse_outside_turn  # pyright: ignore[reportPrivateUsage]
-            ready.clear()
+            loop.append = refuse_outside_turn
+            if state == POISONED:
+                ready.clear()
 
     def read(self, loop: DeterministicLoop, function: Callable[[], T]) -> T:
         """Call `function` as the run but in no turn, and leave no trace: for queries and validators.
@@ -166,7 +176,7 @@ class Turns:
         enter_run(loop)
         numbers, newest, progress = loop.numbers, loop.newest, loop.progress
         try:
-            return base_context().run(function)
+            return self._base.copy().run(function)
         finally:
             loop.numbers, loop.newest, loop.progress = numbers, newest, progress
 
@@ -177,52 +187,82 @@ turns = Turns
 def enter_run(loop: DeterministicLoop) -> None:
     """Make a run's loop the running one, and its owner of async generators that start now."""
     _set_running_loop(loop)
-    sys.set_asyncgen_hooks(None, loop.asyncgen_dropped)
+    sys.set_asyncgen_hooks(None, loop)
 
 
-def _passes(loop: DeterministicLoop, ready: deque[Handle], redeliver: object, left: int) -> int:
-    """Run passes until nothing is ready or a rule ends the turn; return how many of `left` remain."""
-    first, idle, take = True, 0, ready.popleft
-    while ready:
+def _turn(
+    loop: DeterministicLoop, apply: Callable[[], object], ready: deque[Handle], redeliver: object
+) -> None:
+    """Apply the inputs, and run passes until nothing is ready and no wait condition holds."""
+    apply()
+    left = TURN_PASSES
+    while True:
+        # Most turns have one pass, and that one has no rule to keep: inputs are progress. Counting down costs less
+        # than a range, and passing the usual one argument less than unpacking.
         mark = loop.progress
-        pure = not first and _only(ready, redeliver)
-        first = False
-        for _ in range(len(ready)):
-            callback, args, context = take()
+        n = len(ready)
+        while n:
+            n -= 1
+            handle = ready.popleft()
+            callback = handle.callback
             if callback is not None:
-                context.run(callback, *args)
-        if not ready:
-            break
+                args = handle.args
+                if len(args) == 1:
+                    handle.context.run(callback, args[0])
+                else:
+                    handle.context.run(callback, *args)
+        if ready:
+            left = _passes(loop, ready, redeliver, left, mark)
+        if not loop.host.drained():
+            return
+
+
+def _passes(loop: DeterministicLoop, ready: deque[Handle], redeliver: object, left: int, mark: int) -> int:
+    """Run passes after the first until nothing is ready or a rule ends the turn; return how many of `left` remain."""
+    pure, idle, take = False, 0, ready.popleft
+    while True:
+        # Here a pass is over and something is ready again.
         left -= 1
         if left <= 0:
             raise SpinError(_spin(loop, f"ran {TURN_PASSES:,} passes without coming to rest"))
         if loop.progress != mark:
-            idle = 0
-            continue
-        idle += 1
-        if pure and _only(ready, redeliver):
-            break
-        if idle >= SILENT_REDELIVERIES and _some(ready, redeliver):
-            if loop.host.waiting():
-                break
-            raise SpinError(
-                _spin(loop, f"ignored {SILENT_REDELIVERIES} cancellations, with nothing pending that could end its wait")
-            )
-        if idle >= IDLE_PASSES:
-            raise SpinError(_spin(loop, f"ran {IDLE_PASSES:,} passes without doing anything"))
-    return left
+            mark, idle = loop.progress, 0
+        else:
+            idle += 1
+            if pure and _only(ready, redeliver):
+                return left
+            if idle >= SILENT_REDELIVERIES and _some(ready, redeliver):
+                if loop.host.waiting():
+                    return left
+                raise SpinError(
+                    _spin(loop, f"ignored {SILENT_REDELIVERIES} cancellations and waits for nothing pending")
+                )
+            if idle >= IDLE_PASSES:
+                raise SpinError(_spin(loop, f"ran {IDLE_PASSES:,} passes without doing anything"))
+        pure = _only(ready, redeliver)
+        for _ in range(len(ready)):
+            handle = take()
+            callback = handle.callback
+            if callback is not None:
+                handle.context.run(callback, *handle.args)
+        if not ready:
+            return left
 
 
 def _only(ready: deque[Handle], redeliver: object) -> bool:
     for handle in ready:
-        callback = handle[0]
+        callback: Any = handle.callback
         if type(callback) is not MethodType or callback.__func__ is not redeliver:
             return False
     return True
 
 
 def _some(ready: deque[Handle], redeliver: object) -> bool:
-    return any(type(handle[0]) is MethodType and handle[0].__func__ is redeliver for handle in ready)
+    for handle in ready:
+        callback: Any = handle.callback
+        if type(callback) is MethodType and callback.__func__ is redeliver:
+            return True
+    return False
 
 
 def _spin(loop: DeterministicLoop, what: str) -> str:

@@ -1,0 +1,196 @@
+"""JSON bytes to values of the type that was asked for, or an error that names the place, never something else."""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Callable
+from typing import Annotated, Any, NoReturn, Union, get_args, get_origin
+from types import NoneType, UnionType
+
+import msgspec
+
+from durable.converter._encoding import SHORT, is_too_deep
+from durable.converter._faults import MAX_DEPTH, type_name
+from durable.converter._shapes import is_model
+from durable.exceptions import ConversionError
+
+Decode = Callable[[bytes], Any]
+
+_MAX_CACHED = 4_096
+"""Hints remembered; a program that makes types without end starts over now and then, and does not leak."""
+
+_BYTES = (bytes, bytearray, memoryview)
+_ANYTHING = (Any, object)
+_AT = re.compile(r"^(?P<text>.*) - at (?P<key>`key(?: in|s in)?` in |`key` in )?`\$(?P<path>.*)`$", re.DOTALL)
+_json: dict[Any, Decode] = {}
+_plain: dict[Any, Decode] = {}
+
+
+def decode_json(data: bytes, hint: Any, path: str, index: int | None = None) -> Any:
+    """Return the value of type `hint` that `data` was made from.
+
+    Raises:
+        ConversionError: The text is not strict JSON, is nested too deep, or is not of this type.
+    """
+    try:
+        decode = _json.get(hint)
+    except TypeError:  # a hint with unhashable metadata
+        decode = None
+    try:
+        if decode is None:
+            decode = _remember(_json, hint, _json_decoder(hint))
+        if len(data) > SHORT and is_too_deep(data):
+            raise ConversionError(f"nested deeper than {MAX_DEPTH} lists and objects")
+        if not data.isascii():
+            data.decode()  # msgspec does not look into what it skips
+        return decode(data)
+    except Exception as error:  # noqa: BLE001 a constructor's own error is a mismatch as well
+        _refuse(error, hint, path if index is None else f"{path}[{index}]")
+
+
+def decode_bytes(data: bytes, hint: Any, path: str) -> Any:
+    """Return `data`, which was stored as bytes, as `hint` wants it.
+
+    Raises:
+        ConversionError: Something else than bytes was asked for.
+    """
+    try:
+        convert = _plain.get(hint)
+    except TypeError:
+        convert = None
+    if convert is None:
+        convert = _remember(_plain, hint, _bytes_converter(hint))
+    try:
+        return convert(data)
+    except ConversionError as error:
+        raise ConversionError(str(error), path=path) from None
+
+
+def decode_null(hint: Any, path: str) -> None:
+    """Return `None` if `hint` allows it.
+
+    Raises:
+        ConversionError: It does not.
+    """
+    if hint is None or hint is NoneType or hint in _ANYTHING:
+        return None
+    return decode_json(b"null", hint, path)
+
+
+def _remember(cache: dict[Any, Decode], hint: Any, decode: Decode) -> Decode:
+    if len(cache) >= _MAX_CACHED:
+        cache.clear()
+    try:
+        cache[hint] = decode
+    except TypeError:
+        pass
+    return decode
+
+
+def _members(hint: Any) -> list[Any]:
+    """The types a hint stands for: a union's members, and what `Annotated` and `NewType` only name."""
+    while True:
+        if get_origin(hint) is Annotated:
+            hint = get_args(hint)[0]
+        elif hasattr(hint, "__supertype__"):
+            hint = hint.__supertype__
+        else:
+            break
+    if get_origin(hint) in (Union, UnionType):
+        return [member for part in get_args(hint) for member in _members(part)]
+    return [hint]
+
+
+def _is_bytes(hint: Any) -> bool:
+    return isinstance(hint, type) and issubclass(hint, _BYTES)
+
+
+def _bytes_converter(hint: Any) -> Decode:
+    for member in _members(hint):
+        if member in _ANYTHING or member is bytes or type(member) is _TypeVar:
+            return bytes
+        if _is_bytes(member):
+            return member
+    return _mismatch(f"expected {type_name(hint)}, found bytes")
+
+
+def _json_decoder(hint: Any) -> Decode:
+    members = _members(hint)
+    others = [member for member in members if not _is_bytes(member)]
+    if not others:
+        # As a JSON string this would be base64, and "abcd", which was passed by mistake, is valid base64.
+        return _mismatch(f"expected {type_name(hint)}, found JSON")
+    if len(others) < len(members):
+        hint = Union[tuple(others)]  # noqa: UP007 made from a tuple
+    if isinstance(hint, type) and is_model(hint):
+        return lambda data: _validate(hint, data)
+    return msgspec.json.Decoder(hint, dec_hook=_decode_other).decode
+
+
+def _mismatch(text: str) -> Decode:
+    def refuse(data: bytes) -> NoReturn:
+        raise ConversionError(text)
+
+    return refuse
+
+
+def _decode_other(hint: Any, value: Any) -> Any:
+    """msgspec's hook for the types it does not know; `value` is plain data."""
+    kind = get_origin(hint) or hint
+    if isinstance(kind, type):
+        if kind is object:
+            return value
+        if is_model(kind):
+            return _validate(hint, msgspec.json.encode(value))
+        if issubclass(kind, str | int | float) and isinstance(value, str | int | float):
+            return kind(msgspec.convert(value, next(base for base in (str, int, float) if issubclass(kind, base))))
+        if issubclass(kind, deque):
+            return kind(msgspec.convert(value, list[get_args(hint)[0] if get_args(hint) else Any]))
+    raise ValueError(
+        f"Expected `{type_name(hint)}`, which cannot be read back; use a dataclass, a msgspec.Struct or plain data"
+    )
+
+
+class _InvalidModel(ValueError):
+    """What pydantic found wrong, without the input it found it in."""
+
+    def __init__(self, where: str, text: str) -> None:
+        super().__init__(f"{text} (at {where})" if where else text)
+        self.where = where
+        self.text = text
+
+
+def _validate(model: Any, data: bytes) -> Any:
+    try:
+        return model.model_validate_json(data)
+    except ValueError as error:
+        errors: Any = getattr(error, "errors", None)
+        if errors is None:
+            raise
+        first: Any = errors(include_url=False, include_input=False)[0]
+        steps = [f"[{step}]" if isinstance(step, int) else f".{step}" for step in first["loc"]]
+        raise _InvalidModel("".join(steps), first["msg"]) from None
+
+
+def _refuse(error: Exception, hint: Any, path: str) -> NoReturn:
+    """Say in our words what is wrong with the text, the value or the hint."""
+    if isinstance(error, ConversionError):
+        raise ConversionError(str(error), path=path) from None
+    if isinstance(error, _InvalidModel):
+        raise ConversionError(f"not a valid {type_name(hint)}: {error.text}", path=path + error.where) from None
+    if isinstance(error, UnicodeDecodeError):
+        raise ConversionError(f"what is stored is not UTF-8: {error}", path=path) from None
+    if isinstance(error, msgspec.ValidationError):
+        text = str(error)
+        if found := _AT.match(text):
+            text = found["text"] + (" as a key" if found["key"] else "")
+            path += found["path"]
+        text = text[:1].lower() + text[1:].replace(", got ", ", found ")
+        raise ConversionError(text, path=path) from None
+    if isinstance(error, msgspec.DecodeError):
+        raise ConversionError(f"what is stored is not JSON: {error}", path=path) from None
+    raise ConversionError(f"cannot be read as {type_name(hint)}: {type(error).__name__}: {error}", path=path) from error
+
+
+_TypeVar = type(__import__("typing").TypeVar("T"))

@@ -1,0 +1,50 @@
+"""What activity authors call: the decorator, and what a running activity knows and can say.
+
+An activity is a function that does what workflow code must not: input and output, clocks, chance. It runs outside of
+the workflow, is tried again when it fails, and its result is recorded, so that it is not run again by a replay.
+"""
+
+from __future__ import annotations
+
+from durable.activity._activity import Activity, ActivityMethod, defn, method
+from durable.activity._call import ActivityCall
+from durable.activity._context import (
+    ActivityCancellationDetails,
+    Info,
+    cancellation_details,
+    heartbeat,
+    in_activity,
+    info,
+    is_cancelled,
+    is_worker_shutdown,
+    logger,
+    raise_complete_async,
+    wait_for_cancelled,
+    wait_for_cancelled_sync,
+    wait_for_worker_shutdown,
+    wait_for_worker_shutdown_sync,
+)
+from durable.activity._options import ActivityConfig
+
+__all__ = [
+    "Activity",
+    "ActivityCall",
+    "ActivityCancellationDetails",
+    "ActivityConfig",
+    "ActivityMethod",
+    "Info",
+    "cancellation_details",
+    "defn",
+    "heartbeat",
+    "in_activity",
+    "info",
+    "is_cancelled",
+    "is_worker_shutdown",
+    "logger",
+    "method",
+    "raise_complete_async",
+    "wait_for_cancelled",
+    "wait_for_cancelled_sync",
+    "wait_for_worker_shutdown",
+    "wait_for_worker_shutdown_sync",
+]

@@ -1,0 +1,318 @@
+"""What the code of a running activity knows about itself and can say while it runs.
+
+The worker makes one `Context` per attempt and enters it, in the context variables of the task or of the thread in
+which the function runs. The functions below find it there, so they work in everything the activity awaits or calls.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Generator, Mapping, MutableMapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+
+from durable.common import RetryPolicy
+from durable.exceptions import NotInActivityError
+
+__all__ = ["ActivityCancellationDetails", "ActivityLogger", "Context", "Flag", "Info", "current"]
+
+if TYPE_CHECKING:
+    _Adapter = logging.LoggerAdapter[logging.Logger]
+else:
+    _Adapter = logging.LoggerAdapter
+
+
+@dataclass(frozen=True)
+class Info:
+    """Facts about an attempt of an activity.
+
+    Attributes:
+        activity_id: The activity's id within its run.
+        activity_type: The name of its definition.
+        attempt: The number of this attempt, from 1.
+        heartbeat_details: What the last attempt that sent a heartbeat said with it.
+        heartbeat_timeout: The longest silence between two heartbeats; None if none are expected.
+        idempotency_key: The same text at every attempt, recovery and replay of this call, and at no other call: for
+            services that take one to keep a repeated request from acting twice.
+        is_local: Whether it runs beside its workflow, without a row of its own.
+        priority: From 1, the first, to 5; None if nobody said.
+        retry_policy: What follows a failure of this attempt.
+        schedule_to_close_timeout: The longest that all attempts may take together.
+        scheduled_time: When the workflow asked for it.
+        current_attempt_scheduled_time: When this attempt became due.
+        start_to_close_timeout: The longest that this attempt may take.
+        started_time: When this attempt began.
+        task_queue: The queue on which it was found.
+        workflow_id: Whose it is.
+        workflow_namespace: The namespace of that workflow.
+        workflow_run_id: Which run of that workflow asked for it.
+        workflow_type: The name of that workflow's definition.
+    """
+
+    activity_id: str
+    activity_type: str
+    attempt: int
+    heartbeat_details: Sequence[Any]
+    heartbeat_timeout: timedelta | None
+    idempotency_key: str
+    is_local: bool
+    priority: int | None
+    retry_policy: RetryPolicy | None
+    schedule_to_close_timeout: timedelta | None
+    scheduled_time: datetime
+    current_attempt_scheduled_time: datetime
+    start_to_close_timeout: timedelta | None
+    started_time: datetime
+    task_queue: str
+    workflow_id: str
+    workflow_namespace: str
+    workflow_run_id: str
+    workflow_type: str
+
+
+@dataclass(frozen=True)
+class ActivityCancellationDetails:
+    """Why an attempt is asked to stop; the names are Temporal's."""
+
+    not_found: bool = False
+    """The activity is no longer open: its workflow closed, or another attempt took its place."""
+    cancel_requested: bool = False
+    """The workflow cancelled it."""
+    paused: bool = False
+    """An operator paused it."""
+    timed_out: bool = False
+    """It ran into one of its timeouts."""
+    reset: bool = False
+    """An operator sent it back to its first attempt."""
+    worker_shutdown: bool = False
+    """The worker is stopping."""
+
+
+class Flag(Protocol):
+    """Something that becomes true once, seen from the event loop and from threads."""
+
+    def is_set(self) -> bool:
+        """Whether it is true."""
+        ...
+
+    async def wait(self) -> None:
+        """Return when it is true; for `async def` activities."""
+        ...
+
+    def wait_sync(self, timeout: float | None = None) -> bool:
+        """Block until it is true or `timeout` seconds have passed, and return which; for activities in threads."""
+        ...
+
+
+class Context:
+    """One attempt, as its function sees it. Made and entered by the worker.
+
+    Args:
+        info: The facts about the attempt.
+        heartbeat: Called for every heartbeat, with its details, from the thread in which the activity runs.
+        cancelled: True once the attempt is asked to stop.
+        worker_shutdown: True once the worker begins to stop.
+        cancellation_details: Returns why the attempt is asked to stop, None as long as it is not.
+    """
+
+    __slots__ = ("cancellation_details", "cancelled", "heartbeat", "info", "worker_shutdown")
+
+    def __init__(
+        self,
+        info: Info,
+        *,
+        heartbeat: Callable[[tuple[Any, ...]], None],
+        cancelled: Flag,
+        worker_shutdown: Flag,
+        cancellation_details: Callable[[], ActivityCancellationDetails | None],
+    ) -> None:
+        self.info = info
+        self.heartbeat = heartbeat
+        self.cancelled = cancelled
+        self.worker_shutdown = worker_shutdown
+        self.cancellation_details = cancellation_details
+
+    @contextmanager
+    def entered(self) -> Generator[None, None, None]:
+        """Make this the context of what runs inside the block, and of the tasks and threads it hands its context to."""
+        token = _CURRENT.set(self)
+        try:
+            yield
+        finally:
+            _CURRENT.reset(token)
+
+
+_CURRENT: ContextVar[Context] = ContextVar("durable.activity")
+
+
+def current(what: str) -> Context:
+    """Return the context of the activity that calls.
+
+    Raises:
+        NotInActivityError: The caller is no activity.
+    """
+    context = _CURRENT.get(None)
+    if context is None:
+        raise NotInActivityError(
+            f"{what} means something only while an activity runs: call it from a function under @activity.defn that a "
+            "worker executes, or from what that function calls. (A thread started by hand needs "
+            "contextvars.copy_context().run.)"
+        )
+    return context
+
+
+def in_activity() -> bool:
+    """Whether the caller runs as part of an activity."""
+    return _CURRENT.get(None) is not None
+
+
+def info() -> Info:
+    """Return the facts about the running attempt.
+
+    Raises:
+        NotInActivityError: The caller is no activity.
+    """
+    return current("activity.info()").info
+
+
+def heartbeat(*details: Any) -> None:
+    """Say that the activity is alive and how far it came. The next attempt finds `details` in its info.
+
+    It returns at once; calls in quick succession are thinned out and the last one wins. An activity that never calls
+    this does not learn that it was cancelled, unless its worker stops.
+
+    Raises:
+        NotInActivityError: The caller is no activity.
+    """
+    current("activity.heartbeat()").heartbeat(details)
+
+
+def is_cancelled() -> bool:
+    """Whether the running attempt is asked to stop. It never becomes false again.
+
+    Raises:
+        NotInActivityError: The caller is no activity.
+    """
+    return current("activity.is_cancelled()").cancelled.is_set()
+
+
+async def wait_for_cancelled() -> None:
+    """Return when the running attempt is asked to stop.
+
+    Raises:
+        NotInActivityError: The caller is no activity.
+    """
+    await current("activity.wait_for_cancelled()").cancelled.wait()
+
+
+def wait_for_cancelled_sync(timeout: timedelta | float | None = None) -> None:
+    """Block until the running attempt is asked to stop, or `timeout` has passed; for activities in threads.
+
+    Raises:
+        NotInActivityError: The caller is no activity.
+    """
+    current("activity.wait_for_cancelled_sync()").cancelled.wait_sync(_seconds(timeout))
+
+
+def cancellation_details() -> ActivityCancellationDetails | None:
+    """Return why the running attempt is asked to stop, or None as long as it is not.
+
+    Raises:
+        NotInActivityError: The caller is no activity.
+    """
+    return current("activity.cancellation_details()").cancellation_details()
+
+
+def is_worker_shutdown() -> bool:
+    """Whether the worker has begun to stop.
+
+    Raises:
+        NotInActivityError: The caller is no activity.
+    """
+    return current("activity.is_worker_shutdown()").worker_shutdown.is_set()
+
+
+async def wait_for_worker_shutdown() -> None:
+    """Return when the worker begins to stop.
+
+    Raises:
+        NotInActivityError: The caller is no activity.
+    """
+    await current("activity.wait_for_worker_shutdown()").worker_shutdown.wait()
+
+
+def wait_for_worker_shutdown_sync(timeout: timedelta | float | None = None) -> None:
+    """Block until the worker begins to stop, or `timeout` has passed; for activities in threads.
+
+    Raises:
+        NotInActivityError: The caller is no activity.
+    """
+    current("activity.wait_for_worker_shutdown_sync()").worker_shutdown.wait_sync(_seconds(timeout))
+
+
+def raise_complete_async() -> NoReturn:
+    """Never returns. Completing an activity from outside is not in this release.
+
+    Raises:
+        NotInActivityError: The caller is no activity.
+        NotImplementedError: Always, in an activity.
+    """
+    current("activity.raise_complete_async()")
+    raise NotImplementedError(
+        "completing an activity from outside is not in this release: return the result from the activity, or let the "
+        "workflow wait for a signal that carries it"
+    )
+
+
+def _seconds(timeout: timedelta | float | None) -> float | None:
+    return timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
+
+
+class ActivityLogger(_Adapter):
+    """A logger whose records say which attempt they are from.
+
+    In an activity the message gets a short tail, `(charge 3 of o-42, attempt 2)`, and the record an attribute
+    `durable_activity`, a dict. Elsewhere it is an ordinary logger.
+    """
+
+    def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
+        """Log a message for the running attempt."""
+        if not self.isEnabledFor(level):
+            return
+        context = _CURRENT.get(None)
+        if context is not None:
+            about = context.info
+            tail = (
+                f"({about.activity_type} {about.activity_id} of {about.workflow_id}, attempt {about.attempt})"
+            )
+            # Text that will be %-formatted must not bring percent signs of its own.
+            msg = f"{msg} {tail.replace('%', '%%') if args else tail}"
+        msg, kwargs = self.process(msg, kwargs)  # type: ignore[assignment]
+        kwargs["stacklevel"] = kwargs.get("stacklevel", 1) + 1
+        self.logger.log(level, msg, *args, **kwargs)
+
+    def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
+        """Add the facts about the attempt to the record."""
+        context = _CURRENT.get(None)
+        if context is not None:
+            kwargs["extra"] = {**(kwargs.get("extra") or {}), "durable_activity": _facts(context.info)}
+        return msg, kwargs
+
+
+def _facts(about: Info) -> Mapping[str, Any]:
+    return {
+        "activity_type": about.activity_type,
+        "activity_id": about.activity_id,
+        "attempt": about.attempt,
+        "task_queue": about.task_queue,
+        "workflow_id": about.workflow_id,
+        "workflow_run_id": about.workflow_run_id,
+        "workflow_type": about.workflow_type,
+    }
+
+
+logger = ActivityLogger(logging.getLogger("durable.activity"), None)
+"""The logger for activity code."""

@@ -1,0 +1,155 @@
+"""An activity's definition: what `@activity.defn` found out about a function, and what was said about it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any, Literal
+
+from durable._internal.ids import check_name
+from durable.activity._options import ActivityConfig, ActivityOptions
+from durable.activity._parameters import Parameters, local_names, where_is
+from durable.exceptions import RegistrationError
+
+__all__ = ["ActivityConfig", "ActivityDefinition", "ActivityOptions", "Executor", "define"]
+
+Executor = Literal["async", "thread", "process"]
+
+
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
+class ActivityDefinition:
+    """Everything that is known about an activity from its source. Two definitions are equal if they are one.
+
+    Attributes:
+        name: The activity's type, by which workers and histories know it.
+        fn: The function as it was written; of a method, with `self`.
+        is_async: Whether it is an `async def`.
+        executor: Where a worker runs it.
+        parameters: How arguments are bound, and their types.
+        options: What the decorator says.
+        where: Where it is defined, as `path/file.py:12`.
+        module: The module it is defined in.
+        qualname: Its name within the module.
+        is_method: Whether it needs an instance to run.
+    """
+
+    name: str
+    fn: Callable[..., Any]
+    is_async: bool
+    executor: Executor
+    parameters: Parameters
+    options: ActivityOptions
+    where: str
+    module: str
+    qualname: str
+    is_method: bool = False
+
+    @property
+    def signature(self) -> inspect.Signature:
+        """What callers pass: the signature without `self`."""
+        return self.parameters.signature
+
+    @property
+    def arg_types(self) -> tuple[Any, ...]:
+        """The type of each parameter, `Any` where none is written; read from the hints at first use.
+
+        Raises:
+            RegistrationError: A hint names something that cannot be found.
+        """
+        return self.parameters.types
+
+    @property
+    def ret_type(self) -> Any:
+        """The type of the result, `Any` where none is written.
+
+        Raises:
+            RegistrationError: A hint names something that cannot be found.
+        """
+        return self.parameters.returns
+
+    def run(self, instance: object, args: tuple[Any, ...]) -> Any:
+        """Call the function and return what it returns: a coroutine, if it is `async def`.
+
+        Raises:
+            TypeError: It is a method and there is no instance to call it on.
+        """
+        if not self.is_method:
+            return self.fn(*args)
+        if instance is None:
+            owner, _, name = self.qualname.rpartition(".")
+            raise TypeError(
+                f"activity {self.name!r} ({self.where}) is a method of {owner}, so outside of a workflow it needs an "
+                f"instance: {owner}(...).{name}(...)"
+            )
+        return self.fn(instance, *args)
+
+
+def define(
+    fn: Callable[..., Any],
+    *,
+    name: str | None,
+    executor: str | None,
+    options: ActivityOptions,
+    frame: FrameType | None,
+    method: bool = False,
+) -> ActivityDefinition:
+    """Return the definition of a function.
+
+    Raises:
+        RegistrationError: It cannot be an activity; the text says why, and what would be one.
+        TypeError: It is no function.
+        ValueError: Its name cannot be one.
+    """
+    _check_function(fn)
+    where = where_is(fn)
+    shown = check_name(fn.__name__ if name is None else name, "name")
+    what = f"activity {shown!r}"
+    is_async = inspect.iscoroutinefunction(fn)
+    if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
+        raise RegistrationError(f"{what} ({where}) is a generator; an activity returns its result, once")
+    if not is_async and inspect.iscoroutinefunction(inspect.unwrap(fn)):
+        raise RegistrationError(
+            f"{what} ({where}) is an `async def` wrapped by a plain function, which a worker would run in a thread; "
+            "make the wrapper `async def` too, or put @activity.defn below the other decorator"
+        )
+    return ActivityDefinition(
+        name=shown,
+        fn=fn,
+        is_async=is_async,
+        executor=_executor(executor, is_async, f"{what} ({where})"),
+        parameters=Parameters(fn, what, where, method=method, local=local_names(fn, frame)),
+        options=options,
+        where=where,
+        module=fn.__module__,
+        qualname=fn.__qualname__,
+        is_method=method,
+    )
+
+
+def _check_function(fn: object) -> None:
+    if isinstance(fn, staticmethod | classmethod):
+        kind = type(fn).__name__  # pyright: ignore[reportUnknownArgumentType]
+        raise TypeError(f"put @activity.defn below @{kind}, so that it sees the function")
+    if isinstance(fn, type):
+        raise TypeError(
+            f"@activity.defn decorates functions and methods, not the class {fn.__qualname__}; decorate its methods"
+        )
+    if not callable(fn) or not hasattr(fn, "__qualname__"):
+        raise TypeError(f"@activity.defn decorates functions and methods, not {type(fn).__name__}: {fn!r}")
+
+
+def _executor(said: str | None, is_async: bool, what: str) -> Executor:
+    if said is None or (said == "async" and is_async) or (said == "thread" and not is_async):
+        return "async" if is_async else "thread"
+    if said == "process" and not is_async:
+        raise ValueError(
+            f"{what}: executor='process' is not in this release; leave it out to run in a thread"
+        )
+    if said in ("async", "thread", "process"):
+        raise ValueError(
+            f"{what}: executor={said!r} does not fit, since `async def` runs on the event loop "
+            "and a plain `def` in a thread"
+        )
+    raise ValueError(f"{what}: executor must be 'async' or 'thread', not {said!r}")

@@ -1,0 +1,120 @@
+"""How an activity is to be executed: written by people in any of four places, kept in microseconds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, TypedDict
+
+from durable._internal.ids import check_name
+from durable._internal.instants import HORIZON, Duration, to_duration
+from durable.common import ActivityCancellationType, RetryPolicy
+
+__all__ = ["ActivityConfig", "ActivityOptions", "merge"]
+
+
+class ActivityConfig(TypedDict, total=False):
+    """The options of an activity, each optional. What is left out, or None, is decided further out:
+    by the definition, then the worker's defaults, then the library's.
+    """
+
+    task_queue: str | None
+    """The queue whose workers run it; the workflow's own by default."""
+    schedule_to_close_timeout: Duration | None
+    """The longest that all attempts and the waits between them may take together; no limit by default."""
+    schedule_to_start_timeout: Duration | None
+    """The longest wait for a worker. It is never retried; no limit by default."""
+    start_to_close_timeout: Duration | None
+    """The longest that one attempt may take; 5 minutes by default."""
+    heartbeat_timeout: Duration | None
+    """The longest silence between two heartbeats of an attempt; none are expected by default."""
+    retry_policy: RetryPolicy | None
+    """How often and how fast a failed attempt is followed by another one."""
+    cancellation_type: ActivityCancellationType
+    """What the workflow sees when it cancels the activity."""
+    activity_id: str | None
+    """The id within the run; numbered by the run by default."""
+    summary: str
+    """A line for people, shown wherever the activity is."""
+    eager: bool
+    """Whether the worker that runs the workflow may start it before the request is recorded; True by default."""
+
+
+@dataclass(frozen=True, slots=True)
+class ActivityOptions:
+    """Options of an activity, validated. Durations are microseconds; None means that nothing was said."""
+
+    task_queue: str | None = None
+    schedule_to_close_timeout: int | None = None
+    schedule_to_start_timeout: int | None = None
+    start_to_close_timeout: int | None = None
+    heartbeat_timeout: int | None = None
+    retry_policy: RetryPolicy | None = None
+    cancellation_type: ActivityCancellationType = ActivityCancellationType.TRY_CANCEL
+    activity_id: str | None = None
+    summary: str = ""
+    eager: bool = True
+    priority: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.task_queue is not None:
+            check_name(self.task_queue, "task_queue")
+        if self.activity_id is not None:
+            check_name(self.activity_id, "activity_id")
+        for name in TIMEOUTS:
+            micros: object = getattr(self, name)
+            if micros is None:
+                continue
+            if isinstance(micros, bool) or not isinstance(micros, int):
+                raise TypeError(f"{name} must be a whole number of microseconds here, not {micros!r}")
+            if not 0 < micros <= HORIZON:
+                raise ValueError(
+                    f"{name} must be longer than zero and at most 100 years, not {micros} microseconds"
+                )
+        _check(self.retry_policy, RetryPolicy | None, "retry_policy", "a RetryPolicy")
+        _check(
+            self.cancellation_type,
+            ActivityCancellationType,
+            "cancellation_type",
+            "an ActivityCancellationType",
+        )
+        _check(self.summary, str, "summary", "a string")
+        _check(self.eager, bool, "eager", "True or False")
+
+
+TIMEOUTS = (
+    "schedule_to_close_timeout",
+    "schedule_to_start_timeout",
+    "start_to_close_timeout",
+    "heartbeat_timeout",
+)
+_KNOWN = frozenset(field.name for field in fields(ActivityOptions)) - {"priority"}
+
+
+def _check(value: object, kind: Any, name: str, expected: str) -> None:
+    if not isinstance(value, kind):
+        raise TypeError(f"{name} must be {expected}, not {type(value).__name__}: {value!r}")
+
+
+def merge(base: ActivityOptions, given: Mapping[str, Any], caller: str) -> ActivityOptions:
+    """Return `base` with what `given` says on top; an option that is None there says nothing.
+
+    Args:
+        base: What holds so far.
+        given: Options as people write them, with the names of `ActivityConfig`.
+        caller: What they were written in, for the error's text.
+
+    Raises:
+        TypeError: There is no such option, or its value is of a wrong type.
+        ValueError: A duration is not positive or is too long, or a name cannot be one.
+    """
+    said: dict[str, Any] = {}
+    for name, value in given.items():
+        if name not in _KNOWN:
+            raise TypeError(
+                f"{caller} has no option {name!r}; there are {', '.join(sorted(_KNOWN))}. "
+                "(Arguments of the activity are passed by position here.)"
+            )
+        if value is not None:
+            said[name] = to_duration(value, name, allow_zero=False) if name in TIMEOUTS else value
+    return replace(base, **said) if said else base

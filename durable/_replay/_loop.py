@@ -31,7 +31,7 @@ from asyncio.events import AbstractEventLoop
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context, copy_context
 from math import ceil, isnan
-from typing import Any, NoReturn, Protocol, TypeVar
+from typing import Any, NoReturn, Protocol, TypeVar, TypeVarTuple
 
 from durable._replay import _ordered
 from durable._replay._awaitables import Handle, NumberedFuture, NumberedTask, Operation, TimerHandle
@@ -48,6 +48,7 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 PARKED, IN_TURN, POISONED, DEAD = range(4)
 """What a loop is doing. Callbacks may be scheduled in a turn only."""
@@ -96,7 +97,8 @@ class LoopHost(Protocol):
 
 
 _new_task: Callable[[type[NumberedTask[Any]]], NumberedTask[Any]] = NumberedTask.__new__
-_init_task: Callable[..., None] = NumberedTask.__init__
+_task_type: Any = NumberedTask
+_init_task: Callable[..., None] = _task_type.__init__
 
 
 def refuse_outside_turn(_handle: Handle) -> NoReturn:
@@ -174,7 +176,7 @@ class DeterministicLoop(AbstractEventLoop):
     # ---- scheduling
 
     def call_soon(
-        self, callback: Callable[..., object], *args: Any, context: Context | None = None
+        self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
     ) -> Any:  # a Handle: slimmer than asyncio's and no subclass of it
         """Queue `callback` for the next pass of this turn, in call order.
 
@@ -189,7 +191,7 @@ class DeterministicLoop(AbstractEventLoop):
         return handle
 
     def call_later(
-        self, delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+        self, delay: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
     ) -> Any:  # a TimerHandle
         """Run `callback` in the first turn whose time is `delay` seconds from now, or later.
 
@@ -201,7 +203,7 @@ class DeterministicLoop(AbstractEventLoop):
         return self._timer(self.now_ms + delay * 1000, callback, args, context)
 
     def call_at(
-        self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+        self, when: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
     ) -> Any:  # a TimerHandle
         """Run `callback` in the first turn whose loop time is `when` seconds or later.
 

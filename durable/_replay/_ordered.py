@@ -32,6 +32,7 @@ from asyncio import _get_running_loop  # get_running_loop raises where none runs
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from contextvars import Context
+from inspect import getattr_static
 from typing import Any, TypeVar
 
 __all__ = ["OrderedSet", "base_context", "install", "redelivery"]
@@ -228,12 +229,12 @@ def _replace_wait_for() -> None:
 def _gathering_hash(self: Any) -> Any:
     """Number the future that ``gather`` returns, at its first use in a set: its class is asyncio's, not ours."""
     try:
-        return self.__dict__["_durable_number"]
-    except KeyError:
+        return self._durable_number
+    except AttributeError:
         loop = self.get_loop()
         if not isinstance(loop, _State.loop_type or ()):
             return object.__hash__(self)
-        number = self.__dict__["_durable_number"] = loop.next_number()
+        number = self._durable_number = loop.next_number()
         return number
 
 
@@ -251,8 +252,7 @@ def _hook_anyio() -> None:
     scope = getattr(backend, "CancelScope", None)
     redeliver: Any = getattr(scope, "_deliver_cancellation", None)
     api: Any = getattr(backend, "AsyncIOBackend", None)
-    api_names: dict[str, Any] = dict(vars(api)) if api else {}
-    to_thread: Any = api_names.get("run_sync_in_worker_thread")
+    to_thread: Any = getattr_static(api, "run_sync_in_worker_thread", None)
     for name, found in (
         ("CancelScope._deliver_cancellation", isinstance(redeliver, types.FunctionType)),
         ("AsyncIOBackend.run_sync_in_worker_thread", type(to_thread) is classmethod),

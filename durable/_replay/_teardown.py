@@ -31,7 +31,8 @@ from durable._replay._turns import Turns, enter_run
 
 __all__ = ["Evicted", "evict"]
 
-_cancel: Callable[[Any], bool] = asyncio.Future.cancel
+_future_type: Any = asyncio.Future
+_cancel: Callable[[Any], bool] = _future_type.cancel
 
 THROWS = 20
 """Times a coroutine is asked to end. Each answer that is another ``await`` unwinds one more block of it; code that is
@@ -75,6 +76,8 @@ def evict(loop: DeterministicLoop) -> int:
             except KeyboardInterrupt as exc:
                 interrupt = exc
             _untie(task)
+    # A dead loop asks nothing of its host, and the two refer to each other.
+    del loop.host
     if interrupt is not None:
         raise interrupt
     return survivors

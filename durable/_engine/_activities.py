@@ -1,0 +1,282 @@
+"""Activities as the engine sees them: where an attempt runs, how it ends, and what its row says.
+
+An activity's life is: scheduled, any number of attempts, one outcome. Attempts add no events. An attempt runs *eagerly*,
+in the process that owns the run and without any row, when that process can; else a row in `activity_tasks` queues it for
+whoever serves its task queue. A retry, a heartbeat or a released run gives an eager activity a row too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from enum import Enum
+
+import msgspec
+from msgspec import Struct
+
+from ..history import (
+    ActivityTaskCanceled,
+    ActivityTaskCompleted,
+    ActivityTaskFailed,
+    ActivityTaskScheduled,
+    ActivityTaskTimedOut,
+    EventType,
+    Failure,
+    Payload,
+    Payloads,
+    TimeoutFailure,
+    decode_data,
+    encode_data,
+)
+from ..store._records import ActivityRecord, ActivityState, AttemptOutcome, Message, NewActivity
+from ._retry import Retry, RetryState, decide
+
+ActivityInputEvent = ActivityTaskCompleted | ActivityTaskFailed | ActivityTaskTimedOut | ActivityTaskCanceled
+
+
+class Dispatch(Enum):
+    """Where and when the first attempt of an activity starts."""
+
+    NOW = "now"
+    """Here, at once: its event rides with its completion. At least once."""
+    AFTER_COMMIT = "after commit"
+    """Here, once its event is known to be committed: it is the last attempt, or the workflow asked for it."""
+    QUEUE = "queue"
+    """Wherever a worker claims its row."""
+
+
+class Progress(Struct, frozen=True, omit_defaults=True):
+    """What the next attempt is told about the ones before it."""
+
+    heartbeat: Payloads = ()
+    last_failure: Failure | None = None
+
+
+class Completed(Struct, frozen=True):
+    """An attempt returned."""
+
+    result: Payload
+
+
+class Failed(Struct, frozen=True):
+    """An attempt raised, timed out, or was lost with its worker."""
+
+    failure: Failure
+
+
+class Canceled(Struct, frozen=True):
+    """An attempt ended because it was asked to."""
+
+    details: Payloads = ()
+
+
+Outcome = Completed | Failed | Canceled
+
+_encode = msgspec.json.Encoder().encode
+_decode_progress = msgspec.json.Decoder(Progress).decode
+
+
+def encode_progress(progress: Progress) -> bytes:
+    """Return progress as it is stored."""
+    return _encode(progress)
+
+
+def decode_progress(data: bytes) -> Progress:
+    """Return stored progress; none is empty."""
+    return _decode_progress(data) if data else Progress()
+
+
+def dispatch(scheduled: ActivityTaskScheduled, *, local: bool) -> Dispatch:
+    """Return how the first attempt starts; `local` tells whether this worker can run it now."""
+    if not local:
+        return Dispatch.QUEUE
+    if not scheduled.eager or scheduled.retry_policy.maximum_attempts == 1:
+        return Dispatch.AFTER_COMMIT
+    return Dispatch.NOW
+
+
+def close_by(scheduled: ActivityTaskScheduled, scheduled_at: int) -> int | None:
+    """Return the instant by which all attempts must be over."""
+    return None if scheduled.schedule_to_close is None else scheduled_at + scheduled.schedule_to_close
+
+
+def row(
+    scheduled: ActivityTaskScheduled,
+    scheduled_at: int,
+    *,
+    attempt: int = 1,
+    due_in: int = 0,
+    progress: Progress | None = None,
+    worker: str | None = None,
+    running_for: int = 0,
+) -> NewActivity:
+    """Return the row of an activity that is queued, backs off, or runs at `worker` already."""
+    start_by = None
+    if attempt == 1 and worker is None and scheduled.schedule_to_start is not None:
+        start_by = scheduled_at + scheduled.schedule_to_start
+    return NewActivity(
+        id=scheduled.id,
+        activity_type=scheduled.activity_type,
+        task_queue=scheduled.task_queue,
+        scheduled=encode_data(scheduled),
+        scheduled_at=scheduled_at,
+        attempt=attempt,
+        due_in=due_in,
+        start_by=start_by,
+        close_by=close_by(scheduled, scheduled_at),
+        start_to_close=scheduled.start_to_close,
+        heartbeat=scheduled.heartbeat,
+        progress=b"" if progress is None else encode_progress(progress),
+        worker=worker,
+        running_for=running_for,
+    )
+
+
+def conclude(
+    scheduled: ActivityTaskScheduled,
+    outcome: Outcome,
+    *,
+    attempt: int,
+    scheduled_at: int,
+    now: int,
+    jitter: float,
+    identity: str,
+    cancel_requested: bool,
+) -> ActivityInputEvent | Retry:
+    """Return what the end of an attempt means: the activity's outcome, or another attempt."""
+    if isinstance(outcome, Completed):
+        return ActivityTaskCompleted(
+            id=scheduled.id, attempt=attempt, identity=identity, result=outcome.result
+        )
+    if isinstance(outcome, Canceled):
+        return ActivityTaskCanceled(id=scheduled.id, attempt=attempt, identity=identity, details=outcome.details)
+    decision: Retry | RetryState
+    if cancel_requested:
+        # Temporal's rule: an activity that was asked to end is not tried again, whatever it ends with.
+        decision = RetryState.CANCEL_REQUESTED
+    else:
+        decision = decide(
+            scheduled.retry_policy,
+            attempt,
+            outcome.failure,
+            now=now,
+            close_by=close_by(scheduled, scheduled_at),
+            jitter=jitter,
+        )
+    if isinstance(decision, Retry):
+        return decision
+    kind = ActivityTaskTimedOut if isinstance(outcome.failure.info, TimeoutFailure) else ActivityTaskFailed
+    return kind(
+        id=scheduled.id,
+        attempt=attempt,
+        identity=identity,
+        failure=outcome.failure,
+        retry_state=decision.value,
+    )
+
+
+def message_of(run_id: str, event: ActivityInputEvent) -> Message:
+    """Return the message that brings an activity's outcome to its run from elsewhere; its id names the activity."""
+    message_id = f"activity:{event.id}"
+    return Message(
+        run_id=run_id,
+        message_id=message_id,
+        type=int(event.type),
+        data=encode_data(msgspec.structs.replace(event, message=message_id)),
+        internal=True,
+    )
+
+
+def conclude_row(
+    record: ActivityRecord,
+    outcome: Outcome,
+    *,
+    worker: str | None,
+    now: int,
+    jitter: float,
+    identity: str,
+    progress: Progress,
+    cancel_requested: bool,
+) -> AttemptOutcome:
+    """Return how an attempt that has a row ends: a message to the run, or a row queued for the next attempt."""
+    result = conclude(
+        scheduled_of(record),
+        outcome,
+        attempt=record.attempt,
+        scheduled_at=record.scheduled_at,
+        now=now,
+        jitter=jitter,
+        identity=identity,
+        cancel_requested=cancel_requested,
+    )
+    retry = isinstance(result, Retry)
+    if isinstance(outcome, Failed):
+        progress = Progress(progress.heartbeat, outcome.failure)
+    return AttemptOutcome(
+        run_id=record.run_id,
+        id=record.id,
+        attempt=record.attempt,
+        worker=worker,
+        message=None if retry else message_of(record.run_id, result),
+        retry_in=result.delay if retry else None,
+        progress=encode_progress(progress),
+        state=record.state,
+    )
+
+
+def scheduled_of(record: ActivityRecord) -> ActivityTaskScheduled:
+    """Return the schedule event that a row holds."""
+    data = decode_data(EventType.ACTIVITY_TASK_SCHEDULED, record.scheduled)
+    assert isinstance(data, ActivityTaskScheduled)
+    return data
+
+
+WORKER_LOST = "the worker that ran this attempt was lost"
+
+
+def timeout(kind: str, *, heartbeat: Payloads = (), message: str = "") -> Failed:
+    """Return the outcome of an attempt that a deadline ended; `kind` is "start_to_close" or the like."""
+    text = message or f"activity timed out: {kind.replace('_', '-')}"
+    return Failed(Failure(message=text, info=TimeoutFailure(timeout_type=kind, last_heartbeat_details=heartbeat)))
+
+
+def lost(scheduled: ActivityTaskScheduled, heartbeat: Payloads = ()) -> Failed:
+    """Return the outcome of an attempt whose worker died: a timeout, which is how its caller would have found out."""
+    kind = "heartbeat" if scheduled.heartbeat is not None else "start_to_close"
+    return timeout(kind, heartbeat=heartbeat, message=WORKER_LOST)
+
+
+def expiry(record: ActivityRecord) -> Failed | None:
+    """Return what ended the attempt of a row that `expired_activities` gave, or None when nothing has (any more)."""
+    progress = decode_progress(record.progress)
+    if record.state is ActivityState.RUNNING and record.worker is None:
+        return lost(scheduled_of(record), progress.heartbeat)
+    if record.deadline is None or record.deadline > record.now:
+        return None
+    if record.close_by is not None and record.close_by <= record.now:
+        return _schedule_to_close(progress)
+    if record.state is ActivityState.QUEUED:
+        return timeout("schedule_to_start")
+    if record.start_to_close is not None and (record.started_at or 0) + record.start_to_close <= record.now:
+        return timeout("start_to_close", heartbeat=progress.heartbeat)
+    return timeout("heartbeat", heartbeat=progress.heartbeat)
+
+
+def _schedule_to_close(progress: Progress) -> Failed:
+    """The time for all attempts is over; what the last of them failed with is its cause."""
+    ended = timeout("schedule_to_close", heartbeat=progress.heartbeat)
+    return Failed(msgspec.structs.replace(ended.failure, cause=progress.last_failure))
+
+
+def idempotency_key(run_id: str, scheduled: ActivityTaskScheduled) -> str:
+    """Return a key that is the same for every attempt, recovery and replay of this very call, and for no other.
+
+    It is a digest of run, activity id, type and the argument bytes: when new code asks for something else in the same
+    place, a provider that remembers keys does not answer with the old effect.
+    """
+    digest = hashlib.sha256()
+    for part in (run_id, scheduled.activity_id, scheduled.activity_type):
+        data = part.encode()
+        digest.update(len(data).to_bytes(4) + data)
+    for payload in scheduled.input:
+        digest.update(len(payload.data).to_bytes(8) + payload.encoding.encode() + b"\0" + payload.data)
+    return digest.hexdigest()[:40]

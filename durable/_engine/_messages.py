@@ -1,0 +1,37 @@
+"""What others say to a run: an event in waiting, addressed and numbered."""
+
+from __future__ import annotations
+
+import msgspec
+
+from ..history import (
+    EventRow,
+    EventType,
+    Input,
+    Payloads,
+    WorkflowExecutionTerminated,
+    WorkflowExecutionTimedOut,
+    encode_data,
+)
+from ..store._records import Message
+
+
+def message(run_id: str, message_id: str, event: Input) -> Message:
+    """Return the message that becomes `event` when the run's owner reads it."""
+    return Message(
+        run_id=run_id,
+        message_id=message_id,
+        type=int(event.type),
+        data=encode_data(msgspec.structs.replace(event, message=message_id)),
+    )
+
+
+def terminated(seq: int, *, reason: str, details: Payloads, identity: str) -> EventRow:
+    """Return the event at position `seq` with which an operator ends a run."""
+    data = WorkflowExecutionTerminated(reason=reason, details=details, identity=identity)
+    return EventRow(seq, 0, int(EventType.WORKFLOW_EXECUTION_TERMINATED), encode_data(data))
+
+
+def timed_out(seq: int) -> EventRow:
+    """Return the event at position `seq` that ends a run which outlived its timeout."""
+    return EventRow(seq, 0, int(EventType.WORKFLOW_EXECUTION_TIMED_OUT), encode_data(WorkflowExecutionTimedOut()))

@@ -1,0 +1,520 @@
+"""One owned run: what it waits for, what its next task is, and what it must write.
+
+Between two turns of its code a run collects inputs: outcomes of its own activities, messages, timers that are due. `Run`
+forms them into tasks and into transitions, under rules that are the heart of the semantics:
+
+* One transition is in flight at a time. What arrives meanwhile waits, and opens the next task behind this task's
+  commands; so a task is contiguous in the log.
+* An input is applied only after it is committed. A command may be acted on before; its event rides with the next
+  input, or alone a little later, or at once when something durable depends on it.
+* Results and messages go first, in order; a cancel request has a task of its own behind those that were already there,
+  and so has each instant at which timers are due. So a committed result always reaches the code, and the cancel meets
+  its next await. Neither can be put off more than once.
+* Whatever closes the run is written with its last task, releasing nothing; if a message was unread then, the message
+  joins that task, and the task is run again from the log.
+
+`Run` is pure: it is told the time, and returns transitions and effects. The worker's run host does what it says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from enum import Enum
+from heapq import heapify, heappop, heappush
+from typing import cast
+
+import msgspec
+
+from ..history import (
+    CLOSING,
+    ActivityTaskCancelRequested,
+    ActivityTaskScheduled,
+    CommandEvent,
+    Event,
+    EventData,
+    EventRow,
+    Input,
+    TimerCanceled,
+    TimerFired,
+    TimerStarted,
+    WorkflowExecutionCancelRequested,
+    encode_data,
+)
+from ..store._records import Close, Hold, Message, NewActivity, Release, Transition
+from ._activities import (
+    ActivityInputEvent,
+    Dispatch,
+    Outcome,
+    Progress,
+    conclude,
+    dispatch,
+    lost,
+    message_of,
+    row,
+)
+from ._retry import Retry
+from ._state import CLOSING_STATUS, RunState
+
+
+class Urgency(Enum):
+    """How soon what waits must be written."""
+
+    NOTHING = 0
+    SOON = 1
+    """Commands that only have to show: they ride with the next input, or go alone after a moment."""
+    NOW = 2
+
+
+class Effects(msgspec.Struct):
+    """What the host does once a turn has ended: activities to start here, and to ask to end."""
+
+    start: list[ActivityTaskScheduled] = []
+    cancel: list[int] = []
+
+
+class Written(msgspec.Struct):
+    """What follows a committed transition.
+
+    Attributes:
+        task: The inputs of a new task, to be applied now, in order; empty when none were written.
+        start: Activities that waited for this commit, to be started here.
+        queued: Task queues that got an activity row, to be hinted.
+        closed: Whether the run has ended.
+    """
+
+    task: list[Event] = []
+    start: list[ActivityTaskScheduled] = []
+    queued: list[str] = []
+    closed: bool = False
+
+
+class Run:
+    """The engine's side of one run that this worker owns."""
+
+    __slots__ = (
+        "_after_commit",
+        "_canceled",
+        "_canceled_rows",
+        "_cancels",
+        "_closing",
+        "_commands",
+        "_consumed",
+        "_deferred",
+        "_in_flight",
+        "_known",
+        "_messages",
+        "_ran",
+        "_recovering",
+        "_resulted",
+        "_results",
+        "_rows",
+        "_timer_heap",
+        "_timers",
+        "_unproven",
+        "_unwritten",
+        "epoch",
+        "rowed",
+        "state",
+    )
+
+    def __init__(self, state: RunState, epoch: int, *, rowed: Iterable[int] = (), deaths: int = 0) -> None:
+        """Take a run over as its log, and the ids of its activities that have rows, show it.
+
+        Args:
+            state: The fold of the log.
+            epoch: The fence of this ownership.
+            rowed: Ids of activities with a row.
+            deaths: How many owners in a row died with it.
+        """
+        self.state = state
+        self.epoch = epoch
+        self.rowed = set(rowed)
+        self._unproven = self._recovering = deaths > 0
+        self._ran = False
+        self._results: list[ActivityInputEvent] = []
+        self._resulted: set[int] = set()
+        self._messages: dict[int, Input] = {}
+        self._cancels: dict[int, Input] = {}
+        self._known: set[int] = set()
+        self._consumed: list[int] = []
+        self._commands: list[CommandEvent] = []
+        self._unwritten: set[int] = set()
+        self._canceled: set[int] = {id for id, pending in state.activities.items() if pending.cancel_requested}
+        self._closing: CommandEvent | None = None
+        self._rows: dict[int, NewActivity] = {}
+        self._canceled_rows: list[int] = []
+        self._after_commit: list[ActivityTaskScheduled] = []
+        self._timers = dict(state.timers)
+        self._timer_heap = [(at, id) for id, at in self._timers.items()]
+        heapify(self._timer_heap)
+        self._deferred = False
+        self._in_flight: tuple[list[Event], list[ActivityTaskScheduled], Transition] | None = None
+
+    # ------------------------------------------------------------------ what arrives
+
+    @property
+    def in_flight(self) -> bool:
+        """Whether a transition has been proposed and not been answered."""
+        return self._in_flight is not None
+
+    def receive(self, message: Message, decode: Callable[[int, bytes], EventData]) -> None:
+        """Take an unread message; one that is known already, or that nothing waits for, is only deleted.
+
+        Raises:
+            HistoryError: It cannot be decoded; the run must be blocked, visibly.
+        """
+        if message.position in self._known:
+            return
+        event = decode(message.type, message.data)
+        assert isinstance(event, Input)
+        self._known.add(message.position)
+        if event.message in self.state.messages:
+            self._consumed.append(message.position)
+        elif isinstance(event, ActivityInputEvent):
+            if event.id in self.state.activities and event.id not in self._resulted:
+                self._resulted.add(event.id)
+                self._messages[message.position] = event
+            else:
+                self._consumed.append(message.position)
+        elif isinstance(event, WorkflowExecutionCancelRequested):
+            self._cancels[message.position] = event
+        else:
+            self._messages[message.position] = event
+
+    def attempt_ended(
+        self,
+        scheduled: ActivityTaskScheduled,
+        outcome: Outcome,
+        *,
+        attempt: int,
+        now: int,
+        jitter: float,
+        identity: str,
+        progress: Progress,
+    ) -> None:
+        """Take the end of an attempt that ran here without a row: a result, or a row for the next attempt."""
+        id = scheduled.id
+        is_open = id in self.state.activities or id in self._unwritten
+        if not is_open or id in self.rowed or id in self._resulted:
+            return
+        scheduled_at = self.scheduled_at(id)
+        result = conclude(
+            scheduled,
+            outcome,
+            attempt=attempt,
+            scheduled_at=scheduled_at,
+            now=now,
+            jitter=jitter,
+            identity=identity,
+            cancel_requested=id in self._canceled,
+        )
+        if isinstance(result, Retry):
+            failure = getattr(outcome, "failure", None)
+            self.add_row(
+                row(
+                    scheduled,
+                    scheduled_at,
+                    attempt=attempt + 1,
+                    due_in=result.delay,
+                    progress=Progress(progress.heartbeat, failure),
+                )
+            )
+        else:
+            self._resulted.add(id)
+            self._results.append(result)
+
+    def add_row(self, new: NewActivity) -> None:
+        """Give an activity a row with the next transition; from now on the row decides what becomes of it."""
+        self._rows[new.id] = new
+        self.rowed.add(new.id)
+
+    def scheduled_at(self, id: int) -> int:
+        """Return the time from which an activity's deadlines count."""
+        pending = self.state.activities.get(id)
+        return self.state.task_time if pending is None else pending.scheduled_at
+
+    def recover(self, *, now: int, jitter: float) -> None:
+        """Count the lost attempt of every activity that ran at a dead owner: it has neither a row nor an outcome."""
+        for id, pending in list(self.state.activities.items()):
+            if id not in self.rowed and id not in self._resulted:
+                self.attempt_ended(
+                    pending.scheduled,
+                    lost(pending.scheduled),
+                    attempt=1,
+                    now=now,
+                    jitter=jitter,
+                    identity="",
+                    progress=Progress(),
+                )
+
+    # ------------------------------------------------------------------ what the code asked for
+
+    def commands(self, commands: Sequence[CommandEvent], *, local: Callable[[ActivityTaskScheduled], bool]) -> Effects:
+        """Take the commands of the newest task, and return what to do about them now.
+
+        Args:
+            commands: In order; at most one closes the run, and then it is the last.
+            local: Whether this worker can run an activity now; asked once for each.
+        """
+        effects = Effects([], [])
+        recovering, self._recovering = self._recovering, False
+        closes = bool(commands) and isinstance(commands[-1], CLOSING)
+        self._ran = True
+        self._commands.extend(commands)
+        if closes:
+            # Nothing of a closing task is released: a refused close runs the task again.
+            self._closing = commands[-1]
+            return effects
+        for command in commands:
+            if isinstance(command, ActivityTaskScheduled):
+                self._unwritten.add(command.id)
+                self._dispatch(command, effects, local, recovering=recovering)
+            elif isinstance(command, ActivityTaskCancelRequested):
+                self._canceled.add(command.id)
+                if command.id in self.rowed:
+                    self._canceled_rows.append(command.id)
+                effects.cancel.append(command.id)
+            elif isinstance(command, TimerStarted):
+                self._timers[command.id] = at = self.state.task_time + command.duration
+                heappush(self._timer_heap, (at, command.id))
+            elif isinstance(command, TimerCanceled):
+                self._timers.pop(command.id, None)
+        return effects
+
+    def _dispatch(
+        self,
+        scheduled: ActivityTaskScheduled,
+        effects: Effects,
+        local: Callable[[ActivityTaskScheduled], bool],
+        *,
+        recovering: bool,
+    ) -> None:
+        how = dispatch(scheduled, local=local(scheduled))
+        if how is Dispatch.AFTER_COMMIT:
+            self._after_commit.append(scheduled)
+        elif recovering and how is Dispatch.NOW:
+            # The owner before may have started it before it died. A lost attempt is an attempt.
+            self.attempt_ended(
+                scheduled,
+                lost(scheduled),
+                attempt=1,
+                now=self.state.task_time,
+                jitter=0.0,
+                identity="",
+                progress=Progress(),
+            )
+        elif how is Dispatch.QUEUE:
+            self.add_row(row(scheduled, self.state.task_time))
+        else:
+            effects.start.append(scheduled)
+
+    # ------------------------------------------------------------------ what is written
+
+    def next_timer(self) -> int | None:
+        """Return the instant at which the next timer is due that the code still wants."""
+        heap = self._timer_heap
+        while heap and self._timers.get(heap[0][1]) != heap[0][0]:
+            heappop(heap)
+        return heap[0][0] if heap else None
+
+    def urgency(self, now: int) -> Urgency:
+        """Return how soon `propose` should be called."""
+        if self._in_flight is not None:
+            return Urgency.NOTHING
+        if (
+            self._results
+            or self._closing is not None
+            or self._messages
+            or self._cancels
+            or self._rows
+            or self._after_commit
+            or self._canceled_rows
+            or ((due := self.next_timer()) is not None and due <= now)
+        ):
+            return Urgency.NOW
+        if self._commands or self._consumed or (self._unproven and self._ran):
+            return Urgency.SOON
+        return Urgency.NOTHING
+
+    def propose(self, now: int) -> Transition | None:
+        """Return the next transition, or None when nothing waits.
+
+        It holds the commands of the task before, then the inputs of the next task, if there are any and the run is not
+        closing. Answer it with `written`, `refused` or `again`.
+        """
+        assert self._in_flight is None
+        events: list[EventData] = list(self._commands)
+        command_count = len(events)
+        rows_done: list[int] = []
+        inputs: list[Input] = [] if self._closing is not None else self._next_inputs(now, rows_done)
+        proven = self._unproven and self._ran
+        if not (events or inputs or self._rows or self._canceled_rows or self._consumed or proven):
+            return None
+        state = self.state
+        task = state.task
+        rows = [
+            EventRow(state.seq + 1 + i, task + (i >= command_count), int(data.type), encode_data(data))
+            for i, data in enumerate((*events, *inputs))
+        ]
+        not_before = state.time
+        if inputs and isinstance(inputs[0], TimerFired):
+            not_before = max(not_before, self._timers[inputs[0].id])
+            for data in inputs:
+                del self._timers[cast(TimerFired, data).id]
+        transition = Transition(
+            run_id=state.run_id,
+            epoch=self.epoch,
+            events=tuple(rows),
+            not_before=not_before,
+            consumed=tuple(self._consumed),
+            activities=tuple(self._rows.values()),
+            activities_done=tuple(rows_done),
+            activities_canceled=tuple(self._canceled_rows),
+            close=None if self._closing is None else Close(CLOSING_STATUS[type(self._closing)]),
+            proven=proven,
+        )
+        pending = [
+            Event(row.seq, row.task, 0, data) for row, data in zip(rows, (*events, *inputs), strict=True)
+        ]
+        self._in_flight = (pending, self._after_commit, transition)
+        self._commands, self._consumed, self._rows, self._canceled_rows = [], [], {}, []
+        self._after_commit = []
+        self._unwritten.clear()
+        if proven:
+            self._unproven = False
+        return transition
+
+    def _next_inputs(self, now: int, rows_done: list[int]) -> list[Input]:
+        """Take the inputs of the next task from what waits; `rows_done` gets the activities that lose their rows."""
+        fired = self._due_timers(now)
+        alone = bool(self._cancels or fired)
+        if (self._results or self._messages) and not (alone and self._deferred):
+            self._deferred = alone
+            inputs: list[Input] = [*self._results]
+            for position in sorted(self._messages):
+                inputs.append(self._messages[position])
+                self._consumed.append(position)
+            self._results, self._messages = [], {}
+            rows_done.extend(
+                data.id for data in inputs if isinstance(data, ActivityInputEvent) and data.id in self.rowed
+            )
+            return inputs
+        self._deferred = False
+        if self._cancels:
+            self._consumed.extend(sorted(self._cancels))
+            inputs = [self._cancels[position] for position in sorted(self._cancels)]
+            self._cancels = {}
+            return inputs
+        return fired
+
+    def _due_timers(self, now: int) -> list[Input]:
+        """The timers of the earliest instant, if it has come."""
+        due = self.next_timer()
+        if due is None or due > now:
+            return []
+        fired: list[int] = []
+        while self.next_timer() == due:
+            fired.append(heappop(self._timer_heap)[1])
+        for id in fired:
+            heappush(self._timer_heap, (due, id))
+        return [TimerFired(id=id) for id in sorted(fired)]
+
+    def written(self, now: int) -> Written:
+        """Take the news that the proposed transition is committed; `now` is the commit's time of the database."""
+        assert self._in_flight is not None
+        pending, start, transition = self._in_flight
+        self._in_flight = None
+        task = self.state.task
+        time = max(now, transition.not_before)
+        answer = Written([], start, [row.task_queue for row in transition.activities if row.worker is None], False)
+        for event in pending:
+            stamped = Event(event.seq, event.task, time, event.data)
+            self.state.apply(stamped)
+            if event.task != task:
+                answer.task.append(stamped)
+                self._ran = False
+                if isinstance(event.data, ActivityInputEvent):
+                    self._resulted.discard(event.data.id)
+                    self._canceled.discard(event.data.id)
+        self._known.difference_update(transition.consumed)
+        for id in transition.activities_done:
+            self.rowed.discard(id)
+        answer.closed = transition.close is not None
+        return answer
+
+    def refused(self) -> None:
+        """Take the news that a close was refused over an unread message: forget the closing task's commands.
+
+        The host adds the messages (`receive`), proposes them as further inputs of the same task by `extend`, and runs
+        the task again from the log.
+        """
+        assert self._in_flight is not None
+        self._in_flight = None
+        self._closing = None
+        self._ran = False
+
+    def extend(self) -> Transition | None:
+        """Return a transition that adds the waiting messages to the newest task, of which nothing was released."""
+        inputs: list[Input] = []
+        for position in sorted(self._messages):
+            inputs.append(self._messages[position])
+            self._consumed.append(position)
+        for position in sorted(self._cancels):
+            inputs.append(self._cancels[position])
+            self._consumed.append(position)
+        self._messages, self._cancels = {}, {}
+        state = self.state
+        rows = [
+            EventRow(state.seq + 1 + i, state.task, int(data.type), encode_data(data)) for i, data in enumerate(inputs)
+        ]
+        if not rows and not self._consumed:
+            return None
+        transition = Transition(
+            run_id=state.run_id,
+            epoch=self.epoch,
+            events=tuple(rows),
+            not_before=state.time,
+            consumed=tuple(self._consumed),
+        )
+        pending = [Event(row.seq, row.task, 0, data) for row, data in zip(rows, inputs, strict=True)]
+        self._in_flight = (pending, [], transition)
+        self._consumed = []
+        return transition
+
+    # ------------------------------------------------------------------ giving it up
+
+    def release(
+        self, running: Iterable[NewActivity] = (), *, hold: Hold = Hold.NONE, reason: str = "", wake_in: int | None = None
+    ) -> Transition:
+        """Return the transition that gives the run up: all that waits to be written, and when it must be claimed again.
+
+        Args:
+            running: Rows of activities that run here, leased to this worker.
+            hold: Why messages shall not wake it.
+            reason: The same for people.
+            wake_in: When it is to be claimed, if not at its next timer.
+        """
+        assert self._in_flight is None
+        for new in running:
+            self.add_row(new)
+        if wake_in is None and (self._results or self._messages or self._cancels or not self._ran):
+            wake_in = 0
+        state = self.state
+        rows = tuple(
+            EventRow(state.seq + 1 + i, state.task, int(data.type), encode_data(data))
+            for i, data in enumerate(self._commands)
+        )
+        return Transition(
+            run_id=state.run_id,
+            epoch=self.epoch,
+            events=rows,
+            not_before=state.time,
+            activities=tuple(self._rows.values()),
+            activities_canceled=tuple(self._canceled_rows),
+            # A result that has come goes to the run's own inbox: its attempt must not count as lost.
+            messages=tuple(message_of(state.run_id, result) for result in self._results),
+            release=Release(
+                wake_at=self.next_timer() if wake_in is None else None, wake_in=wake_in, hold=hold, reason=reason
+            ),
+            proven=self._unproven and self._ran,
+        )

@@ -1,0 +1,183 @@
+"""A run's state, which is a fold over its log and nothing else.
+
+`RunState.apply` takes the events of a history one by one. Whatever the engine decides it decides from this; two workers
+that have read the same log have the same state, to the bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from ..exceptions import HistoryCorruptError
+from ..history import (
+    ActivityTaskCanceled,
+    ActivityTaskCancelRequested,
+    ActivityTaskCompleted,
+    ActivityTaskFailed,
+    ActivityTaskScheduled,
+    ActivityTaskTimedOut,
+    Event,
+    EventData,
+    Input,
+    TimerCanceled,
+    TimerFired,
+    TimerStarted,
+    WorkflowExecutionCanceled,
+    WorkflowExecutionCancelRequested,
+    WorkflowExecutionCompleted,
+    WorkflowExecutionFailed,
+    WorkflowExecutionSignaled,
+    WorkflowExecutionStarted,
+    WorkflowExecutionTerminated,
+    WorkflowExecutionTimedOut,
+)
+from ..store._records import RunStatus
+
+
+class PendingActivity:
+    """An activity that was scheduled and has no outcome yet."""
+
+    __slots__ = ("cancel_requested", "scheduled", "scheduled_at")
+
+    def __init__(self, scheduled: ActivityTaskScheduled, scheduled_at: int) -> None:
+        self.scheduled = scheduled
+        self.scheduled_at = scheduled_at
+        """The time of the task that scheduled it: its deadlines count from then."""
+        self.cancel_requested = False
+
+
+class RunState:
+    """The fold of one history.
+
+    Attributes:
+        seq: Position of the newest event.
+        task: Number of the newest workflow task.
+        time: Time of the newest event.
+        task_time: Time of the newest task: that of its last input. Timers and deadlines count from it.
+        trailing: Whether the newest task has no commands (yet).
+        messages: Ids of the inbox messages that have become events.
+    """
+
+    __slots__ = (
+        "activities",
+        "cancel_requested",
+        "messages",
+        "run_id",
+        "seq",
+        "size",
+        "started",
+        "status",
+        "task",
+        "task_time",
+        "time",
+        "timers",
+        "trailing",
+    )
+
+    started: WorkflowExecutionStarted
+
+    def __init__(self, run_id: str) -> None:
+        self.run_id = run_id
+        self.seq = 0
+        self.task = 0
+        self.time = 0
+        self.task_time = 0
+        self.size = 0
+        self.trailing = False
+        self.activities: dict[int, PendingActivity] = {}
+        self.timers: dict[int, int] = {}
+        self.messages: set[str] = set()
+        self.cancel_requested = False
+        self.status = RunStatus.RUNNING
+
+    @classmethod
+    def of(cls, run_id: str, events: Iterable[Event]) -> RunState:
+        """Return the state that a history folds to."""
+        state = cls(run_id)
+        for event in events:
+            state.apply(event)
+        return state
+
+    def apply(self, event: Event) -> None:
+        """Take the next event.
+
+        Raises:
+            HistoryCorruptError: It cannot follow what is there.
+        """
+        if event.seq != self.seq + 1 or self.status is not RunStatus.RUNNING:
+            raise HistoryCorruptError(f"run {self.run_id}: event {event.seq} cannot follow event {self.seq}")
+        data = event.data
+        self.seq = event.seq
+        self.task = event.task
+        self.time = event.time
+        if isinstance(data, Input):
+            self.task_time = event.time
+            self.trailing = True
+            if data.message:
+                self.messages.add(data.message)
+        else:
+            self.trailing = False
+        _FOLD[type(data)](self, data)
+
+    def next_timer(self) -> int | None:
+        """Return the instant at which the next timer is due."""
+        return min(self.timers.values()) if self.timers else None
+
+    def _signaled(self, data: WorkflowExecutionSignaled) -> None:
+        """A signal changes what workflow code knows, not what the engine knows."""
+
+    def _started(self, data: WorkflowExecutionStarted) -> None:
+        self.started = data
+
+    def _cancel_requested(self, data: WorkflowExecutionCancelRequested) -> None:
+        self.cancel_requested = True
+
+    def _activity_scheduled(self, data: ActivityTaskScheduled) -> None:
+        self.activities[data.id] = PendingActivity(data, self.task_time)
+
+    def _activity_cancel_requested(self, data: ActivityTaskCancelRequested) -> None:
+        if (activity := self.activities.get(data.id)) is not None:
+            activity.cancel_requested = True
+
+    def _activity_closed(
+        self, data: ActivityTaskCompleted | ActivityTaskFailed | ActivityTaskTimedOut | ActivityTaskCanceled
+    ) -> None:
+        if self.activities.pop(data.id, None) is None:
+            raise HistoryCorruptError(f"run {self.run_id}: event {self.seq} ends activity {data.id}, which is not open")
+
+    def _timer_started(self, data: TimerStarted) -> None:
+        self.timers[data.id] = self.task_time + data.duration
+
+    def _timer_closed(self, data: TimerFired | TimerCanceled) -> None:
+        if self.timers.pop(data.id, None) is None:
+            raise HistoryCorruptError(f"run {self.run_id}: event {self.seq} ends timer {data.id}, which is not open")
+
+    def _close(self, data: EventData) -> None:
+        self.status = CLOSING_STATUS[type(data)]
+
+
+CLOSING_STATUS: dict[type[EventData], RunStatus] = {
+    WorkflowExecutionCompleted: RunStatus.COMPLETED,
+    WorkflowExecutionFailed: RunStatus.FAILED,
+    WorkflowExecutionCanceled: RunStatus.CANCELED,
+    WorkflowExecutionTerminated: RunStatus.TERMINATED,
+    WorkflowExecutionTimedOut: RunStatus.TIMED_OUT,
+}
+"""The status that each closing event leaves a run in."""
+
+_FOLD: dict[type[EventData], Callable[[RunState, Any], None]] = {
+    WorkflowExecutionStarted: RunState._started,
+    WorkflowExecutionSignaled: RunState._signaled,
+    WorkflowExecutionCancelRequested: RunState._cancel_requested,
+    ActivityTaskScheduled: RunState._activity_scheduled,
+    ActivityTaskCancelRequested: RunState._activity_cancel_requested,
+    ActivityTaskCompleted: RunState._activity_closed,
+    ActivityTaskFailed: RunState._activity_closed,
+    ActivityTaskTimedOut: RunState._activity_closed,
+    ActivityTaskCanceled: RunState._activity_closed,
+    TimerStarted: RunState._timer_started,
+    TimerFired: RunState._timer_closed,
+    TimerCanceled: RunState._timer_closed,
+    **dict.fromkeys(CLOSING_STATUS, RunState._close),
+}

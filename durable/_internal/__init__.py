@@ -1,0 +1,1 @@
+"""Small pieces that need nothing but the standard library: instants, ids, backoff, named SQL."""

@@ -1,0 +1,53 @@
+"""Identifiers: how they are made, and which ones are accepted from outside."""
+
+from __future__ import annotations
+
+import os
+import time
+import unicodedata
+import uuid
+
+MAX_NAME_BYTES = 255
+"""The longest id, type, queue or message name, in UTF-8 bytes: it fits every index of every database in use."""
+
+
+def uuid7() -> str:
+    """Return a fresh UUID of version 7, so that rows written together lie together in an index (RFC 9562)."""
+    millis = time.time_ns() // 1_000_000
+    value = (millis & 0xFFFF_FFFF_FFFF) << 80 | int.from_bytes(os.urandom(10))
+    value = value & ~(0xF << 76) | 0x7 << 76
+    value = value & ~(0x3 << 62) | 0x2 << 62
+    return str(uuid.UUID(int=value))
+
+
+def check_name(value: object, field: str) -> str:
+    """Return `value` when it can name something for ever: 1 to 255 bytes of UTF-8 without control characters.
+
+    Names are compared byte by byte: no folding, no normalisation.
+
+    Raises:
+        ValueError: It breaks one of these rules; the text names the field, the rule and the start of the value.
+        TypeError: It is not a string.
+    """
+    if not isinstance(value, str):
+        raise TypeError(f"{field} must be a string, not {type(value).__name__}")
+    shown = ascii(value[:40])
+    if not value.strip():
+        raise ValueError(f"{field} must not be empty or blank: {shown}")
+    try:
+        size = len(value.encode())
+    except UnicodeEncodeError:
+        raise ValueError(f"{field} must be valid Unicode, without lone surrogates: {shown}") from None
+    if size > MAX_NAME_BYTES:
+        raise ValueError(f"{field} must be at most {MAX_NAME_BYTES} bytes, not {size}: {shown}...")
+    if any(unicodedata.category(char) in ("Cc", "Zl", "Zp") for char in value):
+        raise ValueError(f"{field} must not contain control characters or line breaks: {shown}")
+    return value
+
+
+def is_uuid(value: str) -> bool:
+    """Whether `value` is a UUID in its canonical text form, as run ids are."""
+    try:
+        return str(uuid.UUID(value)) == value
+    except ValueError:
+        return False

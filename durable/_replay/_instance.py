@@ -1,0 +1,641 @@
+"""A workflow instance: one run's code, alive on its own event loop.
+
+Inputs of a task go in, commands come out, and nothing else does either. The instance does not know whether a task
+happens for the first time or is replayed, but for silencing logs: the same inputs give the same commands. It knows user
+code and history; it knows no storage, no worker and no clock.
+
+The parts of a task, in order: all inputs are applied (handlers of signals become tasks in the order of the log, results
+complete what awaits them, a cancel request comes last), then the event loop runs until nothing is ready, then wait
+conditions are looked at, and so on until nothing moves. See `_turns` for when that is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import builtins
+import inspect
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from random import Random
+from types import MappingProxyType
+from typing import Any, get_type_hints
+from uuid import UUID
+from zlib import crc32
+
+from .._internal.instants import to_datetime, to_timedelta
+from ..activity._call import ActivityCall
+from ..converter import DataConverter
+from ..exceptions import (
+    ConversionError,
+    FailureError,
+    NondeterminismError,
+    ReadOnlyContextError,
+    SpinError,
+    WorkflowQueryFailedError,
+    WorkflowTaskError,
+    is_cancelled_exception,
+)
+from ..history import (
+    ActivityTaskCanceled,
+    ActivityTaskCompleted,
+    ActivityTaskFailed,
+    ActivityTaskTimedOut,
+    CommandEvent,
+    Event,
+    Input,
+    Payload,
+    Payloads,
+    TimerFired,
+    WorkflowExecutionCanceled,
+    WorkflowExecutionCancelRequested,
+    WorkflowExecutionCompleted,
+    WorkflowExecutionFailed,
+    WorkflowExecutionSignaled,
+    WorkflowExecutionStarted,
+)
+from ..workflow._definition import WorkflowDefinition
+from ..workflow._info import Info
+from ._awaitables import NumberedTask, TimerHandle
+from ._loop import DeterministicLoop
+from ._randomness import Randomness
+from ._teardown import evict
+from ._turns import SpinError as TurnSpin
+from ._turns import TurnPoisoned, Turns
+from .machines._activity import ActivityMachine, policy_of
+from .machines._machine import Answered
+from .machines._signal import SignalBuffer
+from .machines._timer import TimerMachine, wake
+
+Note = Callable[[str, BaseException | None], None]
+
+Handler = Callable[..., Any]
+
+
+class Instance:
+    """One run's code. It implements what its event loop and the authoring API ask for."""
+
+    __slots__ = (
+        "_applied_cancel",
+        "_closing",
+        "_commands",
+        "_conditions",
+        "_converter",
+        "_details",
+        "_handlers",
+        "_info",
+        "_loop_timers",
+        "_main",
+        "_next_id",
+        "_note",
+        "_now",
+        "_object",
+        "_operations",
+        "_origin",
+        "_random",
+        "_read_only",
+        "_replaying",
+        "_started",
+        "_task_error",
+        "definition",
+        "loop",
+        "namespace",
+        "run_id",
+        "signals",
+        "size",
+        "sources",
+    )
+
+    def __init__(
+        self,
+        definition: WorkflowDefinition,
+        run_id: str,
+        converter: DataConverter,
+        *,
+        namespace: str,
+        note: Note,
+        trace: bool = False,
+    ) -> None:
+        """Prepare a run's code; nothing of it runs before the first task.
+
+        Args:
+            definition: The code.
+            run_id: The run; it salts hashes and nothing else.
+            converter: How values are stored.
+            namespace: What `info().namespace` shows.
+            note: Where remarks go that must not fail anything.
+            trace: Whether to remember which source line asked for each command.
+        """
+        self.definition = definition
+        self.run_id = run_id
+        self.namespace = namespace
+        self.loop = DeterministicLoop(self, salt=crc32(run_id.encode()))
+        self.signals = SignalBuffer()
+        self.sources: dict[int, str] | None = {} if trace else None
+        self.size = (0, 0)
+        self._converter = converter
+        self._note = note
+        self._commands: dict[int, CommandEvent] = {}
+        self._operations: dict[int, Answered] = {}
+        self._loop_timers: dict[int, TimerMachine] = {}
+        self._conditions: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
+        self._handlers: dict[str, dict[str | None, Handler]] | None = None
+        self._next_id = 0
+        self._now = 0
+        self._origin: int | None = None
+        self._replaying = False
+        self._read_only = False
+        self._applied_cancel = False
+        self._closing: CommandEvent | None = None
+        self._task_error: BaseException | None = None
+        self._main: NumberedTask[Any] | None = None
+        self._object: Any = None
+        self._info: Info | None = None
+        self._details = ""
+
+    # ------------------------------------------------------------------ the core: a task in, commands out
+
+    def activate(self, turns: Turns, task: Sequence[Event], *, replaying: bool) -> list[CommandEvent]:
+        """Run one workflow task and return its commands, in order; the last one may close the run.
+
+        Args:
+            turns: The batch of turns this one belongs to.
+            task: The inputs of the task, in log order, committed.
+            replaying: Whether the task has run before.
+
+        Raises:
+            WorkflowTaskError: The code is at fault; the instance is to be thrown away, nothing of it committed.
+            BaseException: Whatever else the code raised that does not fail a workflow: likewise.
+        """
+        self._now = task[-1].time
+        if self._origin is None:
+            self._origin = self._now
+        self.loop.now_ms = (self._now - self._origin) // 1000
+        self._replaying = replaying
+        self._commands = {}
+        try:
+            turns.run(self.loop, lambda: self._apply(task))
+        except TurnPoisoned as poisoned:
+            raise poisoned.cause from None
+        except TurnSpin as spin:
+            raise SpinError(str(spin)) from None
+        if self._task_error is not None:
+            raise self._task_error
+        self._look_at_main()
+        commands = list(self._commands.values())
+        if self._closing is not None:
+            commands.append(self._closing)
+        return commands
+
+    def _apply(self, task: Sequence[Event]) -> None:
+        cancelled = False
+        for event in task:
+            data = event.data
+            if isinstance(data, ActivityTaskCompleted | ActivityTaskFailed | ActivityTaskTimedOut | ActivityTaskCanceled) or isinstance(data, TimerFired):
+                self._answer(data.id, data)
+            elif isinstance(data, WorkflowExecutionSignaled):
+                self._signaled(data)
+            elif isinstance(data, WorkflowExecutionStarted):
+                self._prepare(data, event)
+            elif isinstance(data, WorkflowExecutionCancelRequested):
+                cancelled = True
+        main = self._main
+        if main is None:
+            self._main = main = self._begin()
+            if cancelled:
+                # Behind the first step: `run` shall be able to catch it.
+                self.loop.call_soon(main.cancel)
+        elif cancelled and not self._applied_cancel:
+            main.cancel()
+        self._applied_cancel = self._applied_cancel or cancelled
+
+    def _answer(self, id: int, event: Input) -> None:
+        machine = self._operations.pop(id, None)
+        if machine is None:
+            raise NondeterminismError(
+                f"history has {type(event).__name__} for command {id}, which the code never asked for"
+            )
+        self.loop.progress += 1
+        machine.close(event)
+
+    def _prepare(self, started: WorkflowExecutionStarted, event: Event) -> None:
+        """Build what stands before the first line: info, random numbers, and the object of a class."""
+        self._started = started
+        self._random = Randomness(started.seed)
+        start = to_datetime(event.time)
+        self._info = Info(
+            workflow_id=started.workflow_id,
+            run_id=self.run_id,
+            workflow_type=started.workflow_type,
+            task_queue=started.task_queue,
+            namespace=self.namespace,
+            attempt=started.attempt,
+            first_execution_run_id=started.first_run_id or self.run_id,
+            start_time=start,
+            workflow_start_time=start,
+            execution_timeout=_timedelta(started.execution_timeout),
+            run_timeout=_timedelta(started.run_timeout),
+            task_timeout=_timedelta(started.task_timeout),
+            retry_policy=policy_of(started.retry_policy),
+            headers=started.headers,
+        )
+        definition = self.definition
+        if definition.cls is not None:
+            self._object = definition.cls(*self._arguments()) if definition.init_takes_args else definition.cls()
+
+    def _arguments(self) -> list[Any]:
+        name = f"arguments of workflow {self.definition.name}"
+        return self._decode_arguments(self._started.input, self.definition.arg_types, name, self.definition.signature)
+
+    def _decode_arguments(
+        self, payloads: Payloads, hints: Sequence[Any] | None, name: str, signature: inspect.Signature | None
+    ) -> list[Any]:
+        values = self._converter.from_payloads(
+            payloads, None if hints is None else list(hints)[: len(payloads)], path=name
+        )
+        if signature is not None:
+            signature.bind(*values)
+        return values
+
+    def _begin(self) -> NumberedTask[Any]:
+        definition = self.definition
+        arguments = self._arguments()
+        if definition.cls is not None:
+            arguments.insert(0, self._object)
+        return self.loop.create_task(definition.run_fn(*arguments), name="workflow")
+
+    def _look_at_main(self) -> None:
+        """Turn the end of the workflow function into the command that closes the run."""
+        main = self._main
+        if main is None or not main.done() or self._closing is not None:
+            return
+        try:
+            result = main.result()
+        except BaseException as error:
+            self._closing = self._failure_of(error)
+            return
+        name = f"result of workflow {self.definition.name}"
+        self._closing = WorkflowExecutionCompleted(result=self._converter.to_payload(result, path=name))
+
+    def _failure_of(self, error: BaseException) -> CommandEvent:
+        """Return the command with which an exception closes the run.
+
+        Raises:
+            BaseException: The very exception, when it does not fail a workflow but blocks its task.
+        """
+        if self._applied_cancel and is_cancelled_exception(error):
+            return WorkflowExecutionCanceled()
+        if not self._fails_workflow(error):
+            raise error
+        return WorkflowExecutionFailed(failure=self._converter.to_failure(error))
+
+    def _fails_workflow(self, error: BaseException) -> bool:
+        if isinstance(error, BaseExceptionGroup):
+            return all(self._fails_workflow(member) for member in error.exceptions)
+        if isinstance(error, WorkflowTaskError):
+            return isinstance(error, tuple(self.definition.failure_exception_types))
+        kinds = (FailureError, builtins.TimeoutError, asyncio.CancelledError, *self.definition.failure_exception_types)
+        return isinstance(error, kinds)
+
+    # ------------------------------------------------------------------ signals, handlers and queries
+
+    def _signaled(self, signal: WorkflowExecutionSignaled) -> None:
+        handlers = self.handlers("signal")
+        handler = handlers.get(signal.name)
+        if handler is None and signal.name not in handlers:
+            handler = handlers.get(None)
+        if handler is not None:
+            self._start_handler(handler, signal)
+            return
+        try:
+            self.signals.deliver(signal, self._decode_signal)
+        except ConversionError as error:
+            self._note(f"signal {signal.name!r} was dropped: its argument cannot be read", error)
+
+    def _start_handler(self, handler: Handler, signal: WorkflowExecutionSignaled) -> None:
+        try:
+            arguments = self._decode_arguments(
+                signal.input, _hints(handler), f"arguments of signal {signal.name}", inspect.signature(handler)
+            )
+        except (ConversionError, TypeError) as error:
+            self._note(f"signal {signal.name!r} was dropped: its arguments do not fit its handler", error)
+            return
+        self.loop.create_task(self._run_handler(handler, arguments), name=f"signal {signal.name}")
+
+    async def _run_handler(self, handler: Handler, arguments: list[Any]) -> None:
+        try:
+            result = handler(*arguments)
+            if inspect.isawaitable(result):
+                await result
+        except Exception as error:
+            # A failure in a handler fails the workflow, anything else its task, as in the workflow function itself.
+            try:
+                failure = self._failure_of(error)
+            except BaseException as fault:
+                self._task_error = self._task_error or fault
+            else:
+                self._closing = self._closing or failure
+
+    def _decode_signal(self, signal: WorkflowExecutionSignaled, type_hint: Any) -> Any:
+        name = f"signal {signal.name}"
+        if not signal.input:
+            return self._converter.from_payload(_NOTHING, type_hint, path=name)
+        if len(signal.input) > 1:
+            raise ConversionError(f"{len(signal.input)} arguments were sent, one is received", path=name)
+        return self._converter.from_payload(signal.input[0], type_hint, path=name)
+
+    def query(self, turns: Turns, name: str, input: Payloads) -> Payload:
+        """Answer a query from the state the code is in, changing nothing.
+
+        Raises:
+            WorkflowQueryFailedError: There is no such query, its arguments do not fit, or its handler raised.
+        """
+        handlers = self.handlers("query")
+        handler = handlers.get(name) or handlers.get(None)
+        if handler is None:
+            known = ", ".join(sorted(key for key in handlers if key)) or "none"
+            raise WorkflowQueryFailedError(
+                f"workflow {self.definition.name!r} has no query {name!r} (it has: {known}); a function-style workflow "
+                "answers a query once it has called workflow.set_handler"
+            )
+
+        def ask() -> Payload:
+            arguments = self._decode_arguments(
+                input, _hints(handler), f"arguments of query {name}", inspect.signature(handler)
+            )
+            answer = handler(*arguments)
+            if inspect.isawaitable(answer):
+                raise TypeError("a query handler must be a plain function, not async")
+            return self._converter.to_payload(answer, path=f"result of query {name}")
+
+        self._read_only = True
+        try:
+            return turns.read(self.loop, ask)
+        except Exception as error:
+            raise WorkflowQueryFailedError(f"query {name!r} failed: {type(error).__name__}: {error}") from error
+        finally:
+            self._read_only = False
+
+    # ------------------------------------------------------------------ what the event loop asks for
+
+    def _issue(self, command: CommandEvent) -> None:
+        self.loop.progress += 1
+        self._commands[command.id] = command
+        if self.sources is not None and (where := _caller()):
+            self.sources[command.id] = where
+
+    def _new_id(self) -> int:
+        if self._read_only:
+            raise ReadOnlyContextError("a query must not change the workflow: no activities, timers or waiting here")
+        self._next_id += 1
+        return self._next_id
+
+    def _cancel(self, id: int, command: CommandEvent | None) -> None:
+        """Write down that a command is no longer wanted; one of this very task simply never was."""
+        if self._commands.pop(id, None) is not None:
+            del self._operations[id]
+        elif command is not None:
+            # Commands are unique by number; the cancel of one is kept beside it under the negative.
+            self._commands[-id] = command
+
+    def start_timer(self, when_ms: int, handle: TimerHandle) -> None:
+        """Arm a timer that asyncio or anyio asked for."""
+        id = self._new_id()
+        machine = TimerMachine(id, lambda: self._fire(id, handle))
+        handle_id = builtins.id(handle)
+        self._loop_timers[handle_id] = machine
+        self._operations[id] = machine
+        self._issue(machine.start((when_ms - self.loop.now_ms) * 1000))
+
+    def _fire(self, id: int, handle: TimerHandle) -> None:
+        self._loop_timers.pop(builtins.id(handle), None)
+        self.loop.fire(handle)
+
+    def cancel_timer(self, handle: TimerHandle) -> None:
+        """Forget a timer that asyncio or anyio no longer needs."""
+        machine = self._loop_timers.pop(id(handle))
+        command = machine.cancel()
+        self._operations_without(machine.id, command)
+
+    def _operations_without(self, id: int, command: CommandEvent) -> None:
+        unwritten = id in self._commands
+        self._cancel(id, command)
+        if not unwritten:
+            self._operations.pop(id, None)
+
+    def drained(self) -> bool:
+        """Complete every wait condition that holds now; whether there was one."""
+        if not self._conditions:
+            return False
+        held = [(fn, future) for fn, future in self._conditions if not future.done() and fn()]
+        if held:
+            for _, future in held:
+                if not future.done():
+                    future.set_result(None)
+            self.loop.progress += 1
+        self._conditions = [(fn, future) for fn, future in self._conditions if not future.done()]
+        return bool(held)
+
+    def waiting(self) -> bool:
+        """Whether something is under way that will bring another task by itself."""
+        return bool(self._operations)
+
+    def report(self, message: str, exception: BaseException | None) -> None:
+        """Fail the task over a defect that no awaiting code will see."""
+        self._task_error = self._task_error or exception or WorkflowTaskError(message)
+
+    def note(self, message: str, exception: BaseException | None) -> None:
+        """Pass a remark on."""
+        self._note(message, exception)
+
+    # ------------------------------------------------------------------ what the authoring API asks for
+
+    def info(self) -> Info:
+        """See `Runtime.info`."""
+        assert self._info is not None
+        return self._info
+
+    def now_us(self) -> int:
+        """See `Runtime.now_us`."""
+        return self._now
+
+    def is_replaying(self) -> bool:
+        """See `Runtime.is_replaying`. Queries are always live."""
+        return self._replaying and not self._read_only
+
+    def random(self) -> Random:
+        """See `Runtime.random`."""
+        self._writable("random()")
+        return self._random.random()
+
+    def uuid4(self) -> UUID:
+        """See `Runtime.uuid4`."""
+        self._writable("uuid4()")
+        return self._random.uuid4()
+
+    def _writable(self, what: str) -> None:
+        if self._read_only:
+            raise ReadOnlyContextError(f"a query must not change the workflow, and {what} does: it draws a number")
+
+    def start_activity(self, call: ActivityCall[Any]) -> asyncio.Future[Any]:
+        """See `Runtime.start_activity`."""
+        id = self._new_id()
+        machine = ActivityMachine(id, call, self._converter)
+        command = machine.start(self._started.task_queue)
+        machine.operation = operation = self.loop.operation(id, None)
+        operation.on_cancel = lambda: self._cancel_activity(machine)
+        self._operations[id] = machine
+        self._issue(command)
+        return operation
+
+    def _cancel_activity(self, machine: ActivityMachine) -> bool:
+        """Take an await's cancel; True when the await goes on until the activity has ended."""
+        if machine.id in self._commands:
+            self._cancel(machine.id, None)
+            return False
+        command = machine.cancel()
+        if command is not None:
+            self.loop.progress += 1
+            self._cancel(machine.id, command)
+        return machine.cancellation.name == "WAIT_CANCELLATION_COMPLETED"
+
+    def sleep(self, duration: int, summary: str) -> asyncio.Future[None]:
+        """See `Runtime.sleep`."""
+        id = self._new_id()
+        operation = self.loop.operation(id, None)
+        machine = TimerMachine(id, wake(operation))
+
+        def on_cancel() -> bool:
+            self._operations_without(id, machine.cancel())
+            self.loop.progress += 1
+            return False
+
+        operation.on_cancel = on_cancel
+        self._operations[id] = machine
+        self._issue(machine.start(duration, summary))
+        return operation
+
+    def wait_condition(self, condition: Callable[[], bool]) -> asyncio.Future[None]:
+        """See `Runtime.wait_condition`."""
+        if self._read_only:
+            raise ReadOnlyContextError("a query cannot wait: it answers from the state the workflow is in")
+        future = self.loop.create_future()
+        if condition():
+            future.set_result(None)
+        else:
+            self._conditions.append((condition, future))
+        return future
+
+    def receive(self, name: str, type_hint: Any) -> asyncio.Future[Any]:
+        """See `Runtime.receive`."""
+        future = self.loop.create_future()
+        while True:
+            try:
+                self.signals.receive(name, type_hint, future, self._decode_signal)
+            except ConversionError as error:
+                self._note(f"signal {name!r} was dropped: its argument cannot be read", error)
+            else:
+                return future
+
+    def give_back(self, name: str, future: asyncio.Future[Any]) -> None:
+        """See `Runtime.give_back`."""
+        self.signals.give_back(name, future.result())
+
+    def handlers(self, kind: str) -> Mapping[str | None, Handler]:
+        """See `Runtime.handlers`."""
+        if self._handlers is None:
+            self._handlers = _bound_handlers(self.definition, self._object)
+        return MappingProxyType(self._handlers[kind])
+
+    def set_handler(self, kind: str, name: str | None, handler: Handler | None) -> None:
+        """See `Runtime.set_handler`."""
+        if self._read_only:
+            raise ReadOnlyContextError("a query must not change the workflow's handlers")
+        self.handlers(kind)
+        assert self._handlers is not None
+        if handler is None:
+            self._handlers[kind].pop(name, None)
+            return
+        self._handlers[kind][name] = handler
+        if kind == "signal":
+            for signal in list(self.signals.take(name)):
+                self._start_handler(handler, signal)
+
+    def set_current_details(self, details: str) -> None:
+        """See `Runtime.set_current_details`."""
+        self._details = details
+
+    def current_details(self) -> str:
+        """See `Runtime.current_details`."""
+        return self._details
+
+    def memo(self) -> Mapping[str, Any]:
+        """See `Runtime.memo`."""
+        convert = self._converter.from_payload
+        return {key: convert(value, path=f"memo {key}") for key, value in self._started.memo.items()}
+
+    def payloads(self, values: Sequence[Any]) -> Sequence[Any]:
+        """See `Runtime.payloads`."""
+        return self._converter.to_payloads(values, path="values")
+
+    # ------------------------------------------------------------------ the end
+
+    @property
+    def closing(self) -> bool:
+        """Whether the code has come to its end."""
+        return self._closing is not None
+
+    def evict(self) -> int:
+        """Take the code down without running any of it elsewhere or later; return how many tasks resisted."""
+        return evict(self.loop)
+
+
+_NOTHING = Payload(encoding="binary/null")
+
+
+def _timedelta(micros: int | None) -> Any:
+    return None if micros is None else to_timedelta(micros)
+
+
+def _bound_handlers(definition: WorkflowDefinition, object: Any) -> dict[str, dict[str | None, Handler]]:
+    """Return the handlers that the definition has, bound to the workflow's object, by kind and name."""
+
+    def bound(definitions: Mapping[str | None, Any]) -> dict[str | None, Handler]:
+        return {name: entry.fn.__get__(object) for name, entry in definitions.items()}
+
+    return {
+        "signal": bound(definition.signals),
+        "query": bound(definition.queries),
+        "update": bound(definition.updates),
+    }
+
+
+_hint_cache: dict[Any, list[Any]] = {}
+
+
+def _hints(handler: Handler) -> list[Any]:
+    """Return the type hints of a handler's parameters, in order."""
+    function = inspect.unwrap(getattr(handler, "__func__", handler))
+    if (known := _hint_cache.get(function)) is not None:
+        return known
+    hints = get_type_hints(function) if not isinstance(function, type) else {}
+    names = [
+        name
+        for name, parameter in inspect.signature(handler).parameters.items()
+        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+    ]
+    found = [hints.get(name, Any) for name in names]
+    if getattr(handler, "__name__", "<lambda>") != "<lambda>" and hasattr(function, "__qualname__"):
+        if "<locals>" not in function.__qualname__:
+            _hint_cache[function] = found
+    return found
+
+
+def _caller() -> str | None:
+    """Return file and line of the innermost frame that is the user's."""
+    frame = sys._getframe(2)
+    while frame is not None:
+        name = frame.f_globals.get("__name__", "")
+        if not name.startswith(("durable.", "asyncio", "anyio", "contextlib")):
+            return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+        frame = frame.f_back
+    return None

@@ -1,0 +1,105 @@
+"""What the code asks for now, held against what its history recorded.
+
+Compared are the kind of each command, its number, and what names it: an activity's type and id. Timeouts, retry
+policies, queues and durations may change under a running workflow, and are not compared. Arguments are: a difference
+means that something else than the log decided, though the order of commands happened to stay; it is reported as a
+warning, and as an error in strict mode.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from ..history import ActivityTaskScheduled, CommandEvent, Event, TimerStarted
+
+Warn = Callable[[str], None]
+
+
+def differs(recorded: CommandEvent, wanted: CommandEvent) -> bool:
+    """Whether two commands are not the same step of a workflow."""
+    if type(recorded) is not type(wanted):
+        return True
+    if recorded.id != wanted.id:
+        return True
+    if isinstance(recorded, ActivityTaskScheduled) and isinstance(wanted, ActivityTaskScheduled):
+        return recorded.activity_type != wanted.activity_type or recorded.activity_id != wanted.activity_id
+    return False
+
+
+def first_difference(recorded: Sequence[Event], wanted: Sequence[CommandEvent]) -> int | None:
+    """Return the index of the first command in which a task differs from its record, or None."""
+    for index, (event, command) in enumerate(zip(recorded, wanted, strict=False)):
+        if differs(event.data, command):  # type: ignore[arg-type]
+            return index
+    return None if len(recorded) == len(wanted) else min(len(recorded), len(wanted))
+
+
+def changed_arguments(recorded: Sequence[Event], wanted: Sequence[CommandEvent]) -> list[str]:
+    """Return a sentence for each activity of a task that is asked for with other arguments than recorded."""
+    return [
+        f"event {event.seq}: activity {command.activity_type!r} is called with other arguments than were recorded"
+        for event, command in zip(recorded, wanted, strict=False)
+        if isinstance(command, ActivityTaskScheduled)
+        and isinstance(event.data, ActivityTaskScheduled)
+        and event.data.input != command.input
+    ]
+
+
+def describe(command: CommandEvent) -> str:
+    """Return a command as a person reads it, in a few words."""
+    kind = type(command).__name__
+    if isinstance(command, ActivityTaskScheduled):
+        return f"{kind} {command.activity_type}"
+    if isinstance(command, TimerStarted):
+        return f"{kind} {command.duration / 1_000_000:g} s"
+    return kind
+
+
+def report(
+    recorded: Sequence[Event],
+    wanted: Sequence[CommandEvent],
+    *,
+    title: str,
+    sources: Callable[[int], str | None],
+    defined: Callable[[str], str | None],
+) -> str:
+    """Return the two columns: what the history recorded and what the code now wants, with source lines.
+
+    Args:
+        recorded: The command events of one task.
+        wanted: What the code asks for in that task.
+        title: What it is about.
+        sources: The line that asked for a command, by its number.
+        defined: The line where an activity is defined, by its type.
+    """
+    at = first_difference(recorded, wanted)
+    rows: list[tuple[str, str, str]] = [("", "history recorded", "the code now wants")]
+    for index in range(max(len(recorded), len(wanted))):
+        left = right = "(nothing)"
+        left_source = right_source = None
+        if index < len(recorded):
+            event = recorded[index]
+            data = event.data
+            assert isinstance(data, CommandEvent)
+            left = f"{event.seq}: {describe(data)}"
+            if isinstance(data, ActivityTaskScheduled) and (where := defined(data.activity_type)):
+                left_source = f"   defined at {where}"
+        if index < len(wanted):
+            right = describe(wanted[index])
+            if where := sources(wanted[index].id):
+                right_source = f"   at {where}"
+        rows.append((">" if index == at else "", left, right))
+        if index == at and (left_source or right_source):
+            rows.append(("", left_source or "", right_source or ""))
+        if at is not None and index >= at + 3:
+            rows.append(("", "...", "..."))
+            break
+    width = max(len(left) for _, left, _ in rows)
+    lines = [f"{mark:1} {left:<{width}} | {right}".rstrip() for mark, left, right in rows]
+    return "\n".join(
+        [
+            title,
+            *lines,
+            "Deploy code that takes the recorded steps again, and the run goes on from where it is.",
+        ]
+    )

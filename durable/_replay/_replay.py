@@ -1,0 +1,109 @@
+"""A history run again: through the same code to the same state, or a report of where they part."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from ..exceptions import NondeterminismError
+from ..history import CommandEvent, Event, Input
+from ._instance import Instance
+from ._matcher import changed_arguments, first_difference, report
+from ._turns import Turns
+
+Rebuild = Callable[[], Instance]
+"""Makes a fresh instance of the same run that remembers source lines, to explain a mismatch."""
+
+
+def tasks_of(events: Sequence[Event]) -> Iterator[tuple[list[Event], list[Event]]]:
+    """Yield the workflow tasks of a history: the inputs of each, and the commands recorded for it.
+
+    Events of task 0 belong to no task: somebody else than the owner ended the run.
+    """
+    inputs: list[Event] = []
+    commands: list[Event] = []
+    task = 0
+    for event in events:
+        if event.task == 0:
+            continue
+        if event.task != task:
+            if inputs:
+                yield inputs, commands
+            inputs, commands, task = [], [], event.task
+        (inputs if isinstance(event.data, Input) else commands).append(event)
+    if inputs:
+        yield inputs, commands
+
+
+def replay(
+    instance: Instance,
+    turns: Turns,
+    events: Sequence[Event],
+    *,
+    rebuild: Rebuild,
+    strict: bool = False,
+    defined: Callable[[str], str | None] = lambda name: None,
+    warn: Callable[[str], None] = lambda text: None,
+) -> list[CommandEvent] | None:
+    """Bring a fresh instance to the state that a history describes.
+
+    The last task is *live* when nothing is recorded of its commands: it runs as for the first time.
+
+    Args:
+        instance: Fresh, of the code as it is now.
+        turns: The batch of turns this belongs to.
+        events: The whole history.
+        rebuild: Makes another one, to explain a mismatch.
+        strict: Whether changed arguments are an error.
+        defined: Where an activity is defined, for the report.
+        warn: Where changed arguments are told when not strict.
+
+    Returns:
+        The commands of the last task if it was live, else None.
+
+    Raises:
+        NondeterminismError: The code asks for something else than was recorded; both are shown.
+        BaseException: As `Instance.activate`.
+    """
+    tasks = list(tasks_of(events))
+    for index, (inputs, recorded) in enumerate(tasks):
+        live = not recorded and index == len(tasks) - 1
+        try:
+            commands = instance.activate(turns, inputs, replaying=not live)
+        except NondeterminismError as error:
+            raise NondeterminismError(f"{_title(instance, inputs)}\n{error}") from None
+        if live:
+            return commands
+        if first_difference(recorded, commands) is not None:
+            raise NondeterminismError(_explain(rebuild(), turns, tasks[: index + 1], defined))
+        for change in changed_arguments(recorded, commands):
+            if strict:
+                raise NondeterminismError(f"{_title(instance, inputs)}\n{change}")
+            warn(change)
+    return None
+
+
+def _title(instance: Instance, inputs: Sequence[Event]) -> str:
+    return (
+        f"workflow {instance.definition.name!r} ({instance.definition.where}), run {instance.run_id}: task "
+        f"{inputs[0].task} does not replay"
+    )
+
+
+def _explain(
+    traced: Instance,
+    turns: Turns,
+    tasks: Sequence[tuple[list[Event], list[Event]]],
+    defined: Callable[[str], str | None],
+) -> str:
+    """Run the tasks once more on an instance that remembers source lines, and return the report."""
+    commands: list[CommandEvent] = []
+    try:
+        for inputs, _ in tasks:
+            commands = traced.activate(turns, inputs, replaying=True)
+        inputs, recorded = tasks[-1]
+        sources = traced.sources or {}
+        return report(
+            recorded, commands, title=_title(traced, inputs), sources=lambda id: sources.get(id), defined=defined
+        )
+    finally:
+        traced.evict()

@@ -1,0 +1,172 @@
+"""Activities, as the code that called them sees them.
+
+        issued -----------cancel--> cancel requested     ActivityTaskCancelRequested, once; or nothing, if the activity
+                                                         was scheduled in this very task: then it never was
+        issued -----------close---> done                 the result or the failure reaches the code
+        cancel requested -cancel--> cancel requested     anyio repeats its cancels
+        cancel requested -close---> done                 with WAIT_CANCELLATION_COMPLETED the outcome reaches the code,
+                                                         else it left long ago
+
+A cancelled await ends with `asyncio.CancelledError`, as any await does, so that `asyncio.timeout`, task groups and
+anyio's scopes work: Temporal's `ActivityError` with a `CancelledError` inside would pass through all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from ...activity._call import ActivityCall
+from ...common import ActivityCancellationType, RetryPolicy
+from ...converter import DataConverter
+from ...exceptions import ActivityError, RetryState
+from ...history import (
+    ActivityTaskCanceled,
+    ActivityTaskCancelRequested,
+    ActivityTaskCompleted,
+    ActivityTaskFailed,
+    ActivityTaskScheduled,
+    ActivityTaskTimedOut,
+    Input,
+    RetryPolicyData,
+)
+from ..._internal.instants import MICROSECOND, SECOND, to_duration
+from .._awaitables import Operation
+from ._machine import Machine, State, Table, Trigger
+
+DEFAULT_START_TO_CLOSE = 300 * SECOND
+"""Microseconds an attempt may take when the caller gives neither start-to-close nor schedule-to-close."""
+
+
+class ActivityMachine(Machine):
+    """One activity of one run."""
+
+    __slots__ = ("_call", "_converter", "activity_id", "cancellation", "operation")
+
+    table: ClassVar[Table] = {
+        (State.ISSUED, Trigger.CANCEL): State.CANCEL_REQUESTED,
+        (State.ISSUED, Trigger.CLOSE): State.DONE,
+        (State.CANCEL_REQUESTED, Trigger.CANCEL): State.CANCEL_REQUESTED,
+        (State.CANCEL_REQUESTED, Trigger.CLOSE): State.DONE,
+    }
+
+    operation: Operation[Any]
+
+    def __init__(self, id: int, call: ActivityCall[Any], converter: DataConverter) -> None:
+        super().__init__(id)
+        self._call = call
+        self._converter = converter
+        self.cancellation = call.options.cancellation_type
+        self.activity_id = call.options.activity_id or str(id)
+
+    def start(self, default_queue: str) -> ActivityTaskScheduled:
+        """Return the command that schedules it."""
+        call = self._call
+        options = call.options
+        start_to_close = options.start_to_close_timeout
+        if start_to_close is None and options.schedule_to_close_timeout is None:
+            start_to_close = DEFAULT_START_TO_CLOSE
+        return ActivityTaskScheduled(
+            id=self.id,
+            activity_id=self.activity_id,
+            activity_type=call.name,
+            task_queue=options.task_queue or default_queue,
+            input=self._converter.to_payloads(call.args, path=f"arguments of activity {call.name}"),
+            schedule_to_close=options.schedule_to_close_timeout,
+            schedule_to_start=options.schedule_to_start_timeout,
+            start_to_close=start_to_close,
+            heartbeat=options.heartbeat_timeout,
+            retry_policy=stored_policy(options.retry_policy),
+            cancellation_type=self.cancellation.name.lower(),
+            eager=options.eager,
+            summary=options.summary,
+        )
+
+    def cancel(self) -> ActivityTaskCancelRequested | None:
+        """Return the command that asks for its end, if that is to be asked and has not been."""
+        before = self.state
+        self.step(Trigger.CANCEL)
+        if before is not State.ISSUED or self.cancellation is ActivityCancellationType.ABANDON:
+            return None
+        return ActivityTaskCancelRequested(id=self.id)
+
+    def close(self, event: Input) -> None:
+        """Give the outcome to whoever still waits for it."""
+        self.step(Trigger.CLOSE)
+        if self.operation.done():
+            return
+        match event:
+            case ActivityTaskCompleted(result=result):
+                try:
+                    value = self._converter.from_payload(
+                        result, self._call.result_type, path=f"result of activity {self._call.name}"
+                    )
+                except Exception as error:
+                    self.operation.set_exception(error)
+                else:
+                    self.operation.set_result(value)
+            case ActivityTaskFailed() | ActivityTaskTimedOut():
+                self.operation.set_exception(self._error(event))
+            case ActivityTaskCanceled():
+                self.operation.complete_cancelled()
+            case _:
+                raise AssertionError(event)
+
+    def _error(self, event: ActivityTaskFailed | ActivityTaskTimedOut) -> ActivityError:
+        error = ActivityError(
+            f"activity {self._call.name!r} failed: {event.failure.message}",
+            activity_type=self._call.name,
+            activity_id=self.activity_id,
+            retry_state=None if event.retry_state is None else RetryState[event.retry_state.upper()],
+            identity=event.identity,
+        )
+        error.__cause__ = self._converter.from_failure(event.failure)
+        return error
+
+
+_policies: dict[int, tuple[RetryPolicy, RetryPolicyData]] = {}
+
+_POLICIES = 1000
+"""How many retry policies are remembered in their stored form; programs have a handful."""
+
+
+def stored_policy(policy: RetryPolicy | None) -> RetryPolicyData:
+    """Return a retry policy as it is stored; the default policy is stored as nothing."""
+    if policy is None:
+        return _DEFAULT_POLICY
+    known = _policies.get(id(policy))
+    if known is not None:
+        return known[1]
+    maximum = policy.maximum_interval
+    data = RetryPolicyData(
+        initial_interval=to_duration(policy.initial_interval, "initial_interval"),
+        backoff_coefficient=float(policy.backoff_coefficient),
+        maximum_interval=0 if maximum is None else to_duration(maximum, "maximum_interval"),
+        maximum_attempts=policy.maximum_attempts,
+        non_retryable_error_types=tuple(
+            entry if isinstance(entry, str) else entry.__name__ for entry in policy.non_retryable_error_types or ()
+        ),
+    )
+    if len(_policies) >= _POLICIES:
+        _policies.clear()
+    # The policy is kept beside its form, so that its id cannot come to mean another one.
+    _policies[id(policy)] = policy, data
+    return data
+
+
+def policy_of(data: RetryPolicyData | None) -> RetryPolicy | None:
+    """Return a stored retry policy as people write it."""
+    if data is None:
+        return None
+    return RetryPolicy(
+        initial_interval=data.initial_interval * MICROSECOND,
+        backoff_coefficient=data.backoff_coefficient,
+        maximum_interval=data.maximum_interval * MICROSECOND if data.maximum_interval else None,
+        maximum_attempts=data.maximum_attempts,
+        non_retryable_error_types=list(data.non_retryable_error_types) or None,
+    )
+
+
+_DEFAULT_POLICY = RetryPolicyData()
+
+OnCancel = Callable[[], bool]

@@ -1,0 +1,89 @@
+"""Signals: to a handler, else to whoever receives, else kept until one of them comes.
+
+Nothing is dropped and no order is lost: signals of one name reach handlers and receivers in the order of the log, and
+one that comes before its handler waits for it. A signal whose arguments cannot be decoded is logged and dropped, as
+Temporal does it: the sender is at fault, and must not be able to block the run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from ...history import WorkflowExecutionSignaled
+
+Decode = Callable[[WorkflowExecutionSignaled, Any], Any]
+
+
+class Given:
+    """A value that came back: its receiver was cancelled in the turn that brought it."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
+class SignalBuffer:
+    """Signals of one run that no handler has taken, and the receivers that wait for them, by name."""
+
+    __slots__ = ("_kept", "_receivers")
+
+    def __init__(self) -> None:
+        self._kept: dict[str, deque[WorkflowExecutionSignaled | Given]] = {}
+        self._receivers: dict[str, deque[tuple[asyncio.Future[Any], Any]]] = {}
+
+    def deliver(self, signal: WorkflowExecutionSignaled, decode: Decode) -> None:
+        """Give a signal to the first receiver that still waits, or keep it.
+
+        Raises:
+            ConversionError: Its argument is not what the receiver expects; it is gone.
+        """
+        waiting = self._receivers.get(signal.name)
+        while waiting:
+            future, type_hint = waiting.popleft()
+            if not future.done():
+                try:
+                    future.set_result(decode(signal, type_hint))
+                except BaseException:
+                    waiting.appendleft((future, type_hint))
+                    raise
+                return
+        self._kept.setdefault(signal.name, deque()).append(signal)
+
+    def receive(self, name: str, type_hint: Any, future: asyncio.Future[Any], decode: Decode) -> None:
+        """Complete `future` with the next signal of that name, now or when it comes.
+
+        Raises:
+            ConversionError: The next one is not what is expected; it is gone.
+        """
+        kept = self._kept.get(name)
+        if kept:
+            first = kept.popleft()
+            future.set_result(first.value if isinstance(first, Given) else decode(first, type_hint))
+        else:
+            self._receivers.setdefault(name, deque()).append((future, type_hint))
+
+    def give_back(self, name: str, value: Any) -> None:
+        """Put a value back as the next one."""
+        waiting = self._receivers.get(name)
+        while waiting:
+            future, _ = waiting.popleft()
+            if not future.done():
+                future.set_result(value)
+                return
+        self._kept.setdefault(name, deque()).appendleft(Given(value))
+
+    def take(self, name: str | None) -> Iterator[WorkflowExecutionSignaled]:
+        """Yield and forget the kept signals of a name (of all names for None), for a handler that was set late."""
+        for key in [key for key in self._kept if name is None or key == name]:
+            kept = self._kept.pop(key)
+            for signal in kept:
+                if isinstance(signal, WorkflowExecutionSignaled):
+                    yield signal
+
+    def unread(self) -> dict[str, int]:
+        """Return how many signals nobody took, by name."""
+        return {name: len(kept) for name, kept in self._kept.items() if kept}

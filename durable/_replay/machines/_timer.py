@@ -1,0 +1,56 @@
+"""Timers: those that `workflow.sleep` starts, and those that asyncio and anyio ask the event loop for.
+
+        issued --cancel--> done        the code no longer waits: TimerCanceled, or nothing if it was never written
+        issued --close---> done        TimerFired
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from ...history import Input, TimerCanceled, TimerStarted
+from .._awaitables import Operation, TimerHandle
+from ._machine import Machine, State, Table, Trigger
+
+
+class TimerMachine(Machine):
+    """One durable timer."""
+
+    __slots__ = ("_fire",)
+
+    table: ClassVar[Table] = {
+        (State.ISSUED, Trigger.CANCEL): State.DONE,
+        (State.ISSUED, Trigger.CLOSE): State.DONE,
+    }
+
+    def __init__(self, id: int, fire: Callable[[], object]) -> None:
+        super().__init__(id)
+        self._fire = fire
+
+    def start(self, duration: int, summary: str = "") -> TimerStarted:
+        """Return the command that starts it."""
+        return TimerStarted(id=self.id, duration=duration, summary=summary)
+
+    def cancel(self) -> TimerCanceled:
+        """Return the command that cancels it."""
+        self.step(Trigger.CANCEL)
+        return TimerCanceled(id=self.id)
+
+    def close(self, event: Input) -> None:
+        """Wake whoever waits."""
+        self.step(Trigger.CLOSE)
+        self._fire()
+
+
+def wake(operation: Operation[Any]) -> Callable[[], None]:
+    """Return what completes an operation that nobody has cancelled."""
+
+    def fire() -> None:
+        if not operation.done():
+            operation.set_result(None)
+
+    return fire
+
+
+LoopTimers = dict[TimerHandle, TimerMachine]

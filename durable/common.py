@@ -1,0 +1,105 @@
+"""Options that several parts of the library share: retry policies and the small policies with Temporal's names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import IntEnum
+
+from ._internal.backoff import exponential
+from ._internal.instants import MICROSECOND, Duration, to_duration
+
+__all__ = [
+    "ActivityCancellationType",
+    "RetryPolicy",
+    "WorkflowExecutionStatus",
+    "WorkflowIDConflictPolicy",
+    "WorkflowIDReusePolicy",
+]
+
+
+class WorkflowIDReusePolicy(IntEnum):
+    """Whether a workflow id may be used again after its last run has closed. Values are Temporal's."""
+
+    ALLOW_DUPLICATE = 1
+    ALLOW_DUPLICATE_FAILED_ONLY = 2
+    REJECT_DUPLICATE = 3
+    TERMINATE_IF_RUNNING = 4
+
+
+class WorkflowIDConflictPolicy(IntEnum):
+    """What a start does when the workflow id has an open run. Values are Temporal's."""
+
+    UNSPECIFIED = 0
+    FAIL = 1
+    USE_EXISTING = 2
+    TERMINATE_EXISTING = 3
+
+
+class WorkflowExecutionStatus(IntEnum):
+    """Where a run is in its life. Values are Temporal's; a blocked run is RUNNING with a reason."""
+
+    RUNNING = 1
+    COMPLETED = 2
+    FAILED = 3
+    CANCELED = 4
+    TERMINATED = 5
+    CONTINUED_AS_NEW = 6
+    TIMED_OUT = 7
+
+
+class ActivityCancellationType(IntEnum):
+    """What a workflow sees when it cancels an activity. Values are Temporal's."""
+
+    TRY_CANCEL = 0
+    WAIT_CANCELLATION_COMPLETED = 1
+    ABANDON = 2
+
+
+@dataclass(frozen=True)
+class RetryPolicy:
+    """How often and how fast a failed activity (or workflow) is tried again. Defaults are Temporal's.
+
+    Attributes:
+        initial_interval: The wait before the second attempt.
+        backoff_coefficient: What each further wait is multiplied by; at least 1.
+        maximum_interval: The longest wait; 100 times the initial interval when None.
+        maximum_attempts: How many attempts there may be; 0 means no limit.
+        non_retryable_error_types: Failures never tried again: exception classes, or their names as in
+            `ApplicationError.type`.
+    """
+
+    initial_interval: Duration = timedelta(seconds=1)
+    backoff_coefficient: float = 2.0
+    maximum_interval: Duration | None = None
+    maximum_attempts: int = 0
+    non_retryable_error_types: Sequence[type[BaseException] | str] | None = None
+
+    def __post_init__(self) -> None:
+        initial = to_duration(self.initial_interval, "initial_interval", allow_zero=False)
+        coefficient: object = self.backoff_coefficient
+        if isinstance(coefficient, bool) or not isinstance(coefficient, int | float):
+            raise TypeError(f"backoff_coefficient must be a number, not {type(coefficient).__name__}")
+        if not 1.0 <= coefficient <= 1_000_000:
+            raise ValueError(f"backoff_coefficient must be from 1 to 1000000, not {coefficient!r}")
+        if self.maximum_interval is not None:
+            maximum = to_duration(self.maximum_interval, "maximum_interval", allow_zero=False)
+            if maximum < initial:
+                raise ValueError("maximum_interval must not be shorter than initial_interval")
+        attempts: object = self.maximum_attempts
+        if isinstance(attempts, bool) or not isinstance(attempts, int):
+            raise TypeError(f"maximum_attempts must be a whole number, not {type(attempts).__name__}")
+        if attempts < 0:
+            raise ValueError(f"maximum_attempts must be 0 (no limit) or more, not {attempts}")
+        for entry in self.non_retryable_error_types or ():
+            if not isinstance(entry, str) and not (isinstance(entry, type) and issubclass(entry, BaseException)):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise TypeError(f"non_retryable_error_types takes exception classes and their names, not {entry!r}")
+
+    def next_delay(self, failed_attempts: int) -> timedelta:
+        """Return the wait behind the given number of failed attempts, without jitter."""
+        initial = to_duration(self.initial_interval, "initial_interval")
+        maximum = 100 * initial
+        if self.maximum_interval is not None:
+            maximum = to_duration(self.maximum_interval, "maximum_interval")
+        return exponential(initial, self.backoff_coefficient, maximum, failed_attempts) * MICROSECOND

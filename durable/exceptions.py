@@ -1,0 +1,378 @@
+"""Every error that `durable` raises, in one tree.
+
+    DurableError                              the base of all; never raised itself
+     |- FailureError                          part of an execution's outcome; leaving a workflow, it fails the workflow
+     |   |- ApplicationError                  you raise it, in activities and workflows: the way to fail on purpose
+     |   |- CancelledError                    ended because it was asked to
+     |   |- TerminatedError                   ended by an operator
+     |   |- TimeoutError                      a deadline passed, or a worker was lost; `type` says which
+     |   |- ActivityError                     an activity failed for good; `cause` says why
+     |   |- ChildWorkflowError                a child workflow failed; `cause` says why
+     |   `- WorkflowAlreadyStartedError       the workflow id is taken; wait, or choose another id or policy
+     |- WorkflowFailureError                  the client waited for a result, and there is none; `cause` says why
+     |- WorkflowContinuedAsNewError           the client waited for one run, and the workflow goes on in another
+     |- WorkflowNotFoundError                 no such workflow, or it is closed and can no longer be told anything
+     |- WorkflowQueryFailedError              the query's handler raised, or there is none
+     |- WorkflowQueryRejectedError            the query was not allowed in the workflow's state
+     |- NotInWorkflowError, NotInActivityError  called where it means nothing; the text names what to call instead
+     |- RegistrationError                     a definition is wrong, missing where it is needed, or there twice
+     |- WorkflowTaskError                     workflow code is at fault: the run stays open, blocked, until it is fixed
+     |   |- NondeterminismError               the code asks for something else than the history says
+     |   |- ReadOnlyContextError              a query or a validator tried to change something
+     |   |- DeadlockError                     the code held the event loop for too long
+     |   `- SpinError                         the code goes round and round without awaiting anything that takes time
+     |- ConversionError                       a value cannot be stored, or not be read back as the type that was asked
+     |   `- PayloadTooLargeError              it can, but it is larger than the limit
+     |- StoreError                            the database
+     |   |- StoreUnavailableError             it cannot be reached (now); the library itself goes on trying
+     |   |- SchemaError                       the tables are missing, older or newer; the text names the command
+     |   `- StoreConfigurationError           a setting of the server or the URL makes it unfit; the text names it
+     |- HistoryError                          a log cannot be read
+     |   |- HistoryCorruptError               it is not what this library wrote
+     |   `- UnknownEventError                 a newer release wrote it; it waits for a worker of that release
+     `- WorkerError                           a worker cannot go on
+         `- LeaseLostError                    others may already have taken over what it did
+
+Wrong arguments raise `TypeError` and `ValueError`, at the caller and before anything is stored.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from enum import IntEnum
+from typing import Any
+
+from ._internal.instants import Duration
+
+__all__ = [
+    "ActivityError",
+    "ApplicationError",
+    "ApplicationErrorCategory",
+    "CancelledError",
+    "ChildWorkflowError",
+    "ConversionError",
+    "DeadlockError",
+    "DurableError",
+    "FailureError",
+    "HistoryCorruptError",
+    "HistoryError",
+    "LeaseLostError",
+    "NondeterminismError",
+    "NotInActivityError",
+    "NotInWorkflowError",
+    "PayloadTooLargeError",
+    "ReadOnlyContextError",
+    "RegistrationError",
+    "RetryState",
+    "SchemaError",
+    "SpinError",
+    "StoreConfigurationError",
+    "StoreError",
+    "StoreUnavailableError",
+    "TerminatedError",
+    "TimeoutError",
+    "TimeoutType",
+    "UnknownEventError",
+    "WorkerError",
+    "WorkflowAlreadyStartedError",
+    "WorkflowContinuedAsNewError",
+    "WorkflowFailureError",
+    "WorkflowNotFoundError",
+    "WorkflowQueryFailedError",
+    "WorkflowQueryRejectedError",
+    "WorkflowTaskError",
+    "is_cancelled_exception",
+]
+
+
+class DurableError(Exception):
+    """The base of every error of this library."""
+
+    @property
+    def cause(self) -> BaseException | None:
+        """What caused this error; the same as `__cause__`."""
+        return self.__cause__
+
+
+class TimeoutType(IntEnum):
+    """Which deadline passed. Values are Temporal's."""
+
+    START_TO_CLOSE = 1
+    SCHEDULE_TO_START = 2
+    SCHEDULE_TO_CLOSE = 3
+    HEARTBEAT = 4
+
+
+class RetryState(IntEnum):
+    """Why something was not tried again. Values are Temporal's."""
+
+    IN_PROGRESS = 1
+    NON_RETRYABLE_FAILURE = 2
+    TIMEOUT = 3
+    MAXIMUM_ATTEMPTS_REACHED = 4
+    RETRY_POLICY_NOT_SET = 5
+    INTERNAL_SERVER_ERROR = 6
+    CANCEL_REQUESTED = 7
+
+
+class ApplicationErrorCategory(IntEnum):
+    """How seriously an application error is to be taken. Values are Temporal's."""
+
+    UNSPECIFIED = 0
+    BENIGN = 1
+
+
+class FailureError(DurableError):
+    """Part of an execution's outcome: leaving a workflow function it fails the workflow, never just its task."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+    @property
+    def stack_trace(self) -> str | None:
+        """The traceback of the process in which it was first raised, as text, when it came from storage."""
+        return getattr(self, "_stack_trace", None)
+
+
+class ApplicationError(FailureError):
+    """Fails an activity attempt or a workflow on purpose.
+
+    Any other exception leaving an activity is stored as one of these, with the name of its class as `type`.
+
+    Args:
+        message: Text for people.
+        details: Values for programs; they are stored as arguments are.
+        type: A name for programs to tell failures apart, and for `non_retryable_error_types`.
+        non_retryable: No further attempt, whatever the retry policy says.
+        next_retry_delay: When to try again, instead of the retry policy's interval.
+        category: BENIGN failures are expected: they are logged quietly.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *details: Any,
+        type: str | None = None,
+        non_retryable: bool = False,
+        next_retry_delay: Duration | None = None,
+        category: ApplicationErrorCategory = ApplicationErrorCategory.UNSPECIFIED,
+    ) -> None:
+        super().__init__(message if not type else f"{type}: {message}")
+        self.message = message
+        self.details: Sequence[Any] = details
+        self.type = type
+        self.non_retryable = non_retryable
+        self.next_retry_delay = next_retry_delay
+        self.category = category
+
+
+class CancelledError(FailureError):
+    """Something ended because it was asked to."""
+
+    def __init__(self, message: str = "Cancelled", *details: Any) -> None:
+        super().__init__(message)
+        self.details: Sequence[Any] = details
+
+
+class TerminatedError(FailureError):
+    """A workflow was ended by an operator; its code had no say."""
+
+    def __init__(self, message: str, *details: Any) -> None:
+        super().__init__(message)
+        self.details: Sequence[Any] = details
+
+
+class TimeoutError(FailureError):
+    """A deadline passed. It is not the builtin `TimeoutError`, which waiting in a workflow raises."""
+
+    def __init__(
+        self, message: str, *, type: TimeoutType | None = None, last_heartbeat_details: Sequence[Any] = ()
+    ) -> None:
+        super().__init__(message)
+        self.type = type
+        self.last_heartbeat_details = last_heartbeat_details
+
+
+class ActivityError(FailureError):
+    """An activity failed for good. `cause` is what the last attempt failed with."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        activity_type: str,
+        activity_id: str,
+        retry_state: RetryState | None = None,
+        identity: str = "",
+    ) -> None:
+        super().__init__(message)
+        self.activity_type = activity_type
+        self.activity_id = activity_id
+        self.retry_state = retry_state
+        self.identity = identity
+
+
+class ChildWorkflowError(FailureError):
+    """A child workflow failed. `cause` is what it failed with."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        workflow_id: str,
+        run_id: str,
+        workflow_type: str,
+        retry_state: RetryState | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.workflow_id = workflow_id
+        self.run_id = run_id
+        self.workflow_type = workflow_type
+        self.retry_state = retry_state
+
+
+class WorkflowAlreadyStartedError(FailureError):
+    """The workflow id is in use, or its policy does not allow another run. `run_id` is the run that is in the way."""
+
+    def __init__(self, workflow_id: str, workflow_type: str, *, run_id: str | None = None) -> None:
+        super().__init__(
+            f"workflow {workflow_id!r} was already started (run {run_id}); use another id, another "
+            "id_conflict_policy or id_reuse_policy, or get_workflow_handle() to reach the one that is there"
+        )
+        self.workflow_id = workflow_id
+        self.workflow_type = workflow_type
+        self.run_id = run_id
+
+
+class WorkflowFailureError(DurableError):
+    """A workflow closed without a result. `cause` says why: an `ApplicationError`, `CancelledError`, ..."""
+
+    def __init__(self, *, cause: BaseException) -> None:
+        super().__init__(f"workflow execution failed: {cause}")
+        self.__cause__ = cause
+
+
+class WorkflowContinuedAsNewError(DurableError):
+    """The run that was waited for goes on in another run, `new_execution_run_id`."""
+
+    def __init__(self, new_execution_run_id: str) -> None:
+        super().__init__(f"workflow continued as new in run {new_execution_run_id}")
+        self.new_execution_run_id = new_execution_run_id
+
+
+class WorkflowNotFoundError(DurableError):
+    """There is no such workflow, or it is closed and can no longer be told anything."""
+
+    def __init__(self, message: str, *, workflow_id: str, run_id: str | None = None) -> None:
+        super().__init__(message)
+        self.workflow_id = workflow_id
+        self.run_id = run_id
+
+
+class WorkflowQueryFailedError(DurableError):
+    """The handler of a query raised, or the workflow has no such query."""
+
+
+class WorkflowQueryRejectedError(DurableError):
+    """A query was not allowed in the state the workflow is in."""
+
+
+class NotInWorkflowError(DurableError, RuntimeError):
+    """Something that belongs into workflow code was called elsewhere."""
+
+
+class NotInActivityError(DurableError, RuntimeError):
+    """Something that belongs into activity code was called elsewhere."""
+
+
+class RegistrationError(DurableError, ValueError):
+    """A definition is wrong, is missing where it is needed, or two have one name."""
+
+
+class WorkflowTaskError(DurableError):
+    """Workflow code is at fault. The run stays open and blocked, and goes on after the next fixed deploy."""
+
+
+class NondeterminismError(WorkflowTaskError):
+    """Replayed, the workflow's code asked for something else than its history recorded."""
+
+
+class ReadOnlyContextError(WorkflowTaskError):
+    """A query, a validator or the like tried to change the workflow."""
+
+
+class DeadlockError(WorkflowTaskError):
+    """Workflow code held the event loop for too long, so nothing else in the process could go on."""
+
+
+class SpinError(WorkflowTaskError):
+    """Workflow code goes round and round without awaiting anything that takes time."""
+
+
+class ConversionError(DurableError, ValueError):
+    """A value cannot be stored, or what is stored cannot be read as the type that was asked for.
+
+    Attributes:
+        path: Where in the value, for example `input[0].items[3].price`.
+    """
+
+    def __init__(self, message: str, *, path: str = "") -> None:
+        super().__init__(f"{path}: {message}" if path else message)
+        self.path = path
+
+
+class PayloadTooLargeError(ConversionError):
+    """A value is larger than the payload limit; store it elsewhere and pass a reference."""
+
+    def __init__(self, size: int, limit: int, *, path: str = "") -> None:
+        super().__init__(
+            f"takes {size} bytes when encoded, the limit is {limit}; store it elsewhere and pass a reference", path=path
+        )
+        self.size = size
+        self.limit = limit
+
+
+class StoreError(DurableError):
+    """The base of everything that concerns the database."""
+
+
+class StoreUnavailableError(StoreError, ConnectionError):
+    """The database cannot be reached, or gave up in the middle."""
+
+
+class SchemaError(StoreError):
+    """The tables in the database are missing, or older or newer than this release."""
+
+
+class StoreConfigurationError(StoreError, ValueError):
+    """The URL, or a setting of the database, makes it unfit."""
+
+
+class HistoryError(DurableError):
+    """A log cannot be read."""
+
+
+class HistoryCorruptError(HistoryError):
+    """A log is not what this library wrote."""
+
+
+class UnknownEventError(HistoryError):
+    """A newer release wrote part of this log; it waits for a worker of that release."""
+
+
+class WorkerError(DurableError):
+    """A worker cannot go on."""
+
+
+class LeaseLostError(WorkerError):
+    """The worker could not renew its lease in time; others may already have taken over."""
+
+
+def is_cancelled_exception(error: BaseException) -> bool:
+    """Whether `error` means a cancellation: asyncio's, ours, or one of these as the cause of a failed operation."""
+    return (
+        isinstance(error, asyncio.CancelledError | CancelledError)
+        or (isinstance(error, ActivityError | ChildWorkflowError) and isinstance(error.cause, CancelledError))
+    )

@@ -1,0 +1,104 @@
+"""Events as bytes: the format that outlives every release.
+
+An event's facts are stored as JSON bytes, verbatim, in a binary column. Each carries the version of its kind's format
+(absent means 1). A reader upgrades what is older by an upcaster, and refuses what is newer: msgspec would silently drop
+the fields it does not know, and a replay would silently diverge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgspec
+
+from ..exceptions import HistoryCorruptError, UnknownEventError
+from ._events import COMMANDS, INPUTS, Event, EventData, EventRow, EventType
+
+FORMAT = 1
+"""The newest format version of any event this release writes or reads. A run is claimed only by workers whose
+`FORMAT` is at least the run's."""
+
+Upcaster = Callable[[dict[str, Any]], dict[str, Any]]
+
+UPCASTERS: dict[tuple[EventType, int], Upcaster] = {}
+"""From (type, old version) to a function that turns the old fields into those of the next version."""
+
+_encode = msgspec.json.Encoder().encode
+_KINDS: dict[int, type[EventData]] = {int(kind.type): kind for kind in (*INPUTS, *COMMANDS)}
+_DECODERS: dict[int, Callable[[bytes], EventData]] = {
+    code: msgspec.json.Decoder(kind).decode for code, kind in _KINDS.items()
+}
+
+
+def encode_data(data: EventData) -> bytes:
+    """Return the bytes an event's facts are stored as; equal facts give equal bytes."""
+    return _encode(data)
+
+
+def encode_event(event: Event) -> EventRow:
+    """Return the row an event is stored as."""
+    return EventRow(event.seq, event.task, int(event.data.type), _encode(event.data), event.time)
+
+
+def decode_data(type: int, data: bytes) -> EventData:
+    """Return the facts that `data` holds, brought to the present format.
+
+    Raises:
+        UnknownEventError: A newer release wrote it.
+        HistoryCorruptError: It is not what any release wrote.
+    """
+    decode = _DECODERS.get(type)
+    if decode is None:
+        raise UnknownEventError(f"event type {type} is not known to this release; a newer one wrote it")
+    try:
+        facts = decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return _decode_again(type, data, error)
+    return facts if facts.v == 1 else _decode_again(type, data, None)
+
+
+def _decode_again(type: int, data: bytes, error: Exception | None) -> EventData:
+    """The slow way in: an old version, a newer one, or damage."""
+    kind = EventType(type)
+    try:
+        fields: dict[str, Any] = msgspec.json.decode(data, type=dict[str, Any])
+        version = fields.get("v", 1)
+        while (kind, version) in UPCASTERS:
+            fields = UPCASTERS[kind, version](fields)
+            version = fields["v"]
+        if not isinstance(version, int) or version > FORMAT:
+            raise UnknownEventError(f"{kind.name} has format version {version!r}, this release reads up to {FORMAT}")
+        if error is not None:
+            raise error
+        return msgspec.convert(fields, _KINDS[type])
+    except (msgspec.DecodeError, UnicodeDecodeError) as damage:
+        raise HistoryCorruptError(f"{kind.name}: {damage}") from None
+
+
+def decode_event(row: EventRow) -> Event:
+    """Return the event that `row` holds; see `decode_data` for what it raises."""
+    return Event(row.seq, row.task, row.time, decode_data(row.type, row.data))
+
+
+def decode_history(rows: Iterable[EventRow]) -> list[Event]:
+    """Return a whole history, checked to be one.
+
+    Raises:
+        HistoryCorruptError: A gap, a duplicate, a wrong order, tasks or times that go backwards, a first event that is
+            not a start, or something behind the closing event.
+        UnknownEventError: A newer release wrote part of it.
+    """
+    from_rows = [decode_event(row) for row in rows]
+    task = time = 0
+    for position, event in enumerate(from_rows, 1):
+        if event.seq != position:
+            raise HistoryCorruptError(f"event {event.seq} stands where event {position} should be")
+        if event.task < task or event.task > task + 1:
+            raise HistoryCorruptError(f"event {event.seq} belongs to task {event.task}, but follows task {task}")
+        if event.time < time:
+            raise HistoryCorruptError(f"event {event.seq} is older than the event before it")
+        if (position == 1) != (event.type is EventType.WORKFLOW_EXECUTION_STARTED):
+            raise HistoryCorruptError(f"event {event.seq} is {event.type.name}")
+        task, time = event.task, event.time
+    return from_rows

@@ -1,0 +1,252 @@
+"""The port: what a database must do for `durable`, in operations of the domain.
+
+A store decides nothing beyond locks and presence: semantics live in `_engine`, so a second database costs SQL, not a
+second engine. One method writes histories, `commit`. Each method is one transaction, and says below what it promises;
+`durable.testing.conformance` holds every store to it.
+
+Ambiguity: any method that writes may raise `StoreUnavailableError` although it took effect, and so may a cancellation.
+Each is built so that asking again, or reading back, tells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from ..history import EventRow
+from ._records import (
+    ActivityRecord,
+    AttemptOutcome,
+    ClaimedRun,
+    CommitResult,
+    Heartbeat,
+    HeartbeatAnswer,
+    Hint,
+    Message,
+    NewRun,
+    RunRecord,
+    SendOutcome,
+    StartVerdict,
+    Transition,
+    WorkerRecord,
+)
+
+
+class Lease(Protocol):
+    """A worker's life, kept up from a thread of its own with a connection of its own.
+
+    All methods are called from one private event loop in that thread.
+    """
+
+    async def renew(self) -> bool:
+        """Prolong the lease by its duration, counted from the database's now.
+
+        Returns:
+            False when the worker has been marked dead: it must stop at once, for good.
+
+        Raises:
+            StoreUnavailableError: It may or may not have been prolonged; try again.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Free the lease's connection (not the lease)."""
+        ...
+
+
+class Store(Protocol):
+    """A database, opened and checked by `open_store`. All methods may be called concurrently from one event loop."""
+
+    url: str
+    """Where it is, without any password."""
+
+    # ---------------------------------------------------------------- runs
+
+    async def create_runs(self, runs: Sequence[NewRun]) -> list[StartVerdict]:
+        """Create runs, each with its first event; each start stands or falls alone.
+
+        At most one run of a workflow id is open at any time. The insert comes first and the policies are applied by
+        later statements with a fresh view, so that no interleaving passes a policy it should not pass. A run id that is
+        already there answers SAME. TERMINATE_EXISTING (and reuse TERMINATE_IF_RUNNING) is not done here: the client
+        terminates the open run first, so here it acts as FAIL.
+        """
+        ...
+
+    async def find_run(self, workflow_id: str, run_id: str | None = None) -> RunRecord | None:
+        """Return that run, or, without a run id, the workflow's open run or else the one started last."""
+        ...
+
+    async def read_events(self, run_id: str, after: int = 0, limit: int | None = None) -> list[EventRow]:
+        """Return the run's events behind position `after`, in order."""
+        ...
+
+    async def read_last_event(self, run_id: str) -> EventRow | None:
+        """Return the newest event of a run."""
+        ...
+
+    async def read_activities(self, run_id: str) -> list[ActivityRecord]:
+        """Return the rows of a run's activities, by id."""
+        ...
+
+    # ---------------------------------------------------------------- messages
+
+    async def send(self, messages: Sequence[Message]) -> list[SendOutcome]:
+        """Put messages into inboxes of open runs; each stands or falls alone.
+
+        A message accepted here is read before its run closes. `REPEATED` is answered for an id that is in the inbox; the
+        caller looks into the history for one that has been consumed already.
+        """
+        ...
+
+    async def read_messages(self, run_ids: Sequence[str]) -> list[Message]:
+        """Return all unread messages of these runs, by position."""
+        ...
+
+    async def read_owned_messages(self, worker_id: str, limit: int) -> list[Message]:
+        """Return unread messages of runs this worker owns, by position: what hints would have told."""
+        ...
+
+    # ---------------------------------------------------------------- the commit path
+
+    async def commit(self, transitions: Sequence[Transition]) -> CommitResult:
+        """Write a batch of transitions of different runs in one transaction, each all or nothing.
+
+        The one writer of histories. Each transition is fenced: the run's row is locked where `epoch` is its own and it
+        is open, and `(run_id, seq)` is unique. Never waits for a row somebody else has locked: that transition is BUSY.
+        A run that closes is looked at for unread messages under its lock, by a later statement. A closed run loses its
+        unread internal messages and activity rows, its owner and its `wake_at`.
+
+        Raises:
+            StoreUnavailableError: Nothing is known. Read back by `read_events` and `owned_runs`, and classify.
+            ValueError: One of them is malformed (an event position is taken by this very epoch); nothing was written.
+        """
+        ...
+
+    async def terminate(self, run_id: str, event: Callable[[int], EventRow], status: int) -> bool:
+        """Close an open run whoever owns it, without reading its messages; they are deleted with it.
+
+        `event` is given the next free position and returns the closing event. Waits for the run's lock for a bounded
+        time.
+
+        Returns:
+            False when the run is not open (any more).
+
+        Raises:
+            StoreUnavailableError: Unknown; look at the run.
+        """
+        ...
+
+    # ---------------------------------------------------------------- claims
+
+    async def claim_runs(
+        self, worker_id: str, task_queues: Sequence[str], workflow_types: Sequence[str], limit: int, *, format: int
+    ) -> list[ClaimedRun]:
+        """Make this worker the owner of at most `limit` runs that are ready, and return them with all they need.
+
+        Ready: open, unowned, and due (`wake_at` passed; by priority, with a share for the lower ones) or, when not
+        held, with an unread message. Only of these queues and types, with a format up to `format`, and only while
+        the worker's own lease is live, in the same statement. Bumps `epoch`, clears `wake_at`. Events, messages and
+        activity rows are read behind the claim.
+
+        Runs with two deaths are on probation: such a run is claimed only alone, as the single run of a claim with
+        `limit` 1, never in a larger batch.
+        """
+        ...
+
+    async def claim_probationer(
+        self, worker_id: str, task_queues: Sequence[str], workflow_types: Sequence[str], *, format: int
+    ) -> ClaimedRun | None:
+        """As `claim_runs`, for one ready run with two deaths or more (not quarantined), or None."""
+        ...
+
+    async def owned_runs(self, worker_id: str) -> dict[str, int]:
+        """Return run id and epoch of all runs that the database says this worker owns."""
+        ...
+
+    async def reload_run(self, worker_id: str, run_id: str, epoch: int) -> ClaimedRun | None:
+        """Return an owned run as a claim would, without claiming it; None when it is not owned under this epoch."""
+        ...
+
+    async def next_wake(self, task_queues: Sequence[str]) -> int | None:
+        """Return in how many microseconds the next unowned run or queued activity of these queues is due, or None."""
+        ...
+
+    # ---------------------------------------------------------------- activities
+
+    async def claim_activities(
+        self, worker_id: str, task_queues: Sequence[str], activity_types: Sequence[str], limit: int
+    ) -> list[ActivityRecord]:
+        """Make this worker run at most `limit` queued activities that are due, by priority, then age.
+
+        Only while the worker's own lease is live. The row becomes RUNNING, `started_at` is the database's now and
+        `deadline` the earliest of close_by, now + start_to_close and now + heartbeat.
+        """
+        ...
+
+    async def finish_attempts(self, outcomes: Sequence[AttemptOutcome]) -> list[bool]:
+        """End attempts; each stands or falls alone. False: that attempt had already been ended otherwise.
+
+        With a message the row becomes DONE and the message goes to the run's inbox, together, if the run is open. With
+        `retry_in` the row becomes QUEUED with the next attempt number, without a `start_by`.
+        """
+        ...
+
+    async def heartbeat(self, beats: Sequence[Heartbeat]) -> list[HeartbeatAnswer]:
+        """Record signs of life: progress, and a new deadline; answers whether the attempt is still wanted."""
+        ...
+
+    async def expired_activities(self, limit: int) -> list[ActivityRecord]:
+        """Return rows, QUEUED or RUNNING, whose `deadline` passed, and RUNNING rows without a worker (it was lost).
+
+        The deadline of a QUEUED row is the earlier of `start_by` and `close_by`.
+        """
+        ...
+
+    # ---------------------------------------------------------------- workers
+
+    async def register_worker(self, worker: WorkerRecord) -> Lease:
+        """Write a fresh incarnation with a live lease, and return what keeps it alive. A known id is refused."""
+        ...
+
+    async def unregister_worker(self, worker_id: str) -> None:
+        """Mark a worker that owns nothing any more as dead and remove it."""
+        ...
+
+    async def list_workers(self) -> list[WorkerRecord]:
+        """Return every worker that is not removed."""
+        ...
+
+    async def bury_worker(self, worker_id: str, renewals: int) -> bool:
+        """Mark a worker dead, for good, if its lease has expired and `renewals` is still its count."""
+        ...
+
+    async def take_over(self, limit: int) -> int:
+        """Free at most `limit` runs and activities of workers that are dead or do not exist; return how many.
+
+        A freed run gets `wake_at` now and one death more; the third death of a run quarantines it (hold, reason) when
+        it was already on probation. A freed activity is RUNNING without a worker. Skips what is locked.
+        A dead worker that nothing names any more is removed.
+        """
+        ...
+
+    async def timed_out_runs(self, limit: int) -> list[RunRecord]:
+        """Return open runs whose run timeout has passed."""
+        ...
+
+    # ---------------------------------------------------------------- hints and life
+
+    def hint(self, hints: Sequence[Hint]) -> None:
+        """Tell whoever listens, soon, coalesced, outside any transaction of ours. Never waits, never fails."""
+        ...
+
+    def listen(self, callback: Callable[[Hint], None]) -> Callable[[], None]:
+        """Call `callback`, on the event loop, for hints of other processes; return how to stop. Best effort."""
+        ...
+
+    async def now(self) -> int:
+        """Return the database's time."""
+        ...
+
+    async def aclose(self) -> None:
+        """Finish what is under way and close every connection; again does nothing."""
+        ...

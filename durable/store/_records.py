@@ -1,0 +1,372 @@
+"""What crosses the port between the engine and a store: frozen records, no behaviour.
+
+A store keeps these as rows and gives them back; it never looks into the bytes. Instants and durations are integers of
+microseconds. Where a value depends on the database's clock it is given as a duration ("due in"), and the store adds its
+own now: local clocks decide nothing.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+from msgspec import Struct
+
+from ..common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from ..history import EventRow
+
+
+class RunStatus(IntEnum):
+    """The stored status of a run: Temporal's numbers, and 0 for a row that is open but held back from claims."""
+
+    RUNNING = 1
+    COMPLETED = 2
+    FAILED = 3
+    CANCELED = 4
+    TERMINATED = 5
+    CONTINUED_AS_NEW = 6
+    TIMED_OUT = 7
+
+
+class Hold(IntEnum):
+    """Why an open run is not claimed because of a message: it wakes by its `wake_at`, or by an operator, only."""
+
+    NONE = 0
+    BLOCKED = 1
+    """A workflow task failed; it is tried again at `wake_at`."""
+    QUARANTINED = 2
+    """It was alone in a worker that died, for the third time; only an operator frees it."""
+    PAUSED = 3
+
+
+class NewRun(Struct, frozen=True):
+    """A run to be created: its row and its first event.
+
+    Attributes:
+        run_id: A UUIDv7 made by whoever starts it. A start repeated with the same run id is the same start.
+        started: The encoded `WorkflowExecutionStarted`, event 1 of task 1.
+        info: Encoded `RunInfo`, what lists and descriptions show of a run beside its row.
+        owner: The worker that owns it from the start, or None. It is honoured only while that worker's lease is live.
+        delay: How long until it may first be claimed.
+        run_timeout: How long until the run is timed out, None for never.
+    """
+
+    run_id: str
+    workflow_id: str
+    workflow_type: str
+    task_queue: str
+    started: bytes
+    info: bytes = b"{}"
+    format: int = 1
+    priority: int = 3
+    delay: int = 0
+    run_timeout: int | None = None
+    owner: str | None = None
+    reuse: WorkflowIDReusePolicy = WorkflowIDReusePolicy.ALLOW_DUPLICATE
+    conflict: WorkflowIDConflictPolicy = WorkflowIDConflictPolicy.FAIL
+
+
+class StartOutcome(IntEnum):
+    """What became of a start."""
+
+    STARTED = 1
+    SAME = 2
+    """This very run (same run id) is already there: the start was repeated."""
+    USED_EXISTING = 3
+    """The workflow id has an open run, and the start was content with it."""
+    REJECTED = 4
+    """The workflow id is in use, or may not be used again. Nothing was written."""
+
+
+class StartVerdict(Struct, frozen=True):
+    """The answer to one `NewRun`. `run_id` names the run that is there now; `epoch` is set when the caller owns it."""
+
+    outcome: StartOutcome
+    run_id: str
+    workflow_type: str
+    epoch: int = 0
+    now: int = 0
+
+
+class RunRecord(Struct, frozen=True):
+    """A run's row as readers see it."""
+
+    run_id: str
+    workflow_id: str
+    workflow_type: str
+    task_queue: str
+    status: RunStatus
+    hold: Hold
+    reason: str
+    owner: str | None
+    epoch: int
+    wake_at: int | None
+    priority: int
+    deaths: int
+    started_at: int
+    closed_at: int | None
+    times_out_at: int | None
+    history_length: int
+    history_size: int
+    info: bytes
+
+
+class Message(Struct, frozen=True):
+    """A message to a run: an event in waiting. The owner appends `data` as it stands.
+
+    Attributes:
+        run_id: The run it is for; it must be open.
+        message_id: Unique for the run; the event carries it too, so that a repeated send doubles nothing.
+        type: The `EventType` it becomes.
+        data: The encoded facts of that event.
+        position: Its place in the one order of all messages of the database; 0 until it is stored.
+        internal: Sent by the library itself: it needs no look at the run's status and no lock.
+    """
+
+    run_id: str
+    message_id: str
+    type: int
+    data: bytes
+    position: int = 0
+    internal: bool = False
+
+
+class SendOutcome(IntEnum):
+    """What became of a message."""
+
+    SENT = 1
+    REPEATED = 2
+    """It is in the inbox already, or in the history: the send was repeated."""
+    CLOSED = 3
+    NOT_FOUND = 4
+
+
+class ActivityState(IntEnum):
+    """Where an activity's row is in its life."""
+
+    QUEUED = 1
+    """It may be claimed from `due_at` on."""
+    RUNNING = 2
+    """`worker` runs attempt `attempt`, until `deadline`."""
+    DONE = 3
+    """Its outcome is in the inbox; the row lives until the owner has appended it, as the fence against other attempts."""
+
+
+class NewActivity(Struct, frozen=True):
+    """An activity that needs a row: queued, backing off, or running here and heartbeating.
+
+    Attributes:
+        id: The command's number in its run.
+        scheduled: The encoded `ActivityTaskScheduled`.
+        progress: Encoded `ActivityProgress`: heartbeat details, last failure.
+        due_in: How long until it may be claimed.
+        start_by: Instant at which schedule-to-start passes, None for never. Only the first attempt has one.
+        close_by: Instant at which schedule-to-close passes, None for never.
+        start_to_close: Longest attempt.
+        heartbeat: Longest silence of an attempt.
+        worker: The worker that runs it already (state RUNNING), or None (state QUEUED).
+        running_for: How long that attempt has been running.
+    """
+
+    id: int
+    activity_type: str
+    task_queue: str
+    scheduled: bytes
+    scheduled_at: int
+    attempt: int = 1
+    priority: int = 3
+    due_in: int = 0
+    start_by: int | None = None
+    close_by: int | None = None
+    start_to_close: int | None = None
+    heartbeat: int | None = None
+    progress: bytes = b""
+    worker: str | None = None
+    running_for: int = 0
+
+
+class ActivityRecord(Struct, frozen=True):
+    """An activity's row. `workflow_id` and `workflow_type` are the run's."""
+
+    run_id: str
+    id: int
+    workflow_id: str
+    workflow_type: str
+    activity_type: str
+    task_queue: str
+    state: ActivityState
+    attempt: int
+    due_at: int
+    deadline: int | None
+    start_by: int | None
+    close_by: int | None
+    start_to_close: int | None
+    heartbeat: int | None
+    worker: str | None
+    started_at: int | None
+    scheduled_at: int
+    scheduled: bytes
+    progress: bytes
+    cancel_requested: bool
+    now: int
+
+
+class Close(Struct, frozen=True):
+    """The run ends with this transition; its last event says how."""
+
+    status: RunStatus
+
+
+class Release(Struct, frozen=True):
+    """Ownership is given up with this transition.
+
+    Attributes:
+        wake_at: The instant at which it must be claimed again (its next timer), None to wait for a message.
+        hold: Why it is held back from messages, if it is.
+        reason: The reason, for people.
+        wake_in: Instead of `wake_at`: how long from the database's now.
+    """
+
+    wake_at: int | None = None
+    wake_in: int | None = None
+    hold: Hold = Hold.NONE
+    reason: str = ""
+
+
+class Transition(Struct, frozen=True):
+    """All that one step of one run writes: applied whole under the fence (`run_id`, `epoch`), or not at all.
+
+    Attributes:
+        events: Rows from the next free `seq` on; `time` is ignored, the store stamps the database's.
+        not_before: The instant below which no event of it is stamped: the time of the newest event that is there.
+        consumed: Positions of inbox messages that these events were, or that are dropped.
+        activities: Rows to insert; one with the same id is replaced.
+        activities_done: Ids of rows to delete.
+        activities_canceled: Ids of rows whose `cancel_requested` is set.
+        close: Set when the run closes. Refused (`REFUSED`) while a message that is not in `consumed` is unread.
+        release: Set when ownership is given up.
+        proven: The run has shown that it does not kill its worker; its death count goes to 0.
+    """
+
+    run_id: str
+    epoch: int
+    events: tuple[EventRow, ...] = ()
+    not_before: int = 0
+    consumed: tuple[int, ...] = ()
+    activities: tuple[NewActivity, ...] = ()
+    activities_done: tuple[int, ...] = ()
+    activities_canceled: tuple[int, ...] = ()
+    messages: tuple[Message, ...] = ()
+    close: Close | None = None
+    release: Release | None = None
+    proven: bool = False
+
+
+class Verdict(IntEnum):
+    """What became of one transition."""
+
+    WRITTEN = 1
+    BUSY = 2
+    """A row it needs is locked by somebody else. Nothing was written; it comes again with the next batch."""
+    LOST = 3
+    """The run has another owner or is closed. Nothing was written, and never will be under this epoch."""
+    REFUSED = 4
+    """It closes the run, and there is an unread message. Nothing was written; read the message first."""
+
+
+class CommitResult(Struct, frozen=True):
+    """The answer to a batch: the database's time, with which its events were stamped, and a verdict for each run.
+
+    An event's time is the later of `now` and its transition's `not_before`.
+    """
+
+    now: int
+    verdicts: tuple[Verdict, ...]
+
+
+class ClaimedRun(Struct, frozen=True):
+    """A run that the claiming worker now owns, with all that it needs, read behind the claim."""
+
+    run: RunRecord
+    events: tuple[EventRow, ...]
+    messages: tuple[Message, ...]
+    activities: tuple[ActivityRecord, ...]
+
+
+class AttemptOutcome(Struct, frozen=True):
+    """How an attempt of an activity with a row ended; applied only while the row still shows that attempt, running.
+
+    Attributes:
+        worker: The worker that ran it, or None when a scanner ends it (a deadline, or a lost worker).
+        message: The outcome for the run, if this was the last attempt.
+        retry_in: How long until the next attempt, if there is one.
+        progress: What the next attempt is given.
+        state: The state the row must be in; scanners also end QUEUED rows whose deadline passed.
+    """
+
+    run_id: str
+    id: int
+    attempt: int
+    worker: str | None
+    message: Message | None = None
+    retry_in: int | None = None
+    progress: bytes = b""
+    state: ActivityState = ActivityState.RUNNING
+
+
+class Heartbeat(Struct, frozen=True):
+    """A sign of life of a running attempt."""
+
+    run_id: str
+    id: int
+    attempt: int
+    worker: str
+    progress: bytes
+
+
+class HeartbeatAnswer(IntEnum):
+    """What a running attempt is told."""
+
+    GO_ON = 1
+    CANCEL_REQUESTED = 2
+    GONE = 3
+    """The attempt is no longer wanted: timed out, taken over, or its run has closed."""
+
+
+class WorkerRecord(Struct, frozen=True):
+    """A worker incarnation. `expired` and `dead_for_sure` are judged by the database (or the operating system)."""
+
+    worker_id: str
+    identity: str
+    task_queues: tuple[str, ...]
+    lease: int
+    renewals: int
+    expired: bool
+    dead: bool
+    dead_for_sure: bool = False
+
+
+class HintKind(IntEnum):
+    """What a hint is about."""
+
+    RUN = 1
+    """`key` is a task queue: a run there is ready."""
+    ACTIVITY = 2
+    """`key` is a task queue: an activity there is due."""
+    MESSAGE = 3
+    """`key` is a run id: it has a message."""
+    CLOSED = 4
+    """`key` is a run id: it has closed."""
+
+
+ANY_KEY = "*"
+"""The key of a hint from a store that noticed a change but not which: whatever the kind is about may have it."""
+
+
+class Hint(Struct, frozen=True):
+    """Something worth looking at. Hints may be lost, repeated or wrong; nothing depends on one.
+
+    A store that sees only that somebody has written something gives one hint of each kind, with the key `ANY_KEY`.
+    """
+
+    kind: HintKind
+    key: str

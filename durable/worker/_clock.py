@@ -1,0 +1,40 @@
+"""The database's time, as a worker knows it between two answers.
+
+The database's clock decides (timers, deadlines, leases); a worker only needs to know when to ask. Each answer that
+carries the database's time is remembered with the local instant at which it *arrived*, so that the estimate is never
+ahead of the database: a worker may be late, never early. The local clock runs through suspension of the machine.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", None)
+
+
+def boottime() -> int:
+    """Return microseconds on a local clock that never jumps and goes on while the machine is suspended."""
+    if _CLOCK is None:
+        return time.monotonic_ns() // 1000
+    return time.clock_gettime_ns(_CLOCK) // 1000
+
+
+class DatabaseClock:
+    """What the database's clock shows, at most."""
+
+    __slots__ = ("_local", "_seen_at", "_seen_now")
+
+    def __init__(self, now: int, local: Callable[[], int] = boottime) -> None:
+        self._local = local
+        self._seen_now = now
+        self._seen_at = local()
+
+    def observe(self, now: int) -> None:
+        """Take an answer's time, just arrived. If the database's clock was set back, so is this."""
+        self._seen_now = now
+        self._seen_at = self._local()
+
+    def now(self) -> int:
+        """Return the database's time in microseconds: the last answer's plus what has passed here since."""
+        return self._seen_now + self._local() - self._seen_at

@@ -1,0 +1,213 @@
+"""The committer: one transaction for the steps of all runs that are ready.
+
+While a batch is on its way the next one gathers; there is no timer in between and nothing to tune. A run is asked for
+its transition at the last moment, so what came in meanwhile travels along. Commands that only have to show (an activity
+that runs here) do not start a batch: they ride with their run's next input, or go alone after `SHOW_AFTER`.
+
+A commit that fails has an unknown outcome. Then nothing of the batch is believed: each run of it is read back, and what
+is found at its positions tells whether its transition is there. Runs outside the batch go on meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Sequence
+from typing import Protocol
+
+from ..exceptions import StoreError, StoreUnavailableError
+from ..store import Store, Transition, Verdict
+from ._clock import DatabaseClock
+from ._lease import LeaseKeeper
+
+logger = logging.getLogger("durable.worker")
+
+MAX_RUNS = 500
+"""Transitions in one batch: beyond it a batch only takes longer."""
+
+MAX_BYTES = 8 * 1024 * 1024
+"""Event bytes in one batch, about: a batch must not become a message the database refuses."""
+
+SHOW_AFTER = 0.02
+"""Seconds after which commands that wait for company are written alone, so that a long activity shows."""
+
+RETRY_FIRST, RETRY_LONGEST = 0.05, 5.0
+"""Seconds between attempts to reach a database that is away, with full jitter."""
+
+
+class Committed(Protocol):
+    """A run whose transitions are committed."""
+
+    run_id: str
+
+    def next_transition(self, now: int) -> Transition | None:
+        """Return what it wants to write now."""
+        ...
+
+    def answered(self, verdict: Verdict, now: int) -> None:
+        """Take the verdict on what `next_transition` returned last."""
+        ...
+
+
+class Committer:
+    """Gathers and commits; see the module."""
+
+    def __init__(self, store: Store, worker_id: str, clock: DatabaseClock, lease: LeaseKeeper) -> None:
+        self._store = store
+        self._worker_id = worker_id
+        self._clock = clock
+        self._lease = lease
+        self._ready: dict[Committed, Transition | None] = {}
+        self._soon: dict[Committed, float] = {}
+        self._soon_timer: asyncio.TimerHandle | None = None
+        self._wake = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._settling: set[asyncio.Task[None]] = set()
+        self._busy = False
+
+    def submit(self, run: Committed) -> None:
+        """Ask `run` for a transition with the next batch."""
+        self._soon.pop(run, None)
+        if run not in self._ready:
+            self._ready[run] = None
+        self._wake.set()
+
+    def submit_soon(self, run: Committed) -> None:
+        """Ask `run` for a transition after a moment, unless it is asked before."""
+        if run in self._ready or run in self._soon:
+            return
+        self._soon[run] = self._loop.time() + SHOW_AFTER
+        if self._soon_timer is None:
+            self._soon_timer = self._loop.call_later(SHOW_AFTER, self._show)
+
+    def withdraw(self, run: Committed) -> None:
+        """Forget a run that is gone."""
+        self._ready.pop(run, None)
+        self._soon.pop(run, None)
+
+    def _show(self) -> None:
+        self._soon_timer = None
+        now = self._loop.time() + 0.001
+        for run, at in list(self._soon.items()):
+            if at > now:
+                self._soon_timer = self._loop.call_at(at, self._show)
+                break
+            self.submit(run)
+
+    async def run(self) -> None:
+        """Commit until cancelled."""
+        try:
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                if not self._lease.held:
+                    await asyncio.sleep(RETRY_FIRST)
+                    self._wake.set()
+                    continue
+                if batch := self._gather():
+                    await self._commit(batch)
+                if self._ready:
+                    self._wake.set()
+        finally:
+            if self._soon_timer is not None:
+                self._soon_timer.cancel()
+            for task in self._settling:
+                task.cancel()
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits and nothing is on its way."""
+        return not (self._ready or self._soon or self._busy or self._settling)
+
+    def _gather(self) -> list[tuple[Committed, Transition]]:
+        batch: list[tuple[Committed, Transition]] = []
+        size = 0
+        now = self._clock.now()
+        ready = self._ready
+        while ready and len(batch) < MAX_RUNS and size < MAX_BYTES:
+            run = next(iter(ready))
+            transition = ready.pop(run) or run.next_transition(now)
+            if transition is not None:
+                batch.append((run, transition))
+                size += sum(len(event.data) for event in transition.events)
+        return batch
+
+    async def _commit(self, batch: Sequence[tuple[Committed, Transition]]) -> None:
+        self._busy = True
+        try:
+            result = await self._store.commit([transition for _, transition in batch])
+        except StoreUnavailableError as error:
+            logger.warning("the outcome of a commit of %d runs is unknown, reading back: %s", len(batch), error)
+            self._spawn_settling(batch)
+            return
+        except (StoreError, ValueError) as error:
+            if len(batch) == 1:
+                logger.error("run %s: its transition cannot be written: %s", batch[0][0].run_id, error)
+                self._spawn_settling(batch)
+                return
+            # One of them is at fault; halve until it stands alone.
+            middle = len(batch) // 2
+            await self._commit(batch[:middle])
+            await self._commit(batch[middle:])
+            return
+        finally:
+            self._busy = False
+        self._clock.observe(result.now)
+        busy = False
+        for (run, transition), verdict in zip(batch, result.verdicts, strict=True):
+            if verdict is Verdict.BUSY:
+                self._ready[run] = transition
+                busy = True
+            else:
+                run.answered(verdict, result.now)
+        if busy:
+            # Whoever holds the row needs a moment; others do not wait for it.
+            await asyncio.sleep(0.001)
+
+    def _spawn_settling(self, batch: Sequence[tuple[Committed, Transition]]) -> None:
+        task = self._loop.create_task(self._settle(batch))
+        self._settling.add(task)
+        task.add_done_callback(self._settling.discard)
+
+    async def _settle(self, batch: Sequence[tuple[Committed, Transition]]) -> None:
+        """Find out what became of a batch, run by run; what is absent is written again."""
+        unknown = list(batch)
+        wait = RETRY_FIRST
+        while unknown:
+            await asyncio.sleep(random.uniform(0, wait))  # noqa: S311
+            wait = min(wait * 2, RETRY_LONGEST)
+            try:
+                owned = await self._store.owned_runs(self._worker_id)
+                while unknown:
+                    run, transition = unknown[-1]
+                    await self._settle_one(run, transition, owned.get(run.run_id))
+                    unknown.pop()
+            except StoreUnavailableError:
+                continue
+
+    async def _settle_one(self, run: Committed, transition: Transition, epoch: int | None) -> None:
+        written_at = await self._find(transition)
+        if written_at is not None:
+            run.answered(Verdict.WRITTEN, written_at)
+        elif epoch != transition.epoch:
+            run.answered(Verdict.LOST, 0)
+        else:
+            self._ready[run] = transition
+            self._wake.set()
+
+    async def _find(self, transition: Transition) -> int | None:
+        """Return the time at which a transition was written, or None if it was not."""
+        if transition.events:
+            first = transition.events[0].seq
+            rows = await self._store.read_events(transition.run_id, first - 1, len(transition.events))
+            if [(row.seq, row.type, row.data) for row in rows] == [
+                (row.seq, row.type, row.data) for row in transition.events
+            ]:
+                return rows[-1].time
+            return None
+        if transition.activities:
+            there = {row.id: row.attempt for row in await self._store.read_activities(transition.run_id)}
+            if all(there.get(row.id, 0) >= row.attempt for row in transition.activities):
+                return await self._store.now()
+        return None

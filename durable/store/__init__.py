@@ -1,0 +1,47 @@
+"""The port between the engine and a database, and what is needed to open one."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from durable.store import _url
+from durable.store._protocol import Lease as Lease
+from durable.store._protocol import Store as Store
+from durable.store._records import *  # noqa: F403 - all of them are this package's vocabulary
+
+
+async def open_store(url: str, *, namespace: str | None = None, migrate: bool = True, **limits: Any) -> Store:
+    """Return an open store; only the adapter for this URL is imported.
+
+    Args:
+        url: `sqlite:///relative.db`, `sqlite:////absolute/path.db`, `sqlite://:memory:` or `postgresql://...`.
+        namespace: Keeps the workflows of several applications in one database apart; on SQLite that is another file.
+        migrate: Whether the tables may be made when there are none. Old ones are never changed here.
+        **limits: Limits of the adapter, by name.
+
+    Raises:
+        StoreConfigurationError: The URL, the namespace, a limit or the database will not do; the text says what would.
+        SchemaError: The tables are missing and may not be made, or are older or newer than this release.
+        StoreUnavailableError: The database cannot be reached (now).
+    """
+    target = _url.parse(url)
+    adapter = importlib.import_module(_url.ADAPTERS[target.scheme])
+    return await adapter.open(url, namespace=namespace, migrate=migrate, **limits)
+
+
+async def migrate(url: str, *, namespace: str | None = None, after: bool = False) -> list[str]:
+    """Bring the tables of a database up to date, safely from many processes at once; return what was done.
+
+    Args:
+        url: As for `open_store`.
+        namespace: As for `open_store`.
+        after: Also make the changes that wait until no worker of the release before is left.
+
+    Raises:
+        StoreConfigurationError: The URL or the namespace will not do.
+        StoreUnavailableError: The database cannot be reached (now).
+    """
+    target = _url.parse(url)
+    adapter = importlib.import_module(_url.ADAPTERS[target.scheme])
+    return await adapter.migrate(url, namespace=namespace, after=after)

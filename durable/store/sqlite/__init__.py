@@ -1,0 +1,78 @@
+"""The store on SQLite: one file, one machine, any number of processes, nothing to install."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from durable.exceptions import StoreConfigurationError
+from durable.store import _url
+from durable.store.sqlite import _schema
+from durable.store.sqlite._limits import Limits
+from durable.store.sqlite._store import SQLiteStore, open_store
+
+__all__ = ["Limits", "SQLiteStore", "migrate", "open"]
+
+
+def _machine_clock() -> int:
+    return time.time_ns() // 1000
+
+
+def _check(namespace: str | None) -> None:
+    if namespace not in (None, "default"):
+        raise StoreConfigurationError(
+            f"namespace {namespace!r}: on SQLite every namespace is a file of its own; name it in the URL instead"
+        )
+
+
+async def open(  # noqa: A001 - the name every adapter opens by
+    url: str,
+    *,
+    namespace: str | None = None,
+    migrate: bool = True,
+    clock: Callable[[], int] = _machine_clock,
+    **limits: float,
+) -> SQLiteStore:
+    """Return an open store, whose tables are checked, and made when the file is new.
+
+    Args:
+        url: `sqlite:///relative.db`, `sqlite:////absolute/path.db` or `sqlite://:memory:`.
+        namespace: None or "default"; a namespace is a file here.
+        migrate: Whether missing tables may be made.
+        clock: The time in microseconds since the epoch. All workers of a database need one time, so this is for tests.
+        **limits: See `Limits`.
+
+    Raises:
+        StoreConfigurationError: The URL, a limit, the file or the SQLite library will not do.
+        SchemaError: The tables are missing and may not be made, or are older or newer than this release.
+        StoreUnavailableError: The file cannot be opened (now).
+    """
+    _check(namespace)
+    try:
+        checked = msgspec.convert(limits, Limits, strict=False)
+    except msgspec.ValidationError as error:
+        raise StoreConfigurationError(f"limits of SQLite: {error}") from None
+    if unknown := sorted(set(limits) - set(Limits.__struct_fields__)):
+        raise StoreConfigurationError(
+            f"SQLite has no limit {', '.join(unknown)}; there are {', '.join(Limits.__struct_fields__)}"
+        )
+    return await open_store(_url.sqlite_path(url), url, migrate=migrate, clock=clock, limits=checked)
+
+
+async def migrate(url: str, *, namespace: str | None = None, after: bool = False) -> list[str]:
+    """Bring the tables of a file up to date, and return the numbers of the migrations that were made.
+
+    Args:
+        url: As for `open`.
+        namespace: As for `open`.
+        after: Also make what workers of the release before could not live with.
+    """
+    _check(namespace)
+    path = _url.sqlite_path(url)
+    if path == _url.MEMORY:
+        return []
+    file = _schema.prepare(path)
+    return await asyncio.to_thread(_schema.migrate_file, file, Limits(), after=after)

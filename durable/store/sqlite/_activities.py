@@ -1,0 +1,178 @@
+"""Activities that have a row: queued, running and heartbeating, or done and not yet in the history."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+
+from durable.store._records import (
+    ActivityRecord,
+    ActivityState,
+    AttemptOutcome,
+    Heartbeat,
+    HeartbeatAnswer,
+    Message,
+    NewActivity,
+    SendOutcome,
+)
+from durable.store.sqlite import _messages, _rows, _workers
+from durable.store.sqlite._connection import Transaction
+from durable.store.sqlite._locks import Lives
+from durable.store.sqlite._rows import Many, ids
+
+SQL = _rows.queries("activities")
+_replace = Many(SQL["replace_activities"])
+_replace_inputs = Many(SQL["replace_inputs"])
+drop = Many(SQL["drop"])
+request_cancel = Many(SQL["request_cancel"])
+_read = Many(SQL["read"])
+_start = Many(SQL["start"])
+_keys = _rows.decoder(tuple[str, int])
+
+Key = tuple[str, int]
+
+
+def _earliest(*instants: int | None) -> int | None:
+    return min((instant for instant in instants if instant is not None), default=None)
+
+
+def insert(transaction: Transaction, activities: Sequence[tuple[str, NewActivity]]) -> None:
+    """Insert or replace rows of runs."""
+    rows: list[tuple[object, ...]] = []
+    for run_id, new in activities:
+        due_at = transaction.now + new.due_in
+        started_at = None if new.worker is None else transaction.now - new.running_for
+        if started_at is None:
+            state = ActivityState.QUEUED
+            deadline = _earliest(new.start_by, new.close_by)
+        else:
+            state = ActivityState.RUNNING
+            deadline = _earliest(
+                new.close_by,
+                None if new.start_to_close is None else started_at + new.start_to_close,
+                None if new.heartbeat is None else transaction.now + new.heartbeat,
+            )
+        rows.append(
+            (run_id, new.id, new.activity_type, new.task_queue, int(state), new.attempt, new.priority, due_at, deadline,
+             new.start_by, new.close_by, new.start_to_close, new.heartbeat, new.worker, started_at, new.scheduled_at,
+             new.progress)
+        )  # fmt: skip
+    _replace(transaction.db, rows)
+    _replace_inputs(transaction.db, [(run_id, new.id, new.scheduled) for run_id, new in activities])
+
+
+def read(db: sqlite3.Connection, now: int, keys: Sequence[Key]) -> list[ActivityRecord]:
+    """The rows with these keys, in this order."""
+    found = [record for row in _read.read(db, keys) for record in _rows.activities(now, *row)]
+    places = {key: place for place, key in enumerate(keys)}
+    found.sort(key=lambda record: places[record.run_id, record.id])
+    return found
+
+
+def read_of_runs(db: sqlite3.Connection, now: int, run_ids: Sequence[str]) -> list[ActivityRecord]:
+    """The rows of these runs, by id."""
+    found = _rows.activities(now, *db.execute(SQL["read_of_runs"], (ids(run_ids),)).fetchone())
+    found.sort(key=lambda record: (record.run_id, record.id))
+    return found
+
+
+def _priorities(db: sqlite3.Connection, queue: str) -> Iterator[int]:
+    """The priorities that queued activities have, from the first on."""
+    priority: int | None = -(2**63)
+    while True:
+        priority = db.execute(SQL["next_priority"], (queue, priority)).fetchone()[0]
+        if priority is None:
+            return
+        yield priority
+
+
+def claim(
+    transaction: Transaction,
+    lives: Lives,
+    worker_id: str,
+    task_queues: Sequence[str],
+    activity_types: Sequence[str],
+    limit: int,
+) -> list[ActivityRecord]:
+    """See `Store.claim_activities`."""
+    db, now = transaction.db, transaction.now
+    if limit < 1 or not _workers.is_live(transaction, lives, worker_id):
+        return []
+    due: list[tuple[int, int, Key]] = []
+    for queue in dict.fromkeys(task_queues):
+        wanted = limit
+        for priority in _priorities(db, queue):
+            values = {"queue": queue, "priority": priority, "now": now, "types": ids(activity_types), "limit": wanted}
+            found = _due(db.execute(SQL["due"], values).fetchone()[0])
+            due += [(priority, due_at, (run_id, number)) for run_id, number, due_at in found]
+            wanted -= len(found)
+            if wanted <= 0:
+                break
+    due.sort()
+    keys = [key for _, _, key in due[:limit]]
+    _start(db, [(*key, worker_id, now) for key in keys])
+    return read(db, now, keys)
+
+
+_due = _rows.decoder(tuple[str, int, int])
+
+
+def first_due(db: sqlite3.Connection, task_queues: Sequence[str]) -> int | None:
+    """The instant at which the next queued activity of these queues is due."""
+    return _earliest(
+        *(
+            db.execute(SQL["first_due"], (queue, priority)).fetchone()[0]
+            for queue in dict.fromkeys(task_queues)
+            for priority in _priorities(db, queue)
+        )
+    )
+
+
+def finish(transaction: Transaction, outcomes: Sequence[AttemptOutcome]) -> list[bool]:
+    """See `Store.finish_attempts`."""
+    db = transaction.db
+    messages: list[Message] = []
+    accepted: list[bool] = []
+    for outcome in outcomes:
+        key = (outcome.run_id, outcome.id)
+        found = db.execute(SQL["attempt"], key).fetchone()
+        fits = (
+            found is not None
+            and found[0] == outcome.state
+            and found[1] == outcome.attempt
+            and (outcome.worker is None or found[2] == outcome.worker)
+        )
+        accepted.append(fits)
+        if not fits:
+            continue
+        if outcome.retry_in is not None and outcome.message is None:
+            db.execute(SQL["retry"], (transaction.now + outcome.retry_in, outcome.progress, *key))
+        else:
+            db.execute(SQL["finish"], key)
+            if outcome.message is not None:
+                messages.append(outcome.message)
+    # The run of a row that is there is open: its close removes the row.
+    for verdict in _messages.send(transaction, messages):
+        assert verdict in (SendOutcome.SENT, SendOutcome.REPEATED), verdict
+    return accepted
+
+
+def heartbeat(transaction: Transaction, beats: Sequence[Heartbeat]) -> list[HeartbeatAnswer]:
+    """See `Store.heartbeat`."""
+    db = transaction.db
+    answers: list[HeartbeatAnswer] = []
+    for beat in beats:
+        found = db.execute(SQL["attempt"], (beat.run_id, beat.id)).fetchone()
+        if found is None or (found[0], found[1], found[2]) != (ActivityState.RUNNING, beat.attempt, beat.worker):
+            answers.append(HeartbeatAnswer.GONE)
+            continue
+        values = {"progress": beat.progress, "now": transaction.now, "run_id": beat.run_id, "id": beat.id}
+        db.execute(SQL["beat"], values)
+        answers.append(HeartbeatAnswer.CANCEL_REQUESTED if found[3] else HeartbeatAnswer.GO_ON)
+    return answers
+
+
+def expired(db: sqlite3.Connection, now: int, limit: int) -> list[ActivityRecord]:
+    """See `Store.expired_activities`."""
+    keys = _keys(db.execute(SQL["expired"], {"now": now, "limit": limit}).fetchone()[0])
+    return read(db, now, keys)

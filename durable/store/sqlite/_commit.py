@@ -1,0 +1,136 @@
+"""The commit path: what steps of runs write.
+
+Whatever is decided is decided before the first write of a transition: its fence, and for one that closes its unread
+messages. So a transition that is not written leaves nothing to undo. Transitions that close come behind all others, as if
+they had been committed a moment later: a message sent in the same batch is seen.
+
+`BUSY` is never answered: there is one writer, and nobody else holds a row.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
+
+from durable.history import EventRow
+from durable.store._records import CommitResult, Transition, Verdict
+from durable.store.sqlite import _activities, _messages, _rows, _runs
+from durable.store.sqlite._connection import Transaction
+from durable.store.sqlite._rows import Many, ids
+
+SQL = _rows.queries("commit")
+_release = Many(SQL["release"])
+_close = Many(SQL["close"])
+
+
+def commit(transaction: Transaction, transitions: Sequence[Transition]) -> CommitResult:
+    """See `Store.commit`."""
+    db = transaction.db
+    verdicts = dict.fromkeys((transition.run_id for transition in transitions), Verdict.WRITTEN)
+    if len(verdicts) != len(transitions):
+        raise ValueError("a batch holds at most one transition of each run")
+    for run_id in _fence(db, transitions):
+        verdicts[run_id] = Verdict.LOST
+    fenced = [transition for transition in transitions if verdicts[transition.run_id] is Verdict.WRITTEN]
+    closing = [transition for transition in fenced if transition.close is not None]
+    if closing:
+        _write(transaction, [transition for transition in fenced if transition.close is None])
+        for part in _independent(closing):
+            unread = _unread(db, part)
+            verdicts.update(dict.fromkeys(unread, Verdict.REFUSED))
+            _write(transaction, [transition for transition in part if transition.run_id not in unread])
+    else:
+        _write(transaction, fenced)
+    return CommitResult(transaction.now, tuple(verdicts.values()))
+
+
+def _fence(db: sqlite3.Connection, transitions: Sequence[Transition]) -> list[str]:
+    """The runs that are not open under their transition's epoch."""
+    expected = _rows.to_json({transition.run_id: transition.epoch for transition in transitions})
+    if b"\\" not in expected:
+        return [row[0] for row in db.execute(SQL["fence"], (expected.decode(),)).fetchall()]
+    # Old versions of json_each give keys as they are escaped.
+    return [
+        transition.run_id
+        for transition in transitions
+        if db.execute(SQL["fence_one"], (transition.run_id, transition.epoch)).fetchone() is None
+    ]
+
+
+def _independent(closing: list[Transition]) -> list[list[Transition]]:
+    """Parts that may be judged together: none of a part sends to another of it."""
+    runs = {transition.run_id for transition in closing}
+    if any(message.run_id in runs for transition in closing for message in transition.messages):
+        return [[transition] for transition in closing]
+    return [closing]
+
+
+def _unread(db: sqlite3.Connection, closing: list[Transition]) -> set[str]:
+    """Which of these runs have a message, not the library's own, that they have not read."""
+    runs = ids(transition.run_id for transition in closing)
+    read = ids(chain.from_iterable(transition.consumed for transition in closing))
+    return set(_rows.strings(db.execute(SQL["unread"], (runs, read)).fetchone()[0]))
+
+
+def _write(transaction: Transaction, transitions: list[Transition]) -> None:
+    """Write transitions whose time has come. An empty kind of row costs nothing."""
+    db, now = transaction.db, transaction.now
+    try:
+        _runs.insert_events(
+            db,
+            [
+                (t.run_id, event.seq, event.task, event.type, now if now > t.not_before else t.not_before, event.data)
+                for t in transitions
+                for event in t.events
+            ],
+        )
+    except sqlite3.IntegrityError as error:
+        raise ValueError(f"an event of this batch is malformed, or its position is taken: {error}") from None
+    if sent := [message for t in transitions for message in t.messages]:
+        _messages.send(transaction, sent)
+    if consumed := [position for t in transitions for position in t.consumed]:
+        db.execute(SQL["consume"], (ids(consumed),))
+    if activities := [(t.run_id, activity) for t in transitions for activity in t.activities]:
+        _activities.insert(transaction, activities)
+    if done := [(t.run_id, number) for t in transitions for number in t.activities_done]:
+        _activities.drop(db, done)
+    if canceled := [(t.run_id, number) for t in transitions for number in t.activities_canceled]:
+        _activities.request_cancel(db, canceled)
+    if released := [
+        (t.run_id, r.wake_at if r.wake_in is None else now + r.wake_in, int(r.hold), r.reason)
+        for t in transitions
+        if (r := t.release) is not None and t.close is None
+    ]:
+        _release(db, released)
+    if proven := [t.run_id for t in transitions if t.proven]:
+        db.execute(SQL["prove"], (ids(proven),))
+    if closed := [
+        (t.run_id, int(t.close.status), max(now, t.not_before)) for t in transitions if t.close is not None
+    ]:
+        _close_runs(db, closed)
+
+
+def _close_runs(db: sqlite3.Connection, closed: Sequence[tuple[str, int, int]]) -> None:
+    """Close runs (id, status, instant), and remove what only open ones have."""
+    _close(db, closed)
+    _drop_leftovers(db, (run_id for run_id, _, _ in closed))
+
+
+def _drop_leftovers(db: sqlite3.Connection, run_ids: Iterable[str]) -> None:
+    which = ids(run_ids)
+    db.execute(SQL["drop_messages"], (which,))
+    db.execute(SQL["drop_activities"], (which,))
+
+
+def terminate(transaction: Transaction, run_id: str, event: Callable[[int], EventRow], status: int) -> bool:
+    """See `Store.terminate`."""
+    db = transaction.db
+    if db.execute(SQL["is_open"], (run_id,)).fetchone() is None:
+        return False
+    last = _runs.read_last_event(db, run_id)
+    row = event(1 if last is None else last.seq + 1)
+    at = transaction.now if last is None else max(transaction.now, last.time)
+    _runs.insert_events(db, [(run_id, row.seq, row.task, row.type, at, row.data)])
+    _close_runs(db, [(run_id, status, at)])
+    return True

@@ -1,0 +1,25 @@
+"""The numbers of the SQLite adapter."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+
+class Limits(Struct, frozen=True):
+    """Limits of a store on SQLite; every one can be given to `open_store` by name.
+
+    Attributes:
+        busy: Seconds to wait for the database while another process writes, before the caller gets an error. Longer
+            than any transaction should take, shorter than people wait.
+        idle: Seconds without a write after which the log is moved into the database.
+        look_around: Seconds between two looks for commits of other processes, while somebody listens. A look costs some
+            10 µs, so this is well below 1 % of a core.
+        wal_bytes: Size of the log at which it is moved into the database; readers slow down as it grows.
+        cache_bytes: Memory for pages, of each of the two connections.
+    """
+
+    busy: float = 10.0
+    idle: float = 1.0
+    look_around: float = 0.02
+    wal_bytes: int = 8 * 1024 * 1024
+    cache_bytes: int = 16 * 1024 * 1024

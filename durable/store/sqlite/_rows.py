@@ -1,0 +1,174 @@
+"""Rows in few steps: many into one statement, many out of one row.
+
+Every step of a statement hands over the interpreter lock (see `_connection`), so what is written as many rows goes in as one
+statement of many values, and what is read as many rows comes out as one row: its scalars as JSON, its blobs joined, with
+their lengths among the scalars.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
+from typing import Any, TypeVar
+
+import msgspec
+
+from durable._internal import named_sql
+from durable.history import EventRow
+from durable.store._records import ActivityRecord, ActivityState, Hold, Message, RunRecord, RunStatus
+
+T = TypeVar("T")
+
+ROWS_AT_ONCE = 512
+"""Most rows of one statement. SQLite allows 32,766 values, the widest rows here have 17."""
+
+_VALUES = re.compile(r"VALUES (\(\?(?:, \?)*\))")
+
+to_json = msgspec.json.Encoder().encode
+
+
+def queries(file: str) -> dict[str, str]:
+    """The named queries of `sql/<file>.sql`."""
+    return named_sql.load("durable.store.sqlite", f"sql/{file}.sql")
+
+
+def ids(values: Iterable[Any]) -> str:
+    """A list of values as a parameter for `json_each`."""
+    return to_json(list(values)).decode()
+
+
+class Many:
+    """A statement with one `VALUES (?, ...)`, for any number of rows.
+
+    There is one text for each power of two, so that a few prepared statements serve all numbers; the rows that are too
+    many are NULLs. An INSERT leaves them out, a comparison with them is never true.
+    """
+
+    def __init__(self, sql: str) -> None:
+        found = _VALUES.search(sql)
+        if found is None:
+            raise ValueError(f"no VALUES (?, ...) in: {sql}")
+        self._row = found[1]
+        self._before, self._after = sql[: found.start()], sql[found.end() :]
+        self._insert = sql.lstrip().startswith("INSERT")
+        self._width = self._row.count("?")
+        self._one = sql
+        self._texts: dict[int, str] = {1: sql}
+
+    def _text(self, size: int) -> str:
+        text = self._texts.get(size)
+        if text is None:
+            values = f"VALUES {', '.join([self._row] * size)}"
+            if self._insert:
+                values = f"SELECT * FROM ({values}) WHERE column1 IS NOT NULL"  # noqa: S608 - only question marks
+            text = self._texts[size] = self._before + values + self._after
+        return text
+
+    def __call__(self, db: sqlite3.Connection, rows: Sequence[Sequence[Any]]) -> sqlite3.Cursor | None:
+        """Run it for all rows; the cursor is that of the last statement, None without rows."""
+        cursor = None
+        for start in range(0, len(rows), ROWS_AT_ONCE):
+            part = rows[start : start + ROWS_AT_ONCE]
+            size = 1 << (len(part) - 1).bit_length()
+            values = list(chain.from_iterable(part))
+            values += [None] * (self._width * (size - len(part)))
+            cursor = db.execute(self._text(size), values)
+        return cursor
+
+    def read(self, db: sqlite3.Connection, rows: Sequence[Sequence[Any]]) -> list[Any]:
+        """Run a query that returns one row for each statement; return these."""
+        return [
+            self(db, rows[start : start + ROWS_AT_ONCE]).fetchone()  # pyright: ignore[reportOptionalMemberAccess]
+            for start in range(0, len(rows), ROWS_AT_ONCE)
+        ]
+
+
+def decoder(row: type[T]) -> Callable[[str], list[T]]:
+    """Return what reads a JSON array of rows of that type."""
+    return msgspec.json.Decoder(list[row]).decode
+
+
+strings = decoder(str)
+_event_rows = decoder(tuple[int, int, int, int, int])
+_message_rows = decoder(tuple[str, str, int, int, int, int])
+_run_rows = decoder(
+    tuple[
+        str, str, str, str, int, int, str, str | None, int, int | None, int, int, int, int | None, int | None,
+        int | None, int | None, int,
+    ]
+)  # fmt: skip
+_activity_rows = decoder(
+    tuple[
+        str, int, str, str, str, str, int, int, int, int | None, int | None, int | None, int | None, int | None,
+        str | None, int | None, int, int, int, int,
+    ]
+)  # fmt: skip
+
+
+def _cut(joined: bytes | None, lengths: Iterable[int]) -> list[bytes]:
+    """Take joined blobs apart."""
+    whole = joined or b""
+    parts: list[bytes] = []
+    start = 0
+    for length in lengths:
+        parts.append(whole[start : start + length])
+        start += length
+    return parts
+
+
+def events(scalars: str, data: bytes | None) -> list[EventRow]:
+    """The events of one run."""
+    rows = _event_rows(scalars)
+    parts = _cut(data, [row[4] for row in rows])
+    found = [EventRow(seq, task, kind, part, time) for (seq, task, kind, time, _), part in zip(rows, parts, strict=True)]
+    found.sort(key=_seq)  # they are, but an aggregate does not promise it
+    return found
+
+
+def _seq(event: EventRow) -> int:
+    return event.seq
+
+
+def messages(scalars: str, data: bytes | None) -> list[Message]:
+    """Messages by position."""
+    rows = _message_rows(scalars)
+    parts = _cut(data, [row[5] for row in rows])
+    found = [
+        Message(run_id, message_id, kind, part, position, bool(internal))
+        for (run_id, message_id, kind, position, internal, _), part in zip(rows, parts, strict=True)
+    ]
+    found.sort(key=_position)
+    return found
+
+
+def _position(message: Message) -> int:
+    return message.position
+
+
+def runs(scalars: str, info: bytes | None) -> list[RunRecord]:
+    """Runs; the history of one that is open has not been measured (length -1)."""
+    rows = _run_rows(scalars)
+    parts = _cut(info, [row[17] for row in rows])
+    return [
+        RunRecord(
+            *row[:4], RunStatus(row[4]), Hold(row[5]), *row[6:15],
+            history_length=-1 if row[15] is None else row[15], history_size=row[16] or 0, info=part,
+        )
+        for row, part in zip(rows, parts, strict=True)
+    ]
+
+
+def activities(now: int, scalars: str, scheduled: bytes | None, progress: bytes | None) -> list[ActivityRecord]:
+    """Activities, as they are at `now`."""
+    rows = _activity_rows(scalars)
+    inputs = _cut(scheduled, [row[18] for row in rows])
+    states = _cut(progress, [row[19] for row in rows])
+    return [
+        ActivityRecord(
+            *row[:6], ActivityState(row[6]), *row[7:17], scheduled=one, progress=two, cancel_requested=bool(row[17]),
+            now=now,
+        )
+        for row, one, two in zip(rows, inputs, states, strict=True)
+    ]

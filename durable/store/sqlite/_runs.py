@@ -1,0 +1,138 @@
+"""Runs: how they start, and how they are read."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+
+from msgspec import structs
+
+from durable.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from durable.history import EventRow, EventType
+from durable.store._records import NewRun, RunRecord, RunStatus, StartOutcome, StartVerdict
+from durable.store.sqlite import _rows, _workers
+from durable.store.sqlite._connection import Transaction
+from durable.store.sqlite._locks import Lives
+from durable.store.sqlite._rows import Many, ids
+
+SQL = _rows.queries("runs")
+insert_events = Many(SQL["insert_events"])
+_insert_data = Many(SQL["insert_run_data"])
+_measures = _rows.decoder(tuple[str, int, int])
+
+_FAILED = (RunStatus.FAILED, RunStatus.CANCELED, RunStatus.TERMINATED, RunStatus.TIMED_OUT)
+
+
+def create(transaction: Transaction, lives: Lives, runs: Sequence[NewRun]) -> list[StartVerdict]:
+    """See `Store.create_runs`. Starts of one batch see each other, in the order given."""
+    verdicts: list[StartVerdict] = []
+    data: list[tuple[str, bytes]] = []
+    events: list[tuple[str, int, int, int, int, bytes]] = []
+    alive: dict[str, bool] = {}
+    for run in runs:
+        owner = run.owner
+        # A delayed start is not owned: the delay would be forgotten if its owner died.
+        if owner is not None and (run.delay or not alive.setdefault(owner, _workers.is_live(transaction, lives, owner))):
+            owner = None
+        verdict = _insert(transaction, run, owner)
+        if verdict.outcome is StartOutcome.STARTED:
+            data.append((run.run_id, run.info))
+            events.append((run.run_id, 1, 1, int(EventType.WORKFLOW_EXECUTION_STARTED), transaction.now, run.started))
+        verdicts.append(verdict)
+    _insert_data(transaction.db, data)
+    insert_events(transaction.db, events)
+    return verdicts
+
+
+def _insert(transaction: Transaction, run: NewRun, owner: str | None) -> StartVerdict:
+    db, now = transaction.db, transaction.now
+    wake_at = now + run.delay if owner is None else None
+    times_out_at = None if run.run_timeout is None else now + run.run_timeout
+    epoch = 0 if owner is None else 1
+    inserted = db.execute(
+        SQL["insert_run"],
+        (run.run_id, run.workflow_id, run.workflow_type, run.task_queue, owner, epoch, wake_at, run.priority, run.format,
+         now, times_out_at),
+    ).rowcount  # fmt: skip
+    if not inserted:
+        return _explain(db, run, now)
+    if run.reuse in (WorkflowIDReusePolicy.REJECT_DUPLICATE, WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY):
+        last = db.execute(SQL["last_closed_run"], (run.workflow_id,)).fetchone()
+        if last is not None and (run.reuse is WorkflowIDReusePolicy.REJECT_DUPLICATE or last[2] not in _FAILED):
+            db.execute(SQL["forget_run"], (run.run_id,))
+            return StartVerdict(StartOutcome.REJECTED, last[0], last[1], now=now)
+    return StartVerdict(StartOutcome.STARTED, run.run_id, run.workflow_type, epoch, now)
+
+
+def _explain(db: sqlite3.Connection, run: NewRun, now: int) -> StartVerdict:
+    """Why a run was not inserted: it is there itself, or another open one is."""
+    same = db.execute(SQL["same_run"], (run.run_id,)).fetchone()
+    if same is not None:
+        workflow_type, owner, epoch = same
+        mine = owner is not None and owner == run.owner
+        return StartVerdict(StartOutcome.SAME, run.run_id, workflow_type, epoch if mine else 0, now)
+    run_id, workflow_type = db.execute(SQL["open_run"], (run.workflow_id,)).fetchone()
+    content = run.conflict is WorkflowIDConflictPolicy.USE_EXISTING
+    outcome = StartOutcome.USED_EXISTING if content else StartOutcome.REJECTED
+    return StartVerdict(outcome, run_id, workflow_type, now=now)
+
+
+def find(db: sqlite3.Connection, workflow_id: str, run_id: str | None) -> RunRecord | None:
+    """See `Store.find_run`."""
+    if run_id is None:
+        found = db.execute(SQL["latest_run"], (workflow_id,)).fetchone()
+    else:
+        found = db.execute(SQL["find_run"], (workflow_id, run_id)).fetchone()
+    if found is None:
+        return None
+    records = read(db, found)
+    return records[0] if records else None
+
+
+def read(db: sqlite3.Connection, run_ids: Iterable[str]) -> list[RunRecord]:
+    """The records of these runs, in this order, their histories measured."""
+    records = read_unmeasured(db, run_ids)
+    unknown = [record.run_id for record in records if record.history_length < 0]
+    if not unknown:
+        return records
+    rows = _measures(db.execute(SQL["measure_histories"], (ids(unknown),)).fetchone()[0])
+    return with_measures(records, {run_id: (length, size) for run_id, length, size in rows})
+
+
+def read_unmeasured(db: sqlite3.Connection, run_ids: Iterable[str]) -> list[RunRecord]:
+    """The records of these runs, in this order; the history of an open one has length -1."""
+    return _rows.runs(*db.execute(SQL["read_runs"], (ids(run_ids),)).fetchone())
+
+
+def with_measures(records: Iterable[RunRecord], measures: dict[str, tuple[int, int]]) -> list[RunRecord]:
+    """These records, with (length, size) of histories by run id."""
+    measured: list[RunRecord] = []
+    for record in records:
+        if record.history_length < 0:
+            length, size = measures.get(record.run_id, (0, 0))
+            record = structs.replace(record, history_length=length, history_size=size)
+        measured.append(record)
+    return measured
+
+
+def read_events(db: sqlite3.Connection, run_id: str, after: int, limit: int | None) -> list[EventRow]:
+    """See `Store.read_events`."""
+    bound = -1 if limit is None else limit
+    return _rows.events(*db.execute(SQL["read_events"], (run_id, after, bound)).fetchone())
+
+
+def read_last_event(db: sqlite3.Connection, run_id: str) -> EventRow | None:
+    """See `Store.read_last_event`."""
+    found = db.execute(SQL["read_last_event"], (run_id,)).fetchone()
+    return None if found is None else EventRow(*found)
+
+
+def read_events_of(db: sqlite3.Connection, run_ids: Iterable[str]) -> dict[str, list[EventRow]]:
+    """The histories of several runs."""
+    found = db.execute(SQL["read_events_of"], (ids(run_ids),))
+    return {run_id: _rows.events(scalars, data) for run_id, scalars, data in found}
+
+
+def timed_out(db: sqlite3.Connection, now: int, limit: int) -> list[RunRecord]:
+    """See `Store.timed_out_runs`."""
+    return read(db, _rows.strings(db.execute(SQL["timed_out_runs"], (now, limit)).fetchone()[0]))

@@ -1,0 +1,177 @@
+"""Opening a database file: is it one of ours, may we, and are its tables there."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import stat
+import time
+
+from durable.exceptions import StoreConfigurationError
+from durable.store import _migrate
+from durable.store._migrate import Migration
+from durable.store.sqlite._limits import Limits
+from durable.store.sqlite._locks import FileLock
+
+OLDEST = (3, 35, 0)
+"""The oldest SQLite that has all that is used here: RETURNING's release, with UPDATE FROM and 32,766 parameters."""
+
+_VERSIONS = "CREATE TABLE schema_version (key TEXT NOT NULL PRIMARY KEY, name TEXT NOT NULL, applied_at INTEGER NOT NULL)"
+
+
+def check_library(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> None:
+    """Refuse an SQLite that is too old.
+
+    Raises:
+        StoreConfigurationError: It is; the text says how to get another.
+    """
+    if version < OLDEST:
+        raise StoreConfigurationError(
+            f"SQLite {'.'.join(map(str, OLDEST))} or newer is needed, this Python was built with "
+            f"{'.'.join(map(str, version))}; use a newer Python, or PostgreSQL"
+        )
+
+
+def prepare(path: str) -> str:
+    """Return the real path of a database file, which exists afterwards and is readable by its owner only.
+
+    Raises:
+        StoreConfigurationError: There is something there that is no plain file, or there is no such directory.
+    """
+    directory, name = os.path.split(os.path.abspath(path))
+    path = os.path.join(os.path.realpath(directory), name)
+    try:
+        mode = os.lstat(path).st_mode
+    except FileNotFoundError:
+        try:
+            # By its own descriptor and never again: closing it later would drop SQLite's locks on the file.
+            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
+            os.close(os.open(path, flags, 0o600))
+        except FileExistsError:
+            return prepare(path)  # another process was faster
+        except OSError as error:
+            raise StoreConfigurationError(f"cannot make the database {path}: {error.strerror}") from error
+        return path
+    except OSError as error:
+        raise StoreConfigurationError(f"cannot open the database {path}: {error.strerror}") from error
+    if stat.S_ISLNK(mode):
+        raise StoreConfigurationError(
+            f"{path} is a symbolic link, and whoever can change it could exchange the database; name the file itself"
+        )
+    if not stat.S_ISREG(mode):
+        raise StoreConfigurationError(f"{path} is not a file")
+    return path
+
+
+def connect(path: str, limits: Limits, *, read_only: bool = False) -> sqlite3.Connection:
+    """Open a connection that threads hand to each other, never use at the same time."""
+    db = sqlite3.connect(
+        path, timeout=limits.busy, isolation_level=None, check_same_thread=False, cached_statements=512
+    )
+    try:
+        db.execute(f"PRAGMA cache_size = -{limits.cache_bytes // 1024}")
+        db.execute("PRAGMA wal_autocheckpoint = 0")
+        db.execute("PRAGMA synchronous = FULL")
+        db.execute("PRAGMA foreign_keys = ON")
+        db.execute("PRAGMA temp_store = MEMORY")
+        if read_only:
+            db.execute("PRAGMA query_only = ON")
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+@contextlib.contextmanager
+def _alone(path: str | None):
+    """Keep every other process from writing."""
+    if path is None:
+        yield
+        return
+    gate = FileLock(f"{path}-lock")
+    try:
+        gate.acquire()
+        yield
+    finally:
+        gate.close()
+
+
+def open_database(path: str | None, url: str, limits: Limits, *, migrate: bool) -> sqlite3.Connection:
+    """Return a connection for the writer, the tables checked, and made when they are not there and may be.
+
+    Raises:
+        SchemaError: See `_migrate.judge`.
+        StoreConfigurationError: It is not a database.
+    """
+    migrations = _migrate.load("durable.store.sqlite")
+    db = connect(":memory:" if path is None else path, limits)
+    try:
+        with _alone(path):
+            if path is not None and db.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
+                raise StoreConfigurationError(f"{url} cannot use a write-ahead log; is it on a network file system?")
+            applied = _applied(db)
+            found = None if applied is None else _migrate.version(applied)
+            if _migrate.judge(found, _migrate.newest(migrations), migrate=migrate, url=url):
+                _apply(db, migrations)
+    except sqlite3.DatabaseError as error:
+        db.close()
+        if getattr(error, "sqlite_errorname", "") in ("SQLITE_NOTADB", "SQLITE_CORRUPT"):
+            raise StoreConfigurationError(f"{url} is not an SQLite database, or damaged: {error}") from error
+        raise
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def migrate_file(path: str, limits: Limits, *, after: bool) -> list[str]:
+    """Bring the tables of a file up to date, making them if need be; return the keys of what was done."""
+    db = connect(path, limits)
+    try:
+        with _alone(path):
+            db.execute("PRAGMA journal_mode = WAL")
+            applied = _applied(db)
+            todo = _migrate.pending(_migrate.load("durable.store.sqlite"), applied or (), after=after or applied is None)
+            _apply(db, todo)
+            return [migration.key for migration in todo]
+    finally:
+        db.close()
+
+
+def _applied(db: sqlite3.Connection) -> list[str] | None:
+    """The keys of what was done to this database, None when it has no tables of ours."""
+    if db.execute("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'schema_version'").fetchone() is None:
+        return None
+    return [row[0] for row in db.execute("SELECT key FROM schema_version").fetchall()]
+
+
+def _apply(db: sqlite3.Connection, migrations: list[Migration]) -> None:
+    """Make all of these, or none. The caller keeps other processes out."""
+    if not migrations:
+        return
+    now = time.time_ns() // 1000
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        db.execute(_VERSIONS.replace("CREATE TABLE", "CREATE TABLE IF NOT EXISTS"))
+        for migration in migrations:
+            for statement in _statements(migration.sql):
+                db.execute(statement)
+            db.execute("INSERT INTO schema_version VALUES (?, ?, ?)", (migration.key, migration.name, now))
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
+
+
+def _statements(sql: str) -> list[str]:
+    """The statements of a file. (`executescript` would commit in the middle.)"""
+    statements: list[str] = []
+    current = ""
+    for line in sql.splitlines(keepends=True):
+        current += line
+        if line.rstrip().endswith(";") and sqlite3.complete_statement(current):
+            statements.append(current)
+            current = ""
+    return statements

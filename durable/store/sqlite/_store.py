@@ -1,0 +1,289 @@
+"""The port on SQLite: each method is a function of `_runs`, `_commit`, ..., run in the thread it belongs to."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TypeVar
+
+from durable.exceptions import StoreUnavailableError
+from durable.history import EventRow
+from durable.store._protocol import Lease
+from durable.store._records import (
+    ActivityRecord,
+    AttemptOutcome,
+    ClaimedRun,
+    CommitResult,
+    Heartbeat,
+    HeartbeatAnswer,
+    Hint,
+    Message,
+    NewRun,
+    RunRecord,
+    SendOutcome,
+    StartVerdict,
+    Transition,
+    WorkerRecord,
+)
+from durable.store.sqlite import _activities, _claims, _commit, _hints, _messages, _runs, _schema, _workers
+from durable.store.sqlite._claims import Wanted
+from durable.store.sqlite._connection import Reader, Writer
+from durable.store.sqlite._limits import Limits
+from durable.store.sqlite._locks import Lives
+
+T = TypeVar("T")
+
+
+class SQLiteStore:
+    """A database in one file, or in memory, for the processes of one machine.
+
+    Args:
+        db: The writer's connection.
+        url: Where it is.
+        path: The file; None in memory, where the one connection serves everything.
+        clock: The time, in microseconds since the epoch.
+        limits: See there.
+    """
+
+    def __init__(
+        self, db: sqlite3.Connection, *, url: str, path: str | None, clock: Callable[[], int], limits: Limits
+    ) -> None:
+        self.url = url
+        self._path = path
+        self._limits = limits
+        self._clock = clock
+        self._hub = _hints.enter(path)
+        self._lives = Lives(path)
+        self._listeners: list[_hints.Listener] = []
+        self._claims_made = 0
+        self._closing: asyncio.Future[None] | None = None
+        self.writer = Writer(
+            db, stamp=self._stamp, path=path, limits=limits, on_foreign_commit=self._on_foreign_commit
+        )
+        self.reader = None if path is None else Reader("durable-sqlite-reader", self._connect_reader())
+        self.writer.start()
+        if self.reader is not None:
+            self.reader.start()
+
+    def _connect_reader(self) -> sqlite3.Connection:
+        assert self._path is not None
+        return _schema.connect(self._path, self._limits, read_only=True)
+
+    def _stamp(self) -> int:
+        return self._hub.stamp(self._clock)
+
+    async def _read(self, call: Callable[[sqlite3.Connection], T]) -> T:
+        if self.reader is not None:
+            return await self.reader.run(call)
+        return await self.writer.run(lambda transaction: call(transaction.db))
+
+    # ---------------------------------------------------------------- runs
+
+    async def create_runs(self, runs: Sequence[NewRun]) -> list[StartVerdict]:
+        return await self.writer.run(partial(_runs.create, lives=self._lives, runs=runs))
+
+    async def find_run(self, workflow_id: str, run_id: str | None = None) -> RunRecord | None:
+        return await self._read(partial(_runs.find, workflow_id=workflow_id, run_id=run_id))
+
+    async def read_events(self, run_id: str, after: int = 0, limit: int | None = None) -> list[EventRow]:
+        return await self._read(partial(_runs.read_events, run_id=run_id, after=after, limit=limit))
+
+    async def read_last_event(self, run_id: str) -> EventRow | None:
+        return await self._read(partial(_runs.read_last_event, run_id=run_id))
+
+    async def read_activities(self, run_id: str) -> list[ActivityRecord]:
+        return await self._read(lambda db: _activities.read_of_runs(db, self._stamp(), (run_id,)))
+
+    # ---------------------------------------------------------------- messages
+
+    async def send(self, messages: Sequence[Message]) -> list[SendOutcome]:
+        return await self.writer.run(partial(_messages.send, messages=messages))
+
+    async def read_messages(self, run_ids: Sequence[str]) -> list[Message]:
+        return await self._read(partial(_messages.read, run_ids=run_ids))
+
+    async def read_owned_messages(self, worker_id: str, limit: int) -> list[Message]:
+        return await self._read(partial(_messages.read_owned, worker_id=worker_id, limit=limit))
+
+    # ---------------------------------------------------------------- the commit path
+
+    async def commit(self, transitions: Sequence[Transition]) -> CommitResult:
+        return await self.writer.run(partial(_commit.commit, transitions=transitions))
+
+    async def terminate(self, run_id: str, event: Callable[[int], EventRow], status: int) -> bool:
+        return await self.writer.run(partial(_commit.terminate, run_id=run_id, event=event, status=status))
+
+    # ---------------------------------------------------------------- claims
+
+    async def claim_runs(
+        self, worker_id: str, task_queues: Sequence[str], workflow_types: Sequence[str], limit: int, *, format: int  # noqa: A002
+    ) -> list[ClaimedRun]:
+        return await self._claim(worker_id, Wanted(task_queues, workflow_types, format), limit)
+
+    async def claim_probationer(
+        self, worker_id: str, task_queues: Sequence[str], workflow_types: Sequence[str], *, format: int  # noqa: A002
+    ) -> ClaimedRun | None:
+        claimed = await self._claim(worker_id, Wanted(task_queues, workflow_types, format, probation=True), 1)
+        return claimed[0] if claimed else None
+
+    async def _claim(self, worker_id: str, wanted: Wanted, limit: int) -> list[ClaimedRun]:
+        self._claims_made += 1
+        low_first = self._claims_made % _claims.SHARE == 0
+        run_ids = await self.writer.run(
+            partial(
+                _claims.claim, lives=self._lives, worker_id=worker_id, wanted=wanted, limit=limit, low_first=low_first
+            )
+        )
+        return await self._read_claimed(worker_id, run_ids) if run_ids else []
+
+    async def _read_claimed(self, worker_id: str, run_ids: Sequence[str]) -> list[ClaimedRun]:
+        return await self._read(lambda db: _claims.read_claimed(db, worker_id, run_ids, self._stamp))
+
+    async def owned_runs(self, worker_id: str) -> dict[str, int]:
+        return await self._read(partial(_claims.owned, worker_id=worker_id))
+
+    async def reload_run(self, worker_id: str, run_id: str, epoch: int) -> ClaimedRun | None:
+        claimed = await self._read_claimed(worker_id, (run_id,))
+        return claimed[0] if claimed and claimed[0].run.epoch == epoch else None
+
+    async def next_wake(self, task_queues: Sequence[str]) -> int | None:
+        return await self._read(lambda db: _claims.next_wake(db, self._stamp(), task_queues))
+
+    # ---------------------------------------------------------------- activities
+
+    async def claim_activities(
+        self, worker_id: str, task_queues: Sequence[str], activity_types: Sequence[str], limit: int
+    ) -> list[ActivityRecord]:
+        return await self.writer.run(
+            partial(
+                _activities.claim,
+                lives=self._lives,
+                worker_id=worker_id,
+                task_queues=task_queues,
+                activity_types=activity_types,
+                limit=limit,
+            )
+        )
+
+    async def finish_attempts(self, outcomes: Sequence[AttemptOutcome]) -> list[bool]:
+        return await self.writer.run(partial(_activities.finish, outcomes=outcomes))
+
+    async def heartbeat(self, beats: Sequence[Heartbeat]) -> list[HeartbeatAnswer]:
+        return await self.writer.run(partial(_activities.heartbeat, beats=beats))
+
+    async def expired_activities(self, limit: int) -> list[ActivityRecord]:
+        return await self._read(lambda db: _activities.expired(db, self._stamp(), limit))
+
+    # ---------------------------------------------------------------- workers
+
+    async def register_worker(self, worker: WorkerRecord) -> Lease:
+        if not self._lives.begin(worker.worker_id):
+            raise ValueError(f"a worker {worker.worker_id!r} is registered and alive; every start takes a fresh id")
+        try:
+            await self.writer.run(partial(_workers.register, worker=worker))
+        except BaseException:
+            # Perhaps it was written; then it is a worker that died at its birth, for others to bury.
+            self._lives.abandon(worker.worker_id)
+            raise
+        return _workers.SQLiteLease(
+            self._lives, worker.worker_id, None if self._path is None else self._connect_reader
+        )
+
+    async def unregister_worker(self, worker_id: str) -> None:
+        await self.writer.run(partial(_workers.unregister, worker_id=worker_id))
+        self._lives.forget(worker_id)
+
+    async def list_workers(self) -> list[WorkerRecord]:
+        return await self._read(partial(_workers.list_all, lives=self._lives))
+
+    async def bury_worker(self, worker_id: str, renewals: int) -> bool:
+        buried = await self.writer.run(
+            partial(_workers.bury, lives=self._lives, worker_id=worker_id, renewals=renewals)
+        )
+        if buried:
+            self._lives.forget(worker_id)
+        return buried
+
+    def abandon(self, worker_id: str) -> None:
+        """Let a worker of this store be dead from now on, as if its process had been killed. For tests."""
+        self._lives.abandon(worker_id)
+
+    async def take_over(self, limit: int) -> int:
+        return await self.writer.run(partial(_workers.take_over, limit=limit))
+
+    async def timed_out_runs(self, limit: int) -> list[RunRecord]:
+        return await self._read(lambda db: _runs.timed_out(db, self._stamp(), limit))
+
+    # ---------------------------------------------------------------- hints and life
+
+    def hint(self, hints: Sequence[Hint]) -> None:
+        """Tell the listeners of this process; those of others see that something was committed."""
+        self._hub.tell(hints)
+
+    def listen(self, callback: Callable[[Hint], None]) -> Callable[[], None]:
+        """Call `callback` for hints of every store of this process, and for commits of other processes."""
+        listener = _hints.Listener(callback)
+        self._hub.add(listener)
+        self._listeners.append(listener)
+        self._count_listeners()
+
+        def stop() -> None:
+            self._hub.remove(listener)
+            if listener in self._listeners:
+                self._listeners.remove(listener)
+            self._count_listeners()
+
+        return stop
+
+    def _count_listeners(self) -> None:
+        self.writer.listening = 0 if self._path is None else len(self._listeners)
+        self.writer.poke()
+
+    def _on_foreign_commit(self) -> None:
+        for listener in tuple(self._listeners):
+            listener.tell(_hints.ANYTHING)
+
+    async def now(self) -> int:
+        return self._stamp()
+
+    async def aclose(self) -> None:
+        """Finish what waits, end the workers of this store that are still registered, as a kill would, and close."""
+        if self._closing is not None:
+            await asyncio.shield(self._closing)
+            return
+        self._closing = asyncio.get_running_loop().create_future()
+        for listener in self._listeners:
+            self._hub.remove(listener)
+        self._listeners.clear()
+        self._count_listeners()
+        lanes = [lane for lane in (self.reader, self.writer) if lane is not None]
+        for lane in lanes:
+            lane.stop()
+        try:
+            for lane in lanes:  # the writer last: its connection tidies up behind all others
+                await lane.join(self._limits.busy)
+        finally:
+            self._lives.close()
+            _hints.leave(self._path, self._hub)
+            self._closing.set_result(None)
+
+
+async def open_store(
+    path: str, url: str, *, migrate: bool, clock: Callable[[], int], limits: Limits
+) -> SQLiteStore:
+    """Open the database at `path`, or in memory."""
+    _schema.check_library()
+
+    def work() -> SQLiteStore:
+        file = None if path == ":memory:" else _schema.prepare(path)
+        try:
+            db = _schema.open_database(file, url, limits, migrate=migrate)
+            return SQLiteStore(db, url=url, path=file, clock=clock, limits=limits)
+        except (sqlite3.Error, OSError) as error:
+            if isinstance(error, StoreUnavailableError):
+                raise
+            raise StoreUnavailableError(f"cannot open {url}: {error}") from error
+
+    return await asyncio.to_thread(work)

@@ -1,0 +1,41 @@
+-- name: fence
+-- Which of these runs (id: epoch) are not, or no longer, open under that epoch. Nothing, when all is well.
+SELECT key FROM json_each(?) AS fenced
+WHERE NOT EXISTS (SELECT 1 FROM runs WHERE run_id = fenced.key AND epoch = fenced.value AND status = 1)
+
+-- name: fence_one
+SELECT 1 FROM runs WHERE run_id = ? AND epoch = ? AND status = 1
+
+-- name: unread
+-- The messages that keep these runs from closing, apart from those the closing transitions have read.
+SELECT json_group_array(run_id) FROM (
+    SELECT DISTINCT run_id FROM inbox
+    WHERE run_id IN (SELECT value FROM json_each(?)) AND internal = 0
+      AND position NOT IN (SELECT value FROM json_each(?))
+)
+
+-- name: consume
+DELETE FROM inbox WHERE position IN (SELECT value FROM json_each(?))
+
+-- name: release
+UPDATE runs SET owner = NULL, wake_at = given.column2, hold = given.column3, reason = given.column4
+FROM (VALUES (?, ?, ?, ?)) AS given WHERE runs.run_id = given.column1
+
+-- name: prove
+UPDATE runs SET deaths = 0 WHERE deaths > 0 AND run_id IN (SELECT value FROM json_each(?))
+
+-- name: close
+UPDATE runs SET
+    status = given.column2, closed_at = given.column3, owner = NULL, wake_at = NULL, hold = 0, reason = '',
+    history_length = (SELECT count(*) FROM events WHERE events.run_id = runs.run_id),
+    history_size = (SELECT sum(length(data)) FROM events WHERE events.run_id = runs.run_id)
+FROM (VALUES (?, ?, ?)) AS given WHERE runs.run_id = given.column1
+
+-- name: drop_messages
+DELETE FROM inbox WHERE run_id IN (SELECT value FROM json_each(?))
+
+-- name: drop_activities
+DELETE FROM activity_tasks WHERE run_id IN (SELECT value FROM json_each(?))
+
+-- name: is_open
+SELECT 1 FROM runs WHERE run_id = ? AND status = 1

@@ -1,0 +1,80 @@
+-- Queries that return many rows return them as one: every row that sqlite3 hands over is a race for the interpreter lock,
+-- which a busy event loop gives away every 5 ms only. Scalars come as JSON, blobs as one blob, with their lengths.
+
+-- name: insert_run
+INSERT INTO runs
+    (run_id, workflow_id, workflow_type, task_queue, owner, epoch, wake_at, priority, format, started_at, times_out_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT DO NOTHING
+
+-- name: insert_run_data
+INSERT INTO run_data (run_id, info) VALUES (?, ?)
+
+-- name: forget_run
+DELETE FROM runs WHERE run_id = ?
+
+-- name: same_run
+SELECT workflow_type, owner, epoch FROM runs WHERE run_id = ?
+
+-- name: open_run
+SELECT run_id, workflow_type FROM runs WHERE workflow_id = ? AND status = 1
+
+-- name: last_closed_run
+SELECT run_id, workflow_type, status FROM runs
+WHERE workflow_id = ? AND status <> 1
+ORDER BY started_at DESC, run_id DESC LIMIT 1
+
+-- name: find_run
+SELECT run_id FROM runs WHERE workflow_id = ? AND run_id = ?
+
+-- name: latest_run
+SELECT run_id FROM runs WHERE workflow_id = ?
+ORDER BY status = 1 DESC, started_at DESC, run_id DESC LIMIT 1
+
+-- name: read_runs
+SELECT
+    json_group_array(json_array(
+        run_id, workflow_id, workflow_type, task_queue, status, hold, reason, owner, epoch, wake_at, priority, deaths,
+        started_at, closed_at, times_out_at, history_length, history_size, length(info))),
+    CAST(group_concat(info, '') AS BLOB)
+FROM (
+    SELECT * FROM json_each(?) AS wanted
+    CROSS JOIN runs ON runs.run_id = wanted.value
+    CROSS JOIN run_data USING (run_id)
+)
+
+-- name: measure_histories
+SELECT json_group_array(json_array(run_id, length, size)) FROM (
+    SELECT run_id, count(*) AS length, sum(length(data)) AS size FROM events
+    WHERE run_id IN (SELECT value FROM json_each(?)) GROUP BY run_id
+)
+
+-- name: insert_events
+INSERT INTO events (run_id, seq, task, type, time, data) VALUES (?, ?, ?, ?, ?, ?)
+
+-- name: read_events
+SELECT
+    json_group_array(json_array(seq, task, type, time, length(data))),
+    CAST(group_concat(data, '') AS BLOB)
+FROM (SELECT seq, task, type, time, data FROM events WHERE run_id = ? AND seq > ? ORDER BY seq LIMIT ?)
+
+-- name: read_last_event
+SELECT seq, task, type, data, time FROM events WHERE run_id = ? ORDER BY seq DESC LIMIT 1
+
+-- name: read_events_of
+SELECT
+    run_id,
+    json_group_array(json_array(seq, task, type, time, length(data))),
+    CAST(group_concat(data, '') AS BLOB)
+FROM (
+    SELECT run_id, seq, task, type, time, data FROM events
+    WHERE run_id IN (SELECT value FROM json_each(?)) ORDER BY run_id, seq
+)
+GROUP BY run_id
+
+-- name: timed_out_runs
+SELECT json_group_array(run_id) FROM (
+    SELECT run_id FROM runs
+    WHERE status = 1 AND times_out_at IS NOT NULL AND times_out_at <= ?
+    ORDER BY times_out_at LIMIT ?
+)

@@ -1,11 +1,12 @@
 """Which changes of the tables to make, decided without a database.
 
-Migrations are numbered files, `migrations/0002_what.sql`, in each adapter's package. A change that workers of the release
-before could not live with comes in two files of one number, `0002_what.before.sql` and `0002_what.after.sql`: the first
-only adds and may be run while old workers run, the second removes, once none is left. So workers of release n-1 run on
-schema n, and a deploy needs no pause.
+Migrations are numbered files, `migrations/0002_what.sql`, in each adapter's package; several may share a number, and are
+made in the order of their names. A change that workers of the release before could not live with comes in two of one
+number, `0002_what.before.sql` and `0002_what.after.sql`: the first only adds and may be made while old workers run, the
+second removes, once none is left. So workers of release n-1 run on schema n, and a deploy needs no pause.
 
-A database knows its version, the highest number whose first part it has. What a program does with it is `judge`.
+A database keeps the names of what it has made in `schema_version`; its version is the highest number among them, apart
+from what comes after. What a program does with that is `judge`.
 """
 
 from __future__ import annotations
@@ -17,40 +18,36 @@ from typing import NamedTuple
 
 from durable.exceptions import SchemaError
 
-_NAME = re.compile(r"^(\d{4})_([a-z0-9_]+?)(?:\.(before|after))?\.sql$")
+_NAME = re.compile(r"^(\d{4})_[a-z0-9_]+(?:\.(?:before|(after)))?$")
 
 
 class Migration(NamedTuple):
-    """One file: its number, what it is about, its text, and whether it waits for the last old worker to be gone."""
+    """One file: its number, whether it waits for the last old worker to be gone, its name without `.sql`, its text."""
 
     number: int
-    name: str
     after: bool
+    name: str
     sql: str
-
-    @property
-    def key(self) -> str:
-        """What `schema_version` calls it."""
-        return f"{self.number:04}.after" if self.after else f"{self.number:04}"
 
 
 def load(package: str) -> list[Migration]:
     """Return the migrations of an adapter's package, in the order in which they are made.
 
     Raises:
-        ValueError: A file has no proper name, or numbers are missing or there twice.
+        ValueError: A file has no proper name, or a number is missing.
     """
     found: list[Migration] = []
     for entry in resources.files(package).joinpath("migrations").iterdir():
         if not entry.name.endswith(".sql"):
             continue
-        match = _NAME.match(entry.name)
+        name = entry.name.removesuffix(".sql")
+        match = _NAME.match(name)
         if match is None:
             raise ValueError(f"{package}/migrations/{entry.name}: not a migration's name")
-        found.append(Migration(int(match[1]), match[2], match[3] == "after", entry.read_text("utf-8")))
+        found.append(Migration(int(match[1]), match[2] is not None, name, entry.read_text("utf-8")))
     found.sort()
-    if [migration.number for migration in found if not migration.after] != list(range(1, newest(found) + 1)):
-        raise ValueError(f"{package}/migrations: numbers are missing, or there twice")
+    if {migration.number for migration in found if not migration.after} != set(range(1, newest(found) + 1)):
+        raise ValueError(f"{package}/migrations: a number is missing")
     return found
 
 
@@ -60,14 +57,14 @@ def newest(migrations: Iterable[Migration]) -> int:
 
 
 def version(applied: Iterable[str]) -> int:
-    """The version of a database that has made the migrations with these keys."""
-    return max((int(key) for key in applied if key.isdecimal()), default=0)
+    """The version of a database that has made the migrations with these names."""
+    return max((int(name[:4]) for name in applied if not name.endswith(".after")), default=0)
 
 
 def pending(migrations: Iterable[Migration], applied: Iterable[str], *, after: bool) -> list[Migration]:
     """The migrations still to be made, in order; those that remove something only when `after` is set."""
     done = set(applied)
-    return [migration for migration in migrations if migration.key not in done and (after or not migration.after)]
+    return [migration for migration in migrations if migration.name not in done and (after or not migration.after)]
 
 
 def judge(found: int | None, known: int, *, migrate: bool, url: str) -> bool:

@@ -63,7 +63,7 @@ async def open(  # noqa: A001 - the name every adapter opens by
 
 
 async def migrate(url: str, *, namespace: str | None = None, after: bool = False) -> list[str]:
-    """Bring the tables of a file up to date, and return the numbers of the migrations that were made.
+    """Bring the tables of a file up to date, and return the names of the migrations that were made.
 
     Args:
         url: As for `open`.

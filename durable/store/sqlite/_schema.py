@@ -17,7 +17,7 @@ from durable.store.sqlite._locks import FileLock
 OLDEST = (3, 35, 0)
 """The oldest SQLite that has all that is used here: RETURNING's release, with UPDATE FROM and 32,766 parameters."""
 
-_VERSIONS = "CREATE TABLE schema_version (key TEXT NOT NULL PRIMARY KEY, name TEXT NOT NULL, applied_at INTEGER NOT NULL)"
+_VERSIONS = "CREATE TABLE schema_version (name TEXT NOT NULL PRIMARY KEY, applied_at INTEGER NOT NULL)"
 
 
 def check_library(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> None:
@@ -126,7 +126,7 @@ def open_database(path: str | None, url: str, limits: Limits, *, migrate: bool) 
 
 
 def migrate_file(path: str, limits: Limits, *, after: bool) -> list[str]:
-    """Bring the tables of a file up to date, making them if need be; return the keys of what was done."""
+    """Bring the tables of a file up to date, making them if need be; return the names of what was done."""
     db = connect(path, limits)
     try:
         with _alone(path):
@@ -134,16 +134,16 @@ def migrate_file(path: str, limits: Limits, *, after: bool) -> list[str]:
             applied = _applied(db)
             todo = _migrate.pending(_migrate.load("durable.store.sqlite"), applied or (), after=after or applied is None)
             _apply(db, todo)
-            return [migration.key for migration in todo]
+            return [migration.name for migration in todo]
     finally:
         db.close()
 
 
 def _applied(db: sqlite3.Connection) -> list[str] | None:
-    """The keys of what was done to this database, None when it has no tables of ours."""
+    """The names of what was done to this database, None when it has no tables of ours."""
     if db.execute("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'schema_version'").fetchone() is None:
         return None
-    return [row[0] for row in db.execute("SELECT key FROM schema_version").fetchall()]
+    return [row[0] for row in db.execute("SELECT name FROM schema_version").fetchall()]
 
 
 def _apply(db: sqlite3.Connection, migrations: list[Migration]) -> None:
@@ -157,7 +157,7 @@ def _apply(db: sqlite3.Connection, migrations: list[Migration]) -> None:
         for migration in migrations:
             for statement in _statements(migration.sql):
                 db.execute(statement)
-            db.execute("INSERT INTO schema_version VALUES (?, ?, ?)", (migration.key, migration.name, now))
+            db.execute("INSERT INTO schema_version VALUES (?, ?)", (migration.name, now))
         db.execute("COMMIT")
     except BaseException:
         if db.in_transaction:

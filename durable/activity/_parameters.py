@@ -12,7 +12,7 @@ import os
 import re
 import sys
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from types import FrameType
 from typing import Any
 
@@ -87,10 +87,10 @@ class Parameters:
         where: str,
         *,
         method: bool = False,
-        local: Mapping[str, Any] | None = None,
+        local: dict[str, Any] | None = None,
     ) -> None:
         self._fn = fn
-        self.local = local or {}
+        self.local = {} if local is None else local
         self._hints: dict[str, Any] | None = None
         self.what = what
         self.where = where
@@ -116,6 +116,9 @@ class Parameters:
         self.signature = signature.replace(parameters=parameters)
         self._names = tuple(p.name for p in parameters)
         self._required = sum(p.default is p.empty for p in parameters)
+
+    def __repr__(self) -> str:
+        return f"<parameters of {self.what}: {self.signature}>"
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -176,13 +179,3 @@ class Parameters:
                     f"{self.what} ({self.where}): its type hints cannot be read: {type(error).__name__}: {error}"
                 ) from error
         return self._hints
-
-
-def check_types(values: Sequence[Parameters]) -> None:
-    """Read the hints of all of these now, so that a bad one is found when a worker starts and not at a call.
-
-    Raises:
-        RegistrationError: One cannot be read.
-    """
-    for value in values:
-        _ = value.types, value.returns

@@ -1,0 +1,226 @@
+"""A workflow's definition: what `@workflow.defn` found out about a function or a class, and what was said about it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, TypedDict
+
+from durable._internal.ids import check_name
+from durable._internal.instants import HORIZON, Duration, to_duration
+from durable.activity._parameters import Parameters
+from durable.activity._registry import Registry
+
+__all__ = [
+    "REGISTRY",
+    "MessageDefinition",
+    "QueryDefinition",
+    "SignalDefinition",
+    "UpdateDefinition",
+    "WorkflowConfig",
+    "WorkflowDefinition",
+    "WorkflowOptions",
+    "merge",
+]
+
+
+class WorkflowConfig(TypedDict, total=False):
+    """The options of a workflow, each optional. What is left out, or None, is decided where it is started."""
+
+    task_queue: str | None
+    """The queue whose workers run it; the client's default queue by default."""
+    execution_timeout: Duration | None
+    """The longest that the workflow may take, all its runs together; no limit by default."""
+    run_timeout: Duration | None
+    """The longest that one run may take; no limit by default."""
+    task_timeout: Duration | None
+    """The longest that its code may go on without waiting for something."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowOptions:
+    """Options of a workflow, validated. Durations are microseconds; None means that nothing was said."""
+
+    task_queue: str | None = None
+    execution_timeout: int | None = None
+    run_timeout: int | None = None
+    task_timeout: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.task_queue is not None:
+            check_name(self.task_queue, "task_queue")
+        for name in _TIMEOUTS:
+            micros: object = getattr(self, name)
+            if micros is None:
+                continue
+            if isinstance(micros, bool) or not isinstance(micros, int):
+                raise TypeError(f"{name} must be a whole number of microseconds here, not {micros!r}")
+            if not 0 < micros <= HORIZON:
+                raise ValueError(
+                    f"{name} must be longer than zero and at most 100 years, not {micros} microseconds"
+                )
+
+
+_TIMEOUTS = ("execution_timeout", "run_timeout", "task_timeout")
+_KNOWN = frozenset(field.name for field in fields(WorkflowOptions))
+
+
+def merge(base: WorkflowOptions, given: Mapping[str, Any], caller: str) -> WorkflowOptions:
+    """Return `base` with what `given` says on top; an option that is None there says nothing.
+
+    Args:
+        base: What holds so far.
+        given: Options as people write them, with the names of `WorkflowConfig`.
+        caller: What they were written in, for the error's text.
+
+    Raises:
+        TypeError: There is no such option, or its value is of a wrong type.
+        ValueError: A duration is not positive or is too long, or a name cannot be one.
+    """
+    said: dict[str, Any] = {}
+    for name, value in given.items():
+        if name not in _KNOWN:
+            raise TypeError(f"{caller} has no option {name!r}; there are {', '.join(sorted(_KNOWN))}")
+        if value is not None:
+            said[name] = to_duration(value, name, allow_zero=False) if name in _TIMEOUTS else value
+    return replace(base, **said) if said else base
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MessageDefinition:
+    """What is known about a signal, a query or an update.
+
+    Attributes:
+        name: By which senders know it; None for the dynamic handler, which gets what no other one takes.
+        fn: The handler as it was written, with `self`; None when it is set while the workflow runs.
+        parameters: How arguments are bound, and their types.
+        is_async: Whether the handler is an `async def`.
+        description: A line for people.
+    """
+
+    name: str | None
+    fn: Callable[..., Any] | None
+    parameters: Parameters
+    is_async: bool = False
+    description: str = ""
+
+    @property
+    def signature(self) -> inspect.Signature:
+        """What senders pass: the signature without `self`."""
+        return self.parameters.signature
+
+    @property
+    def arg_types(self) -> tuple[Any, ...]:
+        """The type of each parameter, `Any` where none is written; read from the hints at first use.
+
+        Raises:
+            RegistrationError: A hint names something that cannot be found.
+        """
+        return self.parameters.types
+
+    @property
+    def ret_type(self) -> Any:
+        """The type of the answer, `Any` where none is written.
+
+        Raises:
+            RegistrationError: A hint names something that cannot be found.
+        """
+        return self.parameters.returns
+
+    @property
+    def where(self) -> str:
+        """Where it is defined, as `path/file.py:12`."""
+        return self.parameters.where
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SignalDefinition(MessageDefinition):
+    """What is known about a signal: a message without an answer."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class QueryDefinition(MessageDefinition):
+    """What is known about a query: a question that changes nothing."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class UpdateDefinition(MessageDefinition):
+    """What is known about an update: a message with an answer, which a validator may refuse."""
+
+    validator: Callable[..., Any] | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
+class WorkflowDefinition:
+    """Everything that is known about a workflow from its source. Two definitions are equal if they are one.
+
+    Attributes:
+        name: The workflow's type, by which clients, workers and histories know it.
+        cls: The class of a class-style workflow; None in function style.
+        run_fn: The `async def` that is the workflow; of a class, with `self`.
+        parameters: How its arguments are bound, and their types.
+        init_takes_args: Whether `cls` is made with the workflow's arguments (`@workflow.init`) or with none.
+        signals: The handlers of signals in the class, by name.
+        queries: The handlers of queries in the class, by name.
+        updates: The handlers of updates in the class, by name.
+        options: What the decorator says.
+        failure_exception_types: Further exceptions that fail the workflow instead of blocking it.
+        dynamic: Whether it runs every type that has no definition of its own; never, in this release.
+        where: Where it is defined, as `path/file.py:12`.
+        module: The module it is defined in.
+        qualname: Its name within the module.
+    """
+
+    name: str
+    cls: type[Any] | None
+    run_fn: Callable[..., Any]
+    parameters: Parameters
+    options: WorkflowOptions
+    where: str
+    module: str
+    qualname: str
+    init_takes_args: bool = False
+    signals: dict[str | None, SignalDefinition] = field(default_factory=dict[str | None, SignalDefinition])
+    queries: dict[str | None, QueryDefinition] = field(default_factory=dict[str | None, QueryDefinition])
+    updates: dict[str | None, UpdateDefinition] = field(default_factory=dict[str | None, UpdateDefinition])
+    failure_exception_types: tuple[type[BaseException], ...] = ()
+    dynamic: bool = False
+
+    @property
+    def signature(self) -> inspect.Signature:
+        """What starters pass: the signature without `self`."""
+        return self.parameters.signature
+
+    @property
+    def arg_types(self) -> tuple[Any, ...]:
+        """The type of each parameter, `Any` where none is written; read from the hints at first use.
+
+        Raises:
+            RegistrationError: A hint names something that cannot be found.
+        """
+        return self.parameters.types
+
+    @property
+    def ret_type(self) -> Any:
+        """The type of the result, `Any` where none is written.
+
+        Raises:
+            RegistrationError: A hint names something that cannot be found.
+        """
+        return self.parameters.returns
+
+    def check(self) -> None:
+        """Read every type hint, so that a bad one is found when a worker starts and not at a message.
+
+        Raises:
+            RegistrationError: A hint names something that cannot be found.
+        """
+        for messages in (self.signals, self.queries, self.updates):
+            for message in messages.values():
+                _ = message.arg_types, message.ret_type
+        _ = self.arg_types, self.ret_type
+
+
+REGISTRY: Registry[WorkflowDefinition] = Registry("workflow")
+"""The workflows of this process."""

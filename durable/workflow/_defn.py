@@ -1,0 +1,261 @@
+"""`@workflow.defn`: a function or a class becomes a workflow, or is refused with a sentence that says why."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Coroutine, Sequence
+from types import FrameType
+from typing import Any, ParamSpec, Protocol, TypeVar, Unpack, cast, overload
+
+from durable._internal.ids import check_name
+from durable.activity._parameters import Parameters, local_names, where_is
+from durable.exceptions import RegistrationError
+from durable.workflow._definition import (
+    REGISTRY,
+    MessageDefinition,
+    WorkflowConfig,
+    WorkflowDefinition,
+    WorkflowOptions,
+    merge,
+)
+from durable.workflow._methods import INIT, QueryMethod, RunMethod, SignalMethod, UpdateMethod
+from durable.workflow._workflow import ATTRIBUTE, Workflow
+
+__all__ = ["defn"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+C = TypeVar("C", bound=type[Any])
+
+_frame = sys._getframe  # pyright: ignore[reportPrivateUsage]  # local definitions resolve their hints where they stand
+_METHODS = (SignalMethod, QueryMethod, UpdateMethod)
+
+
+class _Defn(Protocol):
+    @overload
+    def __call__(self, cls: C, /) -> C: ...
+    @overload
+    def __call__(self, fn: Callable[P, Coroutine[Any, Any, R]], /) -> Workflow[None, P, R]: ...
+
+
+@overload
+def defn(cls: C, /) -> C: ...
+@overload
+def defn(fn: Callable[P, Coroutine[Any, Any, R]], /) -> Workflow[None, P, R]: ...
+@overload
+def defn(
+    *,
+    name: str | None = None,
+    sandboxed: bool = False,
+    failure_exception_types: Sequence[type[BaseException]] = (),
+    **options: Unpack[WorkflowConfig],
+) -> _Defn: ...
+def defn(
+    target: Any = None,
+    /,
+    *,
+    name: str | None = None,
+    sandboxed: bool = False,
+    failure_exception_types: Sequence[type[BaseException]] = (),
+    **options: Unpack[WorkflowConfig],
+) -> Any:
+    """Make a workflow of an `async def`, or of a class with one under `@workflow.run`.
+
+    What its code does is recorded step by step, so that any worker can carry on where another one stopped. The code
+    is run again from its history for that, and has to do the same again: what touches the world outside belongs into
+    activities.
+
+    Args:
+        target: The function or the class, when the decorator is used without parentheses.
+        name: The workflow's type; the name of the function or class by default. Histories refer to it, so it
+            outlives renamings.
+        sandboxed: False, as it always is here: nothing is imported a second time.
+        failure_exception_types: Further exceptions that fail the workflow when they leave it. Any other exception
+            that is no failure by itself is taken for a bug: it blocks the run until the code is fixed.
+        options: See `WorkflowConfig`.
+
+    Raises:
+        RegistrationError: It cannot be a workflow.
+        TypeError: There is no such option, or a value is of a wrong type.
+        ValueError: A duration or a name cannot be one.
+    """
+    if sandboxed:
+        raise ValueError(
+            "sandboxed=True asks for what this library does not have; leave it out, or say False"
+        )
+    merged = merge(WorkflowOptions(), options, "@workflow.defn")
+    failures = tuple(failure_exception_types)
+    for kind in failures:
+        if not (isinstance(kind, type) and issubclass(kind, BaseException)):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise TypeError(f"failure_exception_types takes exception classes, not {kind!r}")
+    frame = _frame(1)
+
+    def decorate(found: Any) -> Any:
+        if isinstance(found, type):
+            definition = _of_class(found, name, merged, failures)
+            workflow: Workflow[Any, ..., Any] = Workflow(definition)
+            setattr(found, ATTRIBUTE, workflow)
+            REGISTRY.add(definition)
+            return cast(Any, found)
+        definition = _of_function(found, name, merged, failures, frame)
+        REGISTRY.add(definition)
+        return Workflow[None, ..., Any](definition)
+
+    return decorate if target is None else decorate(target)
+
+
+def _of_function(
+    fn: Any,
+    name: str | None,
+    options: WorkflowOptions,
+    failures: tuple[type[BaseException], ...],
+    frame: FrameType,
+) -> WorkflowDefinition:
+    if isinstance(fn, RunMethod):
+        raise RegistrationError("@workflow.defn belongs above the class, and @workflow.run above its method")
+    if not inspect.isroutine(fn):
+        raise TypeError(
+            f"@workflow.defn decorates async functions and classes, not {type(fn).__name__}: {fn!r}"
+        )
+    where = where_is(fn)
+    shown = check_name(fn.__name__ if name is None else name, "name")
+    what = f"workflow {shown!r}"
+    if not inspect.iscoroutinefunction(fn):
+        raise RegistrationError(
+            f"{what} ({where}) must be an `async def`; write `async def` in place of `def`. "
+            "(A plain function that does the work itself is an activity: @activity.defn.)"
+        )
+    return WorkflowDefinition(
+        name=shown,
+        cls=None,
+        run_fn=fn,
+        parameters=Parameters(fn, what, where, local=local_names(fn, frame)),
+        options=options,
+        where=where,
+        module=fn.__module__,
+        qualname=fn.__qualname__,
+        failure_exception_types=failures,
+    )
+
+
+def _of_class(
+    cls: type[Any], name: str | None, options: WorkflowOptions, failures: tuple[type[BaseException], ...]
+) -> WorkflowDefinition:
+    shown = check_name(cls.__name__ if name is None else name, "name")
+    what = f"workflow {shown!r}"
+    run: RunMethod[Any, ..., Any] = _run_of(cls, what)
+    where = where_is(run.fn)
+    parameters = Parameters(run.fn, what, where, method=True, local=run.local)
+    messages = _messages_of(cls, what)
+    if "<locals>" in cls.__qualname__:
+        # A local class is in no namespace that its hints could be read from, and they may well name it.
+        for known in (parameters, *(message.parameters for message in messages)):
+            known.local.setdefault(cls.__name__, cls)
+    return WorkflowDefinition(
+        name=shown,
+        cls=cls,
+        run_fn=run.fn,
+        parameters=parameters,
+        options=options,
+        where=where,
+        module=cls.__module__,
+        qualname=cls.__qualname__,
+        init_takes_args=_check_init(cls, what, parameters),
+        signals=_by_name(cls, what, SignalMethod),
+        queries=_by_name(cls, what, QueryMethod),
+        updates=_by_name(cls, what, UpdateMethod),
+        failure_exception_types=failures,
+    )
+
+
+def _run_of(cls: type[Any], what: str) -> RunMethod[Any, ..., Any]:
+    runs: list[RunMethod[Any, ..., Any]] = [
+        cast(RunMethod[Any, ..., Any], value) for value in vars(cls).values() if isinstance(value, RunMethod)
+    ]
+    if len(runs) == 1:
+        return runs[0]
+    if runs:
+        names = " and ".join(run.fn.__name__ for run in runs)
+        raise RegistrationError(
+            f"{what} ({cls.__qualname__}) has more than one @workflow.run: {names}; keep one"
+        )
+    for base in cls.__mro__[1:]:
+        if any(isinstance(value, RunMethod) for value in vars(base).values()):
+            raise RegistrationError(
+                f"{what} ({cls.__qualname__}) inherits its @workflow.run from {base.__qualname__}, and needs one of its "
+                "own: an `async def run` that awaits super().run(...) will do"
+            )
+    raise RegistrationError(
+        f"{what} ({cls.__qualname__}) has no @workflow.run; put it above the `async def` that is the workflow"
+    )
+
+
+def _messages_of(cls: type[Any], what: str) -> list[MessageDefinition]:
+    """Return the messages that the class has or inherits, nearest first."""
+    found: list[MessageDefinition] = []
+    seen: dict[str, type[Any]] = {}
+    for base in cls.__mro__:
+        for attribute, value in vars(base).items():
+            if not isinstance(value, _METHODS):
+                if attribute not in seen:
+                    seen[attribute] = base
+                continue
+            nearer = seen.setdefault(attribute, base)
+            if nearer is base:
+                found.append(cast(MessageDefinition, value.definition))
+            elif not isinstance(vars(nearer)[attribute], _METHODS):
+                raise RegistrationError(
+                    f"{what}: {nearer.__qualname__}.{attribute} hides the handler of {base.__qualname__} with something "
+                    f"that handles nothing; decorate it like the one at {value.definition.where}"
+                )
+    return found
+
+
+def _by_name(cls: type[Any], what: str, kind: type[Any]) -> dict[str | None, Any]:
+    """Return the handlers of one kind by name; two of one name are an error."""
+    found: dict[str | None, Any] = {}
+    attributes: dict[str, Any] = {}
+    for base in reversed(cls.__mro__):
+        attributes.update(vars(base))
+    for value in attributes.values():
+        if not isinstance(value, kind):
+            continue
+        definition: MessageDefinition = value.definition
+        other = found.setdefault(definition.name, definition)
+        if other is not definition:
+            raise RegistrationError(
+                f"{what}: {definition.parameters.what} has two handlers, at {other.where} and at {definition.where}"
+            )
+    return found
+
+
+def _check_init(cls: type[Any], what: str, parameters: Parameters) -> bool:
+    """Return whether the class is made with the workflow's arguments."""
+    init: Any = cls.__init__
+    where = where_is(init) if inspect.isfunction(init) else ""
+    if getattr(init, INIT, False):
+        taken = list(inspect.signature(init).parameters.values())[1:]
+        expected = list(parameters.signature.parameters.values())
+        if [(p.name, p.kind, p.default, p.annotation) for p in taken] != [
+            (p.name, p.kind, p.default, p.annotation) for p in expected
+        ]:
+            raise RegistrationError(
+                f"{what}: __init__ ({where}) is under @workflow.init and takes ({', '.join(map(str, taken))}), and run "
+                f"takes ({', '.join(map(str, expected))}); they get the same arguments, so write the same parameters"
+            )
+        return True
+    try:
+        needed = [
+            p.name
+            for p in inspect.signature(cls).parameters.values()
+            if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+        ]
+    except (TypeError, ValueError):
+        return False
+    if needed:
+        raise RegistrationError(
+            f"{what}: __init__ ({where}) needs {', '.join(needed)}, and nobody would pass it; put @workflow.init above "
+            "it to get the workflow's arguments, or give defaults"
+        )
+    return False

@@ -1,0 +1,43 @@
+"""What a run knows about itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from durable.common import RetryPolicy
+
+
+@dataclass(frozen=True)
+class Info:
+    """Facts about a run, all of them from its history, so that code may branch on them.
+
+    `start_time` is this run's, `workflow_start_time` that of the first run of its chain.
+    """
+
+    workflow_id: str
+    run_id: str
+    workflow_type: str
+    task_queue: str
+    namespace: str
+    attempt: int
+    first_execution_run_id: str
+    start_time: datetime
+    workflow_start_time: datetime
+    execution_timeout: timedelta | None
+    run_timeout: timedelta | None
+    task_timeout: timedelta | None
+    retry_policy: RetryPolicy | None
+    headers: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    history_length: int = 0
+    history_size: int = 0
+
+    def get_current_history_length(self) -> int:
+        """Return the number of events up to and including the inputs of the present task."""
+        return self.history_length
+
+    def get_current_history_size(self) -> int:
+        """Return the size of these events in bytes."""
+        return self.history_size

@@ -1,0 +1,114 @@
+"""What the authoring API needs from whoever runs the code.
+
+The functions in `durable.workflow` know nothing about storage, replay or workers: they find the *runtime* of the
+workflow they are called from and ask it. The runtime is reached through the running event loop, so there is no global
+state, and a call from anywhere else is found out at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from asyncio import events
+from collections.abc import Callable, Mapping, Sequence
+from random import Random
+from typing import Any, Protocol
+from uuid import UUID
+
+from durable.activity._call import ActivityCall
+from durable.exceptions import NotInWorkflowError
+from durable.workflow._info import Info
+
+
+class Runtime(Protocol):
+    """One run, as its code sees it. Every method is deterministic: a replay gets the same answers."""
+
+    def info(self) -> Info:
+        """Return what is known about this run at this point of its history."""
+        ...
+
+    def now_us(self) -> int:
+        """Return the time of the present workflow task, in microseconds since the epoch."""
+        ...
+
+    def is_replaying(self) -> bool:
+        """Whether what runs now has run before, so that logs and metrics should stay silent."""
+        ...
+
+    def random(self) -> Random:
+        """Return the run's random numbers, seeded from its history."""
+        ...
+
+    def uuid4(self) -> UUID:
+        """Return a UUID from a stream of its own, so that `random()` elsewhere does not shift it."""
+        ...
+
+    def start_activity(self, call: ActivityCall[Any]) -> asyncio.Future[Any]:
+        """Schedule an activity; the future gets its decoded result or its failure."""
+        ...
+
+    def sleep(self, duration: int, summary: str) -> asyncio.Future[None]:
+        """Start a durable timer of `duration` microseconds, always a timer, even for zero."""
+        ...
+
+    def wait_condition(self, condition: Callable[[], bool]) -> asyncio.Future[None]:
+        """Return a future that is done once `condition()` is true at the end of a pass."""
+        ...
+
+    def receive(self, name: str, type_hint: Any) -> asyncio.Future[Any]:
+        """Return a future for the next value of signal `name` that no handler and no earlier receiver has taken."""
+        ...
+
+    def give_back(self, name: str, future: asyncio.Future[Any]) -> None:
+        """Put the value of a `receive` future back as the next one: its receiver was cancelled meanwhile."""
+        ...
+
+    def handlers(self, kind: str) -> Mapping[str | None, Callable[..., Any]]:
+        """Return the handlers of a kind ("signal", "query", "update") by name; None is the dynamic one."""
+        ...
+
+    def set_handler(self, kind: str, name: str | None, handler: Callable[..., Any] | None) -> None:
+        """Set or remove a handler. Signals that came before it are delivered to it in order.
+
+        A handler's signature and annotations say what its arguments are decoded as. The dynamic one, of name None, is
+        called with the message's name and the list of its arguments, each decoded without a type.
+        """
+        ...
+
+    def set_current_details(self, details: str) -> None:
+        """Set the text that `describe()` shows."""
+        ...
+
+    def current_details(self) -> str:
+        """Return what `set_current_details` set last."""
+        ...
+
+    def memo(self) -> Mapping[str, Any]:
+        """Return the run's memo, decoded."""
+        ...
+
+    def payloads(self, values: Sequence[Any]) -> Sequence[Any]:
+        """Return values as payloads, by the run's converter."""
+        ...
+
+
+def find() -> Runtime | None:
+    """Return the runtime of the workflow code that calls, or None outside of workflow code."""
+    return getattr(events._get_running_loop(), "host", None)
+
+
+def current(what: str) -> Runtime:
+    """Return the runtime of the workflow code that calls.
+
+    Args:
+        what: What was called, for the error's text.
+
+    Raises:
+        NotInWorkflowError: The caller is not workflow code.
+    """
+    runtime = find()
+    if runtime is None:
+        raise NotInWorkflowError(
+            f"{what} belongs into workflow code: call it from a function under @workflow.defn, or from what that "
+            "function calls, while a worker or a test environment runs it"
+        )
+    return runtime

@@ -1,0 +1,75 @@
+"""Activities that have rows: claiming, ending and keeping up their attempts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from durable.store._records import ActivityRecord, AttemptOutcome, Heartbeat, HeartbeatAnswer
+from durable.store.postgres import _rows
+from durable.store.postgres._part import Part
+from durable.store.postgres._session import Row
+
+
+class Activities(Part):
+    """The port's methods about activities."""
+
+    async def claim_activities(
+        self, worker_id: str, task_queues: Sequence[str], activity_types: Sequence[str], limit: int
+    ) -> list[ActivityRecord]:
+        """Make this worker run at most `limit` queued activities that are due, by priority, then age."""
+        rows = await self._fetch(
+            "claim_activities", worker_id, list(task_queues), list(activity_types), limit
+        )
+        claimed = await self._read_rows(rows)
+        # Behind a claim whose run has closed or been taken meanwhile there is nothing to run.
+        return sorted(
+            (record for record in claimed if record.worker == worker_id),
+            key=lambda r: (r.due_at, r.run_id, r.id),
+        )
+
+    async def expired_activities(self, limit: int) -> list[ActivityRecord]:
+        """Return rows, QUEUED or RUNNING, whose `deadline` passed, and RUNNING rows without a worker (it was lost)."""
+        return await self._read_rows(await self._read("expired_activities", limit))
+
+    async def _read_rows(self, keys: Sequence[Row]) -> list[ActivityRecord]:
+        if not keys:
+            return []
+        rows = await self._read(
+            "read_activity_rows", [row["run_id"] for row in keys], [row["id"] for row in keys]
+        )
+        return [_rows.activity(row) for row in rows]
+
+    async def finish_attempts(self, outcomes: Sequence[AttemptOutcome]) -> list[bool]:
+        """End attempts; each stands or falls alone. False: that attempt had already been ended otherwise."""
+        if not outcomes:
+            return []
+        messages = [outcome.message for outcome in outcomes]
+        rows = await self._fetch(
+            "finish_attempts",
+            [outcome.run_id for outcome in outcomes],
+            [outcome.id for outcome in outcomes],
+            [outcome.attempt for outcome in outcomes],
+            [outcome.worker for outcome in outcomes],
+            [outcome.state for outcome in outcomes],
+            [outcome.retry_in for outcome in outcomes],
+            [outcome.progress for outcome in outcomes],
+            [message and message.message_id for message in messages],
+            [message and message.type for message in messages],
+            [message and message.internal for message in messages],
+            [message and message.data for message in messages],
+        )
+        return [row["ended"] for row in rows]
+
+    async def heartbeat(self, beats: Sequence[Heartbeat]) -> list[HeartbeatAnswer]:
+        """Record signs of life: progress, and a new deadline; answers whether the attempt is still wanted."""
+        if not beats:
+            return []
+        rows = await self._fetch(
+            "heartbeat",
+            [beat.run_id for beat in beats],
+            [beat.id for beat in beats],
+            [beat.attempt for beat in beats],
+            [beat.worker for beat in beats],
+            [beat.progress for beat in beats],
+        )
+        return [HeartbeatAnswer(row["answer"]) for row in rows]

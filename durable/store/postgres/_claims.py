@@ -1,0 +1,73 @@
+"""Becoming the owner of runs, and what an owner asks about its runs."""
+
+# ruff: noqa: A002 - the port says `format`
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from durable.store._records import ClaimedRun
+from durable.store.postgres import _rows
+from durable.store.postgres._commit import Commits
+
+_PROBATION = 2  # deaths from which on a run is claimed only alone
+_ANY = 32767
+
+
+class Claims(Commits):
+    """The port's methods about claims."""
+
+    async def claim_runs(
+        self,
+        worker_id: str,
+        task_queues: Sequence[str],
+        workflow_types: Sequence[str],
+        limit: int,
+        *,
+        format: int,
+    ) -> list[ClaimedRun]:
+        """Make this worker the owner of at most `limit` runs that are ready, and return them with all they need."""
+        if limit < 1:
+            return []
+        most = _ANY if limit == 1 else _PROBATION - 1
+        return await self._claim(worker_id, task_queues, workflow_types, limit, format, 0, most)
+
+    async def claim_probationer(
+        self, worker_id: str, task_queues: Sequence[str], workflow_types: Sequence[str], *, format: int
+    ) -> ClaimedRun | None:
+        """As `claim_runs`, for one ready run with two deaths or more (not quarantined), or None."""
+        claimed = await self._claim(worker_id, task_queues, workflow_types, 1, format, _PROBATION, _ANY)
+        return claimed[0] if claimed else None
+
+    async def _claim(
+        self,
+        worker_id: str,
+        task_queues: Sequence[str],
+        workflow_types: Sequence[str],
+        limit: int,
+        format: int,
+        least: int,
+        most: int,
+    ) -> list[ClaimedRun]:
+        rows = await self._fetch(
+            "claim_runs", worker_id, list(task_queues), list(workflow_types), limit, format, least, most
+        )
+        return [_rows.claimed(row) for row in rows]
+
+    async def owned_runs(self, worker_id: str) -> dict[str, int]:
+        """Return run id and epoch of all runs that the database says this worker owns."""
+        await self.settle()
+        return {str(row["run_id"]): row["epoch"] for row in await self._read("owned_runs", worker_id)}
+
+    async def reload_run(self, worker_id: str, run_id: str, epoch: int) -> ClaimedRun | None:
+        """Return an owned run as a claim would, without claiming it; None when it is not owned under this epoch."""
+        await self.settle()
+        if not _rows.is_run_id(run_id):
+            return None
+        rows = await self._read("reload_run", run_id, worker_id, epoch)
+        return _rows.claimed(rows[0]) if rows else None
+
+    async def next_wake(self, task_queues: Sequence[str]) -> int | None:
+        """Return in how many microseconds the next unowned run or queued activity of these queues is due, or None."""
+        ((wake_in,),) = await self._read("next_wake", list(task_queues))
+        return wake_in

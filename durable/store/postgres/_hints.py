@@ -1,0 +1,151 @@
+"""Hints between processes, by NOTIFY, on connections of their own.
+
+NOTIFY takes a lock that all commits of the database queue at, so it is never part of a transaction that writes: hints are
+gathered for a moment, each kept once, and sent behind the commits they are about. They may be lost: a dead connection
+looks like a silent one. So the listening connection is tried now and then, and whenever it has been made anew everybody
+is told that anything may have happened.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any
+
+from durable.exceptions import StoreError
+from durable.store._records import ANY_KEY, Hint, HintKind
+from durable.store.postgres._part import Part
+from durable.store.postgres._pool import Pool
+from durable.store.postgres._session import Session
+
+log = logging.getLogger("durable.store")
+
+_KEY_BYTES = 180  # a payload stays below 200 bytes; a longer key is sent as "anything"
+_KINDS = {int(kind): kind for kind in HintKind}
+
+Callback = Callable[[Hint], None]
+
+
+class Hints(Part):
+    """The port's methods about hints."""
+
+    def __init__(self, pool: Pool) -> None:
+        super().__init__(pool)
+        self._channel = f"durable {pool.settings.namespace}"
+        self._token = secrets.token_hex(4)  # by which we know our own hints when they come back
+        self._pending: dict[Hint, None] = {}
+        self._callbacks: list[Callback] = []
+        self._teller: asyncio.Task[None] | None = None
+        self._listener: asyncio.Task[None] | None = None
+        self.listening = asyncio.Event()
+        """Set while hints of other processes arrive."""
+
+    def hint(self, hints: Sequence[Hint]) -> None:
+        """Tell whoever listens, soon, coalesced, outside any transaction of ours. Never waits, never fails."""
+        fresh = [hint for hint in hints if hint not in self._pending]
+        if not fresh or self._pool.closed:
+            return
+        self._pending.update(dict.fromkeys(fresh))
+        if self._callbacks:
+            asyncio.get_running_loop().call_soon(self._tell_here, fresh)
+        if self._teller is None or self._teller.done():
+            self._teller = asyncio.get_running_loop().create_task(self._tell())
+
+    def listen(self, callback: Callback) -> Callable[[], None]:
+        """Call `callback`, on the event loop, for hints of this and other processes; return how to stop."""
+        self._callbacks.append(callback)
+        if self._pool.settings.pooler:
+            log.warning(
+                "%s: hints of other processes do not arrive through a pooler; work is polled for", self.url
+            )
+        elif self._listener is None or self._listener.done():
+            self._listener = asyncio.get_running_loop().create_task(self._listen())
+
+        def stop() -> None:
+            with suppress(ValueError):
+                self._callbacks.remove(callback)
+
+        return stop
+
+    def _tell_here(self, hints: Sequence[Hint]) -> None:
+        for callback in tuple(self._callbacks):
+            for hint in hints:
+                try:
+                    callback(hint)
+                except Exception:
+                    log.exception("a listener for hints failed; the hint is lost on it")
+
+    async def _tell(self) -> None:
+        """Send what has gathered, until nothing has."""
+        while self._pending:
+            await asyncio.sleep(self._pool.settings.limits.hint_pause)
+            pending, self._pending = self._pending, {}
+            payloads = [f"{self._token}{kind.value}{key}" for kind, key in self._coalesced(pending)]
+            try:
+                await self._fetch("tell", self._channel, payloads)
+            except (StoreError, ValueError) as error:
+                log.debug("hints were not sent: %s", error)
+
+    def _coalesced(self, pending: dict[Hint, None]) -> list[tuple[HintKind, str]]:
+        told: list[tuple[HintKind, str]] = []
+        for kind in HintKind:
+            keys = [hint.key for hint in pending if hint.kind == kind]
+            if len(keys) > self._pool.settings.limits.hint_most or any(
+                len(key.encode(errors="replace")) > _KEY_BYTES for key in keys
+            ):
+                keys = [ANY_KEY]
+            told += [(kind, key) for key in keys]
+        return told
+
+    def _heard(self, _connection: Any, _pid: int, _channel: str, payload: object) -> None:
+        text = str(payload)
+        if text.startswith(self._token) or len(text) < 10 or not text[8].isdigit():
+            return
+        kind = _KINDS.get(int(text[8]))
+        if kind is not None:
+            self._tell_here([Hint(kind, text[9:])])
+
+    async def _listen(self) -> None:
+        """Keep a listening connection, for as long as the store is open."""
+        tries = 0
+        while True:
+            session: Session | None = None
+            try:
+                session = await self._pool.connect("listen")
+                await session.connection.add_listener(self._channel, self._heard)
+                tries = 0
+                self.listening.set()
+                self._tell_here([Hint(kind, ANY_KEY) for kind in HintKind])
+                await self._watch(session)
+            except StoreError as error:
+                log.debug("not listening for hints: %s", error)
+            except Exception as error:  # noqa: BLE001 - a hint is never worth more than a line in the log
+                log.debug("the connection that listens for hints was lost: %s", type(error).__name__)
+            finally:
+                self.listening.clear()
+                if session is not None:
+                    session.kill()
+            tries += 1
+            await self._pool.back_off(min(tries, 10))
+
+    async def _watch(self, session: Session) -> None:
+        """Return, or raise, when the connection is gone: at once when it is closed, within a heartbeat when it is not."""
+        limits = self._pool.settings.limits
+        gone = asyncio.Event()
+        session.connection.add_termination_listener(lambda _connection: gone.set())
+        while not gone.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(limits.heartbeat):
+                    await gone.wait()
+                return
+            await session.connection.execute("select 1", timeout=limits.heartbeat_answer)
+
+    async def _stop_hints(self) -> None:
+        for task in (self._teller, self._listener):
+            if task is not None:
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task

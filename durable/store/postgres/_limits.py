@@ -1,0 +1,45 @@
+"""The numbers of the PostgreSQL adapter."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+
+class Limits(Struct, frozen=True):
+    """Limits of a store on PostgreSQL; every one can be given to `open_store` by name. Times are in seconds.
+
+    Attributes:
+        pool_size: Connections for everything but commits, hints and the lease, which have one each. Each method is a
+            transaction of milliseconds, so a few serve a worker; hundreds of workers share one server's limit.
+        acquire: How long a call waits for a connection, and for the database to come back, before it gives up.
+        connect: How long one attempt to connect may take.
+        statement: How long one call may take. It only ends what a black hole in the network would hold for ever.
+        settle: How long is waited for the session of an ambiguous commit to end before the caller is told that it may
+            not have; it is waited for again before anything is read back.
+        backoff: The longest wait before the first attempt to connect again; it doubles, and the wait is random (full
+            jitter), so that a restarted server is not met by everybody at once.
+        backoff_most: The longest wait between two attempts.
+        idle_in_transaction: After how long the server ends a session of ours that stands still inside a transaction, as
+            that of a stopped process would, hiding the rows it has locked.
+        lock: How long `terminate` waits for a row at a time.
+        tries: How often a transaction is begun again that the server undid to resolve a conflict.
+        hint_pause: How long hints are gathered before they are sent.
+        hint_most: How many hints of one kind are sent one by one; beyond it "anything" is said once.
+        heartbeat: How often the listening connection is tried, since a dead one looks like a silent one.
+        heartbeat_answer: How long it may take to answer.
+    """
+
+    pool_size: int = 4
+    acquire: float = 10.0
+    connect: float = 10.0
+    statement: float = 30.0
+    settle: float = 5.0
+    backoff: float = 0.1
+    backoff_most: float = 10.0
+    idle_in_transaction: float = 10.0
+    lock: float = 2.0
+    tries: int = 5
+    hint_pause: float = 0.003
+    hint_most: int = 50
+    heartbeat: float = 10.0
+    heartbeat_answer: float = 5.0

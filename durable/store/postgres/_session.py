@@ -1,0 +1,180 @@
+"""One connection to the server, checked when it is made.
+
+Nothing is kept in a session: no settings, no advisory locks, no open transactions between calls. A call is one statement,
+which is its own transaction. Behind a pooler that gives out another server connection for each transaction, even the two
+halves of a call, naming the types and sending the values, could meet different servers; there each call is wrapped in a
+transaction and no statement is kept prepared.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import datetime
+from typing import Any
+
+import asyncpg
+from msgspec import Struct
+
+from durable.exceptions import StoreConfigurationError, StoreUnavailableError
+from durable.store.postgres._errors import Meaning, meaning, translate
+from durable.store.postgres._settings import Settings
+
+Row = asyncpg.Record
+
+OLDEST_VERSION = 14
+"""The oldest PostgreSQL that is supported: the oldest its makers support, and the first to end a session and wait."""
+
+_BEGIN = "begin isolation level read committed"
+_LOOK = """
+select current_setting('server_version_num')::integer as version, pg_is_in_recovery() as replica,
+    current_setting('default_transaction_read_only') = 'on' as read_only,
+    current_setting('default_transaction_isolation') as isolation, current_setting('server_encoding') as encoding,
+    current_setting('fsync') as fsync, current_setting('synchronous_commit') as synchronous_commit,
+    current_setting('full_page_writes') as full_page_writes,
+    current_setting('application_name') as name, pg_backend_pid() as pid, (select backend_start from pg_stat_activity where pid = pg_backend_pid()) as started
+"""
+
+
+class Backend(Struct, frozen=True):
+    """Who serves a session: a process id and when it began, which together never come again, under a name of its own.
+
+    Behind a pooler it is a transaction's id instead, since the process serves others too. A pooler that was not told of
+    gives the process another name together with the next client.
+    """
+
+    pid: int
+    started: datetime | None
+    name: str = ""
+    transaction: int | None = None
+
+
+class Session:
+    """A connection that calls can be made on, one at a time."""
+
+    def __init__(self, connection: asyncpg.Connection[Row], settings: Settings, look: Row) -> None:
+        self.connection = connection
+        self.look = look
+        self.backend = Backend(look["pid"], look["started"], look["name"])
+        self._settings = settings
+
+    @property
+    def closed(self) -> bool:
+        """Whether the connection is known to be gone."""
+        return self.connection.is_closed()
+
+    async def fetch(self, sql: str, args: Sequence[Any] = ()) -> list[Row]:
+        """Make a call: one statement, one transaction."""
+        timeout = self._settings.limits.statement
+        if not self._settings.pooler:
+            return await self.connection.fetch(sql, *args, timeout=timeout)
+        await self.begin()
+        rows = await self.fetch_inside(sql, args)
+        await self.end("commit")
+        return rows
+
+    async def begin(self, and_then: str = "") -> None:
+        """Open a transaction at READ COMMITTED, whatever the role's default is."""
+        await self.connection.execute(f"{_BEGIN}; {and_then}", timeout=self._settings.limits.statement)
+
+    async def fetch_inside(self, sql: str, args: Sequence[Any] = ()) -> list[Row]:
+        """Run a statement in the open transaction; an error rolls it back."""
+        try:
+            return await self.connection.fetch(sql, *args, timeout=self._settings.limits.statement)
+        except Exception as error:
+            if meaning(error) not in (Meaning.UNAVAILABLE, Meaning.BUG):
+                await self.end("rollback")
+            raise
+
+    async def end(self, how: str) -> None:
+        """Commit or roll back."""
+        await self.connection.execute(how, timeout=self._settings.limits.statement)
+
+    def kill(self) -> None:
+        """Cut the connection, now, whatever is under way on it."""
+        with suppress(Exception):  # it may be gone, or its loop may be
+            self.connection.terminate()
+
+    async def aclose(self) -> None:
+        """Close the connection in a friendly way, or else cut it."""
+        try:
+            await self.connection.close(timeout=1.0)
+        except Exception:  # noqa: BLE001 - it is being thrown away; all that counts is that nothing is left open
+            self.kill()
+
+
+async def connect(settings: Settings, role: str, *, first: bool = False) -> Session:
+    """Connect once, and check that the server is one to write to.
+
+    Args:
+        settings: Where to.
+        role: What the connection is for; people see it in `pg_stat_activity`.
+        first: Whether the store is being opened: then a replica is a mistake in the URL, later it is a failover.
+
+    Raises:
+        StoreUnavailableError: There is nobody, or a replica, or it is starting; it may be better later.
+        StoreConfigurationError: It will not be better later; the text says what to change.
+    """
+    limits = settings.limits
+    server = {"application_name": f"durable {role} {secrets.token_hex(4)}"}
+    if not settings.pooler:
+        server["default_transaction_isolation"] = "read committed"
+        server["idle_in_transaction_session_timeout"] = str(round(limits.idle_in_transaction * 1000))
+    connection: asyncpg.Connection[Row] | None = None
+    try:
+        connection = await asyncpg.connect(
+            settings.dsn,
+            timeout=limits.connect,
+            statement_cache_size=0 if settings.pooler else 100,
+            max_cached_statement_lifetime=0,
+            server_settings=server,
+        )
+        session = Session(connection, settings, (await _look(connection, settings)))
+        _check(session.look, settings, first=first)
+    except BaseException as error:
+        if connection is not None:
+            connection.terminate()
+        if isinstance(error, StoreUnavailableError | StoreConfigurationError) or not isinstance(
+            error, Exception
+        ):
+            raise
+        if isinstance(error, ValueError) and not isinstance(error, asyncpg.PostgresError | OSError):
+            # The driver found something in the URL; its own text may quote all of it.
+            raise StoreConfigurationError(settings.strike_out(f"{settings.shown}: {error}")) from None
+        raise translate_for(settings, error) from None
+    return session
+
+
+def translate_for(settings: Settings, error: Exception) -> Exception:
+    """The library's error for one of the driver's, without a password and without the driver's as its cause."""
+    ours = translate(error, settings.shown)
+    return type(ours)(settings.strike_out(str(ours)))
+
+
+async def _look(connection: asyncpg.Connection[Row], settings: Settings) -> Row:
+    if settings.pooler:
+        await connection.execute(_BEGIN)
+    row = await connection.fetchrow(_LOOK, timeout=settings.limits.connect)
+    if settings.pooler:
+        await connection.execute("commit")
+    assert row is not None
+    return row
+
+
+def _check(look: Row, settings: Settings, *, first: bool) -> None:
+    if look["version"] < OLDEST_VERSION * 10000:
+        raise StoreConfigurationError(
+            f"{settings.shown} is PostgreSQL {look['version'] // 10000}; durable needs {OLDEST_VERSION} or newer"
+        )
+    if look["encoding"] != "UTF8":
+        raise StoreConfigurationError(
+            f"{settings.shown} has the encoding {look['encoding']}; durable needs UTF8"
+        )
+    if look["replica"]:
+        told = f"{settings.shown} is a replica; durable needs the primary"
+        raise StoreConfigurationError(told) if first else StoreUnavailableError(told)
+    if look["read_only"]:
+        raise StoreConfigurationError(
+            f"{settings.shown} is read-only for this role (default_transaction_read_only); durable needs to write"
+        )

@@ -1,0 +1,89 @@
+"""The URL of a database, taken apart: what is ours, what is the driver's, and what may be shown."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
+
+from msgspec import Struct
+
+from durable.exceptions import StoreConfigurationError
+from durable.store.postgres._limits import Limits
+
+_NAMESPACE = re.compile(r"[a-z_][a-z0-9_]{0,47}")
+_QUALIFIER = re.compile(r"\bdurable\.")
+_SECRETS = ("password", "sslpassword")
+
+
+class Settings(Struct, frozen=True):
+    """Where the database is, and how it is used.
+
+    Attributes:
+        dsn: The URL for the driver: with the password, without our own options. Never shown.
+        shown: The URL for people: without any password.
+        secrets: The passwords, to be struck out of whatever text others make of the URL.
+        namespace: The schema that holds the tables.
+        pooler: Whether a pooler hands out another server connection for each transaction.
+    """
+
+    dsn: str
+    shown: str
+    secrets: tuple[str, ...]
+    namespace: str
+    pooler: bool
+    limits: Limits
+
+    def qualify(self, sql: str) -> str:
+        """SQL written for the schema `durable`, for this namespace. Quoted: a namespace may be a word of SQL."""
+        return _QUALIFIER.sub(f'"{self.namespace}".', sql)
+
+    def strike_out(self, text: str) -> str:
+        """Text in which no password stands."""
+        for secret in self.secrets:
+            text = text.replace(secret, "***")
+        return text
+
+
+def parse(url: str, namespace: str, limits: Limits) -> Settings:
+    """Take a URL apart.
+
+    Raises:
+        StoreConfigurationError: It is not a URL of a PostgreSQL database, an option is unknown to us in value, or the
+            namespace cannot be a schema's name.
+    """
+    if not _NAMESPACE.fullmatch(namespace) or namespace.startswith("pg_"):
+        raise StoreConfigurationError(
+            f"namespace must match [a-z_][a-z0-9_]{{0,47}} and not begin with pg_, since it names a schema: "
+            f"{namespace[:60]!a}"
+        )
+    try:
+        parts = urlsplit(url)
+        password = parts.password
+    except ValueError:
+        raise StoreConfigurationError("the database's URL cannot be taken apart") from None
+    if parts.scheme not in ("postgresql", "postgres"):
+        raise StoreConfigurationError(f"the URL must begin with postgresql://, not with {parts.scheme!a}")
+    pairs = parse_qsl(parts.query, keep_blank_values=True)
+    options = dict(pairs)
+    pooler = options.get("pooler", "none")
+    if pooler not in ("transaction", "none"):
+        raise StoreConfigurationError(f"pooler must be transaction or none, not {pooler!a}")
+    ours = ("pooler", "statement_cache_size")
+    secrets = [value for key, value in pairs if key in _SECRETS and value]
+    for form in (password, None if password is None else unquote(password)):
+        if form and form not in secrets:
+            secrets.append(form)
+    user, at, host = parts.netloc.rpartition("@")
+    shown_host = f"{user.partition(':')[0]}{at}{host}"
+    return Settings(
+        dsn=urlunsplit(parts._replace(query=_query(pairs, ours))),
+        shown=urlunsplit(parts._replace(netloc=shown_host, query=_query(pairs, _SECRETS))),
+        secrets=tuple(sorted(secrets, key=len, reverse=True)),
+        namespace=namespace,
+        pooler=pooler == "transaction" or options.get("statement_cache_size") == "0",
+        limits=limits,
+    )
+
+
+def _query(pairs: list[tuple[str, str]], without: tuple[str, ...]) -> str:
+    return urlencode([(key, value) for key, value in pairs if key not in without], quote_via=quote)

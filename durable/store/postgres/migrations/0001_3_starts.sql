@@ -1,0 +1,93 @@
+-- Create runs, each with its first event, and apply the policies for workflow ids that are in use or were used.
+--
+-- The insert comes first: the partial unique index makes two starts of one workflow id meet there, the later one waiting
+-- for the earlier. Only then, in a statement of its own with a fresh snapshot, it is looked at what had been there; a look
+-- before the insert, or in it, would miss a run that closed while the insert waited. Rows go in workflow-id order, so that
+-- two batches never wait for each other.
+create function durable.start_1(
+    s_run uuid[], s_workflow_id text[], s_type text[], s_queue text[], s_format integer[], s_priority smallint[],
+    s_delay bigint[], s_timeout bigint[], s_owner text[], s_reuse smallint[], s_conflict smallint[],
+    s_started bytea[], s_info bytea[]
+) returns table (n integer, outcome smallint, run_id uuid, workflow_type text, epoch integer, now bigint)
+language plpgsql volatile
+    set lock_timeout = '2s' set plan_cache_mode = force_generic_plan set enable_seqscan = off
+    set enable_hashjoin = off set enable_mergejoin = off set jit = off
+as $$
+#variable_conflict use_column
+declare
+    v_now bigint;
+    v_open integer[] := array(select i from generate_subscripts(s_run, 1) i); -- the starts not answered yet
+    v_new uuid[]; -- runs inserted in this round
+    v_again integer[];
+    v_i integer;
+begin
+    if current_setting('transaction_isolation') <> 'read committed' then
+        raise exception 'durable needs READ COMMITTED, not %', current_setting('transaction_isolation')
+            using errcode = 'DU001';
+    end if;
+    for v_round in 1 .. 10 loop
+        v_now := (extract(epoch from clock_timestamp()) * 1000000)::bigint;
+        with inserted as (
+            insert into durable.runs (run_id, workflow_id, workflow_type, task_queue, format, priority, started_at,
+                    times_out_at, owner, epoch, wake_at)
+                select s_run[i], s_workflow_id[i], s_type[i], s_queue[i], s_format[i], s_priority[i], v_now,
+                    v_now + s_timeout[i],
+                    case when l.live then s_owner[i] end,
+                    case when l.live then 1 else 0 end,
+                    case when not l.live then v_now + s_delay[i] end
+                from (select i from unnest(v_open) i order by s_workflow_id[i], i) s
+                cross join lateral (select exists (
+                    select from durable.workers w
+                    where w.worker_id = s_owner[i] and not w.dead and w.expires_at > v_now) as live) l
+            on conflict do nothing returning durable.runs.run_id)
+        select coalesce(array_agg(inserted.run_id), '{}') into v_new from inserted;
+
+        -- What the workflow ids were used for before, seen now that nobody else can start one of them.
+        return query
+            with refused as (
+                select i, l.run_id, l.workflow_type from unnest(v_open) i
+                cross join lateral (
+                    select r.run_id, r.workflow_type, r.status from durable.runs r
+                    where r.workflow_id = s_workflow_id[i] and r.status <> 1
+                    order by r.started_at desc, r.run_id desc limit 1) l
+                where s_run[i] = any (v_new) and (s_reuse[i] = 3 or (s_reuse[i] = 2 and l.status in (2, 6)))),
+            forgotten as (
+                delete from durable.runs r where r.run_id in (select s_run[i] from refused))
+            select i, 4::smallint, refused.run_id, refused.workflow_type, 0, v_now from refused;
+        return query
+            with kept as (
+                select min(i) as i, r.run_id, r.workflow_type, r.epoch from unnest(v_open) i
+                join durable.runs r on r.run_id = s_run[i] where r.run_id = any (v_new)
+                group by r.run_id),
+            described as (
+                insert into durable.run_data (run_id, info) select kept.run_id, s_info[i] from kept),
+            recorded as (
+                insert into durable.events (run_id, seq, task, type, time, data)
+                    select kept.run_id, 1, 1, 1, v_now, s_started[i] from kept)
+            select i, 1::smallint, kept.run_id, kept.workflow_type, kept.epoch, v_now from kept;
+
+        exit when cardinality(v_new) = cardinality(v_open);
+
+        -- Whoever was not inserted: the very run is there, or another one is open under its workflow id, or that one has
+        -- closed between the two statements; then it is tried again.
+        v_again := '{}';
+        foreach v_i in array v_open loop
+            if s_run[v_i] = any (v_new) then
+                v_new := array_remove(v_new, s_run[v_i]); -- the first of this run id was answered above
+                continue;
+            end if;
+            return query
+                select v_i, 2::smallint, r.run_id, r.workflow_type,
+                    case when r.owner = s_owner[v_i] then r.epoch else 0 end, v_now
+                from durable.runs r where r.run_id = s_run[v_i];
+            continue when found;
+            return query
+                select v_i, case when s_conflict[v_i] = 2 then 3 else 4 end::smallint, r.run_id, r.workflow_type, 0, v_now
+                from durable.runs r where r.workflow_id = s_workflow_id[v_i] and r.status = 1;
+            continue when found;
+            v_again := v_again || v_i;
+        end loop;
+        exit when cardinality(v_again) = 0;
+        v_open := v_again;
+    end loop;
+end $$;

@@ -1,0 +1,34 @@
+-- name: claim_runs
+select * from durable.claim_1($1, $2, $3, $4, $5, $6, $7)
+
+-- name: owned_runs
+select run_id, epoch from durable.runs where owner = $1
+
+-- name: reload_run
+select * from durable.load_1(array[$1::uuid]) where owner = $2 and epoch = $3
+
+-- name: next_wake
+with recursive runs_ranges as (
+    select q.queue, (select min(r.priority) from durable.runs r
+        where r.status = 1 and r.owner is null and r.wake_at is not null and r.task_queue = q.queue) as priority
+    from unnest($1::text[]) q (queue)
+    union all
+    select s.queue, (select min(r.priority) from durable.runs r
+        where r.status = 1 and r.owner is null and r.wake_at is not null and r.task_queue = s.queue
+            and r.priority > s.priority)
+    from runs_ranges s where s.priority is not null),
+activity_ranges as (
+    select q.queue, (select min(a.priority) from durable.activity_tasks a
+        where a.state = 1 and a.task_queue = q.queue) as priority
+    from unnest($1::text[]) q (queue)
+    union all
+    select s.queue, (select min(a.priority) from durable.activity_tasks a
+        where a.state = 1 and a.task_queue = s.queue and a.priority > s.priority)
+    from activity_ranges s where s.priority is not null)
+select greatest(0, least(
+    (select min((select min(r.wake_at) from durable.runs r
+        where r.status = 1 and r.owner is null and r.wake_at is not null and r.task_queue = s.queue
+            and r.priority = s.priority)) from runs_ranges s),
+    (select min((select min(a.due_at) from durable.activity_tasks a
+        where a.state = 1 and a.task_queue = s.queue and a.priority = s.priority)) from activity_ranges s)
+    ) - durable.now_us()) as wake_in

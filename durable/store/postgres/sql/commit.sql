@@ -1,0 +1,17 @@
+-- name: commit
+select now, verdicts from durable.commit_1(
+    $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26,
+    $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40, $41, $42, $43, $44)
+
+-- name: taken_positions
+-- Which of these positions are taken, and whether by the very bytes that were to be written there.
+select e.run_id, e.seq, e.data = t.data as same from unnest($1::uuid[], $2::integer[], $3::bytea[]) t (run_id, seq, data)
+join durable.events e on e.run_id = t.run_id and e.seq = t.seq
+
+-- name: end_session
+-- No row: it has ended.
+select pg_terminate_backend(pid, 1000) as ended from pg_stat_activity 
+where pid = $1 and backend_start = $2 and application_name = $3
+
+-- name: transaction_status
+select pg_xact_status($1::text::xid8) = 'in progress' as running

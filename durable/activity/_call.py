@@ -104,6 +104,16 @@ class ActivityCall(Deferred[R_co]):
         future: Future[R_co] = host.start_activity(self)
         return future
 
+    def replace(self) -> None:
+        """Give this call up for another one that is made of it.
+
+        Raises:
+            RuntimeError: The call was awaited or started before.
+        """
+        if self._begun:
+            raise self._again()
+        self._begun = True
+
     def _begin(self) -> Generator[Any, Any, R_co]:
         definition = self.definition
         if definition is None:

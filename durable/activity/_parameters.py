@@ -117,6 +117,21 @@ class Parameters:
         self._names = tuple(p.name for p in parameters)
         self._required = sum(p.default is p.empty for p in parameters)
 
+    @classmethod
+    def of_value(cls, kind: Any, what: str, where: str) -> Parameters:
+        """Return the parameters of something that takes one value of a type, or none when the type is None."""
+
+        def takes(value: Any, /) -> None: ...
+
+        def takes_nothing() -> None: ...
+
+        made = cls(takes_nothing if kind is None else takes, what, where)
+        if kind is not None:
+            made._hints = {"value": kind}
+            parameter = made.signature.parameters["value"].replace(annotation=kind)
+            made.signature = inspect.Signature([parameter])
+        return made
+
     def __repr__(self) -> str:
         return f"<parameters of {self.what}: {self.signature}>"
 

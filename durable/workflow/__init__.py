@@ -1,1 +1,122 @@
-"""What workflow authors call."""
+"""What workflow authors call: the decorators, and everything workflow code does besides plain Python.
+
+Workflow code is ordinary `async` Python on an event loop of its own. What it waits for is recorded, and it is run
+again from that record after a crash, so it takes time, chance and the world outside from here and from activities.
+"""
+
+from __future__ import annotations
+
+from durable.workflow import unsafe
+from durable.workflow._activities import (
+    ActivityHandle,
+    execute_activity,
+    execute_activity_method,
+    start_activity,
+    start_activity_method,
+)
+from durable.workflow._calls import QueryCall, SignalCall, UpdateCall, WorkflowCall
+from durable.workflow._definition import WorkflowConfig
+from durable.workflow._defn import defn
+from durable.workflow._info import Info
+from durable.workflow._messages import (
+    Query,
+    Signal,
+    get_dynamic_query_handler,
+    get_dynamic_signal_handler,
+    get_query_handler,
+    get_signal_handler,
+    set_dynamic_query_handler,
+    set_dynamic_signal_handler,
+    set_handler,
+    set_query_handler,
+    set_signal_handler,
+)
+from durable.workflow._methods import (
+    BoundQuery,
+    BoundSignal,
+    BoundUpdate,
+    QueryMethod,
+    RunMethod,
+    SignalMethod,
+    UpdateMethod,
+    init,
+    query,
+    run,
+    signal,
+    update,
+)
+from durable.workflow._saga import Saga, saga
+from durable.workflow._state import (
+    get_current_details,
+    in_workflow,
+    info,
+    logger,
+    memo,
+    now,
+    random,
+    set_current_details,
+    time,
+    time_ns,
+    uuid4,
+)
+from durable.workflow._waiting import as_completed, map, sleep, sleep_until, wait, wait_condition  # noqa: A004
+from durable.workflow._workflow import Workflow
+
+__all__ = [
+    "ActivityHandle",
+    "BoundQuery",
+    "BoundSignal",
+    "BoundUpdate",
+    "Info",
+    "Query",
+    "QueryCall",
+    "QueryMethod",
+    "RunMethod",
+    "Saga",
+    "Signal",
+    "SignalCall",
+    "SignalMethod",
+    "UpdateCall",
+    "UpdateMethod",
+    "Workflow",
+    "WorkflowCall",
+    "WorkflowConfig",
+    "as_completed",
+    "defn",
+    "execute_activity",
+    "execute_activity_method",
+    "get_current_details",
+    "get_dynamic_query_handler",
+    "get_dynamic_signal_handler",
+    "get_query_handler",
+    "get_signal_handler",
+    "in_workflow",
+    "info",
+    "init",
+    "logger",
+    "map",
+    "memo",
+    "now",
+    "query",
+    "random",
+    "run",
+    "saga",
+    "set_current_details",
+    "set_dynamic_query_handler",
+    "set_dynamic_signal_handler",
+    "set_handler",
+    "set_query_handler",
+    "set_signal_handler",
+    "signal",
+    "sleep",
+    "sleep_until",
+    "start_activity",
+    "start_activity_method",
+    "time",
+    "time_ns",
+    "unsafe",
+    "update",
+    "uuid4",
+    "wait",
+    "wait_condition",
+]

@@ -99,6 +99,7 @@ class Run:
         "_closing",
         "_commands",
         "_consumed",
+        "_deaths",
         "_deferred",
         "_in_flight",
         "_known",
@@ -129,6 +130,7 @@ class Run:
         self.state = state
         self.epoch = epoch
         self.rowed = set(rowed)
+        self._deaths = deaths
         self._unproven = self._recovering = deaths > 0
         self._ran = False
         self._results: list[ActivityInputEvent] = []
@@ -310,6 +312,16 @@ class Run:
 
     # ------------------------------------------------------------------ what is written
 
+    @property
+    def unproven(self) -> bool:
+        """Whether owners died with it and it has not shown since that it was not the cause."""
+        return self._unproven
+
+    @property
+    def closing(self) -> CommandEvent | None:
+        """The command that closes the run, once its code has come to an end."""
+        return self._closing
+
     def next_timer(self) -> int | None:
         """Return the instant at which the next timer is due that the code still wants."""
         heap = self._timer_heap
@@ -332,7 +344,9 @@ class Run:
             or ((due := self.next_timer()) is not None and due <= now)
         ):
             return Urgency.NOW
-        if self._commands or self._consumed or (self._unproven and self._ran):
+        if self._unproven and self._ran:
+            return Urgency.NOW if self._deaths > 1 else Urgency.SOON
+        if self._commands or self._consumed:
             return Urgency.SOON
         return Urgency.NOTHING
 
@@ -497,12 +511,18 @@ class Run:
         assert self._in_flight is None
         for new in running:
             self.add_row(new)
+        commands = self._commands
+        if self._closing is not None:
+            # Nothing of the closing task has been released; the next owner runs it again.
+            commands, self._ran = [], False
+        for scheduled in self._after_commit:
+            self.add_row(row(scheduled, self.state.task_time))
         if wake_in is None and (self._results or self._messages or self._cancels or not self._ran):
             wake_in = 0
         state = self.state
         rows = tuple(
             EventRow(state.seq + 1 + i, state.task, int(data.type), encode_data(data))
-            for i, data in enumerate(self._commands)
+            for i, data in enumerate(commands)
         )
         return Transition(
             run_id=state.run_id,

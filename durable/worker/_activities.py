@@ -101,13 +101,17 @@ class Activities:
         self._posting = False
         self.shutdown = Flag(self._loop)
         self.freed = asyncio.Event()
+        self.was_full = False
 
     # ------------------------------------------------------------------ what can run here
 
     @property
     def free(self) -> int:
         """How many more attempts may start."""
-        return max(0, self._slots - len(self._running))
+        free = self._slots - len(self._running)
+        if free <= 0:
+            self.was_full = True
+        return max(0, free)
 
     @property
     def types(self) -> list[str]:

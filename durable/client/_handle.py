@@ -1,0 +1,314 @@
+"""A handle: one workflow execution, addressed from outside."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+
+from .._engine._messages import message, terminated
+from .._internal.ids import check_name, uuid7
+from .._internal.instants import SECOND, Duration, to_duration
+from ..exceptions import WorkflowNotFoundError, WorkflowQueryFailedError
+from ..history import (
+    Event,
+    Input,
+    WorkflowExecutionCancelRequested,
+    WorkflowExecutionSignaled,
+    decode_history,
+    encode_data,
+)
+from ..store import Hint, HintKind, RunRecord, RunStatus, SendOutcome
+from ..workflow._calls import QueryCall, SignalCall
+from ..workflow._definition import QueryDefinition, SignalDefinition
+from ._describe import WorkflowExecutionDescription, describe
+from ._outcome import result_of
+from ._patience import patiently
+from ._query import answer, definition_for
+
+if TYPE_CHECKING:
+    from ._client import Client
+
+W_co = TypeVar("W_co", covariant=True)
+R_co = TypeVar("R_co", covariant=True)
+W = TypeVar("W")
+R2 = TypeVar("R2")
+
+QUERY_TIMEOUT = 10.0
+"""Seconds a query waits for messages that were acknowledged before it was asked."""
+
+CLOSED = "the workflow is closed; a closed workflow can be described and queried, and told nothing"
+UNKNOWN = "there is no such workflow; check the id, and that client and worker use the same database"
+
+
+@dataclass(frozen=True)
+class WorkflowHistory:
+    """The log of one run."""
+
+    workflow_id: str
+    run_id: str
+    events: Sequence[Event]
+
+
+class WorkflowHandle(Generic[W_co, R_co]):
+    """One workflow, by id: to wait for, to send messages to, to ask, and to end.
+
+    Made by `Client.start_workflow` and `Client.get_workflow_handle`; making one asks nothing of the database.
+
+    Attributes:
+        id: The workflow's id.
+        run_id: The run that messages are for; None for whichever is open.
+        result_run_id: The run that `result` waits for; None for whichever is open, or was last.
+        first_execution_run_id: The run that was started, when this handle comes from a start.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        id: str,
+        *,
+        run_id: str | None = None,
+        result_run_id: str | None = None,
+        first_execution_run_id: str | None = None,
+        result_type: Any = Any,
+    ) -> None:
+        self._client = client
+        self.id = check_name(id, "id")
+        self.run_id = run_id
+        self.result_run_id = result_run_id
+        self.first_execution_run_id = first_execution_run_id
+        self._result_type = result_type
+
+    def __repr__(self) -> str:
+        return f"<WorkflowHandle {self.id!r} run {self.run_id or self.result_run_id}>"
+
+    async def _find(self, run_id: str | None) -> RunRecord:
+        record = await patiently(lambda: self._client.store.find_run(self.id, run_id))
+        if record is None:
+            raise WorkflowNotFoundError(f"workflow {self.id!r}: {UNKNOWN}", workflow_id=self.id, run_id=run_id)
+        return record
+
+    # ------------------------------------------------------------------ waiting
+
+    async def result(self, *, timeout: Duration | None = None) -> R_co:
+        """Return the workflow's result once it has one, however long that takes.
+
+        Args:
+            timeout: How long to wait; for ever when None. The workflow goes on.
+
+        Raises:
+            WorkflowFailureError: It closed without a result; `cause` says why.
+            WorkflowNotFoundError: There is no such workflow.
+            TimeoutError: The builtin one: it was still open after `timeout`.
+        """
+        seconds = None if timeout is None else to_duration(timeout, "timeout") / SECOND
+        async with asyncio.timeout(seconds):
+            run_id = self.result_run_id or self.run_id
+            if run_id is None:
+                run_id = (await self._find(None)).run_id
+            event = await self._client.waiting.closing_event(run_id)
+        result: R_co = result_of(event, self._client.data_converter, self._result_type, self.id)
+        return result
+
+    # ------------------------------------------------------------------ messages
+
+    async def _send(self, event: Input) -> None:
+        """Put a message into the run's inbox, once, however often the database has to be asked."""
+        message_id = uuid7()
+        store = self._client.store
+        followed: set[str] = set()
+        while True:
+            record = await self._find(self.run_id)
+            new = message(record.run_id, message_id, event)
+            outcome = (await patiently(lambda new=new: store.send([new])))[0]
+            if outcome in (SendOutcome.SENT, SendOutcome.REPEATED):
+                store.hint([Hint(HintKind.MESSAGE, record.run_id)])
+                return
+            if await self._was_read(record.run_id, message_id):
+                return
+            if self.run_id is None and record.run_id not in followed:
+                # It may have closed by going on in another run; look again.
+                followed.add(record.run_id)
+                continue
+            text = UNKNOWN if outcome is SendOutcome.NOT_FOUND else CLOSED
+            raise WorkflowNotFoundError(f"workflow {self.id!r}: {text}", workflow_id=self.id, run_id=record.run_id)
+
+    async def _was_read(self, run_id: str, message_id: str) -> bool:
+        """Whether a message whose send was in doubt has become an event."""
+        rows = await patiently(lambda: self._client.store.read_events(run_id))
+        wanted = f'"message":"{message_id}"'.encode()
+        return any(wanted in row.data for row in rows)
+
+    @overload
+    async def signal(self: WorkflowHandle[W, Any], call: SignalCall[W], /) -> None: ...
+    @overload
+    async def signal(self, signal: Any, arg: Any = ..., /, *, args: Sequence[Any] = ...) -> None: ...
+    async def signal(self, signal: Any, /, *values: Any, args: Sequence[Any] = ()) -> None:
+        """Send a signal; once this returns it is stored and will reach the workflow, in order, exactly once.
+
+        Args:
+            signal: A call (`Publish.decide(decision)`), or in Temporal's way a signal method or a name, with its
+                argument behind it.
+            values: The argument, in Temporal's way.
+            args: Several arguments, in Temporal's way.
+
+        Raises:
+            WorkflowNotFoundError: There is no such workflow, or it is closed.
+            ConversionError: An argument cannot be stored.
+            TypeError: The arguments do not fit the signal.
+            StoreUnavailableError: The database is away; the signal may or may not have been stored.
+        """
+        call = _call(signal, values, args, SignalCall, SignalDefinition)
+        name, arguments = (call.name, call.args) if isinstance(call, SignalCall) else call
+        payloads = self._client.data_converter.to_payloads(arguments, path=f"signal {name}")
+        await self._send(WorkflowExecutionSignaled(name=name, input=payloads, identity=self._client.identity))
+
+    async def cancel(self, reason: str = "") -> None:
+        """Ask the workflow to cancel itself; once this returns the request is stored.
+
+        Raises:
+            WorkflowNotFoundError: There is no such workflow, or it is closed.
+            StoreUnavailableError: The database is away; the request may or may not have been stored.
+        """
+        await self._send(WorkflowExecutionCancelRequested(reason=_text(reason), identity=self._client.identity))
+
+    async def terminate(self, *args: Any, reason: str = "") -> None:
+        """End the workflow at once, without asking its code. Unread messages are dropped.
+
+        Args:
+            args: Details, for whoever waits for the result.
+            reason: Why, for people.
+
+        Raises:
+            WorkflowNotFoundError: There is no such workflow, or it is closed.
+            StoreUnavailableError: The database is away; it may or may not have been ended.
+        """
+        details = self._client.data_converter.to_payloads(args, path="details")
+        store = self._client.store
+        record = await self._find(self.run_id)
+        why, identity = _text(reason), self._client.identity
+        done = await patiently(
+            lambda: store.terminate(
+                record.run_id,
+                lambda seq: terminated(seq, reason=why, details=details, identity=identity),
+                RunStatus.TERMINATED,
+            )
+        )
+        if not done:
+            raise WorkflowNotFoundError(f"workflow {self.id!r}: {CLOSED}", workflow_id=self.id, run_id=record.run_id)
+        store.hint([Hint(HintKind.CLOSED, record.run_id)])
+
+    # ------------------------------------------------------------------ questions
+
+    @overload
+    async def query(self: WorkflowHandle[W, Any], call: QueryCall[W, R2], /) -> R2: ...
+    @overload
+    async def query(self, query: Any, arg: Any = ..., /, *, args: Sequence[Any] = ..., result_type: Any = ...) -> Any: ...
+    async def query(self, query: Any, /, *values: Any, args: Sequence[Any] = (), result_type: Any = Any) -> Any:
+        """Return a query's answer from the state the workflow is in; nothing is changed.
+
+        The answer takes into account every message that was acknowledged before: the query waits, up to 10 seconds,
+        until the workflow has read them. Closed workflows answer too. This process must have the workflow's code.
+
+        Raises:
+            WorkflowNotFoundError: There is no such workflow.
+            WorkflowQueryFailedError: There is no such query, its handler raised, or messages were not read in time.
+        """
+        call = _call(query, values, args, QueryCall, QueryDefinition)
+        if isinstance(call, QueryCall):
+            name, arguments, result_type = call.name, call.args, call.result_type
+        else:
+            name, arguments = call
+            if result_type is Any and isinstance(query, QueryDefinition):
+                result_type = query.ret_type
+        converter = self._client.data_converter
+        payloads = converter.to_payloads(arguments, path=f"query {name}")
+        record = await self._find(self.run_id or self.result_run_id)
+        await self._until_read(record, name)
+        found = self._client.local.query(record.run_id, name, payloads)
+        if found is None:
+            rows = await patiently(lambda: self._client.store.read_events(record.run_id))
+            definition = definition_for(record.workflow_type, record.task_queue)
+            found = answer(definition, record.run_id, rows, name, payloads, converter, self._client.namespace)
+        return converter.from_payload(found, result_type, path=f"result of query {name}")
+
+    async def _until_read(self, record: RunRecord, name: str) -> None:
+        """Wait until the messages that are unread now have been read."""
+        if record.closed_at is not None:
+            return
+        store = self._client.store
+        waited_for: int | None = None
+        until = asyncio.get_running_loop().time() + QUERY_TIMEOUT
+        pause = 0.002
+        while True:
+            unread = await patiently(lambda: store.read_messages([record.run_id]))
+            if waited_for is None:
+                waited_for = max((message.position for message in unread), default=0)
+            if not any(message.position <= waited_for for message in unread):
+                return
+            if asyncio.get_running_loop().time() >= until:
+                raise WorkflowQueryFailedError(
+                    f"query {name!r}: workflow {self.id!r} has not read {len(unread)} messages that were sent before; is "
+                    f"a worker running on task queue {record.task_queue!r}?"
+                )
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, 0.1)
+
+    async def describe(self) -> WorkflowExecutionDescription:
+        """Return what the database knows about the workflow now.
+
+        Raises:
+            WorkflowNotFoundError: There is no such workflow.
+        """
+        record = await self._find(self.run_id or self.result_run_id)
+        store = self._client.store
+        rows = await patiently(lambda: store.read_events(record.run_id))
+        activities = await patiently(lambda: store.read_activities(record.run_id))
+        return describe(record, decode_history(rows), activities, self._client.data_converter)
+
+    async def fetch_history(self) -> WorkflowHistory:
+        """Return the run's whole log.
+
+        Raises:
+            WorkflowNotFoundError: There is no such workflow.
+            HistoryError: It cannot be read by this release.
+        """
+        record = await self._find(self.run_id or self.result_run_id)
+        rows = await patiently(lambda: self._client.store.read_events(record.run_id))
+        return WorkflowHistory(self.id, record.run_id, decode_history(rows))
+
+    async def fetch_history_events(self) -> AsyncIterator[Event]:
+        """Yield the run's events, in order.
+
+        Raises:
+            WorkflowNotFoundError: There is no such workflow.
+            HistoryError: They cannot be read by this release.
+        """
+        for event in (await self.fetch_history()).events:
+            yield event
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"reason must be a string, not {type(value).__name__}")
+    encode_data(WorkflowExecutionCancelRequested(reason=value))
+    return value
+
+
+def _call(said: Any, values: tuple[Any, ...], args: Sequence[Any], call: type[Any], definition: type[Any]) -> Any:
+    """Return a call object, or name and arguments, from whichever way a message was written."""
+    if isinstance(said, call):
+        if values or args:
+            raise TypeError("a call has its arguments already; pass nothing behind it")
+        return said
+    if values and args:
+        raise TypeError("pass either one argument or args=[...], not both")
+    arguments = tuple(args) or values
+    if isinstance(said, str):
+        return check_name(said, "name"), arguments
+    if callable(said):
+        made = said(*arguments)
+        if isinstance(made, call):
+            return made
+    raise TypeError(f"expected a {call.__name__}, a decorated method or a name, not {said!r}")

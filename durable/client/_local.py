@@ -1,0 +1,75 @@
+"""What a client and the workers of its own process tell each other without the database.
+
+It only saves time: a run that is started beside a worker can be that worker's from its first commit, without a claim,
+and whoever waits for a result in the same process is told when the close is committed. Nothing depends on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from ..history import EventData, Payload, Payloads
+from ..store import NewRun, StartVerdict
+
+
+class LocalWorker(Protocol):
+    """A worker of this process."""
+
+    worker_id: str
+
+    def wants(self, task_queue: str, workflow_type: str) -> bool:
+        """Whether a new run of this kind may be this worker's from the start."""
+        ...
+
+    def adopt(self, new: NewRun, verdict: StartVerdict) -> None:
+        """Take a run that was created as this worker's."""
+        ...
+
+    def query(self, run_id: str, name: str, input: Payloads) -> Payload | None:
+        """Answer a query from memory, or None when the run is not there, at rest and up to date.
+
+        Raises:
+            WorkflowQueryFailedError: The query was asked, and failed.
+        """
+        ...
+
+
+class LocalRuns:
+    """The workers of one client's process, and those who wait for runs to close."""
+
+    def __init__(self) -> None:
+        self._workers: list[LocalWorker] = []
+        self._closed: Callable[[str, EventData], None] = lambda run_id, event: None
+
+    def attach(self, worker: LocalWorker) -> None:
+        """Take the news that a worker works."""
+        self._workers.append(worker)
+
+    def detach(self, worker: LocalWorker) -> None:
+        """Take the news that it no longer does; again does nothing."""
+        if worker in self._workers:
+            self._workers.remove(worker)
+
+    def on_closed(self, callback: Callable[[str, EventData], None]) -> None:
+        """Say who wants to know about runs that close."""
+        self._closed = callback
+
+    def closed(self, run_id: str, event: EventData) -> None:
+        """Take the news that a run of this process has closed, for good."""
+        self._closed(run_id, event)
+
+    def owner_for(self, task_queue: str, workflow_type: str) -> LocalWorker | None:
+        """Return a worker that wants a new run of this kind."""
+        for worker in self._workers:
+            if worker.wants(task_queue, workflow_type):
+                return worker
+        return None
+
+    def query(self, run_id: str, name: str, input: Payloads) -> Payload | None:
+        """Answer a query from the memory of a worker here, or None when none can."""
+        for worker in self._workers:
+            answer = worker.query(run_id, name, input)
+            if answer is not None:
+                return answer
+        return None

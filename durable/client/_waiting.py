@@ -1,0 +1,114 @@
+"""Waiting for runs to close: told in memory, hinted, or found by looking; one loop for all who wait."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from ..exceptions import StoreError
+from ..history import EventData, decode_data
+from ..store import Hint, HintKind, Store
+
+logger = logging.getLogger("durable.client")
+
+POLL = 1.0
+"""Seconds between looks for what no hint told of."""
+
+PAUSE = 0.02
+"""Seconds between two looks at least, when hints say no more than that something happened."""
+
+BATCH = 500
+"""Runs looked at in one query."""
+
+
+class Waiting:
+    """Those of one client who wait for runs to close."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._waiters: dict[str, list[asyncio.Future[EventData]]] = {}
+        self._look = asyncio.Event()
+        self._suspects: set[str] = set()
+        self._task: asyncio.Task[None] | None = None
+        self._unlisten: Callable[[], None] | None = None
+
+    async def closing_event(self, run_id: str) -> EventData:
+        """Return the event that closes a run, once it is committed.
+
+        Raises:
+            HistoryError: It cannot be read.
+        """
+        found = await self._store.read_closing_events([run_id])
+        if run_id in found:
+            row = found[run_id]
+            return decode_data(row.type, row.data)
+        future: asyncio.Future[EventData] = asyncio.get_running_loop().create_future()
+        return await self._wait(run_id, future)
+
+    async def _wait(self, run_id: str, future: asyncio.Future[EventData]) -> EventData:
+        self._waiters.setdefault(run_id, []).append(future)
+        # Closed between the look and here? The next look will tell; make it soon.
+        self._suspects.add(run_id)
+        self._look.set()
+        self._start()
+        try:
+            return await future
+        finally:
+            waiters = self._waiters.get(run_id)
+            if waiters is not None and future in waiters:
+                waiters.remove(future)
+                if not waiters:
+                    del self._waiters[run_id]
+
+    def told(self, run_id: str, event: EventData) -> None:
+        """Take the news that a run of this process has closed."""
+        for future in self._waiters.pop(run_id, ()):
+            if not future.done():
+                future.set_result(event)
+
+    def _start(self) -> None:
+        if self._unlisten is None:
+            self._unlisten = self._store.listen(self._hinted)
+        if self._task is None or self._task.done():
+            self._task = asyncio.get_running_loop().create_task(self._run(), name="durable client waiting")
+
+    def _hinted(self, hint: Hint) -> None:
+        if hint.kind is HintKind.CLOSED and (hint.key == "*" or hint.key in self._waiters):
+            self._suspects.update(self._waiters if hint.key == "*" else [hint.key])
+            if self._suspects:
+                self._look.set()
+
+    async def _run(self) -> None:
+        while self._waiters:
+            try:
+                async with asyncio.timeout(POLL):
+                    await self._look.wait()
+            except TimeoutError:
+                self._suspects.update(self._waiters)
+            self._look.clear()
+            suspects, self._suspects = [run_id for run_id in self._suspects if run_id in self._waiters], set()
+            try:
+                for start in range(0, len(suspects), BATCH):
+                    await self._look_at(suspects[start : start + BATCH])
+            except StoreError as error:
+                logger.warning("waiting for results: the database is away, trying again: %s", error)
+            await asyncio.sleep(PAUSE)
+
+    async def _look_at(self, run_ids: list[str]) -> None:
+        for run_id, row in (await self._store.read_closing_events(run_ids)).items():
+            self.told(run_id, decode_data(row.type, row.data))
+
+    async def aclose(self) -> None:
+        """Stop; whoever still waits is told that the client was closed."""
+        if self._unlisten is not None:
+            self._unlisten()
+            self._unlisten = None
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        for waiters in self._waiters.values():
+            for future in waiters:
+                if not future.done():
+                    future.set_exception(RuntimeError("the client was closed while a result was awaited"))
+        self._waiters.clear()

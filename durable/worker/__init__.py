@@ -1,0 +1,7 @@
+"""Workers: what claims runs, runs their code, commits their steps and executes activities."""
+
+from __future__ import annotations
+
+from ._worker import Worker
+
+__all__ = ["Worker"]

@@ -1,0 +1,207 @@
+"""How a worker finds work: hints wake it, polls find what hints have missed, and state is all that counts.
+
+Three things are looked for: runs that are ready, activities that are due, and messages for runs that are owned. Each is
+a query over state, never over what was seen last. A hint makes the look come sooner and changes nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from typing import TYPE_CHECKING
+
+from .._internal.instants import SECOND
+from ..exceptions import StoreError, StoreUnavailableError
+from ..history import FORMAT
+from ..store import Hint, HintKind, Message
+from ._committer import RETRY_FIRST, RETRY_LONGEST
+
+if TYPE_CHECKING:
+    from ._incarnation import Incarnation
+
+logger = logging.getLogger("durable.worker")
+
+CLAIM_BATCH = 100
+"""Runs claimed at once: enough to fill a commit, few enough to share with other workers."""
+
+ACTIVITY_BATCH = 100
+"""Activities claimed at once."""
+
+MESSAGE_BATCH = 1000
+"""Messages read at once when polling."""
+
+ANY = "*"
+"""The key of a hint that says no more than that something happened."""
+
+
+class Claims:
+    """The loops that look for work, for one incarnation."""
+
+    def __init__(self, home: Incarnation) -> None:
+        self._home = home
+        self._store = home.store
+        self._look_for_runs = asyncio.Event()
+        self._look_for_activities = asyncio.Event()
+        self._look_for_mail = asyncio.Event()
+        self._mail: set[str] = set()
+        self._all_mail = False
+        self._stopped = False
+        self._unlisten = lambda: None
+        self.on_probation = False
+
+    def stop(self) -> None:
+        """Claim nothing more; messages for runs that are still owned are read on."""
+        self._stopped = True
+        self._unlisten()
+
+    def room_made(self) -> None:
+        """Take the news that a run is gone: there may be room for another."""
+        if self._full:
+            self._look_for_runs.set()
+
+    _full = False
+
+    async def run(self) -> None:
+        """Look for work until cancelled."""
+        self._unlisten = self._store.listen(self._hinted)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._loop("runs", self._look_for_runs, self._claim_runs))
+            if self._home.options.activities:
+                group.create_task(self._loop("activities", self._look_for_activities, self._claim_activities))
+            group.create_task(self._loop("messages", self._look_for_mail, self._read_mail))
+            group.create_task(self._watch_slots())
+
+    def _hinted(self, hint: Hint) -> None:
+        match hint.kind:
+            case HintKind.RUN:
+                if hint.key in (ANY, self._home.task_queue):
+                    self._look_for_runs.set()
+            case HintKind.ACTIVITY:
+                if hint.key in (ANY, self._home.task_queue):
+                    self._look_for_activities.set()
+            case HintKind.MESSAGE:
+                if hint.key == ANY:
+                    self._all_mail = True
+                    self._look_for_mail.set()
+                    self._look_for_runs.set()
+                elif hint.key in self._home.hosts:
+                    self._mail.add(hint.key)
+                    self._look_for_mail.set()
+                else:
+                    self._look_for_runs.set()
+            case HintKind.CLOSED:
+                pass
+
+    async def _loop(self, what: str, wake: asyncio.Event, look) -> None:  # type: ignore[no-untyped-def]
+        """Look, and look again when woken or after the poll interval; be patient with a database that is away."""
+        pause = RETRY_FIRST
+        while True:
+            wake.clear()
+            try:
+                wait = await look()
+                pause = RETRY_FIRST
+            except StoreUnavailableError as error:
+                logger.warning("looking for %s: the database is away, trying again: %s", what, error)
+                wait = random.uniform(0, pause)  # noqa: S311
+                pause = min(pause * 2, RETRY_LONGEST)
+                await asyncio.sleep(wait)
+                continue
+            except StoreError as error:
+                logger.error("looking for %s failed, trying again: %s", what, error)
+                wait = RETRY_LONGEST
+            try:
+                async with asyncio.timeout(wait):
+                    await wake.wait()
+            except TimeoutError:
+                if what == "messages":
+                    self._all_mail = True
+
+    # ------------------------------------------------------------------ runs
+
+    async def _claim_runs(self) -> float:
+        """Claim until nothing is ready or there is no room; return the seconds until the next look."""
+        home = self._home
+        options = home.options
+        queues, types = [home.task_queue], list(options.workflows)
+        if not types:
+            return 3600.0
+        while not self._stopped and home.lease.held:
+            if self.on_probation:
+                if home.has_unproven:
+                    return 0.005
+                self.on_probation = False
+            limit = min(CLAIM_BATCH, home.room)
+            self._full = limit <= 0
+            if self._full:
+                break
+            claimed = await self._store.claim_runs(home.worker_id, queues, types, limit, format=FORMAT)
+            home.take(claimed)
+            if len(claimed) < limit and not home.has_unproven:
+                alone = await self._store.claim_probationer(home.worker_id, queues, types, format=FORMAT)
+                if alone is not None:
+                    logger.warning(
+                        "run %s was owned by %d workers that died; it is tried alone", alone.run.run_id, alone.run.deaths
+                    )
+                    self.on_probation = True
+                    home.take([alone])
+                    continue
+            if len(claimed) < limit:
+                break
+            await asyncio.sleep(0)
+        return await self._until_next()
+
+    async def _until_next(self) -> float:
+        """Return the seconds until something is due, at most the poll interval, with a little jitter."""
+        poll: float = self._home.options.poll
+        due = await self._store.next_wake([self._home.task_queue])
+        if due is not None and due / SECOND < poll:
+            # What is due and was not claimed is somebody else's, or will not have us: do not spin.
+            return max(due / SECOND + 0.001, 0.02)
+        return poll * random.uniform(0.9, 1.1)  # noqa: S311
+
+    # ------------------------------------------------------------------ activities
+
+    async def _claim_activities(self) -> float:
+        home = self._home
+        activities = home.activities
+        while not self._stopped and home.lease.held:
+            limit = min(ACTIVITY_BATCH, activities.free)
+            if limit <= 0:
+                break
+            claimed = await self._store.claim_activities(home.worker_id, [home.task_queue], activities.types, limit)
+            activities.take(claimed)
+            if len(claimed) < limit:
+                break
+        return await self._until_next()
+
+    async def _watch_slots(self) -> None:
+        """Look for activities again when a full worker has a free slot."""
+        activities = self._home.activities
+        while True:
+            await activities.freed.wait()
+            activities.freed.clear()
+            if activities.was_full:
+                activities.was_full = False
+                self._look_for_activities.set()
+
+    # ------------------------------------------------------------------ messages
+
+    async def _read_mail(self) -> float:
+        home = self._home
+        while self._mail or self._all_mail:
+            run_ids, self._mail = [run_id for run_id in self._mail if run_id in home.hosts], set()
+            everything, self._all_mail = self._all_mail, False
+            messages: list[Message] = []
+            if everything and home.hosts:
+                messages = await self._store.read_owned_messages(home.worker_id, MESSAGE_BATCH)
+            elif run_ids:
+                messages = await self._store.read_messages(run_ids)
+            by_run: dict[str, list[Message]] = {}
+            for message in messages:
+                by_run.setdefault(message.run_id, []).append(message)
+            for run_id, own in by_run.items():
+                host = home.hosts.get(run_id)
+                if host is not None:
+                    host.deliver(own)
+        return home.options.poll

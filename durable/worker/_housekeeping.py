@@ -1,0 +1,156 @@
+"""What every worker does for all: end what is overdue, take over from the dead, and check what it owns.
+
+Any worker may do any of it at any time, and all of them do: each step is fenced by a row, so it happens once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from typing import TYPE_CHECKING
+
+from .._engine._activities import conclude_row, decode_progress, expiry
+from .._engine._messages import timed_out
+from .._internal.instants import SECOND
+from ..exceptions import StoreError
+from ..store import AttemptOutcome, Hint, HintKind, RunStatus
+from ._clock import boottime
+
+if TYPE_CHECKING:
+    from ._incarnation import Incarnation
+
+logger = logging.getLogger("durable.worker")
+
+BATCH = 200
+"""Rows handled at once: transactions stay short."""
+
+
+class Housekeeping:
+    """See the module; for one incarnation."""
+
+    def __init__(self, home: Incarnation) -> None:
+        self._home = home
+        self._store = home.store
+        self._standing: dict[str, tuple[int, int]] = {}
+        self._held_since: int | None = None
+        self._doubtful: set[str] = set()
+        self.looked = asyncio.Event()
+
+    async def run(self) -> None:
+        """Keep house until cancelled."""
+        lease = self._home.options.lease / SECOND
+        every = min(1.0, lease / 3)
+        rounds = max(1, round(lease / 3 / every))
+        count = 0
+        while True:
+            await asyncio.sleep(every * random.uniform(0.9, 1.1))  # noqa: S311
+            if not self._home.lease.held:
+                self._held_since = None
+                continue
+            if self._held_since is None:
+                self._held_since = boottime()
+            count += 1
+            try:
+                await self._end_overdue_attempts()
+                if count % rounds == 0:
+                    await self._end_overdue_runs()
+                    await self._bury_the_dead()
+                    await self._check_ownership()
+            except StoreError as error:
+                logger.warning("housekeeping was interrupted and goes on later: %s", error)
+            self.looked.set()
+
+    # ------------------------------------------------------------------ deadlines
+
+    async def _end_overdue_attempts(self) -> None:
+        """End attempts whose deadline passed, or whose worker is gone; others may do the same at the same time."""
+        while rows := await self._store.expired_activities(BATCH):
+            outcomes: list[AttemptOutcome] = []
+            for record in rows:
+                ended = expiry(record)
+                if ended is not None:
+                    outcomes.append(
+                        conclude_row(
+                            record,
+                            ended,
+                            worker=record.worker,
+                            now=record.now,
+                            jitter=random.random(),  # noqa: S311
+                            identity=self._home.identity,
+                            progress=decode_progress(record.progress),
+                            cancel_requested=record.cancel_requested,
+                        )
+                    )
+            answers = await self._store.finish_attempts(outcomes)
+            hints: dict[Hint, None] = {}
+            for outcome, accepted in zip(outcomes, answers, strict=True):
+                if accepted:
+                    kind = HintKind.MESSAGE if outcome.message is not None else HintKind.ACTIVITY
+                    hints[Hint(kind, outcome.run_id if outcome.message is not None else "*")] = None
+            self._store.hint(list(hints))
+            if len(rows) < BATCH or not any(answers):
+                return
+
+    async def _end_overdue_runs(self) -> None:
+        for run in await self._store.timed_out_runs(BATCH):
+            if await self._store.terminate(run.run_id, timed_out, RunStatus.TIMED_OUT):
+                logger.info("run %s of workflow %s outlived its timeout", run.run_id, run.workflow_id)
+                self._store.hint([Hint(HintKind.CLOSED, run.run_id)])
+            if (host := self._home.hosts.get(run.run_id)) is not None:
+                host.drop()
+
+    # ------------------------------------------------------------------ the dead
+
+    async def _bury_the_dead(self) -> None:
+        """Mark workers dead whose lease ended and whose renewals stood still for a lease length before our eyes."""
+        now = boottime()
+        seen: dict[str, tuple[int, int]] = {}
+        dead = False
+        for worker in await self._store.list_workers():
+            if worker.worker_id == self._home.worker_id:
+                continue
+            if worker.dead:
+                dead = True
+                continue
+            renewals, since = self._standing.get(worker.worker_id, (worker.renewals, now))
+            if renewals != worker.renewals:
+                since = now
+            seen[worker.worker_id] = worker.renewals, since
+            stood_still = now - since >= worker.lease and now - (self._held_since or now) >= worker.lease
+            if worker.dead_for_sure or (worker.expired and stood_still):
+                if await self._store.bury_worker(worker.worker_id, worker.renewals):
+                    logger.warning("worker %s (%s) is dead; its runs are taken over", worker.worker_id, worker.identity)
+                    dead = True
+        self._standing = seen
+        if dead or random.random() < 0.1:  # noqa: S311 - now and then for what an interrupted takeover left behind
+            await self._take_over()
+
+    async def _take_over(self) -> None:
+        freed = 0
+        while count := await self._store.take_over(BATCH):
+            freed += count
+        if freed:
+            logger.warning("%d runs and activities of dead workers were freed", freed)
+            self._store.hint([Hint(HintKind.RUN, "*"), Hint(HintKind.ACTIVITY, "*")])
+            await self._end_overdue_attempts()
+
+    # ------------------------------------------------------------------ what is ours
+
+    async def _check_ownership(self) -> None:
+        """Compare what the database says we own with what we hold; adopt what we do not know, drop what is not ours."""
+        home = self._home
+        before = set(home.hosts)
+        owned = await self._store.owned_runs(home.worker_id)
+        for run_id, host in list(home.hosts.items()):
+            if run_id in before and owned.get(run_id) != host.epoch and not host.gone:
+                logger.warning("run %s is no longer this worker's", run_id)
+                host.drop()
+        unknown = {run_id for run_id in owned if run_id not in home.hosts}
+        for run_id in unknown & self._doubtful:
+            claimed = await self._store.reload_run(home.worker_id, run_id, owned[run_id])
+            if claimed is not None and run_id not in home.hosts and claimed.run.workflow_type in home.options.workflows:
+                logger.info("run %s is this worker's since an interrupted claim", run_id)
+                home.take([claimed])
+        # Once is not enough: a claim's answer may be on its way.
+        self._doubtful = unknown

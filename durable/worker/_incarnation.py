@@ -1,0 +1,371 @@
+"""One incarnation of a worker: an identity in the database, and everything that acts under it.
+
+An incarnation lives as long as its lease. It is started fresh, never resumed: another start, or a lease lost for good,
+is another incarnation with another id, so nothing that the old one still had under way can be mistaken for the new
+one's. All parts share the event loop; each has one loop of its own, or none, and all end with `run`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from .._engine._run import Run
+from .._internal.ids import uuid7
+from .._internal.instants import SECOND
+from .._replay._instance import Instance
+from ..client._local import LocalRuns
+from ..exceptions import DeadlockError, StoreUnavailableError
+from ..history import EventRow
+from ..store import (
+    ClaimedRun,
+    Hint,
+    HintKind,
+    Hold,
+    NewRun,
+    RunRecord,
+    RunStatus,
+    StartVerdict,
+    Store,
+    WorkerRecord,
+)
+from ._activities import Activities
+from ._claims import Claims
+from ._clock import DatabaseClock, boottime
+from ._committer import RETRY_FIRST, RETRY_LONGEST, Committer
+from ._housekeeping import Housekeeping
+from ._lease import LeaseKeeper
+from ._options import WorkerOptions
+from ._run_host import RunHost
+from ._timers import Timers
+from ._turn_queue import TurnQueue
+from ._watchdog import TurnBroken, Watchdog
+
+logger = logging.getLogger("durable.worker")
+
+T = TypeVar("T")
+
+BLOCKED_FIRST, BLOCKED_LONGEST = 1 * SECOND, 60 * SECOND
+"""Microseconds until a blocked run is tried again: doubled each time, but a fixed deploy is never far."""
+
+RELEASE_WITHIN = 10.0
+"""Seconds that handing all runs back may take when a worker stops."""
+
+
+class Incarnation:
+    """See the module. It is what run hosts call home."""
+
+    def __init__(self, store: Store, options: WorkerOptions, local: LocalRuns) -> None:
+        self.store = store
+        self.options = options
+        self.worker_id = uuid7()
+        self.identity = options.identity
+        self.namespace = options.namespace
+        self.task_queue = options.task_queue
+        self.converter = options.converter
+        self.leaving = False
+        self.hosts: dict[str, RunHost] = {}
+        self._local = local
+        self._parked: OrderedDict[str, RunHost] = OrderedDict()
+        self._blocked: dict[str, int] = {}
+        self._when_held: list[Callable[[], None]] = []
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._loop = asyncio.get_running_loop()
+        self._lost = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self.started = asyncio.Event()
+
+    # ------------------------------------------------------------------ life
+
+    async def run(self) -> bool:
+        """Work until `stop` is called, or the lease is lost for good.
+
+        Returns:
+            Whether another incarnation should follow.
+        """
+        await self._begin()
+        loops = [
+            self._loop.create_task(part, name=f"durable {name}")
+            for name, part in (
+                ("committer", self.committer.run()),
+                ("activities", self.activities.run()),
+                ("claims", self.claims.run()),
+                ("housekeeping", self.housekeeping.run()),
+            )
+        ]
+        stopping = self._loop.create_task(self._stopping.wait())
+        lost = self._loop.create_task(self._lost.wait())
+        self.started.set()
+        self._local.attach(self)
+        try:
+            done, _ = await asyncio.wait([*loops, stopping, lost], return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                if task in loops:
+                    task.result()
+                    raise AssertionError("a part of the worker came to an end by itself")
+            self._local.detach(self)
+            if self._stopping.is_set() and not self._lost.is_set():
+                await self._leave()
+                return False
+            logger.warning("worker %s was declared dead by others; starting over as a new one", self.worker_id)
+            return not self._stopping.is_set()
+        finally:
+            self._local.detach(self)
+            self._end()
+            tasks = [*loops, stopping, lost, *self._tasks]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self.lease.stop()
+            await self.watchdog.stop()
+
+    async def _begin(self) -> None:
+        options = self.options
+        since = boottime()
+        lease = await self.store.register_worker(
+            WorkerRecord(
+                worker_id=self.worker_id,
+                identity=options.identity,
+                task_queues=(options.task_queue,),
+                lease=options.lease,
+                renewals=0,
+                expired=False,
+                dead=False,
+            )
+        )
+        self.watchdog = Watchdog(warn_after=options.warn_after, break_after=options.break_after)
+        self.lease = LeaseKeeper(
+            lease, options.lease, alive=lambda: self.watchdog.alive, on_change=self._lease_changed, since=since
+        )
+        self.clock = DatabaseClock(await self.store.now())
+        self.committer = Committer(self.store, self.worker_id, self.clock, self.lease)
+        self.turns = TurnQueue(self.watchdog)
+        self.timers = Timers(self.clock)
+        self.executor = ThreadPoolExecutor(options.activity_slots, thread_name_prefix="durable-activity")
+        self.activities = Activities(
+            self.store,
+            self.worker_id,
+            identity=options.identity,
+            namespace=options.namespace,
+            task_queue=options.task_queue,
+            served=options.activities,
+            converter=options.converter,
+            slots=options.activity_slots,
+            executor=self.executor,
+            clock=self.clock,
+            lease=self.lease,
+        )
+        self.claims = Claims(self)
+        self.housekeeping = Housekeeping(self)
+        self.lease.start()
+        self.watchdog.start()
+
+    def stop(self) -> None:
+        """Begin to leave: no more claims; activities get their grace; then everything is handed back."""
+        self._stopping.set()
+
+    async def _leave(self) -> None:
+        self.claims.stop()
+        await self.activities.drain(self.options.grace)
+        self.leaving = True
+        for host in list(self.hosts.values()):
+            host.pump()
+        try:
+            async with asyncio.timeout(RELEASE_WITHIN):
+                while self.hosts or not (self.committer.idle and self.activities.idle):
+                    await asyncio.sleep(0.002)
+                await self.store.unregister_worker(self.worker_id)
+        except (TimeoutError, StoreUnavailableError) as error:
+            logger.warning(
+                "%d runs could not be handed back in time (%s); others take them over when the lease ends",
+                len(self.hosts),
+                error or "timeout",
+            )
+
+    def _end(self) -> None:
+        """Stop acting, at once."""
+        self.lease.end()
+        self.claims.stop()
+        self.activities.kill()
+        self.timers.stop()
+        self.turns.clear()
+        for host in list(self.hosts.values()):
+            host.drop()
+        self.executor.shutdown(wait=False, cancel_futures=True)
+
+    def _lease_changed(self) -> None:
+        self._loop.call_soon_threadsafe(self._look_at_lease)
+
+    def _look_at_lease(self) -> None:
+        if self.lease.ended:
+            self._lost.set()
+        elif self.lease.held:
+            waiting, self._when_held = self._when_held, []
+            for callback in waiting:
+                callback()
+
+    # ------------------------------------------------------------------ runs come and go
+
+    def take(self, claimed: Sequence[ClaimedRun]) -> None:
+        """Make hosts for runs that this worker now owns."""
+        for one in claimed:
+            definition = self.options.workflows.get(one.run.workflow_type)
+            assert definition is not None, one.run.workflow_type
+            if (old := self.hosts.get(one.run.run_id)) is not None:
+                old.drop()
+            host = RunHost(self, one, definition)
+            self.hosts[host.run_id] = host
+            self.turns.add(host)
+
+    def forget(self, host: RunHost) -> None:
+        """Take the news that a host is gone."""
+        if self.hosts.get(host.run_id) is host:
+            del self.hosts[host.run_id]
+        self._parked.pop(host.run_id, None)
+        self.committer.withdraw(host)
+        self.claims.room_made()
+
+    def resting(self, host: RunHost) -> None:
+        """Take the news that a host has nothing urgent to do: it may be evicted, and given up if there are too many."""
+        limit = self.options.cached_workflows
+        if limit == 0:
+            host.evict()
+        if not host.parked:
+            self._parked.pop(host.run_id, None)
+            return
+        if host.run is not None and not host.run.unproven:
+            self._blocked.pop(host.run_id, None)
+        self._parked[host.run_id] = host
+        self._parked.move_to_end(host.run_id)
+        while len(self.hosts) > limit and self._parked:
+            _, oldest = self._parked.popitem(last=False)
+            if oldest.parked:
+                oldest.release()
+
+    @property
+    def room(self) -> int:
+        """How many more runs may be claimed: what the cache holds, less what cannot be given up."""
+        return max(self.options.cached_workflows, MINIMUM_RUNS) - (len(self.hosts) - len(self._parked))
+
+    @property
+    def has_unproven(self) -> bool:
+        """Whether a run is held whose owners died with it."""
+        return any(_deaths_unproven(host.run) for host in self.hosts.values())
+
+    def blocked(self, host: RunHost, error: BaseException) -> int:
+        """Count a failed workflow task; return the microseconds until the next try."""
+        if isinstance(error, TurnBroken):
+            error.__cause__ = DeadlockError(self.watchdog.broken_stack)
+        failures = self._blocked[host.run_id] = self._blocked.get(host.run_id, 0) + 1
+        return min(BLOCKED_FIRST << min(failures - 1, 20), BLOCKED_LONGEST)
+
+    def closed(self, host: RunHost, now: int) -> None:
+        """Take the news that a run has closed; tell whoever waits, here and elsewhere."""
+        self._blocked.pop(host.run_id, None)
+        assert host.run is not None and host.run.closing is not None
+        self._local.closed(host.run_id, host.run.closing)
+        self.hint([Hint(HintKind.CLOSED, host.run_id)])
+
+    # ------------------------------------------------------------------ starts in this process
+
+    def wants(self, task_queue: str, workflow_type: str) -> bool:
+        """Whether a run that is started in this process may be this worker's from the start."""
+        return (
+            task_queue == self.task_queue
+            and workflow_type in self.options.workflows
+            and not self._stopping.is_set()
+            and self.lease.held
+            and self.room > 0
+            and not self.claims.on_probation
+        )
+
+    def adopt(self, new: NewRun, verdict: StartVerdict) -> None:
+        """Take a run that was created as this worker's."""
+        if self._lost.is_set() or self.leaving:
+            return
+        self.clock.observe(verdict.now)
+        record = RunRecord(
+            run_id=new.run_id,
+            workflow_id=new.workflow_id,
+            workflow_type=new.workflow_type,
+            task_queue=new.task_queue,
+            status=RunStatus.RUNNING,
+            hold=Hold.NONE,
+            reason="",
+            owner=self.worker_id,
+            epoch=verdict.epoch,
+            wake_at=None,
+            priority=new.priority,
+            deaths=0,
+            started_at=verdict.now,
+            closed_at=None,
+            times_out_at=None,
+            history_length=1,
+            history_size=len(new.started),
+            info=new.info,
+        )
+        first = EventRow(1, 1, 1, new.started, verdict.now)
+        self.take([ClaimedRun(run=record, events=(first,), messages=(), activities=())])
+
+    # ------------------------------------------------------------------ small services for hosts
+
+    def defined(self, activity_type: str) -> str | None:
+        """Return where an activity is defined, if this worker knows it."""
+        activity = self.options.activities.get(activity_type)
+        return None if activity is None else activity.definition.where
+
+    def when_held(self, callback: Callable[[], None]) -> None:
+        """Call back once the lease is certain again; never, if it is lost for good."""
+        self._when_held.append(callback)
+
+    def hint(self, hints: Sequence[Hint]) -> None:
+        """Tell others that something is worth a look."""
+        self.store.hint(hints)
+
+    def take_down(self, instance: Instance) -> None:
+        """Evict an instance; code that resists is kept, unreachable, and reported."""
+        survivors = instance.evict()
+        if survivors:
+            logger.error(
+                "workflow code of run %s swallows every exception: %d of its tasks could not be taken down and stay "
+                "in memory until the process ends",
+                instance.run_id,
+                survivors,
+            )
+
+    def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Run something beside, owned by this incarnation; an error in it ends the worker, loudly."""
+        task = self._loop.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._spawned)
+
+    def _spawned(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.critical("a defect in the worker; please report it", exc_info=error)
+            self.lease.end()
+            self._lost.set()
+
+    async def patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """Ask the database, and again for as long as it is away."""
+        wait = RETRY_FIRST
+        while True:
+            try:
+                return await ask()
+            except StoreUnavailableError as error:
+                logger.warning("the database is away, trying again: %s", error)
+                await asyncio.sleep(random.uniform(0, wait))  # noqa: S311
+                wait = min(wait * 2, RETRY_LONGEST)
+
+
+MINIMUM_RUNS = 100
+"""Runs a worker holds even without a cache: those that are under way."""
+
+
+def _deaths_unproven(run: Run | None) -> bool:
+    return run is not None and run.unproven

@@ -1,0 +1,31 @@
+"""What a worker was told, checked once and passed down."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..activity._activity import Activity
+from ..converter import DataConverter
+from ..workflow._definition import WorkflowDefinition
+from ._watchdog import BREAK_AFTER, WARN_AFTER
+
+
+@dataclass(frozen=True)
+class WorkerOptions:
+    """Options of a worker, validated. `lease` is in microseconds, the other durations are in seconds."""
+
+    task_queue: str
+    workflows: Mapping[str, WorkflowDefinition]
+    activities: Mapping[str, Activity[..., Any]]
+    identity: str
+    namespace: str
+    converter: DataConverter
+    activity_slots: int
+    cached_workflows: int
+    lease: int
+    grace: float
+    poll: float
+    warn_after: float = WARN_AFTER
+    break_after: float = BREAK_AFTER

@@ -1,0 +1,481 @@
+"""One owned run in this process: its engine side (`Run`), its code (`Instance`), and the activities it runs here.
+
+The host goes round one way, for ever: what arrives goes to `Run`; `pump` asks how urgent it is and submits the host to
+the committer; the committer asks for the transition and answers it; committed inputs are a task, which waits for its
+turn; the turn gives commands, commands give effects; and pump again. A host is never in two of these stages at once.
+
+A host may lose its instance and keep its run (eviction): the next task then reads the log and replays it first.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import traceback
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from .._engine._activities import Outcome, row
+from .._engine._run import Effects, Run, Urgency
+from .._engine._state import RunState
+from .._replay._instance import Instance
+from .._replay._replay import replay
+from .._replay._turns import Turns
+from ..exceptions import HistoryError, WorkflowTaskError
+from ..history import ActivityTaskScheduled, CommandEvent, Event, decode_data, decode_history
+from ..store import (
+    ActivityRecord,
+    ActivityState,
+    ClaimedRun,
+    Hint,
+    HintKind,
+    Hold,
+    Message,
+    NewActivity,
+    Release,
+    Transition,
+    Verdict,
+)
+from ..workflow._definition import WorkflowDefinition
+from ._attempts import Attempt
+
+if TYPE_CHECKING:
+    from ._incarnation import Incarnation
+
+logger = logging.getLogger("durable.worker")
+
+
+class RunHost:
+    """See the module."""
+
+    __slots__ = (
+        "_attempts",
+        "_awaiting_rows",
+        "_claimed",
+        "_commands",
+        "_definition",
+        "_extending",
+        "_fault",
+        "_fetching",
+        "_home",
+        "_opened",
+        "_releasing",
+        "_task",
+        "_timer_at",
+        "epoch",
+        "gone",
+        "instance",
+        "run",
+        "run_id",
+        "workflow_id",
+    )
+
+    def __init__(self, home: Incarnation, claimed: ClaimedRun, definition: WorkflowDefinition) -> None:
+        self._home = home
+        self._claimed: ClaimedRun | None = claimed
+        self._definition = definition
+        self.run_id = claimed.run.run_id
+        self.workflow_id = claimed.run.workflow_id
+        self.epoch = claimed.run.epoch
+        self.run: Run | None = None
+        self.instance: Instance | None = None
+        self.gone = False
+        self._opened = False
+        self._fault: BaseException | None = None
+        self._commands: list[CommandEvent] = []
+        self._task: list[Event] = []
+        self._attempts: dict[int, Attempt] = {}
+        self._awaiting_rows: list[Attempt] = []
+        self._releasing: Transition | None = None
+        self._extending: Transition | None = None
+        self._fetching = False
+        self._timer_at: int | None = None
+
+    # ------------------------------------------------------------------ turns
+
+    def turn(self, turns: Turns) -> None:
+        """Run the code: the whole history first if the instance is not there, else the task that was committed.
+
+        Only code is run here; what follows from it waits for `conclude`, when the run's event loop is no longer the
+        running one.
+        """
+        if self.gone:
+            return
+        try:
+            if self._claimed is not None:
+                self._commands = self._open(turns, self._claimed)
+            else:
+                assert self.instance is not None
+                self._commands = self.instance.activate(turns, self._task, replaying=False)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            self._fault = error
+
+    def conclude(self) -> None:
+        """Take what the turn gave: commands, or a fault of the code."""
+        if self.gone:
+            return
+        first, self._claimed, self._task = self._claimed, None, []
+        if self._fault is not None:
+            self._block(self._fault)
+            return
+        assert self.run is not None
+        if first is not None and not self._opened:
+            self._opened = True
+            self.run.recover(now=self._home.clock.now(), jitter=random.random())  # noqa: S311
+            self.deliver(first.messages)
+        commands, self._commands = self._commands, []
+        self._release_effects(self.run.commands(commands, local=self._home.activities.local))
+        self.pump()
+
+    def _open(self, turns: Turns, claimed: ClaimedRun) -> list[CommandEvent]:
+        events = decode_history(claimed.events)
+        if self.run is None:
+            state = RunState.of(self.run_id, events)
+            self.run = Run(
+                state, claimed.run.epoch, rowed=[entry.id for entry in claimed.activities], deaths=claimed.run.deaths
+            )
+        self.instance = self._new_instance()
+        commands = replay(
+            self.instance,
+            turns,
+            events,
+            rebuild=lambda: self._new_instance(trace=True),
+            defined=self._home.defined,
+            warn=lambda text: logger.warning("workflow %s: %s", self.workflow_id, text),
+        )
+        return commands or []
+
+    def _new_instance(self, *, trace: bool = False) -> Instance:
+        return Instance(
+            self._definition,
+            self.run_id,
+            self._home.converter,
+            namespace=self._home.namespace,
+            note=self._note,
+            trace=trace,
+        )
+
+    def _note(self, message: str, exception: BaseException | None) -> None:
+        logger.warning("workflow %s (run %s): %s", self.workflow_id, self.run_id, message, exc_info=exception)
+
+    def _release_effects(self, effects: Effects) -> None:
+        if self.gone:
+            return
+        if effects.start and not self._home.lease.held:
+            # Somebody else may be about to take over: nothing new starts until the lease is certain again.
+            self._home.when_held(lambda: self._release_effects(effects))
+            return
+        for scheduled in effects.start:
+            self._start(scheduled)
+        for id in effects.cancel:
+            self._home.activities.cancel(self.run_id, id)
+
+    def _start(self, scheduled: ActivityTaskScheduled) -> None:
+        assert self.run is not None
+        names = self.workflow_id, self._definition.name
+        attempt = self._home.activities.start(self, scheduled, self.run.scheduled_at(scheduled.id), names)
+        self._attempts[scheduled.id] = attempt
+
+    # ------------------------------------------------------------------ what arrives
+
+    def deliver(self, messages: Sequence[Message]) -> None:
+        """Take messages that were read from the inbox."""
+        if self.gone or self.run is None:
+            return
+        try:
+            for message in messages:
+                self.run.receive(message, decode_data)
+        except HistoryError as error:
+            self._fault = error
+        self.pump()
+
+    def attempt_ended(self, attempt: Attempt, outcome: Outcome) -> None:
+        """Take the end of an attempt that ran here without a row."""
+        self._attempts.pop(attempt.scheduled.id, None)
+        if self.gone or self.run is None:
+            return
+        self.run.attempt_ended(
+            attempt.scheduled,
+            outcome,
+            attempt=attempt.number,
+            now=self._home.clock.now(),
+            jitter=random.random(),  # noqa: S311
+            identity=self._home.identity,
+            progress=attempt.progress,
+        )
+        self.pump()
+
+    def give_row(self, attempt: Attempt) -> None:
+        """Write a row for an attempt that sent a heartbeat."""
+        if self.gone or self.run is None:
+            return
+        self.run.add_row(self._row_of(attempt))
+        self._awaiting_rows.append(attempt)
+        self.pump()
+
+    def _row_of(self, attempt: Attempt) -> NewActivity:
+        return row(
+            attempt.scheduled,
+            attempt.scheduled_at,
+            attempt=attempt.number,
+            progress=attempt.progress,
+            worker=self._home.worker_id,
+            running_for=max(0, self._home.clock.now() - attempt.started_at),
+        )
+
+    def timer_due(self) -> None:
+        """Look whether a timer is due; called when one should be."""
+        self._timer_at = None
+        self.pump()
+
+    # ------------------------------------------------------------------ what is written
+
+    def pump(self) -> None:
+        """See to it that what waits is written, as soon as it must be."""
+        if self.gone or self.run is None or self._busy:
+            return
+        if self._fault is not None:
+            self._block(self._fault)
+            return
+        if self._home.leaving:
+            self.release()
+            return
+        run = self.run
+        now = self._home.clock.now()
+        urgency = run.urgency(now)
+        if urgency is Urgency.NOW:
+            self._home.committer.submit(self)
+            return
+        due = run.next_timer()
+        if due is not None and (self._timer_at is None or due < self._timer_at):
+            self._timer_at = due
+            self._home.timers.add(due, self)
+        if urgency is Urgency.SOON:
+            self._home.committer.submit_soon(self)
+        self._home.resting(self)
+
+    @property
+    def _busy(self) -> bool:
+        """Whether a stage is under way that will pump when it ends."""
+        return bool(
+            self._task
+            or self._claimed is not None
+            or self._fetching
+            or self._releasing is not None
+            or self._extending is not None
+            or (self.run is not None and self.run.in_flight)
+        )
+
+    @property
+    def parked(self) -> bool:
+        """Whether nothing is under way: no attempt, nothing unwritten, nothing to run."""
+        return (
+            not self._busy
+            and not self._attempts
+            and self.run is not None
+            and self.run.urgency(self._home.clock.now()) is Urgency.NOTHING
+        )
+
+    def next_transition(self, now: int) -> Transition | None:
+        """See `Committed`."""
+        if self.gone:
+            return None
+        if self._releasing is not None:
+            return self._releasing
+        if self._extending is not None:
+            return self._extending
+        assert self.run is not None
+        if self._busy:
+            return None
+        transition = self.run.propose(now)
+        if transition is None:
+            self.pump()
+        return transition
+
+    def answered(self, verdict: Verdict, now: int) -> None:
+        """See `Committed`."""
+        if self.gone:
+            return
+        if verdict is Verdict.LOST:
+            if self._releasing is None:
+                logger.info("run %s is no longer this worker's", self.run_id)
+            self.drop()
+        elif self._releasing is not None:
+            self._released()
+        elif verdict is Verdict.REFUSED:
+            assert self.run is not None
+            self.run.refused()
+            self._fetching = True
+            self._home.spawn(self._read_refusing())
+        else:
+            self._written(now)
+
+    def _written(self, now: int) -> None:
+        assert self.run is not None
+        rowed, self._awaiting_rows = self._awaiting_rows, []
+        written = self.run.written(now)
+        if rowed:
+            self._rows_written(rowed)
+        if written.queued:
+            self._home.hint([Hint(HintKind.ACTIVITY, queue) for queue in dict.fromkeys(written.queued)])
+        if written.closed:
+            self._home.closed(self, now)
+            self.drop()
+            return
+        if written.start:
+            self._release_effects(Effects(start=written.start))
+            if self.gone:
+                return
+        if self._extending is not None:
+            self._extending = None
+            self._fetch()
+        elif written.task:
+            self._task = written.task
+            if self.instance is None:
+                self._fetch()
+            else:
+                self._home.turns.add(self)
+        else:
+            self.pump()
+
+    def _rows_written(self, attempts: list[Attempt]) -> None:
+        for attempt in attempts:
+            self._attempts.pop(attempt.scheduled.id, None)
+            self._home.activities.row_written(attempt, self._record_of(attempt))
+
+    def _record_of(self, attempt: Attempt) -> ActivityRecord:
+        scheduled = attempt.scheduled
+        new = self._row_of(attempt)
+        return ActivityRecord(
+            run_id=self.run_id,
+            id=scheduled.id,
+            workflow_id=self.workflow_id,
+            workflow_type=self._definition.name,
+            activity_type=scheduled.activity_type,
+            task_queue=scheduled.task_queue,
+            state=ActivityState.RUNNING,
+            attempt=attempt.number,
+            due_at=attempt.scheduled_at,
+            deadline=None,
+            start_by=None,
+            close_by=new.close_by,
+            start_to_close=new.start_to_close,
+            heartbeat=new.heartbeat,
+            worker=self._home.worker_id,
+            started_at=attempt.started_at,
+            scheduled_at=attempt.scheduled_at,
+            scheduled=new.scheduled,
+            progress=new.progress,
+            cancel_requested=attempt.cancel_requested,
+            now=self._home.clock.now(),
+        )
+
+    # ------------------------------------------------------------------ a refused close
+
+    async def _read_refusing(self) -> None:
+        """Read the message over which a close was refused, and write it into the same task."""
+        messages = await self._home.patiently(lambda: self._home.store.read_messages([self.run_id]))
+        self._fetching = False
+        if self.gone or self.run is None:
+            return
+        self.evict()
+        try:
+            for message in messages:
+                self.run.receive(message, decode_data)
+        except HistoryError as error:
+            self._block(error)
+            return
+        self._extending = self.run.extend()
+        if self._extending is not None:
+            self._home.committer.submit(self)
+        else:
+            self._fetch()
+
+    # ------------------------------------------------------------------ eviction and giving up
+
+    def evict(self) -> None:
+        """Drop the instance; the run stays. Its code is taken down without running any of it."""
+        if self.instance is not None:
+            instance, self.instance = self.instance, None
+            self._home.take_down(instance)
+
+    def _fetch(self) -> None:
+        """Read the log again, since the instance is not there; its turn follows."""
+        self._fetching = True
+        self._home.spawn(self._reload())
+
+    async def _reload(self) -> None:
+        assert self.run is not None
+        store, worker_id, epoch = self._home.store, self._home.worker_id, self.run.epoch
+        claimed = await self._home.patiently(lambda: store.reload_run(worker_id, self.run_id, epoch))
+        self._fetching = False
+        if self.gone:
+            return
+        if claimed is None:
+            self.drop()
+            return
+        self._claimed = claimed
+        self._home.turns.add(self)
+
+    def release(self) -> None:
+        """Give the run up, with all that waits, so that any worker can claim it."""
+        if self.gone or self.run is None or self._busy:
+            return
+        self._give_up(self.run.release(self._rows_of_attempts()))
+
+    def _rows_of_attempts(self) -> list[NewActivity]:
+        attempts = [a for a in self._attempts.values() if a.record is None and not a.awaiting_row]
+        for attempt in attempts:
+            attempt.awaiting_row = True
+        self._awaiting_rows.extend(attempts)
+        return [self._row_of(attempt) for attempt in attempts]
+
+    def _give_up(self, transition: Transition) -> None:
+        self._releasing = transition
+        self.evict()
+        self._home.committer.submit(self)
+
+    def _released(self) -> None:
+        rowed, self._awaiting_rows = self._awaiting_rows, []
+        self._rows_written(rowed)
+        self._attempts.clear()
+        release = self._releasing.release if self._releasing is not None else None
+        self.drop()
+        if release is not None and release.hold is Hold.NONE:
+            self._home.hint([Hint(HintKind.RUN, self._home.task_queue)])
+
+    def _block(self, error: BaseException) -> None:
+        """Keep the run open but off this worker for a while: its code is at fault, and the next deploy may mend it."""
+        text = "".join(traceback.format_exception(error)).rstrip()
+        reason = f"{type(error).__name__}: {error}"[:2000]
+        wait = self._home.blocked(self, error)
+        if isinstance(error, WorkflowTaskError):
+            text = reason
+        logger.error(
+            "workflow %s (run %s) is blocked, its task failed and is tried again in %.0f s; the run stays open:\n%s",
+            self.workflow_id,
+            self.run_id,
+            wait / 1_000_000,
+            text,
+        )
+        self._fault = None
+        if self.run is None:
+            release = Release(wake_in=wait, hold=Hold.BLOCKED, reason=reason)
+            self._give_up(Transition(run_id=self.run_id, epoch=self.epoch, release=release))
+            return
+        self._give_up(
+            self.run.release(self._rows_of_attempts(), hold=Hold.BLOCKED, reason=reason, wake_in=wait)
+        )
+
+    def drop(self) -> None:
+        """Forget the run: it has closed, or it is somebody else's. Activities that run here for it are stopped."""
+        if self.gone:
+            return
+        self.gone = True
+        for attempt in self._attempts.values():
+            self._home.activities.abandon(attempt)
+        self._attempts.clear()
+        self.evict()
+        self._home.forget(self)

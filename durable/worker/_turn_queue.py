@@ -1,0 +1,66 @@
+"""Turns of many runs, a batch per callback of the event loop, under a limit of time."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from typing import Protocol
+
+from .._replay._turns import Turns
+from ._watchdog import Watchdog
+
+BUDGET = 0.01
+"""Seconds of turns in one callback, about: then everything else in the process gets its chance."""
+
+
+class Turnable(Protocol):
+    """A run whose turn can come."""
+
+    def turn(self, turns: Turns) -> None:
+        """Run its code."""
+        ...
+
+    def conclude(self) -> None:
+        """Take what the code gave."""
+        ...
+
+
+class TurnQueue:
+    """Runs that are ready for a turn, in order."""
+
+    def __init__(self, watchdog: Watchdog) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._queue: deque[Turnable] = deque()
+        self._scheduled = False
+        self._watchdog = watchdog
+
+    def add(self, run: Turnable) -> None:
+        """Give a run a turn soon."""
+        self._queue.append(run)
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._run)
+
+    def clear(self) -> None:
+        """Forget whoever waits."""
+        self._queue.clear()
+
+    def _run(self) -> None:
+        self._scheduled = False
+        until = time.perf_counter() + BUDGET
+        done: list[Turnable] = []
+        queue, watchdog = self._queue, self._watchdog
+        with Turns() as turns:
+            while queue:
+                run = queue.popleft()
+                done.append(run)
+                with watchdog.turn(run):
+                    run.turn(turns)
+                if time.perf_counter() > until:
+                    break
+        for run in done:
+            run.conclude()
+        if queue and not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._run)

@@ -1,0 +1,173 @@
+"""The watchdog: it notices when the event loop stands still, and ends a turn of workflow code that holds it.
+
+A thread asks the event loop for a sign of life, often. Silence means that something holds the thread: after
+`WARN_AFTER` it is named in the log with its stack; after `BREAK_AFTER`, if it is a turn of workflow code, an exception
+is raised inside it, so that the run is blocked and everything else goes on; if even that is swallowed, the process
+ends, since its leases must not be kept by a worker that does nothing. While the loop is silent for longer than that,
+the lease is not renewed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import logging
+import os
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+
+logger = logging.getLogger("durable.worker")
+
+WARN_AFTER = 2.0
+"""Seconds of silence after which the log says who holds the event loop (Temporal's deadlock limit)."""
+
+BREAK_AFTER = 10.0
+"""Seconds of silence after which a turn is broken, and a lease is no longer renewed."""
+
+EXIT_AFTER = 5.0
+"""Further seconds after which a turn that resisted costs the process."""
+
+EXIT_CODE = 70
+"""The exit code of such a process (EX_SOFTWARE)."""
+
+INTERVAL = 0.25
+"""Seconds between two looks."""
+
+
+class TurnBroken(BaseException):
+    """Raised inside a turn that held the event loop for too long. Code cannot catch it as an `Exception`."""
+
+
+class _Turn:
+    """The turn under way: a context manager that costs next to nothing."""
+
+    __slots__ = ("_watchdog",)
+
+    def __init__(self, watchdog: Watchdog) -> None:
+        self._watchdog = watchdog
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_exc: object) -> bool:
+        watchdog = self._watchdog
+        watchdog.current = None
+        if watchdog.broken is not None:
+            watchdog.swallow()
+        return False
+
+
+class Watchdog:
+    """See the module. One per worker incarnation; it watches the thread it was started from."""
+
+    def __init__(self, *, warn_after: float = WARN_AFTER, break_after: float = BREAK_AFTER) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._thread_id = threading.get_ident()
+        self._warn_after = warn_after
+        self._break_after = break_after
+        self._stop = threading.Event()
+        self._asked = self._answered = 0
+        self._silent_since: float | None = None
+        self._warned = False
+        self._last_sign = time.monotonic()
+        self._turn = _Turn(self)
+        self.current: object | None = None
+        self.broken: object | None = None
+        self.broken_stack = ""
+        self._broken_at = 0.0
+        self._lock = threading.Lock()
+        self.exit: Callable[[int], None] = os._exit
+        self._thread = threading.Thread(target=self._run, name="durable-watchdog", daemon=True)
+
+    def start(self) -> None:
+        """Begin to watch."""
+        self._thread.start()
+
+    async def stop(self) -> None:
+        """Stop watching; again does nothing."""
+        self._stop.set()
+
+    def turn(self, run: object) -> _Turn:
+        """Return a context in which `run` is known to have its turn."""
+        self.current = run
+        return self._turn
+
+    @property
+    def alive(self) -> bool:
+        """Whether the event loop has given a sign of life lately. Asked from other threads."""
+        return time.monotonic() - self._last_sign < self._break_after
+
+    def swallow(self) -> None:
+        """Let an exception that was meant for a turn arrive, if it came too late for it."""
+        with self._lock:
+            self.broken = None
+        try:
+            for _ in range(1000):
+                pass
+        except TurnBroken:
+            pass
+
+    def _sign(self, number: int) -> None:
+        self._answered = number
+        self._last_sign = time.monotonic()
+
+    def _run(self) -> None:
+        while not self._stop.wait(INTERVAL):
+            now = time.monotonic()
+            if self._answered == self._asked:
+                self._asked += 1
+                self._silent_since, self._warned = now, False
+                try:
+                    self._loop.call_soon_threadsafe(self._sign, self._asked)
+                except RuntimeError:
+                    return  # The loop is closed.
+                continue
+            assert self._silent_since is not None
+            silent = now - self._silent_since
+            if silent >= self._warn_after and not self._warned and not _debugged():
+                self._warned = True
+                logger.warning("the event loop has stood still for %.1f s: %s", silent, self._who())
+            if silent >= self._break_after and not _debugged():
+                self._break(silent)
+
+    def _who(self) -> str:
+        current = self.current
+        stack = self._stack()
+        if current is None:
+            return f"something outside of workflow code holds it, perhaps a blocking call in an async activity:\n{stack}"
+        return f"the code of workflow {getattr(current, 'workflow_id', current)!r} holds it:\n{stack}"
+
+    def _stack(self) -> str:
+        frame = sys._current_frames().get(self._thread_id)
+        return "" if frame is None else "".join(traceback.format_stack(frame)[-12:])
+
+    def _break(self, silent: float) -> None:
+        with self._lock:
+            current = self.current
+            if current is None:
+                return
+            if self.broken is None:
+                self.broken, self._broken_at = current, time.monotonic()
+                self.broken_stack = self._stack()
+                raise_in_thread(self._thread_id, TurnBroken)
+                return
+            resisted = self.broken is current and time.monotonic() - self._broken_at > EXIT_AFTER
+        if resisted:
+            logger.critical("workflow code swallows every attempt to end its turn; the process exits:\n%s", self._who())
+            logging.shutdown()
+            self.exit(EXIT_CODE)
+
+
+def raise_in_thread(thread_id: int, exception: type[BaseException] | None) -> None:
+    """Raise an exception in another thread, at its next bytecode."""
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(
+        ctypes.c_ulong(thread_id), None if exception is None else ctypes.py_object(exception)
+    )
+
+
+def _debugged() -> bool:
+    """Whether somebody steps through the code: then time means nothing."""
+    return sys.gettrace() is not None

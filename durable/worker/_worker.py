@@ -1,0 +1,219 @@
+"""The worker as programs see it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any, Self
+
+from .._internal.ids import check_name
+from .._internal.instants import SECOND, Duration, to_duration
+from ..activity._collect import collect as collect_activities
+from ..client import Client
+from ..exceptions import StoreUnavailableError
+from ..workflow._workflow import collect as collect_workflows
+from ._incarnation import Incarnation
+from ._options import WorkerOptions
+
+logger = logging.getLogger("durable.worker")
+
+DEFAULT_LEASE = 15.0
+"""Seconds after which others take over from a worker that is silent."""
+
+SHORTEST_LEASE = 0.2
+"""Seconds a lease lasts at least: shorter ones are missed by a busy process."""
+
+DEFAULT_CACHE = 1000
+"""Runs kept in memory (Temporal's)."""
+
+DEFAULT_SLOTS = 100
+"""Activities at once (Temporal's)."""
+
+DEFAULT_POLL = 1.0
+"""Seconds between looks for work that no hint told of."""
+
+
+class Worker:
+    """Runs workflows and activities of one task queue, until it is told to stop.
+
+    Any number of workers, in any number of processes, may serve a queue; each run has one owner at a time. A worker
+    that dies is noticed by the others after its lease, and they go on where the log ends.
+
+        async with Client.connect("sqlite:///app.db") as client, Worker(client):
+            ...
+
+    Args:
+        client: The client whose database it works on.
+        task_queue: The queue it serves.
+        workflows: What it serves; all that were defined in this process for its queue, if left out.
+        activities: The same for activities; methods are listed with their instance.
+        identity: How people find it in lists and events; process and host by default.
+        max_cached_workflows: How many runs it keeps in memory. 0 replays each run at every step.
+        max_concurrent_activities: How many activities run at once.
+        graceful_shutdown_timeout: How long activities may go on after `shutdown`.
+        lease_duration: After how long a silence others take over.
+        poll_interval: How often it looks for work that no hint told of.
+
+    Raises:
+        RegistrationError: Two definitions have one name, or something that is listed is none.
+        ValueError: An option is out of its range.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        *,
+        task_queue: str = "default",
+        workflows: Sequence[Any] | None = None,
+        activities: Sequence[Any] | None = None,
+        identity: str | None = None,
+        max_cached_workflows: int = DEFAULT_CACHE,
+        max_concurrent_activities: int = DEFAULT_SLOTS,
+        graceful_shutdown_timeout: Duration = 0,
+        lease_duration: Duration = DEFAULT_LEASE,
+        poll_interval: Duration = DEFAULT_POLL,
+    ) -> None:
+        lease = to_duration(lease_duration, "lease_duration", allow_zero=False)
+        if lease < SHORTEST_LEASE * SECOND:
+            raise ValueError(f"lease_duration must be at least {SHORTEST_LEASE} s, not {lease_duration!r}")
+        self._client = client
+        self._task_queue = check_name(task_queue, "task_queue")
+        self._workflows = workflows
+        self._activities = activities
+        self._identity = identity or client.identity or f"{os.getpid()}@{socket.gethostname()}"
+        self._cached = _count(max_cached_workflows, "max_cached_workflows", 0)
+        self._slots = _count(max_concurrent_activities, "max_concurrent_activities", 1)
+        self._grace = to_duration(graceful_shutdown_timeout, "graceful_shutdown_timeout") / SECOND
+        self._lease = lease
+        self._poll = to_duration(poll_interval, "poll_interval", allow_zero=False) / SECOND
+        self._incarnation: Incarnation | None = None
+        self._running: asyncio.Task[None] | None = None
+        self._ready: asyncio.Future[None] | None = None
+        self._stopping = False
+        # Wrong definitions are found now, with the worker's own line in the traceback.
+        self._options = self._collect()
+
+    def _collect(self) -> WorkerOptions:
+        client = self._client
+        workflows = collect_workflows(self._workflows, self._task_queue)
+        for definition in workflows.values():
+            definition.check()
+        return WorkerOptions(
+            task_queue=self._task_queue,
+            workflows=workflows,
+            activities=collect_activities(self._activities, self._task_queue),
+            identity=self._identity,
+            namespace=client.namespace,
+            converter=client.data_converter,
+            activity_slots=self._slots,
+            cached_workflows=self._cached,
+            lease=self._lease,
+            grace=self._grace,
+            poll=self._poll,
+        )
+
+    @property
+    def client(self) -> Client:
+        """The client whose database it works on."""
+        return self._client
+
+    @property
+    def task_queue(self) -> str:
+        """The queue it serves."""
+        return self._task_queue
+
+    @property
+    def identity(self) -> str:
+        """How people find it."""
+        return self._identity
+
+    @property
+    def worker_id(self) -> str | None:
+        """The id of the present incarnation, as the database knows it; None while it does not run."""
+        return None if self._incarnation is None else self._incarnation.worker_id
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it has been started and has not stopped."""
+        return self._running is not None and not self._running.done()
+
+    async def run(self) -> None:
+        """Work until `shutdown` is called, or this is cancelled, which shuts down too.
+
+        Raises:
+            RuntimeError: It was started before; make another one.
+            StoreError: The database refused it at the start.
+        """
+        await self._start()
+        assert self._running is not None
+        try:
+            await asyncio.shield(self._running)
+        except asyncio.CancelledError:
+            await self.shutdown()
+            raise
+
+    async def shutdown(self) -> None:
+        """Stop claiming, give activities their grace, hand everything back, and return when that is done.
+
+        Again does nothing more. What could not be handed back is taken over by others when the lease ends.
+        """
+        self._stopping = True
+        if self._incarnation is not None:
+            self._incarnation.stop()
+        if self._running is not None:
+            await asyncio.wait([self._running])
+            self._running.result()
+
+    async def __aenter__(self) -> Self:
+        await self._start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.shutdown()
+
+    async def _start(self) -> None:
+        if self._running is not None:
+            raise RuntimeError("this worker was started before; make another Worker to go on")
+        loop = asyncio.get_running_loop()
+        self._ready = loop.create_future()
+        self._running = loop.create_task(self._run(self._ready), name="durable worker")
+        await asyncio.wait([self._running, self._ready], return_when=asyncio.FIRST_COMPLETED)
+        if self._running.done():
+            self._running.result()
+
+    async def _run(self, ready: asyncio.Future[None]) -> None:
+        store = self._client.store
+        again = True
+        while again and not self._stopping:
+            incarnation = self._incarnation = Incarnation(store, self._options, self._client.local)
+            announce = asyncio.create_task(_announce(incarnation, ready))
+            try:
+                again = await incarnation.run()
+            except StoreUnavailableError as error:
+                if not ready.done():
+                    raise
+                logger.warning("the worker could not start over, trying again: %s", error)
+                await asyncio.sleep(1.0)
+            finally:
+                announce.cancel()
+                self._incarnation = None
+
+
+async def _announce(incarnation: Incarnation, ready: asyncio.Future[None]) -> None:
+    await incarnation.started.wait()
+    if not ready.done():
+        ready.set_result(None)
+
+
+def _count(value: object, name: str, least: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be a whole number, not {type(value).__name__}")
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}, not {value}")
+    return value

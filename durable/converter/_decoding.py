@@ -5,14 +5,17 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Callable
-from typing import Annotated, Any, NoReturn, Union, get_args, get_origin
-from types import NoneType, UnionType
+from contextlib import suppress
+from types import GenericAlias, NoneType, UnionType
+from typing import Annotated, Any, NoReturn, TypeVar, Union, get_args, get_origin
 
 import msgspec
 
-from durable.converter._encoding import SHORT, is_too_deep
-from durable.converter._faults import MAX_DEPTH, type_name
-from durable.converter._shapes import is_model
+from durable.converter._encoding import SHORT, is_too_deep, where
+from durable.converter._faults import TOO_DEEP, type_name
+from durable.converter._shapes import BYTES, is_model
+from durable.converter._text import clean
+from durable.converter._unions import tell_apart
 from durable.exceptions import ConversionError
 
 Decode = Callable[[bytes], Any]
@@ -20,8 +23,12 @@ Decode = Callable[[bytes], Any]
 _MAX_CACHED = 4_096
 """Hints remembered; a program that makes types without end starts over now and then, and does not leak."""
 
-_BYTES = (bytes, bytearray, memoryview)
+MAX_TEXT = 500
+"""Characters of what msgspec or a constructor says about a value; some of it quotes the value."""
+
 _ANYTHING = (Any, object)
+_PLAIN: tuple[type[Any], ...] = (str, int, float)
+_DEQUES: tuple[type[Any], ...] = (deque,)
 _AT = re.compile(r"^(?P<text>.*) - at (?P<key>`key(?: in|s in)?` in |`key` in )?`\$(?P<path>.*)`$", re.DOTALL)
 _json: dict[Any, Decode] = {}
 _plain: dict[Any, Decode] = {}
@@ -41,12 +48,12 @@ def decode_json(data: bytes, hint: Any, path: str, index: int | None = None) -> 
         if decode is None:
             decode = _remember(_json, hint, _json_decoder(hint))
         if len(data) > SHORT and is_too_deep(data):
-            raise ConversionError(f"nested deeper than {MAX_DEPTH} lists and objects")
+            raise ConversionError(TOO_DEEP)
         if not data.isascii():
             data.decode()  # msgspec does not look into what it skips
         return decode(data)
     except Exception as error:  # noqa: BLE001 a constructor's own error is a mismatch as well
-        _refuse(error, hint, path if index is None else f"{path}[{index}]")
+        _refuse(error, hint, where(path, index))
 
 
 def decode_bytes(data: bytes, hint: Any, path: str) -> Any:
@@ -67,7 +74,7 @@ def decode_bytes(data: bytes, hint: Any, path: str) -> Any:
         raise ConversionError(str(error), path=path) from None
 
 
-def decode_null(hint: Any, path: str) -> None:
+def decode_null(hint: Any, path: str) -> Any:
     """Return `None` if `hint` allows it.
 
     Raises:
@@ -81,10 +88,8 @@ def decode_null(hint: Any, path: str) -> None:
 def _remember(cache: dict[Any, Decode], hint: Any, decode: Decode) -> Decode:
     if len(cache) >= _MAX_CACHED:
         cache.clear()
-    try:
+    with suppress(TypeError):  # a hint with unhashable metadata is worked out each time
         cache[hint] = decode
-    except TypeError:
-        pass
     return decode
 
 
@@ -103,16 +108,16 @@ def _members(hint: Any) -> list[Any]:
 
 
 def _is_bytes(hint: Any) -> bool:
-    return isinstance(hint, type) and issubclass(hint, _BYTES)
+    return isinstance(hint, type) and issubclass(hint, BYTES)
 
 
 def _bytes_converter(hint: Any) -> Decode:
     for member in _members(hint):
-        if member in _ANYTHING or member is bytes or type(member) is _TypeVar:
+        if member in _ANYTHING or member is bytes or isinstance(member, TypeVar):
             return bytes
         if _is_bytes(member):
-            return member
-    return _mismatch(f"expected {type_name(hint)}, found bytes")
+            return lambda data: member(data)
+    return _mismatch(hint, "bytes")
 
 
 def _json_decoder(hint: Any) -> Decode:
@@ -120,17 +125,23 @@ def _json_decoder(hint: Any) -> Decode:
     others = [member for member in members if not _is_bytes(member)]
     if not others:
         # As a JSON string this would be base64, and "abcd", which was passed by mistake, is valid base64.
-        return _mismatch(f"expected {type_name(hint)}, found JSON")
+        return _mismatch(hint, "JSON")
     if len(others) < len(members):
         hint = Union[tuple(others)]  # noqa: UP007 made from a tuple
     if isinstance(hint, type) and is_model(hint):
         return lambda data: _validate(hint, data)
-    return msgspec.json.Decoder(hint, dec_hook=_decode_other).decode
+    try:
+        return msgspec.json.Decoder(hint, dec_hook=_decode_other).decode
+    except TypeError:
+        decode = tell_apart(others, _json_decoder) if len(others) > 1 else None
+        if decode is None:
+            raise
+        return decode
 
 
-def _mismatch(text: str) -> Decode:
+def _mismatch(hint: Any, found: str) -> Decode:
     def refuse(data: bytes) -> NoReturn:
-        raise ConversionError(text)
+        raise ConversionError(f"expected {type_name(hint)}, found {'null' if data == b'null' else found}")
 
     return refuse
 
@@ -143,10 +154,12 @@ def _decode_other(hint: Any, value: Any) -> Any:
             return value
         if is_model(kind):
             return _validate(hint, msgspec.json.encode(value))
-        if issubclass(kind, str | int | float) and isinstance(value, str | int | float):
-            return kind(msgspec.convert(value, next(base for base in (str, int, float) if issubclass(kind, base))))
-        if issubclass(kind, deque):
-            return kind(msgspec.convert(value, list[get_args(hint)[0] if get_args(hint) else Any]))
+        for base in _PLAIN:
+            if issubclass(kind, base):
+                return kind(msgspec.convert(value, base))
+        if issubclass(kind, _DEQUES):
+            items = GenericAlias(list, get_args(hint) or (Any,))
+            return kind(msgspec.convert(value, items, dec_hook=_decode_other))
     raise ValueError(
         f"Expected `{type_name(hint)}`, which cannot be read back; use a dataclass, a msgspec.Struct or plain data"
     )
@@ -178,11 +191,13 @@ def _refuse(error: Exception, hint: Any, path: str) -> NoReturn:
     if isinstance(error, ConversionError):
         raise ConversionError(str(error), path=path) from None
     if isinstance(error, _InvalidModel):
-        raise ConversionError(f"not a valid {type_name(hint)}: {error.text}", path=path + error.where) from None
+        raise ConversionError(
+            f"not a valid {type_name(hint)}: {error.text}", path=path + error.where
+        ) from None
     if isinstance(error, UnicodeDecodeError):
         raise ConversionError(f"what is stored is not UTF-8: {error}", path=path) from None
     if isinstance(error, msgspec.ValidationError):
-        text = str(error)
+        text = clean(str(error), MAX_TEXT)
         if found := _AT.match(text):
             text = found["text"] + (" as a key" if found["key"] else "")
             path += found["path"]
@@ -190,7 +205,7 @@ def _refuse(error: Exception, hint: Any, path: str) -> NoReturn:
         raise ConversionError(text, path=path) from None
     if isinstance(error, msgspec.DecodeError):
         raise ConversionError(f"what is stored is not JSON: {error}", path=path) from None
-    raise ConversionError(f"cannot be read as {type_name(hint)}: {type(error).__name__}: {error}", path=path) from error
-
-
-_TypeVar = type(__import__("typing").TypeVar("T"))
+    raise ConversionError(
+        f"cannot be read as {type_name(hint)}: {type(error).__name__}: {clean(str(error), MAX_TEXT)}",
+        path=path,
+    ) from error

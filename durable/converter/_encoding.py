@@ -6,21 +6,23 @@ import re
 from collections import deque
 from collections.abc import Callable
 from datetime import date, datetime
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 
-from durable.converter._faults import MAX_DEPTH, MAX_DIGITS, find_fault, type_name
-from durable.converter._shapes import field_names, is_model, needs_care
+from durable.converter._faults import MAX_DIGITS, TOO_DEEP, a, find_fault, unsupported
+from durable.converter._settle import settle
+from durable.converter._shapes import MAX_DEPTH, Finding, is_model, look_over, type_of
 from durable.exceptions import ConversionError
 
-# Two opening and closing brackets per level: shorter texts cannot be too deep, nor hold too long a number.
 SHORT = 2 * MAX_DEPTH
+"""Bytes. A level takes an opening and a closing bracket: text up to this length cannot be too deep."""
+
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 _TO_SQUARE = bytes.maketrans(b"{}", b"[]")
 _NOT_BRACKETS = bytes(byte for byte in range(256) if byte not in b"[]{}")
-# The look-behind makes it linear: a run of digits is tried once, from its start.
-_LONG_NUMBER = re.compile(rb"(?<![0-9])[0-9]{%d}" % (MAX_DIGITS + 1))
+_DIGIT_TO_ZERO = bytes.maketrans(b"123456789", b"000000000")
+_LONG_NUMBER = b"0" * MAX_DIGITS
 _SIMPLE = frozenset({int, str, bool})
 
 
@@ -49,43 +51,50 @@ def encode_json(value: Any, path: str, index: int | None = None) -> bytes:
     """
     try:
         data = _encode(value)
-        if type(value) in _SIMPLE and len(data) <= SHORT:
+        size = len(data)
+        if size <= SHORT and type(value) in _SIMPLE:
             return data
-        if (
-            b"null" in data
-            or needs_care(value)
-            or (len(data) > SHORT and (is_too_deep(data) or _LONG_NUMBER.search(data)))
-        ):
-            find_fault(value, _where(path, index))
-            data = _encode(_settle(value))
-            if is_too_deep(data):
-                raise ConversionError(f"nested deeper than {MAX_DEPTH} lists and objects", path=_where(path, index))
+        finding = look_over(value, floats=b"null" in data)
+        # Python refuses to write such a number itself, unless its limit was raised in this process.
+        if size > MAX_DIGITS and _LONG_NUMBER in data.translate(_DIGIT_TO_ZERO):
+            finding = Finding.SUSPECT
+        if finding:
+            if finding == Finding.SUSPECT:
+                find_fault(value, where(path, index))
+            data = _encode(settle(value, _encode))
+            if finding == Finding.SUSPECT and is_too_deep(data):
+                raise ConversionError(TOO_DEEP, path=where(path, index))
         return data
     except ConversionError:
         raise
     except Exception as error:  # noqa: BLE001 whatever an object's own code raised, the caller gets one error type
-        return _refuse(value, _where(path, index), error)
+        refuse(value, where(path, index), error)
 
 
-def _where(path: str, index: int | None) -> str:
+def where(path: str, index: int | None) -> str:
+    """Return what a value is called that is the `index`th of several, or the only one."""
     return path if index is None else f"{path}[{index}]"
 
 
-def _refuse(value: Any, path: str, error: Exception) -> Any:
+def refuse(value: Any, path: str, error: Exception) -> NoReturn:
+    """Say which part of `value` made encoding fail with `error`.
+
+    Raises:
+        ConversionError: Always.
+    """
     try:
         find_fault(value, path)
     except ConversionError as fault:
         raise fault from None
-    except Exception:  # noqa: BLE001, S110 the object's own code again; the first error is the better report
+    except Exception:  # noqa: BLE001 the object's own code again; the first error is the better report
         pass
-    raise ConversionError(f"a {type_name(type(value))} cannot be stored: {error}", path=path) from error
+    raise ConversionError(f"{a(value)} cannot be stored: {error}", path=path) from error
 
 
 def _encode_other(value: Any) -> Any:
     """msgspec's hook for the types it does not know."""
-    kind: type[Any] = type(value)
-    if is_model(kind):
-        return msgspec.Raw(value.model_dump_json(by_alias=True, round_trip=True).encode())
+    if is_model(type_of(value)):
+        return _encode_model(value)
     # Subclasses of plain types (numpy.float64, markupsafe.Markup, freezegun's dates) are stored as the plain type.
     if isinstance(value, str):
         return str.__str__(value)
@@ -96,54 +105,27 @@ def _encode_other(value: Any) -> Any:
     if isinstance(value, bytes):
         return bytes(memoryview(value))
     if isinstance(value, datetime):
+        if getattr(value, "nanosecond", 0):
+            raise TypeError("nanoseconds would be lost")
         return datetime.combine(date(value.year, value.month, value.day), value.timetz())
     if isinstance(value, date):
         return date(value.year, value.month, value.day)
-    if isinstance(value, deque):
-        return list(value)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
-    raise TypeError(f"a {type_name(kind)} cannot be stored")
+    if isinstance(value, _DEQUES):
+        return list(value)
+    raise TypeError(unsupported(value))
+
+
+_DEQUES: tuple[type[Any], ...] = (deque,)
+
+
+def _encode_model(value: Any) -> msgspec.Raw:
+    """A pydantic model as pydantic writes it. NaN shows as `null`, as elsewhere, unless the model is set otherwise."""
+    data: bytes = value.model_dump_json(by_alias=True, round_trip=True).encode()
+    if b"NaN" in data or b"Infinity" in data:
+        msgspec.json.decode(data)  # it refuses the bare words; as strings they are the model's own choice
+    if len(data) > SHORT and is_too_deep(data):
+        raise ValueError(TOO_DEEP)
+    return msgspec.Raw(data)
 
 
 _encode: Callable[[Any], bytes] = msgspec.json.Encoder(enc_hook=_encode_other).encode
-
-
-def _settle(value: Any) -> Any:
-    """`value` with each set as a list in an order that is the same in every process; the rest as it is.
-
-    The order of a set of strings depends on the process's hash seed. A replay elsewhere would encode the same arguments
-    to other bytes. Only called with what `find_fault` accepts, so the recursion is at most `MAX_DEPTH` deep.
-    """
-    if isinstance(value, set | frozenset):
-        return [msgspec.Raw(data) for data in sorted(_encode(_settle(part)) for part in value)]  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
-    if isinstance(value, dict):
-        return {key: _settle(part) for key, part in value.items()}  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
-    if isinstance(value, list | tuple | deque):
-        return [_settle(part) for part in value]  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
-    if isinstance(value, msgspec.Raw):
-        return msgspec.json.decode(value)
-    kind: type[Any] = type(value)
-    names = field_names(kind)
-    if names is None or is_model(kind):
-        return value
-    changed: dict[str, Any] = {}
-    for name in names:
-        part = getattr(value, name, msgspec.UNSET)
-        settled = _settle(part)
-        if settled is not part:
-            changed[name] = settled
-    return _with_fields(value, kind, names, changed) if changed else value
-
-
-def _with_fields(value: Any, kind: type[Any], names: tuple[str, ...], changed: dict[str, Any]) -> Any:
-    """A copy with some fields replaced, made without the class's own code: it is encoded and thrown away."""
-    if isinstance(value, msgspec.Struct):
-        copy: Any = value.__copy__()  # pyright: ignore[reportUnknownVariableType, reportAttributeAccessIssue]
-        for name, part in changed.items():
-            msgspec.structs.force_setattr(copy, name, part)
-        return copy
-    copy = object.__new__(kind)
-    for name in names:
-        part = changed.get(name, getattr(value, name, msgspec.UNSET))
-        if part is not msgspec.UNSET:
-            object.__setattr__(copy, name, part)
-    return copy

@@ -11,26 +11,25 @@ import asyncio
 import logging
 import traceback
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from enum import IntEnum
-from typing import Any, TypeVar
+from typing import Any
 
-from durable._internal.instants import to_duration, to_timedelta
+from durable._internal.instants import to_duration
 from durable.converter._limits import PayloadLimits
 from durable.converter._payloads import PayloadConverter
-from durable.converter._text import class_name, clean, clean_middle, safe_repr, safe_str
+from durable.converter._readers import STACK_TRACE, read_failure
+from durable.converter._shapes import SEQUENCES
+from durable.converter._text import MAX_REPR, class_name, clean, clean_middle, safe_repr, safe_str
 from durable.exceptions import (
     ActivityError,
     ApplicationError,
-    ApplicationErrorCategory,
     CancelledError,
     ChildWorkflowError,
     FailureError,
     PayloadTooLargeError,
-    RetryState,
     TerminatedError,
-    TimeoutError,
-    TimeoutType,
+    TimeoutError,  # noqa: A004 the library's own, as everywhere in it
 )
 from durable.history import (
     MAX_CAUSES,
@@ -99,34 +98,28 @@ class DefaultFailureConverter(FailureConverter):
             try:
                 message = clean(_message(error), MAX_MESSAGE)
                 chain.append((message, _stack_trace(error), self._info(error, payload_converter)))
-            except Exception as failed:  # noqa: BLE001 better a poor record than none
+            except BaseException as failed:
+                # Attributes are user code as well, and a poor record is better than none.
                 logger.warning("an exception could only be recorded in part", exc_info=failed)
                 kind = clean(class_name(error), MAX_NAME)
-                chain.append((clean(safe_str(error), MAX_MESSAGE), "", ApplicationFailure(type=kind)))
+                text = (
+                    CANCELLED
+                    if isinstance(error, asyncio.CancelledError)
+                    else clean(safe_str(error), MAX_MESSAGE)
+                )
+                chain.append((text, "", ApplicationFailure(type=kind)))
         failure: Failure | None = None
         for message, stack_trace, info in reversed(chain):
             failure = Failure(message, stack_trace, info, failure)
         return failure or Failure()
 
     def from_failure(self, failure: Failure, payload_converter: PayloadConverter) -> BaseException:
-        chain = [failure]
-        while (cause := chain[-1].cause) is not None:
-            chain.append(cause)
-        error: BaseException | None = None
-        for link in reversed(chain):
-            read = _READERS.get(type(link.info), _read_application)
-            made = read(link.message, link.info, lambda payloads: _values(payloads, payload_converter))
-            made._stack_trace = link.stack_trace or None  # pyright: ignore[reportAttributeAccessIssue]
-            # Even when it is `None`: it says that what happens to be handled where this is raised is not the cause.
-            made.__cause__ = error
-            error = made
-        assert error is not None
-        return error
+        return read_failure(failure, payload_converter)
 
     def _info(self, error: BaseException, converter: PayloadConverter) -> FailureInfo:
         def details(name: str = "details") -> Payloads:
             values: Any = getattr(error, name, ())
-            return self._details(values if isinstance(values, list | tuple) else (values,), converter)  # pyright: ignore[reportUnknownArgumentType]
+            return self._details(values if isinstance(values, SEQUENCES) else (values,), converter)
 
         match error:
             case asyncio.CancelledError():
@@ -136,7 +129,9 @@ class DefaultFailureConverter(FailureConverter):
             case TerminatedError():
                 return TerminatedFailure(details())
             case TimeoutError():
-                return TimeoutFailure(_name_of(error, "type") or "unspecified", details("last_heartbeat_details"))
+                return TimeoutFailure(
+                    _name_of(error, "type") or "unspecified", details("last_heartbeat_details")
+                )
             case ActivityError():
                 return ActivityFailure(
                     activity_type=_text(error, "activity_type"),
@@ -154,12 +149,16 @@ class DefaultFailureConverter(FailureConverter):
             case ApplicationError():
                 return _application(error, details())
             case BaseExceptionGroup():
-                return self._group(error, converter)  # pyright: ignore[reportUnknownArgumentType]
+                return self._group(error, converter)
             case _:
                 # Running it once more would only make the same value again.
-                return ApplicationFailure(_type_of(error), non_retryable=isinstance(error, PayloadTooLargeError))
+                return ApplicationFailure(
+                    _type_of(error), non_retryable=isinstance(error, PayloadTooLargeError)
+                )
 
-    def _group(self, group: BaseExceptionGroup[BaseException], converter: PayloadConverter) -> ApplicationFailure:
+    def _group(
+        self, group: BaseExceptionGroup[BaseException], converter: PayloadConverter
+    ) -> ApplicationFailure:
         """Its members as details, and final only if each of them is, as one of them alone would be."""
         members = list(_leaves(group))
         details = [
@@ -178,8 +177,14 @@ class DefaultFailureConverter(FailureConverter):
                 if len(payload.data) > room:
                     raise PayloadTooLargeError(len(payload.data), room, path=f"details[{index}]")
             except Exception as error:  # noqa: BLE001 the failure matters more than its details
-                logger.warning("a failure's details were replaced by their repr: %s", clean(safe_str(error), 500))
-                payload = converter.to_payload(safe_repr(value))
+                logger.warning(
+                    "a failure's details were replaced by their repr: %s", clean(safe_str(error), 500)
+                )
+                payload = converter.to_payload(
+                    f"{_type_of(value)}: {clean(_own_message(value), MAX_REPR)}"
+                    if isinstance(value, BaseException)
+                    else safe_repr(value)
+                )
             room -= min(room, len(payload.data))
             stored.append(payload)
         return tuple(stored)
@@ -251,7 +256,9 @@ def _type_of(error: BaseException) -> str:
 
 
 def _application(error: ApplicationError, details: Payloads) -> ApplicationFailure:
-    kind = None if type(error) is ApplicationError and getattr(error, "type", None) is None else _type_of(error)
+    kind = (
+        None if type(error) is ApplicationError and getattr(error, "type", None) is None else _type_of(error)
+    )
     delay: Any = getattr(error, "next_retry_delay", None)
     try:
         delay = None if delay is None else to_duration(delay, "next_retry_delay")
@@ -281,8 +288,8 @@ def _name_of(error: BaseException, name: str) -> str | None:
 def _stack_trace(error: BaseException) -> str:
     """Where it was raised: what storage said, or this process's traceback, without messages and without causes."""
     attributes: dict[str, Any] = getattr(error, "__dict__", {})
-    if "_stack_trace" in attributes:
-        stored = attributes["_stack_trace"]
+    if STACK_TRACE in attributes:
+        stored = attributes[STACK_TRACE]
         return clean_middle(stored, MAX_STACK_TRACE) if isinstance(stored, str) else ""
     try:
         frames = list(traceback.walk_tb(error.__traceback__))
@@ -291,7 +298,9 @@ def _stack_trace(error: BaseException) -> str:
             lines = _format(frames[:MAX_FRAMES]) + middle + _format(frames[-MAX_FRAMES:])
         else:
             lines = _format(frames)
-        notes: Any = attributes.get("__notes__", ())
+        # A note on a cancellation is text of a cancellation.
+        is_cancel = isinstance(error, asyncio.CancelledError)
+        notes: Any = () if is_cancel else attributes.get("__notes__", ())
         lines += [f"{note}\n" for note in notes if isinstance(note, str)]
         return clean_middle("".join(lines), MAX_STACK_TRACE)
     except Exception as failed:  # noqa: BLE001 sources are read from disk, by loaders that may be anything
@@ -300,81 +309,3 @@ def _stack_trace(error: BaseException) -> str:
 
 def _format(frames: list[Any]) -> list[str]:
     return traceback.StackSummary.extract(iter(frames)).format()
-
-
-_Named = TypeVar("_Named", bound=IntEnum)
-_Values = Callable[[Payloads], Sequence[Any]]
-
-
-def _member(kind: type[_Named], name: str | None) -> _Named | None:
-    return None if name is None else kind.__members__.get(name.upper())
-
-
-def _values(payloads: Payloads, converter: PayloadConverter) -> Sequence[Any]:
-    """Details as plain data; one that cannot be read is replaced by a text that says so."""
-    values: list[Any] = []
-    for payload in payloads:
-        try:
-            values.append(converter.from_payload(payload))
-        except Exception as error:  # noqa: BLE001 the failure matters more than its details
-            logger.warning("a failure's details cannot be read: %s", clean(safe_str(error), 500))
-            values.append(f"<{len(payload.data)} bytes of {payload.encoding} that cannot be read>")
-    return tuple(values)
-
-
-def _read_application(message: str, info: Any, values: _Values) -> ApplicationError:
-    delay: int | None = info.next_retry_delay
-    return ApplicationError(
-        message,
-        *values(info.details),
-        type=info.type,
-        non_retryable=info.non_retryable,
-        next_retry_delay=None if delay is None else to_timedelta(delay),
-        category=_member(ApplicationErrorCategory, info.category) or ApplicationErrorCategory.UNSPECIFIED,
-    )
-
-
-def _read_timeout(message: str, info: Any, values: _Values) -> TimeoutError:
-    return TimeoutError(
-        message,
-        type=_member(TimeoutType, info.timeout_type),
-        last_heartbeat_details=values(info.last_heartbeat_details),
-    )
-
-
-def _read_cancelled(message: str, info: Any, values: _Values) -> CancelledError:
-    return CancelledError(message, *values(info.details))
-
-
-def _read_terminated(message: str, info: Any, values: _Values) -> TerminatedError:
-    return TerminatedError(message, *values(info.details))
-
-
-def _read_activity(message: str, info: Any, values: _Values) -> ActivityError:
-    return ActivityError(
-        message,
-        activity_type=info.activity_type,
-        activity_id=info.activity_id,
-        retry_state=_member(RetryState, info.retry_state),
-        identity=info.identity,
-    )
-
-
-def _read_child(message: str, info: Any, values: _Values) -> ChildWorkflowError:
-    return ChildWorkflowError(
-        message,
-        workflow_id=info.workflow_id,
-        run_id=info.run_id,
-        workflow_type=info.workflow_type,
-        retry_state=_member(RetryState, info.retry_state),
-    )
-
-
-_READERS: dict[type[Any], Callable[[str, Any, _Values], FailureError]] = {
-    ApplicationFailure: _read_application,
-    TimeoutFailure: _read_timeout,
-    CanceledFailure: _read_cancelled,
-    TerminatedFailure: _read_terminated,
-    ActivityFailure: _read_activity,
-    ChildWorkflowFailure: _read_child,
-}

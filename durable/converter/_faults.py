@@ -6,9 +6,8 @@ import inspect
 import io
 import math
 import types
-from collections import deque
 from collections.abc import Iterator
-from datetime import date, datetime, time, timedelta
+from datetime import date, timedelta
 from decimal import Decimal
 from enum import Enum
 from typing import Any
@@ -16,32 +15,52 @@ from uuid import UUID
 
 import msgspec
 
-from durable.converter._shapes import enum_is_uniform, field_names, is_model, offset_is_whole
+from durable.converter._shapes import (
+    BYTES,
+    CLOCKS,
+    MAPPINGS,
+    MAX_DEPTH,
+    SEQUENCES,
+    SETS,
+    Types,
+    enum_is_uniform,
+    field_names,
+    is_model,
+    model_parts,
+    offset_is_whole,
+    type_of,
+    unreadable,
+)
 from durable.exceptions import ConversionError
 
-MAX_DEPTH = 128
-"""Lists and objects inside each other. Python's own limit differs between releases and machines, and what one worker
-writes every other has to read."""
-
 MAX_DIGITS = 4_300
-"""Digits of an integer; beyond it Python's and msgspec's decoders refuse to read it."""
+"""Characters of an integer, its sign included: more than that no decoder reads. Python stops there, counting digits, to
+keep a quadratic conversion short, and msgspec, counting characters."""
+
+TOO_DEEP = f"nested deeper than {MAX_DEPTH} lists and objects"
 
 _MAX_STEP = 60
 """Characters of one step of a path that are shown."""
 
+_MAX_PATH = 400
+"""Characters of a path that are shown."""
+
 _TOO_LARGE = 10**MAX_DIGITS
-_LEAVES = (str, int, float, bytes, bytearray, memoryview, date, time, timedelta, UUID, Decimal, Enum)
-_KEYS = (str, int, float, bytes, UUID, date, time, timedelta, Decimal, Enum)
-_CONTAINERS = (dict, list, tuple, set, frozenset, deque)
+_TOO_SMALL = -(10 ** (MAX_DIGITS - 1))
+_LEAVES: Types = (str, int, float, *BYTES, date, *CLOCKS, timedelta, UUID, Decimal, Enum, msgspec.UnsetType)
+_KEYS: Types = (str, int, float, bytes, UUID, date, *CLOCKS, timedelta, Decimal, Enum)
+_FILES: Types = (io.IOBase,)
+_CODE: Types = (types.FunctionType, types.BuiltinFunctionType, types.MethodType)
 _encode_key = msgspec.json.Encoder().encode
+
+Parts = Iterator[tuple[str, Any]]
 
 
 def type_name(kind: Any) -> str:
-    """Return the name of a type, with its module unless that is `builtins`."""
-    name = getattr(kind, "__qualname__", None)
-    if name is None or not isinstance(kind, type):
+    """Return the name of a type or type hint, with its module unless that is `builtins`."""
+    if not isinstance(kind, type) or isinstance(kind, types.GenericAlias):
         return str(kind)
-    return name if kind.__module__ == "builtins" else f"{kind.__module__}.{name}"
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
 def find_fault(root: Any, path: str) -> None:
@@ -53,56 +72,66 @@ def find_fault(root: Any, path: str) -> None:
         ConversionError: It names the first part that cannot be stored, and where it is.
     """
     steps: list[str] = []
-    frames: list[Iterator[tuple[str, Any]]] = []
-    owners: list[int] = []
+    frames: list[
+        tuple[Parts, Any, bool]
+    ] = []  # parts still to come, whose they are, whether pydantic writes them
     active: set[int] = set()
-    step, value = "", root
+    step, value, foreign = "", root, False
     while True:
         steps.append(step)
-        parts = None
-        fault = _fault(value)
-        if fault is None and (parts := _parts(value)) is not None:
+        fault = _fault(value, foreign)
+        parts = None if fault else _parts(value)
+        if parts is not None:
             if id(value) in active:
-                fault = f"a {type_name(type(value))} contains itself, and what is stored has an end"
+                fault = f"{a(value)} contains itself, and what is stored has an end"
             elif len(frames) >= MAX_DEPTH:
-                fault = f"nested deeper than {MAX_DEPTH} lists and objects"
-            elif isinstance(value, dict):
-                fault = _key_fault(value)  # pyright: ignore[reportUnknownArgumentType]
-        if fault is not None:
+                fault = TOO_DEEP
+            elif isinstance(value, MAPPINGS) and not foreign:
+                fault = _key_fault(value)
+        if fault:
             raise ConversionError(fault, path=_shorten(path + "".join(steps)))
         if parts is None:
             steps.pop()
         else:
-            frames.append(parts)
-            owners.append(id(value))
+            frames.append((parts, value, foreign or is_model(type_of(value))))
             active.add(id(value))
         while frames:
-            following = next(frames[-1], None)
+            parts, owner, foreign = frames[-1]
+            following = next(parts, None)
             if following is not None:
                 step, value = following
                 break
             frames.pop()
-            active.discard(owners.pop())
+            active.discard(id(owner))
             steps.pop()
         else:
             return
 
 
+def a(value: object) -> str:
+    """Return the name of the type of `value`, with an article."""
+    name = type_name(type(value))
+    return f"an {name}" if name[0] in "aeiouAEIO" else f"a {name}"
+
+
 def _shorten(path: str) -> str:
-    return path if len(path) <= 1_000 else f"{path[:500]}...{path[-500:]}"
+    half = _MAX_PATH // 2
+    return path if len(path) <= _MAX_PATH else f"{path[:half]}...{path[-half:]}"
 
 
-def _parts(value: Any) -> Iterator[tuple[str, Any]] | None:
+def _parts(value: Any) -> Parts | None:
     """The parts of a container with the step that leads to each, or `None` if it is none."""
-    if isinstance(value, dict):
-        return ((_key_step(key), part) for key, part in value.items())  # pyright: ignore[reportUnknownVariableType]
-    if isinstance(value, list | tuple | deque):
-        return ((f"[{index}]", part) for index, part in enumerate(value))  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
-    if isinstance(value, set | frozenset):
-        return (("{...}", part) for part in value)  # pyright: ignore[reportUnknownVariableType]
-    if isinstance(value, type) or isinstance(value, _LEAVES):
+    if isinstance(value, MAPPINGS):
+        return ((_key_step(key), part) for key, part in value.items())
+    if isinstance(value, SEQUENCES):
+        return ((f"[{index}]", part) for index, part in enumerate(value))
+    if isinstance(value, SETS):
+        return (("{...}", part) for part in value)
+    if isinstance(value, (type, *_LEAVES)):
         return None
-    names = field_names(type(value))
+    if is_model(type_of(value)):
+        return ((f".{name}", part) for name, part in model_parts(value).items())
+    names = field_names(type_of(value))
     if names is None:
         return None
     return ((f".{name}", getattr(value, name, None)) for name in names)
@@ -118,12 +147,9 @@ def _key_step(key: object) -> str:
 def _key_fault(value: dict[Any, Any]) -> str | None:
     """What is wrong with the keys; JSON's are strings, so others have to become strings without two becoming one."""
     for key in value:
-        if not isinstance(key, _KEYS) or isinstance(key, bool):
-            return (
-                f"a key is a {type_name(type(key))}; keys may be strings, numbers, enums, UUIDs, dates, times or bytes"
-            )
-        fault = _fault(key)
-        if fault is not None:
+        if isinstance(key, bool) or not isinstance(key, _KEYS):
+            return f"{a(key)} cannot be a key; strings, numbers, enums, UUIDs, dates, times and bytes can"
+        if fault := _fault(key, False):
             return f"the key {ascii(key)[:_MAX_STEP]}: {fault}"
     if len(set(map(type, value))) > 1:
         seen: dict[bytes, Any] = {}
@@ -135,52 +161,68 @@ def _key_fault(value: dict[Any, Any]) -> str | None:
     return None
 
 
-def _fault(value: Any) -> str | None:  # noqa: C901 one answer per kind of value
+def _fault(value: Any, foreign: bool) -> str | None:
     """What is wrong with `value` itself, its parts aside."""
+    if isinstance(value, float):
+        return (
+            None
+            if math.isfinite(value)
+            else f"the float {value + 0.0!r} has no form in JSON; use None, or a string"
+        )
+    if foreign or value is None:
+        return None
     if isinstance(value, Enum):
         if not enum_is_uniform(type(value)):
-            return f"{type_name(type(value))} has values other than all strings or all integers, which cannot be read back"
-        return _fault(value.value)
+            return f"{a(value)} cannot be read back: its values are neither all strings nor all integers"
+        return _fault(value.value, foreign)
     if isinstance(value, str):
         try:
             value.encode()
         except UnicodeEncodeError as error:
-            return f"a string holds a lone surrogate ({ascii(value[error.start])} at {error.start}), which is not Unicode"
+            return f"the string holds a lone surrogate ({value[error.start]!a} at {error.start}), which is not Unicode"
         return None
-    if isinstance(value, float):
-        return None if math.isfinite(value) else f"the float {float(value)!r} has no form in JSON; use None, or a string"
     if isinstance(value, int):
-        return f"an integer has more than {MAX_DIGITS:,} digits" if abs(value) >= _TOO_LARGE else None
+        if _TOO_SMALL < value < _TOO_LARGE:
+            return None
+        return f"the integer has more than {MAX_DIGITS:,} digits, with its sign"
     if isinstance(value, Decimal):
         return None if value.is_finite() else f"the Decimal {value} is not a finite number"
-    if isinstance(value, datetime | time):
+    if isinstance(value, CLOCKS):
         if not offset_is_whole(value):
-            return f"the UTC offset {value.utcoffset()} is not a whole number of minutes, and would be rounded"
-        nanosecond = getattr(value, "nanosecond", 0)
-        return f"a {type_name(type(value))} with nanoseconds, which would be lost" if nanosecond else None
+            return (
+                f"the UTC offset {value.utcoffset()} is not a whole number of minutes, and would be rounded"
+            )
+        return (
+            f"{a(value)} with nanoseconds, which would be lost" if getattr(value, "nanosecond", 0) else None
+        )
     if isinstance(value, msgspec.Raw):
         try:
             msgspec.json.decode(value)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            return f"a msgspec.Raw does not hold JSON: {error}"
+            return f"the msgspec.Raw does not hold JSON: {error}"
         return None
-    if value is None or value is msgspec.UNSET or isinstance(value, _LEAVES + _CONTAINERS):
+    if isinstance(value, (*_LEAVES, *MAPPINGS, *SEQUENCES, *SETS)):
         return None
-    if not isinstance(value, type) and (field_names(type(value)) is not None or is_model(type(value))):
-        return None
-    return _unsupported(value)
+    kind = type_of(value)
+    if not isinstance(value, type) and (field_names(kind) is not None or is_model(kind)):
+        reason = unreadable(kind)
+        return None if reason is None else f"{a(value)} cannot be read back: {reason}"
+    return unsupported(value)
 
 
-def _unsupported(value: object) -> str:
-    name = type_name(type(value))
+def unsupported(value: object) -> str:
+    """Return why an object of no known kind cannot be stored, and what to pass instead."""
+    name = a(value)
     if inspect.isawaitable(value):
-        return f"a {name} cannot be stored: an `await` is missing"
+        return f"{name} cannot be stored: an `await` is missing"
     if isinstance(value, type):
         return f"the class {type_name(value)} cannot be stored; pass an instance, or a name"
-    if isinstance(value, types.FunctionType | types.BuiltinFunctionType | types.MethodType):
-        return f"a {name} ({value.__qualname__}) cannot be stored: code is not data; pass a name"
-    if inspect.isgenerator(value) or inspect.isasyncgen(value) or isinstance(value, Iterator):
-        return f"a {name} cannot be stored; make a list of it"
-    if isinstance(value, io.IOBase):
-        return f"a {name} cannot be stored: it lives in this process only; pass the path of the file, or what it holds"
-    return f"a {name} cannot be stored; make it a dataclass, a msgspec.Struct or plain data"
+    if isinstance(value, _CODE):
+        return (
+            f"{name} ({getattr(value, '__qualname__', '?')}) cannot be stored: code is not data; pass a name"
+        )
+    if isinstance(value, _FILES):
+        return f"{name} cannot be stored: it lives in this process only; pass the path of the file, or what it holds"
+    if inspect.isasyncgen(value) or isinstance(value, Iterator):
+        return f"{name} cannot be stored; make a list of it"
+    return f"{name} cannot be stored; make it a dataclass, a msgspec.Struct or plain data"

@@ -53,7 +53,7 @@ class PayloadLimits:
         """
         total = 0
         for payload in payloads:
-            total += size_of(payload)
+            total += size_of(payload) if payload.metadata else len(payload.data)
         if total <= self.warn and total <= self.error:
             return
         if total > self.error:

@@ -6,6 +6,7 @@ from typing import Any
 
 from durable.converter._decoding import decode_bytes, decode_json, decode_null
 from durable.converter._encoding import encode_json
+from durable.converter._shapes import BYTES
 from durable.exceptions import ConversionError
 from durable.history import BINARY_NULL, BINARY_PLAIN, JSON_PLAIN, Payload
 
@@ -86,7 +87,7 @@ class DefaultPayloadConverter(PayloadConverter):
     """Stores `None` and bytes as they are and everything else as JSON, or refuses; it never stores something else.
 
     These come back equal and of the same type, when the type hint says what they are, at any depth:
-    `None`, `bool`, `int` up to 4,300 digits, finite `float`, `str`, `bytes`, `bytearray`, `list`, `tuple`, `set`,
+    `None`, `bool`, `int` up to 4,300 digits (4,299 below zero), finite `float`, `str`, `bytes`, `bytearray`, `list`, `tuple`, `set`,
     `frozenset`, `collections.deque`, `dict` with keys of `str`, `int`, `float`, `bytes`, `Enum`, `UUID`, `Decimal`,
     dates and times; dataclasses (generic ones too), `msgspec.Struct`, attrs classes, `NamedTuple`, `TypedDict`, `Enum`,
     `StrEnum`, `IntEnum` and flags, `UUID`, finite `Decimal`, `datetime`, `date`, `time`, `timedelta`; `Optional`, unions
@@ -95,29 +96,19 @@ class DefaultPayloadConverter(PayloadConverter):
     What differs:
         Without a hint (or with `Any`) nested values are plain JSON data: a dataclass is a `dict`, a tuple a `list`.
         An aware `datetime` keeps its instant and its offset, not the name of its zone; `fold` is resolved into the offset.
-        Fields that a dataclass does not take in `__init__` are not stored.
         A subclass of `str`, `int`, `float`, `bytes`, `datetime` or `dict` is stored as the plain type.
         Sets are stored in an order that is the same in every process; those inside pydantic models in their own.
         Of a name that occurs twice in a stored object the last counts; this converter writes none.
     """
 
     def to_payload(self, value: Any, *, path: str = "value") -> Payload:
-        if value is None:
-            return Payload(b"", BINARY_NULL)
-        if isinstance(value, bytes | bytearray | memoryview):
-            return Payload(bytes(value), BINARY_PLAIN)
-        return Payload(encode_json(value, path))
+        return _to_payload(value, path, None)
 
     def to_payloads(self, values: Sequence[Any], *, path: str = "input") -> tuple[Payload, ...]:
-        # The loop of the base class, without making a path that only an error would show.
-        return tuple([
-            Payload(b"", BINARY_NULL)
-            if value is None
-            else Payload(bytes(value), BINARY_PLAIN)
-            if isinstance(value, bytes | bytearray | memoryview)
-            else Payload(encode_json(value, path, index))
-            for index, value in enumerate(values)
-        ])
+        # Without making a path for each value, which only an error would show; one argument is the common case.
+        if len(values) == 1:
+            return (_to_payload(values[0], path, 0),)
+        return tuple([_to_payload(value, path, index) for index, value in enumerate(values)])
 
     def from_payload(self, payload: Payload, type_hint: Any = Any, *, path: str = "value") -> Any:
         encoding = payload.encoding
@@ -135,11 +126,16 @@ class DefaultPayloadConverter(PayloadConverter):
     def from_payloads(
         self, payloads: Sequence[Payload], type_hints: Sequence[Any] | None = None, *, path: str = "input"
     ) -> list[Any]:
-        return [
-            decode_json(payload.data, hint, path, index)
-            if payload.encoding == JSON_PLAIN
-            else self.from_payload(payload, hint, path=f"{path}[{index}]")
-            for index, (payload, hint) in enumerate(
-                zip(payloads, check_count(payloads, type_hints, path), strict=True)
-            )
-        ]
+        if len(payloads) == 1 and type_hints is not None and len(type_hints) == 1:
+            payload = payloads[0]
+            if payload.encoding == JSON_PLAIN:
+                return [decode_json(payload.data, type_hints[0], path, 0)]
+        return super().from_payloads(payloads, type_hints, path=path)
+
+
+def _to_payload(value: Any, path: str, index: int | None) -> Payload:
+    if value is None:
+        return Payload(b"", BINARY_NULL)
+    if isinstance(value, BYTES):
+        return Payload(bytes(value), BINARY_PLAIN)
+    return Payload(encode_json(value, path, index))

@@ -2,47 +2,64 @@
 
 msgspec writes some values without a word that no reader can give back: NaN becomes `null`, `{1: .., "1": ..}` an object
 with one key twice, an offset of 28 seconds a rounded one; and a set in an order that differs from process to process.
-After a value was encoded, `needs_care` looks for exactly these, with as little Python per part as possible; everything
+After a value was encoded, `look_over` looks for exactly these, with as little Python per part as can be; everything
 slower lives in `_faults` and `_settle`, and runs for few values.
 """
 
 from __future__ import annotations
 
+import math
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable
-from datetime import date, datetime, time, timedelta, timezone
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
-from enum import Enum
+from enum import Enum, IntEnum
+from types import NoneType
 from typing import Any
 from uuid import UUID
 
 import msgspec
 
-NoneType = type(None)
+MAX_DEPTH = 128
+"""Lists and objects inside each other. Python's own limit differs between releases and machines, and what one worker
+writes every other has to read."""
+
+# As tuples of `type[Any]`, so that an `isinstance` leaves `Any` alone instead of making it half unknown.
+Types = tuple[type[Any], ...]
+MAPPINGS: Types = (dict,)
+SEQUENCES: Types = (list, tuple, deque)
+SETS: Types = (set, frozenset)
+CLOCKS: Types = (datetime, time)
+BYTES: Types = (bytes, bytearray, memoryview)
+
+type_of: Callable[[Any], type[Any]] = type
+"""`type`, for a value of which nothing is known: checkers take `type(Any)` for a type that is half unknown."""
+
+_EXACT = frozenset({
+    NoneType, bool, int, str, bytes, bytearray, memoryview, UUID, date, timedelta, msgspec.UnsetType
+})  # fmt: skip
+_EXACT_OR_FLOAT = _EXACT | {float}
+"""Types without parts, written exactly, or whose exceptions show in the output (NaN, huge integers)."""
+
+_KEYS = frozenset({int, str, bytes, UUID, date, timedelta})
+"""Key types which, alone in a dict, cannot be written twice. (Floats can: two NaN are two keys.)"""
+
 _MINUTE = timedelta(minutes=1)
-_UTC = timezone.utc  # noqa: UP017 compared by identity below, and the name says that it is one object
 
-PLAIN = {
-    NoneType, bool, int, float, str, bytes, bytearray, memoryview, UUID, date, timedelta, msgspec.UnsetType
-}  # fmt: skip
-"""Types without parts that are written exactly, or whose exceptions show in the output (NaN, huge integers)."""
-
-KEYS = frozenset({bool, int, str, bytes, UUID, date, timedelta})
-"""Key types which, alone in a dict, cannot be written twice. (Floats: two NaN are two keys.)"""
-
-_STR_ONLY = {str}
+_MAX_CACHED = 4_096
+"""Classes remembered. A program that makes classes without end starts over now and then, and does not leak."""
 
 
-def offset_is_whole(value: datetime | time) -> bool:
-    """Whether the UTC offset can be written: ISO 8601 has no seconds in it, and msgspec rounds."""
-    if value.tzinfo is None or value.tzinfo is _UTC:
+def offset_is_whole(value: Any) -> bool:
+    """Whether the UTC offset of a datetime or time can be written: msgspec rounds it to minutes, as ISO 8601 does."""
+    if value.tzinfo is None or value.tzinfo is UTC:
         return True
     offset = value.utcoffset()
     return offset is None or not offset % _MINUTE
 
 
-def enum_is_uniform(kind: type[Enum]) -> bool:
+def enum_is_uniform(kind: type[Any]) -> bool:
     """Whether members can be read back: all their values are `str`, or all are `int`."""
     values = [member.value for member in kind.__members__.values()]
     return all(isinstance(value, str) for value in values) or all(
@@ -50,92 +67,149 @@ def enum_is_uniform(kind: type[Enum]) -> bool:
     )
 
 
-def pydantic_base() -> type[Any] | None:
-    """Return `pydantic.BaseModel` if the program has imported it; this library never does."""
-    return getattr(sys.modules.get("pydantic"), "BaseModel", None)
-
-
 def is_model(kind: type[Any]) -> bool:
-    """Whether `kind` is a pydantic model class."""
-    base = pydantic_base()
+    """Whether `kind` is a pydantic model class. The program may have imported pydantic; this library never does."""
+    base = getattr(sys.modules.get("pydantic"), "BaseModel", None)
     return base is not None and issubclass(kind, base)
 
 
 def field_names(kind: type[Any]) -> tuple[str, ...] | None:
-    """Return the names of the fields of a dataclass, Struct, attrs class or pydantic model; `None` for others."""
+    """Return the names of the fields of a dataclass, Struct or attrs class; `None` for others."""
     fields: Any
-    if issubclass(kind, msgspec.Struct):
-        return kind.__struct_fields__
+    if (fields := getattr(kind, "__struct_fields__", None)) is not None:
+        return tuple(fields)
     if (fields := getattr(kind, "__dataclass_fields__", None)) is not None:
         return tuple(fields)
     if (fields := getattr(kind, "__attrs_attrs__", None)) is not None:
         return tuple(field.name for field in fields)
-    if is_model(kind):
-        return tuple(getattr(kind, "model_fields", {}))
     return None
 
 
-Parts = Callable[[Any], Iterable[Any]]
-
-_UNLIKE_FIELDS = (dict, list, tuple, set, frozenset, deque)
-_parts: dict[type[Any], Parts | None] = {}
-_MAX_CACHED = 4_096
-"""Classes remembered. A program that makes classes without end starts over now and then, and does not leak."""
+def model_parts(value: Any) -> dict[str, Any]:
+    """Return the fields of a pydantic model, and what it holds beside them."""
+    return {**value.__dict__, **(getattr(value, "__pydantic_extra__", None) or {})}
 
 
-def _parts_of(kind: type[Any]) -> Parts | None:
-    """How to get at the parts of an instance of `kind`, or `None` if it has none that matter here."""
-    if len(_parts) >= _MAX_CACHED:
-        _parts.clear()
-    found: Parts | None = None
-    if not issubclass(kind, _UNLIKE_FIELDS) and (names := field_names(kind)) is not None:
-        if issubclass(kind, msgspec.Struct):
-            found = msgspec.structs.astuple
-        elif "__slots__" in kind.__dict__ or not kind.__dictoffset__:
-            found = lambda value: [getattr(value, name, None) for name in names]  # noqa: E731 a table entry
-        else:
-            found = lambda value: value.__dict__.values()  # noqa: E731 a table entry
-    _parts[kind] = found
-    return found
+def unreadable(kind: type[Any]) -> str | None:
+    """Return why no instance of `kind`, a class with fields, can be read back; `None` if they can."""
+    if kind not in _reasons:
+        if len(_reasons) >= _MAX_CACHED:
+            _reasons.clear()
+        _reasons[kind] = None
+        if not is_model(kind):
+            try:
+                msgspec.json.Decoder(kind, dec_hook=lambda hint, value: value)
+            except Exception as error:  # noqa: BLE001 annotations are evaluated, and may raise anything
+                _reasons[kind] = str(error)
+    return _reasons.get(kind)
 
 
-def needs_care(root: Any) -> bool:
-    """Whether something in `root`, which has just been encoded, was perhaps not written as it is."""
-    stack = [root]
-    while stack:
-        value = stack.pop()
-        kind = type(value)
-        parts: Iterable[Any]
-        if kind is dict or isinstance(value, dict):
-            kinds = set(map(type, value))
-            if kinds != _STR_ONLY and (len(kinds) > 1 or not kinds <= KEYS):
-                return True
-            parts = value.values()
-        elif kind is list or isinstance(value, list | tuple | deque):
-            parts = value
-        elif isinstance(value, set | frozenset):
-            if len(value) > 1:
-                return True
-            parts = value
-        elif isinstance(value, datetime | time):
-            if not offset_is_whole(value):
-                return True
-            continue
-        elif isinstance(value, Enum):
-            if not enum_is_uniform(kind):
-                return True
-            continue
-        elif isinstance(value, Decimal):
-            if not value.is_finite():
-                return True
-            continue
-        elif isinstance(value, msgspec.Raw):
-            return True
-        else:
-            get = _parts[kind] if kind in _parts else _parts_of(kind)
-            if get is None:
+_reasons: dict[type[Any], str | None] = {}
+
+
+class Finding(IntEnum):
+    """What was found in a value."""
+
+    GOOD = 0
+    UNORDERED = 1  # it holds a set: to be written in a settled order
+    SUSPECT = 2  # it has to be looked through, part by part
+
+
+# How instances of a type are looked over; plain integers, since looking up a member of an enum costs as much as the look.
+_NOTHING, _ITEMS, _FIELDS, _KEYED, _UNORDERED, _PARTS, _TEST, _BAD = range(8)
+_ways: dict[type[Any], tuple[int, Callable[[Any], Any]]] = {}
+_LONG = 16
+"""Parts from which a set of their types costs less than a look at each."""
+
+
+def _slotted(names: tuple[str, ...]) -> Callable[[Any], list[Any]]:
+    return lambda value: [getattr(value, name, None) for name in names]
+
+
+def _way_of(kind: type[Any]) -> tuple[int, Callable[[Any], Any]]:
+    if len(_ways) >= _MAX_CACHED:
+        _ways.clear()
+    _ways[kind] = way = _find_way(kind)
+    return way
+
+
+def _find_way(kind: type[Any]) -> tuple[int, Callable[[Any], Any]]:
+    if issubclass(kind, Enum):
+        return (_NOTHING if enum_is_uniform(kind) else _BAD), bool
+    for types, code in ((SEQUENCES, _ITEMS), (MAPPINGS, _KEYED), (SETS, _UNORDERED), ((msgspec.Raw,), _BAD)):
+        if issubclass(kind, types):
+            return code, bool
+    if issubclass(kind, CLOCKS):
+        return _TEST, offset_is_whole
+    if issubclass(kind, Decimal):
+        return _TEST, Decimal.is_finite
+    if issubclass(kind, float):
+        return _TEST, math.isfinite
+    if issubclass(kind, msgspec.Struct):
+        return (_BAD, bool) if unreadable(kind) else (_PARTS, msgspec.structs.astuple)
+    if is_model(kind):
+        return _PARTS, lambda value: model_parts(value).values()
+    names = field_names(kind)
+    if names is None:
+        return _NOTHING, bool
+    if unreadable(kind):
+        return _BAD, bool
+    has_slots = any("__slots__" in base.__dict__ for base in kind.__mro__[:-1])
+    return (_PARTS, _slotted(names)) if has_slots else (_FIELDS, bool)
+
+
+def look_over(root: Any, *, floats: bool) -> int:
+    """Return a `Finding` about `root`, which has just been encoded.
+
+    Level by level, so that the depth is known without counting.
+
+    Args:
+        root: Any value.
+        floats: Whether floats may be infinite or NaN; there is a `null` in the output then.
+    """
+    exact = _EXACT if floats else _EXACT_OR_FLOAT
+    finding = 0
+    level = [root]
+    for _ in range(MAX_DEPTH):
+        below: list[Any] = []
+        for value in level:
+            kind = type_of(value)
+            code, get = _ways.get(kind) or _way_of(kind)
+            parts: Iterable[Any]
+            if code == _FIELDS:
+                parts = value.__dict__.values()
+            elif code == _ITEMS:
+                parts = value
+                if len(value) >= _LONG and exact.issuperset(map(type, value)):
+                    continue
+            elif code == _KEYED:
+                if not _keys_are_safe(value):
+                    return Finding.SUSPECT
+                parts = value.values()
+            elif code == _UNORDERED:
+                if len(value) > 1:
+                    finding = Finding.UNORDERED
+                parts = value
+            elif code == _PARTS:
+                parts = get(value)
+            elif code == _NOTHING:
                 continue
-            parts = get(value)
-        if not PLAIN.issuperset(map(type, parts)):
-            stack.extend([part for part in parts if type(part) not in PLAIN])
-    return False
+            elif code == _BAD or not get(value):
+                return Finding.SUSPECT
+            else:
+                continue
+            for part in parts:
+                if type(part) not in exact:
+                    below.append(part)  # noqa: PERF401 a comprehension costs more than it saves for a few parts
+        if not below:
+            return finding
+        level = below
+    return Finding.SUSPECT
+
+
+def _keys_are_safe(value: dict[Any, Any]) -> bool:
+    for key in value:
+        if type(key) is not str:
+            kinds = set(map(type, value))
+            return len(kinds) == 1 and kinds <= _KEYS
+    return True

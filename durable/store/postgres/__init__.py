@@ -11,21 +11,24 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+import msgspec
+
 from durable.exceptions import StoreConfigurationError
-from durable.store._protocol import Store
 from durable.store.postgres._activities import Activities
 from durable.store.postgres._claims import Claims
 from durable.store.postgres._hints import Hints
 from durable.store.postgres._limits import Limits
-from durable.store.postgres._migrations import prepare
+from durable.store.postgres._migrations import bring_up_to_date, prepare
 from durable.store.postgres._pool import Pool
 from durable.store.postgres._runs import Runs
 from durable.store.postgres._settings import parse
 from durable.store.postgres._workers import Workers
 
-__all__ = ["Limits", "PostgresStore", "open"]
+__all__ = ["Limits", "PostgresStore", "migrate", "open"]
 
 log = logging.getLogger("durable.store")
+
+DEFAULT_NAMESPACE = "durable"
 
 _RISKS = {
     "fsync": "a crash of the server loses or corrupts everything",
@@ -48,27 +51,25 @@ class PostgresStore(Runs, Claims, Activities, Workers, Hints):
                 await self._committer.aclose()
 
 
-async def open(  # noqa: A001 - `store.postgres.open`, as `store.sqlite.open`
-    url: str, *, namespace: str = "durable", migrate: bool = True, **limits: Any
-) -> Store:
-    """Open the namespace of a database: reachable, fit to be relied on, and with the tables this release needs.
+async def open(  # noqa: A001 - the name every adapter opens by
+    url: str, *, namespace: str | None = None, migrate: bool = True, **limits: Any
+) -> PostgresStore:
+    """Return an open store: reachable, fit to be relied on, its tables checked, and made when there are none.
 
     Args:
-        url: `postgresql://user:password@host:port/database`, with the options of the driver (`sslmode`, `target_session_attrs`,
-            ...) and ours: `pooler=transaction` when a pooler gives each transaction another connection.
-        namespace: The schema that holds the tables.
-        migrate: Whether to make or change the tables where that is needed.
+        url: `postgresql://user:password@host:port/database`, with the driver's options (`sslmode`,
+            `target_session_attrs`, ...) and ours: `pooler=transaction` when a pooler gives each transaction another
+            connection.
+        namespace: The schema that holds the tables; "durable" unless another is named.
+        migrate: Whether missing tables may be made.
         **limits: See `Limits`.
 
     Raises:
         StoreConfigurationError: The URL, the namespace, a limit or a setting of the server makes it unfit.
-        StoreUnavailableError: It cannot be reached.
-        SchemaError: The tables are missing, older or newer than this release can use.
+        StoreUnavailableError: It cannot be reached (now).
+        SchemaError: The tables are missing and may not be made, or are older or newer than this release.
     """
-    unknown = set(limits) - set(Limits.__struct_fields__)
-    if unknown:
-        raise StoreConfigurationError(f"there is no limit named {', '.join(sorted(unknown))} for PostgreSQL")
-    pool = Pool(parse(url, namespace, Limits(**limits)))
+    pool = _pool(url, namespace, limits)
     try:
         async with pool.session() as session:
             for setting, risk in _RISKS.items():
@@ -79,3 +80,34 @@ async def open(  # noqa: A001 - `store.postgres.open`, as `store.sqlite.open`
         await pool.aclose()
         raise
     return PostgresStore(pool)
+
+
+async def migrate(url: str, *, namespace: str | None = None, after: bool = False) -> list[str]:
+    """Bring the tables of a namespace up to date, and return the names of the migrations that were made.
+
+    Args:
+        url: As for `open`.
+        namespace: As for `open`.
+        after: Also make what workers of the release before could not live with.
+
+    Raises:
+        StoreConfigurationError: The URL, the namespace or a setting of the server makes it unfit.
+        StoreUnavailableError: It cannot be reached (now); doing it again is safe.
+    """
+    pool = _pool(url, namespace, {})
+    try:
+        return await bring_up_to_date(pool, after=after)
+    finally:
+        await pool.aclose()
+
+
+def _pool(url: str, namespace: str | None, limits: dict[str, Any]) -> Pool:
+    if unknown := sorted(set(limits) - set(Limits.__struct_fields__)):
+        raise StoreConfigurationError(
+            f"PostgreSQL has no limit {', '.join(unknown)}; there are {', '.join(Limits.__struct_fields__)}"
+        )
+    try:
+        checked = msgspec.convert(limits, Limits, strict=False)
+    except msgspec.ValidationError as error:
+        raise StoreConfigurationError(f"limits of PostgreSQL: {error}") from None
+    return Pool(parse(url, DEFAULT_NAMESPACE if namespace is None else namespace, checked))

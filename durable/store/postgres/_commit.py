@@ -37,7 +37,7 @@ class Commits(Part):
     async def commit(self, transitions: Sequence[Transition]) -> CommitResult:
         """Write a batch of transitions of different runs in one transaction, each all or nothing; see the port.
 
-        When it raises `StoreUnavailableError` or is cancelled, nothing is known; but `read_events`, `read_last_event`,
+        When it raises `StoreUnavailableError` or is cancelled, nothing is known; but `read_events`, `read_closing_events`,
         `owned_runs`, `reload_run` and the next `commit` of this store answer only when the session it was sent on has
         ended, so what they say is final.
         """

@@ -1,116 +1,100 @@
-"""The tables of a namespace: made, brought up to date, or refused.
+"""The tables of a namespace: made, brought up to date, or refused; which of these is decided by `_migrate`.
 
-A migration is all files of one number, in the order of their names, run in one transaction. Any number of processes may
-try at once: they queue at a lock on `schema_version`, and all but the first find nothing to do. Each version says which is
-the oldest release of the tables' users that can still live with it (`oldest`), so that the workers of yesterday run on
-the tables of today while they are being replaced.
+All is done in one transaction. Any number of processes may try at once: they queue at a lock on `schema_version`, and all
+but the first find nothing left to do.
 """
 
 from __future__ import annotations
 
-import re
-from importlib import resources
+from collections.abc import Callable, Iterable
 
-from durable.exceptions import SchemaError
+from durable.store import _migrate
+from durable.store._migrate import Migration
 from durable.store.postgres._errors import sqlstate
 from durable.store.postgres._pool import Pool
 from durable.store.postgres._session import Session
-from durable.store.postgres._settings import Settings
 
-VERSION = 1
-"""The newest version of the tables that this release knows."""
-
-OLDEST = {1: 1}
-"""For each version, the oldest version whose releases can work on it."""
+_PACKAGE = "durable.store.postgres"
 
 _MET_ANOTHER = ("23505", "42P06", "42P07", "40P01", "XX000")
 """What is told to one of two processes that create one schema at the same moment; the last is "updated concurrently"."""
 
-_FILE = re.compile(r"(\d{4})_\w+\.sql")
+_IS_THERE = """
+select 1 from pg_class c join pg_namespace n on n.oid = c.relnamespace
+where n.nspname = $1 and c.relname = 'schema_version'
+"""
+_APPLIED = "select name from durable.schema_version"
+_PREPARE = """
+create schema if not exists {schema};
+create table if not exists durable.schema_version (
+    name text collate "C" primary key,
+    applied_at bigint not null
+);
+lock table durable.schema_version in access exclusive mode
+"""
+_NOTE = "insert into durable.schema_version values ($1, durable.now_us())"
 
 
 async def prepare(pool: Pool, *, migrate: bool) -> None:
-    """Make the namespace's tables fit for this release, or, without `migrate`, only look.
+    """Check that the namespace's tables fit this release; make them when there are none and `migrate` says so.
 
     Raises:
-        SchemaError: They are missing or older, and are not to be touched; or newer than this release can work with.
+        SchemaError: See `_migrate.judge`.
         StoreUnavailableError: Ambiguous; doing it again is safe.
     """
-    found = await _version(pool)
-    if migrate and (found is None or found < VERSION):
-        for tries in range(1, pool.settings.limits.tries + 1):
-            try:
-                async with pool.session() as session:
-                    await _migrate(session, pool.settings)
-                break
-            except Exception as error:  # noqa: BLE001 - sorted by its SQLSTATE
-                if tries == pool.settings.limits.tries or sqlstate(error) not in _MET_ANOTHER:
-                    raise pool.translate(error) from None
-                await pool.back_off(tries)
-        found = await _version(pool)
-    name = pool.settings.namespace
-    if found is None:
-        raise SchemaError(
-            f"{pool.settings.shown} has no tables of durable in the schema {name}; open the store with migrate=True"
-        )
-    if found < VERSION:
-        raise SchemaError(
-            f"the tables in schema {name} have version {found}, this release needs {VERSION}; "
-            "open the store with migrate=True"
-        )
+    migrations = _migrate.load(_PACKAGE)
+    applied = await _applied(pool)
+    found = None if applied is None else _migrate.version(applied)
+    if _migrate.judge(found, _migrate.newest(migrations), migrate=migrate, url=pool.settings.shown):
+        await _apply(pool, lambda applied: migrations if not applied else [])
 
 
-async def _version(pool: Pool) -> int | None:
-    qualify = pool.settings.qualify
-    there = await pool.fetch(
-        "select 1 from pg_class c join pg_namespace n on n.oid = c.relnamespace "
-        "where n.nspname = $1 and c.relname = 'schema_version'",
-        pool.settings.namespace,
-        read=True,
+async def bring_up_to_date(pool: Pool, *, after: bool) -> list[str]:
+    """Make what is missing, and return the names of it."""
+    migrations = _migrate.load(_PACKAGE)
+    return await _apply(
+        pool, lambda applied: _migrate.pending(migrations, applied, after=after or not applied)
     )
-    if not there:
-        return None
-    rows = await pool.fetch(
-        qualify("select version, oldest from durable.schema_version order by version desc limit 1"), read=True
-    )
-    if not rows:
-        return None
-    version, oldest = rows[0]
-    if version > VERSION and oldest > VERSION:
-        raise SchemaError(
-            f"the tables in schema {pool.settings.namespace} have version {version}, which releases that know at "
-            f"least version {oldest} can use; this one knows {VERSION}: install a newer release"
-        )
-    return version
 
 
-async def _migrate(session: Session, settings: Settings) -> None:
+async def _applied(pool: Pool) -> list[str] | None:
+    """The names of what was done to this namespace, None when it has no tables of ours."""
+    if not await pool.fetch(_IS_THERE, pool.settings.namespace, read=True):
+        return None
+    rows = await pool.fetch(pool.settings.qualify(_APPLIED), read=True)
+    return [row["name"] for row in rows] or None
+
+
+async def _apply(pool: Pool, todo: Callable[[list[str]], Iterable[Migration]]) -> list[str]:
+    tries = 0
+    while True:
+        try:
+            async with pool.session() as session:
+                return await _apply_once(session, pool, todo)
+        except Exception as error:  # noqa: BLE001 - sorted by its SQLSTATE
+            tries += 1
+            if tries == pool.settings.limits.tries or sqlstate(error) not in _MET_ANOTHER:
+                raise pool.translate(error) from None
+            await pool.back_off(tries)
+
+
+async def _apply_once(
+    session: Session, pool: Pool, todo: Callable[[list[str]], Iterable[Migration]]
+) -> list[str]:
+    settings = pool.settings
+    connection = session.connection
+    done: list[str] = []
     await session.begin()
-    run = session.connection.execute
-    await run(
-        settings.qualify(
-            f'create schema if not exists "{settings.namespace}";'
-            "create table if not exists durable.schema_version "
-            "(version integer primary key, oldest integer not null, applied_at bigint not null);"
-            "lock table durable.schema_version in access exclusive mode"
-        )
-    )
-    found = await session.connection.fetchval(
-        settings.qualify("select coalesce(max(version), 0) from durable.schema_version")
-    )
-    for number, sql in _files():
-        if number > found:
-            await run(settings.qualify(sql))
-    for number in range(found + 1, VERSION + 1):
-        await session.connection.execute(
-            settings.qualify("insert into durable.schema_version values ($1, $2, durable.now_us())"),
-            number,
-            OLDEST[number],
-        )
-    await session.end("commit")
-
-
-def _files() -> list[tuple[int, str]]:
-    folder = resources.files("durable.store.postgres").joinpath("migrations")
-    named = sorted((file.name, file) for file in folder.iterdir() if _FILE.fullmatch(file.name))
-    return [(int(name[:4]), file.read_text("utf-8")) for name, file in named]
+    try:
+        await connection.execute(settings.qualify(_PREPARE.format(schema=f'"{settings.namespace}"')))
+        # Behind the lock, so that what another process did meanwhile is seen.
+        applied = [row["name"] for row in await connection.fetch(settings.qualify(_APPLIED))]
+        for migration in todo(applied):
+            await connection.execute(settings.qualify(migration.sql))
+            await connection.execute(settings.qualify(_NOTE), migration.name)
+            done.append(migration.name)
+        await session.end("commit")
+    except BaseException:
+        session.kill()  # nothing of it is to stay, and a friendly end could fail as well
+        raise
+    return done

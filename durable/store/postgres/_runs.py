@@ -67,6 +67,13 @@ class Runs(Commits):
             return []
         return [_rows.event(row) for row in await self._read("read_events", run_id, after, limit)]
 
+    async def read_closing_events(self, run_ids: Sequence[str]) -> dict[str, EventRow]:
+        """Return the last event of each of these runs that is closed, by run id."""
+        await self.settle()
+        known = [run_id for run_id in run_ids if _rows.is_run_id(run_id)]
+        rows = await self._read("read_closing_events", known) if known else []
+        return {str(row["run_id"]): _rows.event(row) for row in rows}
+
     async def read_last_event(self, run_id: str) -> EventRow | None:
         """Return the newest event of a run."""
         await self.settle()

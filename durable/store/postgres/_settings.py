@@ -8,10 +8,12 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsp
 from msgspec import Struct
 
 from durable.exceptions import StoreConfigurationError
+from durable.store._url import redact
 from durable.store.postgres._limits import Limits
 
 _NAMESPACE = re.compile(r"[a-z_][a-z0-9_]{0,47}")
 _QUALIFIER = re.compile(r"\bdurable\.")
+_OURS = ("pooler", "statement_cache_size")
 _SECRETS = ("password", "sslpassword")
 
 
@@ -68,16 +70,13 @@ def parse(url: str, namespace: str, limits: Limits) -> Settings:
     pooler = options.get("pooler", "none")
     if pooler not in ("transaction", "none"):
         raise StoreConfigurationError(f"pooler must be transaction or none, not {pooler!a}")
-    ours = ("pooler", "statement_cache_size")
     secrets = [value for key, value in pairs if key in _SECRETS and value]
     for form in (password, None if password is None else unquote(password)):
         if form and form not in secrets:
             secrets.append(form)
-    user, at, host = parts.netloc.rpartition("@")
-    shown_host = f"{user.partition(':')[0]}{at}{host}"
     return Settings(
-        dsn=urlunsplit(parts._replace(query=_query(pairs, ours))),
-        shown=urlunsplit(parts._replace(netloc=shown_host, query=_query(pairs, _SECRETS))),
+        dsn=urlunsplit(parts._replace(query=_query(pairs, _OURS))),
+        shown=redact(url),
         secrets=tuple(sorted(secrets, key=len, reverse=True)),
         namespace=namespace,
         pooler=pooler == "transaction" or options.get("statement_cache_size") == "0",

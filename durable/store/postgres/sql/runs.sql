@@ -40,6 +40,13 @@ select seq, task, type, data, time from durable.events where run_id = $1 and seq
 -- name: read_last_event
 select seq, task, type, data, time from durable.events where run_id = $1 order by seq desc limit 1
 
+-- name: read_closing_events
+select r.run_id, e.seq, e.task, e.type, e.data, e.time
+from durable.runs r
+cross join lateral (
+    select seq, task, type, data, time from durable.events where run_id = r.run_id order by seq desc limit 1) e
+where r.run_id = any($1::uuid[]) and r.status <> 1
+
 -- name: lock_open_run
 -- FOR UPDATE before anything else: senders cannot pass it.
 select run_id from durable.runs where run_id = $1 and status = 1 for update

@@ -1,0 +1,31 @@
+"""What every store promises, as checks: small async functions, each named by the guarantee it would find broken.
+
+Run all of `CHECKS` against an adapter of your own. Each wants a fresh, empty database:
+
+    for check in CHECKS:
+        await check.run(open_store)  # an async function without arguments that opens a store on that database
+
+A check that fails raises `AssertionError`; nothing here needs a test framework. Where a worker has to die, its store is
+closed without a word and its lease left to pass, so those checks take a lease's length on databases that keep leases.
+"""
+
+from __future__ import annotations
+
+from durable.testing.conformance import (
+    _activities,
+    _attempts,
+    _claims,
+    _closes,
+    _commits,
+    _lives,
+    _messages,
+    _starts,
+    _workers,
+)
+from durable.testing.conformance._registry import REGISTRY, Check
+
+__all__ = ["CHECKS", "Check"]
+
+_MODULES = (_starts, _messages, _commits, _closes, _claims, _activities, _attempts, _workers, _lives)
+
+CHECKS: tuple[Check, ...] = tuple(check for module in _MODULES for check in REGISTRY[module.__name__])

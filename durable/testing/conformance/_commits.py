@@ -1,0 +1,400 @@
+"""`commit`: the fence, the events, and what else a step writes."""
+
+from __future__ import annotations
+
+import asyncio
+
+from durable._internal.ids import uuid7
+from durable.store import ActivityState, ClaimedRun, Hold, Release, StartOutcome, Transition, Verdict
+from durable.testing.conformance._registry import OpenStore, check
+from durable.testing.conformance._room import (
+    EVERY_BYTE,
+    HOUR,
+    Room,
+    closing,
+    event,
+    eventually,
+    message,
+    new_activity,
+    new_run,
+    room,
+)
+
+
+@check()
+async def check_events_come_back_byte_for_byte(open_store: OpenStore) -> None:
+    async with room(open_store) as one:
+        run = await one.own()
+        rows = tuple(
+            event(seq, data, task=seq) for seq, data in enumerate((EVERY_BYTE, b"", bytes(range(256)) * 4096, b"{}"), 2)
+        )
+        await one.written(Transition(run.run.run_id, run.run.epoch, rows))
+        found = await one.store.read_events(run.run.run_id, after=1)
+        assert [(row.seq, row.task, row.type, row.data) for row in found] == [
+            (row.seq, row.task, row.type, row.data) for row in rows
+        ]
+        assert await one.store.read_last_event(run.run.run_id) == found[-1]
+
+
+@check()
+async def check_events_are_stamped_with_the_database_s_time(open_store: OpenStore) -> None:
+    async with room(open_store) as one:
+        run, other = await one.own(), await one.own()
+        before = await one.store.now()
+        later = before + HOUR
+        result = await one.store.commit(
+            [
+                Transition(run.run.run_id, run.run.epoch, (event(2), event(3)), not_before=run.events[-1].time),
+                Transition(other.run.run_id, other.run.epoch, (event(2),), not_before=later),
+            ]
+        )
+        assert result.verdicts == (Verdict.WRITTEN, Verdict.WRITTEN)
+        assert before <= result.now <= await one.store.now()
+        stamped = await one.store.read_events(run.run.run_id, after=1)
+        assert [row.time for row in stamped] == [result.now, result.now]
+        (ahead,) = await one.store.read_events(other.run.run_id, after=1)
+        assert ahead.time == later
+
+
+@check()
+async def check_reading_can_begin_behind_a_position_and_end_early(open_store: OpenStore) -> None:
+    async with room(open_store) as one:
+        run = await one.own()
+        await one.written(Transition(run.run.run_id, run.run.epoch, tuple(event(seq) for seq in range(2, 11))))
+        run_id = run.run.run_id
+        assert [row.seq for row in await one.store.read_events(run_id)] == list(range(1, 11))
+        assert [row.seq for row in await one.store.read_events(run_id, after=7)] == [8, 9, 10]
+        assert [row.seq for row in await one.store.read_events(run_id, after=2, limit=3)] == [3, 4, 5]
+        assert await one.store.read_events(run_id, after=10) == []
+
+
+@check()
+async def check_the_history_of_an_open_run_is_measured(open_store: OpenStore) -> None:
+    async with room(open_store) as one:
+        run = await one.own(started=b"12345")
+        await one.written(Transition(run.run.run_id, run.run.epoch, (event(2, b"67"), event(3, b"8"))))
+        record = await one.again(run)
+        assert (record.history_length, record.history_size) == (3, 8)
+
+
+@check()
+async def check_nothing_to_commit_is_no_verdict(open_store: OpenStore) -> None:
+    async with room(open_store) as one:
+        result = await one.store.commit([])
+        assert result.verdicts == ()
+
+
+@check()
+async def check_another_epoch_is_lost(open_store: OpenStore) -> None:
+    async with room(open_store) as one:
+        run = await one.own()
+        for epoch in (run.run.epoch - 1, run.run.epoch + 1):
+            assert await one.commit(Transition(run.run.run_id, epoch, (event(2),))) == (Verdict.LOST,)
+        assert len(await one.store.read_events(run.run.run_id)) == 1
+
+
+@check()
+async def check_an_unknown_run_is_lost(open_store: OpenStore) -> None:
+    async with room(open_store) as one:
+        assert await one.commit(Transition(uuid7(), 1, (event(1),))) == (Verdict.LOST,)
+
+
+@check()
+async def check_a_claim_ends_the_epoch_before_it(open_store: OpenStore) -> None:
+    async with room(open_store) as one:
+        old = await one.own()
+        await one.written(Transition(old.run.run_id, old.run.epoch, release=Release(wake_in=0)))
+        (new,) = await one.claim()
+        assert new.run.epoch > old.run.epoch
+        assert await one.commit(Transition(old.run.run_id, old.run.epoch, (event(2),))) == (Verdict.LOST,)
+        await one.written(Transition(new.run.run_id, new.run.epoch, (event(2),)))
+
+
+@check()
+async def check_a_closed_run_is_lost(open_store: OpenStore) -> None:
+    async with room(open_store) as one:
+        run = await one.own()
+        await one.close(run)
+        assert await one.commit(Transition(run.run.run_id, run.run.epoch, (event(3),))) == (Verdict.LOST,)
+        assert len(await one.store.read_events(run.run.run_id)) == 2
+
+
+@check()
+async def check_a_lost_transition_writes_nothing_and_harms_nobody(open_store: OpenStore) -> None:
+    async with room(open_store) as one:
+        lost, healthy, target = await one.own(), await one.own(), await one.start()
+        await one.send(message(lost.run.run_id))
+        (unread,) = await one.store.read_messages([lost.run.run_id])
+        verdicts = await one.commit(
+            Transition(
+                lost.run.run_id,
+                lost.run.epoch + 1,
+                (event(2),),
+                consumed=(unread.position,),
+                activities=(new_activity(1),),
+                messages=(message(target.run_id),),
+                release=Release(),
+            ),
+            Transition(healthy.run.run_id, healthy.run.epoch, (event(2),)),
+        )
+        assert verdicts == (Verdict.LOST, Verdict.WRITTEN)
+        assert len(await one.store.read_events(lost.run.run_id)) == 1
+        assert len(await one.store.read_events(healthy.run.run_id)) == 2
+        assert await one.store.read_messages([lost.run.run_id, target.run_id]) == [unread]
+        assert await one.store.read_activities(lost.run.run_id) == []
+        assert (await one.again(lost)).owner == one.worker
+
+
+@check()
+async def check_a_position_that_is_taken_is_an_error_and_nothing_is_written(open_store: OpenStore) -> None:
+    async with room(open_store) as one:
+        taken, healthy = await one.own(), await one.own()
+        await one.written(Transition(taken.run.run_id, taken.run.epoch, (event(2, b"first"),)))
+        try:
+            await one.store.commit(
+                [
+                    Transition(healthy.run.run_id, healthy.run.epoch, (event(2),)),
+                    Transition(taken.run.run_id, taken.run.epoch, (event(2, b"second"),)),
+                ]
+            )
+        except ValueError:
+            pass
+        else:
+            raise AssertionError("a position was written twice")
+        assert len(await one.store.read_events(healthy.run.run_id)) == 1
+        assert [row.data for row in await one.store.read_events(taken.run.run_id, after=1)] == [b"first"]
+        await one.written(Transition(healthy.run.run_id, healthy.run.epoch, (event(2),)))
+
+
+@check(stores=2)
+async def check_a_step_committed_twice_at_once_is_written_once(open_store: OpenStore) -> None:
+    async with room(open_store) as one, room(open_store) as two:
+        for _ in range(10):
+            run = await one.own()
+            answers = await asyncio.gather(
+                *(
+                    each.store.commit([Transition(run.run.run_id, run.run.epoch, (event(2, data),))])
+                    for each, data in ((one, b"a"), (two, b"b"))
+                ),
+                return_exceptions=True,
+            )
+            written = [
+                data
+                for answer, data in zip(answers, (b"a", b"b"), strict=True)
+                if not isinstance(answer, BaseException) and answer.verdicts == (Verdict.WRITTEN,)
+            ]
+            assert all(not isinstance(each, BaseException) or isinstance(each, ValueError) for each in answers), answers
+            assert [row.data for row in await one.store.read_events(run.run.run_id, after=1)] == written
+            assert len(written) == 1
+
+
+@check(stores=2)
+async def check_batches_of_two_workers_go_side_by_side(open_store: OpenStore) -> None:
+    async with room(open_store) as one, room(open_store) as two:
+        mine, yours = [await one.own() for _ in range(5)], [await two.own() for _ in range(5)]
+
+        async def steps(each: Room, runs: list[ClaimedRun]) -> None:
+            for seq in range(2, 12):
+                await each.written(*(Transition(run.run.run_id, run.run.epoch, (event(seq),)) for run in runs))
+
+        await asyncio.gather(steps(one, mine), steps(two, yours))
+        for run in mine + yours:
+            assert [row.seq for row in await one.store.read_events(run.run.run_id)] == list(range(1, 12))
+
+
+@check()
+async def check_one_batch_holds_two_thousand_runs(open_store: OpenStore) -> None:
+    async with room(open_store) as one:
+        verdicts = await one.store.create_runs([new_run(owner=one.worker) for _ in range(2000)])
+        assert {verdict.outcome for verdict in verdicts} == {StartOutcome.STARTED}
+        batch = [
+            Transition(verdict.run_id, verdict.epoch if number % 10 else 99, (event(2), event(3)))
+            for number, verdict in enumerate(verdicts)
+        ]
+        answers = await one.commit(*batch)
+        assert [answer is Verdict.LOST for answer in answers] == [number % 10 == 0 for number in range(2000)]
+        assert len(await one.store.read_events(batch[1].run_id)) == 3
+        assert len(await one.store.read_events(batch[0].run_id)) == 1
+
+
+@check()
+async def check_one_transition_holds_five_thousand_events(open_store: OpenStore) -> None:
+    async with room(open_store) as one:
+        run = await one.own()
+        rows = tuple(event(seq, b"%d" % seq) for seq in range(2, 5002))
+        await one.written(Transition(run.run.run_id, run.run.epoch, rows))
+        found = await one.store.read_events(run.run.run_id, after=1)
+        assert [row.data for row in found] == [row.data for row in rows]
+
+
+@check()
+async def check_consumed_messages_are_gone(open_store: OpenStore) -> None:
+    async with room(open_store) as one:
+        run = await one.own()
+        await one.send(*(message(run.run.run_id, name) for name in ("a", "b", "c")))
+        first, _, last = await one.store.read_messages([run.run.run_id])
+        await one.written(
+            Transition(run.run.run_id, run.run.epoch, (event(2),), consumed=(first.position, last.position))
+        )
+        assert [each.message_id for each in await one.store.read_messages([run.run.run_id])] == ["b"]
+
+
+@check()
+async def check_messages_of_a_transition_reach_their_runs_once(open_store: OpenStore) -> None:
+    async with room(open_store) as one:
+        sender, target = await one.own(), await one.start()
+        sent = message(target.run_id, "hello", EVERY_BYTE, internal=True)
+        await one.written(Transition(sender.run.run_id, sender.run.epoch, (event(2),), messages=(sent,)))
+        await one.written(Transition(sender.run.run_id, sender.run.epoch, (event(3),), messages=(sent,)))
+        (found,) = await one.store.read_messages([target.run_id])
+        assert (found.message_id, found.data, found.internal) == ("hello", EVERY_BYTE, True)
+
+
+@check()
+async def check_an_internal_message_to_a_closed_run_hinders_nobody(open_store: OpenStore) -> None:
+    async with room(open_store) as one:
+        closed, sender = await one.own(), await one.own()
+        await one.close(closed)
+        late = message(closed.run.run_id, internal=True)
+        await one.written(Transition(sender.run.run_id, sender.run.epoch, (event(2),), messages=(late,)))
+
+
+@check()
+async def check_a_release_gives_the_run_up_until_its_instant(open_store: OpenStore) -> None:
+    async with room(open_store) as one:
+        run = await one.own()
+        wake_at = await one.store.now() + HOUR
+        await one.written(Transition(run.run.run_id, run.run.epoch, (event(2),), release=Release(wake_at=wake_at)))
+        record = await one.again(run)
+        assert (record.owner, record.wake_at, record.hold, record.reason) == (None, wake_at, Hold.NONE, "")
+        assert await one.claim() == []
+        assert await one.store.owned_runs(one.worker) == {}
+
+
+@check()
+async def check_a_release_can_count_from_the_database_s_now(open_store: OpenStore) -> None:
+    async with room(open_store) as one:
+        run = await one.own()
+        result = await one.store.commit([Transition(run.run.run_id, run.run.epoch, release=Release(wake_in=HOUR))])
+        assert (await one.again(run)).wake_at == result.now + HOUR
+
+
+@check()
+async def check_a_release_without_an_instant_waits_for_a_message(open_store: OpenStore) -> None:
+    async with room(open_store) as one:
+        run = await one.own()
+        await one.written(Transition(run.run.run_id, run.run.epoch, release=Release()))
+        assert (await one.again(run)).wake_at is None
+        assert await one.claim() == []
+        await one.send(message(run.run.run_id))
+        assert await one.claimed_ids() == {run.run.run_id}
+
+
+@check()
+async def check_a_release_over_an_unread_message_is_claimed_at_once(open_store: OpenStore) -> None:
+    async with room(open_store) as one:
+        run = await one.own()
+        await one.send(message(run.run.run_id))
+        await one.written(Transition(run.run.run_id, run.run.epoch, release=Release()))
+        assert await one.claimed_ids() == {run.run.run_id}
+
+
+@check()
+async def check_a_hold_shows_its_reason_until_the_next_release(open_store: OpenStore) -> None:
+    async with room(open_store) as one:
+        run = await one.own()
+        held = Release(wake_in=0, hold=Hold.BLOCKED, reason="no such activity")
+        await one.written(Transition(run.run.run_id, run.run.epoch, release=held))
+        record = await one.again(run)
+        assert (record.hold, record.reason) == (Hold.BLOCKED, "no such activity")
+        (run,) = await one.claim()
+        await one.written(Transition(run.run.run_id, run.run.epoch, release=Release(wake_in=0)))
+        record = await one.again(run)
+        assert (record.hold, record.reason) == (Hold.NONE, "")
+
+
+@check()
+async def check_activities_are_inserted_replaced_and_deleted(open_store: OpenStore) -> None:
+    async with room(open_store) as one:
+        run = await one.scheduled(new_activity(1), new_activity(2, attempt=3, progress=EVERY_BYTE))
+        run_id, epoch = run.run.run_id, run.run.epoch
+        rows = await one.store.read_activities(run_id)
+        assert [(row.id, row.attempt, row.progress) for row in rows] == [(1, 1, b""), (2, 3, EVERY_BYTE)]
+        replaced = new_activity(2, attempt=4, scheduled=EVERY_BYTE)
+        await one.written(Transition(run_id, epoch, (event(3),), activities=(replaced,), activities_done=(1,)))
+        (row,) = await one.store.read_activities(run_id)
+        assert (row.id, row.attempt, row.scheduled, row.progress) == (2, 4, EVERY_BYTE, b"")
+
+
+@check()
+async def check_a_cancellation_is_requested_of_a_row(open_store: OpenStore) -> None:
+    async with room(open_store) as one:
+        run = await one.scheduled(new_activity(1), new_activity(2))
+        await one.written(
+            Transition(run.run.run_id, run.run.epoch, (event(3),), activities_canceled=(2, 7))
+        )
+        rows = await one.store.read_activities(run.run.run_id)
+        assert [(row.id, row.cancel_requested) for row in rows] == [(1, False), (2, True)]
+
+
+@check()
+async def check_a_row_may_be_running_from_the_start(open_store: OpenStore) -> None:
+    async with room(open_store) as one:
+        run = await one.own()
+        running = new_activity(
+            1, worker=one.worker, attempt=2, running_for=5_000_000, start_to_close=HOUR, heartbeat=2 * HOUR
+        )
+        result = await one.store.commit(
+            [Transition(run.run.run_id, run.run.epoch, (event(2),), activities=(running,))]
+        )
+        row = await one.task(run.run.run_id)
+        assert (row.state, row.worker, row.attempt) == (ActivityState.RUNNING, one.worker, 2)
+        assert row.started_at == result.now - 5_000_000
+        assert row.deadline == result.now - 5_000_000 + HOUR
+        assert await one.claim_activities() == []
+
+
+@check()
+async def check_a_batch_may_do_everything_at_once(open_store: OpenStore) -> None:
+    async with room(open_store) as one:
+        stepping, releasing, finishing, target = [await one.own() for _ in range(4)]
+        await one.send(message(finishing.run.run_id))
+        (unread,) = await one.store.read_messages([finishing.run.run_id])
+        await one.written(
+            Transition(
+                stepping.run.run_id,
+                stepping.run.epoch,
+                (event(2),),
+                activities=(new_activity(1),),
+                messages=(message(target.run.run_id),),
+                proven=True,
+            ),
+            Transition(releasing.run.run_id, releasing.run.epoch, (event(2),), release=Release(wake_in=HOUR)),
+            closing(finishing, consumed=(unread.position,)),
+        )
+        assert set(await one.store.owned_runs(one.worker)) == {stepping.run.run_id, target.run.run_id}
+        assert len(await one.store.read_messages([target.run.run_id])) == 1
+
+
+@check()
+async def check_a_cancelled_commit_leaves_the_store_usable(open_store: OpenStore) -> None:
+    async with room(open_store) as one:
+        run = await one.own()
+        for seq in range(2, 12):
+            task = asyncio.ensure_future(
+                one.store.commit([Transition(run.run.run_id, run.run.epoch, (event(seq),))])
+            )
+            await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+            async def settled(seq: int = seq) -> bool:
+                # It may have taken effect, or do so soon; asking again tells.
+                try:
+                    verdicts = await one.commit(Transition(run.run.run_id, run.run.epoch, (event(seq),)))
+                except ValueError:
+                    return True
+                return verdicts == (Verdict.WRITTEN,)
+
+            await eventually(settled)
+        assert [row.seq for row in await one.store.read_events(run.run.run_id)] == list(range(1, 12))

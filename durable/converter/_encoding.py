@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from durable.converter._faults import MAX_DIGITS, TOO_DEEP, a, find_fault, unsupported
+from durable.converter._faults import MAX_DIGITS, TOO_DEEP, a_kind, find_fault, unsupported
 from durable.converter._settle import settle
 from durable.converter._shapes import MAX_DEPTH, Finding, is_model, look_over, type_of
 from durable.exceptions import ConversionError
@@ -54,7 +54,7 @@ def encode_json(value: Any, path: str, index: int | None = None) -> bytes:
         size = len(data)
         if size <= SHORT and type(value) in _SIMPLE:
             return data
-        finding = look_over(value, floats=b"null" in data)
+        finding = look_over(value, floats=data.find(b"null") >= 0)  # `in` costs twice as much
         # Python refuses to write such a number itself, unless its limit was raised in this process.
         if size > MAX_DIGITS and _LONG_NUMBER in data.translate(_DIGIT_TO_ZERO):
             finding = Finding.SUSPECT
@@ -88,7 +88,7 @@ def refuse(value: Any, path: str, error: Exception) -> NoReturn:
         raise fault from None
     except Exception:  # noqa: BLE001 the object's own code again; the first error is the better report
         pass
-    raise ConversionError(f"{a(value)} cannot be stored: {error}", path=path) from error
+    raise ConversionError(f"{a_kind(value)} cannot be stored: {error}", path=path) from error
 
 
 def _encode_other(value: Any) -> Any:

@@ -83,7 +83,7 @@ def find_fault(root: Any, path: str) -> None:
         parts = None if fault else _parts(value)
         if parts is not None:
             if id(value) in active:
-                fault = f"{a(value)} contains itself, and what is stored has an end"
+                fault = f"{a_kind(value)} contains itself, and what is stored has an end"
             elif len(frames) >= MAX_DEPTH:
                 fault = TOO_DEEP
             elif isinstance(value, MAPPINGS) and not foreign:
@@ -108,7 +108,7 @@ def find_fault(root: Any, path: str) -> None:
             return
 
 
-def a(value: object) -> str:
+def a_kind(value: object) -> str:
     """Return the name of the type of `value`, with an article."""
     name = type_name(type(value))
     return f"an {name}" if name[0] in "aeiouAEIO" else f"a {name}"
@@ -148,7 +148,9 @@ def _key_fault(value: dict[Any, Any]) -> str | None:
     """What is wrong with the keys; JSON's are strings, so others have to become strings without two becoming one."""
     for key in value:
         if isinstance(key, bool) or not isinstance(key, _KEYS):
-            return f"{a(key)} cannot be a key; strings, numbers, enums, UUIDs, dates, times and bytes can"
+            return (
+                f"{a_kind(key)} cannot be a key; strings, numbers, enums, UUIDs, dates, times and bytes can"
+            )
         if fault := _fault(key, False):
             return f"the key {ascii(key)[:_MAX_STEP]}: {fault}"
     if len(set(map(type, value))) > 1:
@@ -173,7 +175,7 @@ def _fault(value: Any, foreign: bool) -> str | None:
         return None
     if isinstance(value, Enum):
         if not enum_is_uniform(type(value)):
-            return f"{a(value)} cannot be read back: its values are neither all strings nor all integers"
+            return f"{a_kind(value)} cannot be read back: its values are neither all strings nor all integers"
         return _fault(value.value, foreign)
     if isinstance(value, str):
         try:
@@ -193,7 +195,9 @@ def _fault(value: Any, foreign: bool) -> str | None:
                 f"the UTC offset {value.utcoffset()} is not a whole number of minutes, and would be rounded"
             )
         return (
-            f"{a(value)} with nanoseconds, which would be lost" if getattr(value, "nanosecond", 0) else None
+            f"{a_kind(value)} with nanoseconds, which would be lost"
+            if getattr(value, "nanosecond", 0)
+            else None
         )
     if isinstance(value, msgspec.Raw):
         try:
@@ -206,13 +210,13 @@ def _fault(value: Any, foreign: bool) -> str | None:
     kind = type_of(value)
     if not isinstance(value, type) and (field_names(kind) is not None or is_model(kind)):
         reason = unreadable(kind)
-        return None if reason is None else f"{a(value)} cannot be read back: {reason}"
+        return None if reason is None else f"{a_kind(value)} cannot be read back: {reason}"
     return unsupported(value)
 
 
 def unsupported(value: object) -> str:
     """Return why an object of no known kind cannot be stored, and what to pass instead."""
-    name = a(value)
+    name = a_kind(value)
     if inspect.isawaitable(value):
         return f"{name} cannot be stored: an `await` is missing"
     if isinstance(value, type):

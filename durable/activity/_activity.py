@@ -79,7 +79,10 @@ class Activity(Generic[P, R]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> ActivityCall[R]:
         definition = self.definition
-        bound = definition.parameters.bind(args, kwargs)
+        parameters = definition.parameters
+        bound: tuple[Any, ...] = args
+        if kwargs or not parameters.required <= len(args) <= len(parameters.names):
+            bound = parameters.bind(args, kwargs)
         if not definition.is_async and getattr(_running_loop(), "host", None) is None:
             # Outside of a workflow a plain function is called and returns its value, as Temporal's do.
             value: ActivityCall[R] = definition.run(self._instance, bound)

@@ -74,11 +74,16 @@ class Parameters:
         method: Whether the first parameter is the instance, which callers do not pass.
         local: Further names that its hints may use.
 
+    Attributes:
+        names: The names of the parameters, without the instance.
+        required: How many of them have no default.
+        signature: What callers see.
+
     Raises:
         RegistrationError: It takes keyword-only or variable arguments, which a history has no place for.
     """
 
-    __slots__ = ("_fn", "_hints", "_names", "_required", "local", "method", "signature", "what", "where")
+    __slots__ = ("_fn", "_hints", "local", "method", "names", "required", "signature", "what", "where")
 
     def __init__(
         self,
@@ -109,13 +114,13 @@ class Parameters:
         for parameter in parameters:
             if parameter.kind not in _POSITIONAL:
                 raise RegistrationError(
-                    f"{what} ({where}): parameter {str(parameter)!r} is "
+                    f"{what} ({where}): parameter {parameter.name!r} is "
                     f"{'keyword-only' if parameter.kind is parameter.KEYWORD_ONLY else 'variable'}, and arguments "
                     "are stored by position; make it an ordinary parameter (a list or a dataclass takes many values)"
                 )
         self.signature = signature.replace(parameters=parameters)
-        self._names = tuple(p.name for p in parameters)
-        self._required = sum(p.default is p.empty for p in parameters)
+        self.names = tuple(p.name for p in parameters)
+        self.required = sum(p.default is p.empty for p in parameters)
 
     @classmethod
     def of_value(cls, kind: Any, what: str, where: str) -> Parameters:
@@ -126,19 +131,13 @@ class Parameters:
         def takes_nothing() -> None: ...
 
         made = cls(takes_nothing if kind is None else takes, what, where)
-        if kind is not None:
-            made._hints = {"value": kind}
-            parameter = made.signature.parameters["value"].replace(annotation=kind)
-            made.signature = inspect.Signature([parameter])
+        made._hints = {"value": kind}
+        named = made.signature.parameters.values()
+        made.signature = inspect.Signature([parameter.replace(annotation=kind) for parameter in named])
         return made
 
     def __repr__(self) -> str:
         return f"<parameters of {self.what}: {self.signature}>"
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The names of the parameters, without the instance."""
-        return self._names
 
     def bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Any, ...]:
         """Return the arguments by position; defaults behind the last one given are left to the function.
@@ -146,7 +145,7 @@ class Parameters:
         Raises:
             TypeError: The function could not be called like this.
         """
-        if not kwargs and self._required <= len(args) <= len(self._names):
+        if not kwargs and self.required <= len(args) <= len(self.names):
             return args
         try:
             given = self.signature.bind(*args, **kwargs).arguments
@@ -154,9 +153,9 @@ class Parameters:
             raise TypeError(
                 f"{self.what}: {error}. It is defined as {self.signature} at {self.where}"
             ) from None
-        last = max((index for index, name in enumerate(self._names) if name in given), default=-1)
+        last = max((index for index, name in enumerate(self.names) if name in given), default=-1)
         parameters = self.signature.parameters
-        return tuple(given.get(name, parameters[name].default) for name in self._names[: last + 1])
+        return tuple(given.get(name, parameters[name].default) for name in self.names[: last + 1])
 
     @property
     def types(self) -> tuple[Any, ...]:
@@ -166,7 +165,7 @@ class Parameters:
             RegistrationError: A hint names something that cannot be found.
         """
         hints = self._read()
-        return tuple(hints.get(name, Any) for name in self._names)
+        return tuple(hints.get(name, Any) for name in self.names)
 
     @property
     def returns(self) -> Any:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import IntEnum
 
-from ._internal.backoff import exponential
-from ._internal.instants import MICROSECOND, Duration, to_duration
+from durable._internal.backoff import exponential
+from durable._internal.instants import MICROSECOND, Duration, to_duration
 
 __all__ = [
     "ActivityCancellationType",
@@ -93,8 +93,12 @@ class RetryPolicy:
         if attempts < 0:
             raise ValueError(f"maximum_attempts must be 0 (no limit) or more, not {attempts}")
         for entry in self.non_retryable_error_types or ():
-            if not isinstance(entry, str) and not (isinstance(entry, type) and issubclass(entry, BaseException)):  # pyright: ignore[reportUnnecessaryIsInstance]
-                raise TypeError(f"non_retryable_error_types takes exception classes and their names, not {entry!r}")
+            if not isinstance(entry, str) and not (
+                isinstance(entry, type) and issubclass(entry, BaseException)
+            ):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise TypeError(
+                    f"non_retryable_error_types takes exception classes and their names, not {entry!r}"
+                )
 
     def next_delay(self, failed_attempts: int) -> timedelta:
         """Return the wait behind the given number of failed attempts, without jitter."""

@@ -43,7 +43,7 @@ from collections.abc import Sequence
 from enum import IntEnum
 from typing import Any
 
-from ._internal.instants import Duration
+from durable._internal.instants import Duration
 
 __all__ = [
     "ActivityError",
@@ -328,7 +328,8 @@ class PayloadTooLargeError(ConversionError):
 
     def __init__(self, size: int, limit: int, *, path: str = "") -> None:
         super().__init__(
-            f"takes {size} bytes when encoded, the limit is {limit}; store it elsewhere and pass a reference", path=path
+            f"takes {size} bytes when encoded, the limit is {limit}; store it elsewhere and pass a reference",
+            path=path,
         )
         self.size = size
         self.limit = limit
@@ -372,7 +373,6 @@ class LeaseLostError(WorkerError):
 
 def is_cancelled_exception(error: BaseException) -> bool:
     """Whether `error` means a cancellation: asyncio's, ours, or one of these as the cause of a failed operation."""
-    return (
-        isinstance(error, asyncio.CancelledError | CancelledError)
-        or (isinstance(error, ActivityError | ChildWorkflowError) and isinstance(error.cause, CancelledError))
+    return isinstance(error, asyncio.CancelledError | CancelledError) or (
+        isinstance(error, ActivityError | ChildWorkflowError) and isinstance(error.cause, CancelledError)
     )

@@ -13,7 +13,8 @@ from enum import Enum
 import msgspec
 from msgspec import Struct
 
-from ..history import (
+from durable._engine._retry import Retry, RetryState, decide
+from durable.history import (
     ActivityTaskCanceled,
     ActivityTaskCompleted,
     ActivityTaskFailed,
@@ -27,8 +28,7 @@ from ..history import (
     decode_data,
     encode_data,
 )
-from ..store._records import ActivityRecord, ActivityState, AttemptOutcome, Message, NewActivity
-from ._retry import Retry, RetryState, decide
+from durable.store._records import ActivityRecord, ActivityState, AttemptOutcome, Message, NewActivity
 
 ActivityInputEvent = ActivityTaskCompleted | ActivityTaskFailed | ActivityTaskTimedOut | ActivityTaskCanceled
 
@@ -148,7 +148,9 @@ def conclude(
             id=scheduled.id, attempt=attempt, identity=identity, result=outcome.result
         )
     if isinstance(outcome, Canceled):
-        return ActivityTaskCanceled(id=scheduled.id, attempt=attempt, identity=identity, details=outcome.details)
+        return ActivityTaskCanceled(
+            id=scheduled.id, attempt=attempt, identity=identity, details=outcome.details
+        )
     decision: Retry | RetryState
     if cancel_requested:
         # Temporal's rule: an activity that was asked to end is not tried again, whatever it ends with.
@@ -236,7 +238,9 @@ WORKER_LOST = "the worker that ran this attempt was lost"
 def timeout(kind: str, *, heartbeat: Payloads = (), message: str = "") -> Failed:
     """Return the outcome of an attempt that a deadline ended; `kind` is "start_to_close" or the like."""
     text = message or f"activity timed out: {kind.replace('_', '-')}"
-    return Failed(Failure(message=text, info=TimeoutFailure(timeout_type=kind, last_heartbeat_details=heartbeat)))
+    return Failed(
+        Failure(message=text, info=TimeoutFailure(timeout_type=kind, last_heartbeat_details=heartbeat))
+    )
 
 
 def lost(scheduled: ActivityTaskScheduled, heartbeat: Payloads = ()) -> Failed:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from ..history import (
+from durable.history import (
     EventRow,
     EventType,
     Input,
@@ -13,7 +13,7 @@ from ..history import (
     WorkflowExecutionTimedOut,
     encode_data,
 )
-from ..store._records import Message
+from durable.store._records import Message
 
 
 def message(run_id: str, message_id: str, event: Input) -> Message:
@@ -27,11 +27,16 @@ def message(run_id: str, message_id: str, event: Input) -> Message:
 
 
 def terminated(seq: int, *, reason: str, details: Payloads, identity: str) -> EventRow:
-    """Return the event at position `seq` with which an operator ends a run."""
+    """Return the event at position `seq` with which an operator ends a run.
+
+    It belongs to no task of the workflow; the number of its task is its position, which is never below the newest's.
+    """
     data = WorkflowExecutionTerminated(reason=reason, details=details, identity=identity)
-    return EventRow(seq, 0, int(EventType.WORKFLOW_EXECUTION_TERMINATED), encode_data(data))
+    return EventRow(seq, seq, int(EventType.WORKFLOW_EXECUTION_TERMINATED), encode_data(data))
 
 
 def timed_out(seq: int) -> EventRow:
     """Return the event at position `seq` that ends a run which outlived its timeout."""
-    return EventRow(seq, 0, int(EventType.WORKFLOW_EXECUTION_TIMED_OUT), encode_data(WorkflowExecutionTimedOut()))
+    return EventRow(
+        seq, seq, int(EventType.WORKFLOW_EXECUTION_TIMED_OUT), encode_data(WorkflowExecutionTimedOut())
+    )

@@ -6,8 +6,8 @@ from enum import Enum
 
 from msgspec import Struct
 
-from .._internal.backoff import exponential
-from ..history import (
+from durable._internal.backoff import exponential
+from durable.history import (
     ApplicationFailure,
     CanceledFailure,
     Failure,

@@ -25,7 +25,20 @@ from typing import cast
 
 import msgspec
 
-from ..history import (
+from durable._engine._activities import (
+    ActivityInputEvent,
+    Dispatch,
+    Outcome,
+    Progress,
+    conclude,
+    dispatch,
+    lost,
+    message_of,
+    row,
+)
+from durable._engine._retry import Retry
+from durable._engine._state import CLOSING_STATUS, RunState
+from durable.history import (
     CLOSING,
     ActivityTaskCancelRequested,
     ActivityTaskScheduled,
@@ -40,20 +53,7 @@ from ..history import (
     WorkflowExecutionCancelRequested,
     encode_data,
 )
-from ..store._records import Close, Hold, Message, NewActivity, Release, Transition
-from ._activities import (
-    ActivityInputEvent,
-    Dispatch,
-    Outcome,
-    Progress,
-    conclude,
-    dispatch,
-    lost,
-    message_of,
-    row,
-)
-from ._retry import Retry
-from ._state import CLOSING_STATUS, RunState
+from durable.store._records import Close, Hold, Message, NewActivity, Release, Transition
 
 
 class Urgency(Enum):
@@ -141,7 +141,9 @@ class Run:
         self._consumed: list[int] = []
         self._commands: list[CommandEvent] = []
         self._unwritten: set[int] = set()
-        self._canceled: set[int] = {id for id, pending in state.activities.items() if pending.cancel_requested}
+        self._canceled: set[int] = {
+            id for id, pending in state.activities.items() if pending.cancel_requested
+        }
         self._closing: CommandEvent | None = None
         self._rows: dict[int, NewActivity] = {}
         self._canceled_rows: list[int] = []
@@ -251,7 +253,9 @@ class Run:
 
     # ------------------------------------------------------------------ what the code asked for
 
-    def commands(self, commands: Sequence[CommandEvent], *, local: Callable[[ActivityTaskScheduled], bool]) -> Effects:
+    def commands(
+        self, commands: Sequence[CommandEvent], *, local: Callable[[ActivityTaskScheduled], bool]
+    ) -> Effects:
         """Take the commands of the newest task, and return what to do about them now.
 
         Args:
@@ -440,7 +444,9 @@ class Run:
         self._in_flight = None
         task = self.state.task
         time = max(now, transition.not_before)
-        answer = Written([], start, [row.task_queue for row in transition.activities if row.worker is None], False)
+        answer = Written(
+            [], start, [row.task_queue for row in transition.activities if row.worker is None], False
+        )
         for event in pending:
             stamped = Event(event.seq, event.task, time, event.data)
             self.state.apply(stamped)
@@ -479,7 +485,8 @@ class Run:
         self._messages, self._cancels = {}, {}
         state = self.state
         rows = [
-            EventRow(state.seq + 1 + i, state.task, int(data.type), encode_data(data)) for i, data in enumerate(inputs)
+            EventRow(state.seq + 1 + i, state.task, int(data.type), encode_data(data))
+            for i, data in enumerate(inputs)
         ]
         if not rows and not self._consumed:
             return None
@@ -498,7 +505,12 @@ class Run:
     # ------------------------------------------------------------------ giving it up
 
     def release(
-        self, running: Iterable[NewActivity] = (), *, hold: Hold = Hold.NONE, reason: str = "", wake_in: int | None = None
+        self,
+        running: Iterable[NewActivity] = (),
+        *,
+        hold: Hold = Hold.NONE,
+        reason: str = "",
+        wake_in: int | None = None,
     ) -> Transition:
         """Return the transition that gives the run up: all that waits to be written, and when it must be claimed again.
 
@@ -534,7 +546,10 @@ class Run:
             # A result that has come goes to the run's own inbox: its attempt must not count as lost.
             messages=tuple(message_of(state.run_id, result) for result in self._results),
             release=Release(
-                wake_at=self.next_timer() if wake_in is None else None, wake_in=wake_in, hold=hold, reason=reason
+                wake_at=self.next_timer() if wake_in is None else None,
+                wake_in=wake_in,
+                hold=hold,
+                reason=reason,
             ),
             proven=self._unproven and self._ran,
         )

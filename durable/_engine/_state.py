@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from ..exceptions import HistoryCorruptError
-from ..history import (
+from durable.exceptions import HistoryCorruptError
+from durable.history import (
     ActivityTaskCanceled,
     ActivityTaskCancelRequested,
     ActivityTaskCompleted,
@@ -32,7 +32,7 @@ from ..history import (
     WorkflowExecutionTerminated,
     WorkflowExecutionTimedOut,
 )
-from ..store._records import RunStatus
+from durable.store._records import RunStatus
 
 
 class PendingActivity:
@@ -144,14 +144,18 @@ class RunState:
         self, data: ActivityTaskCompleted | ActivityTaskFailed | ActivityTaskTimedOut | ActivityTaskCanceled
     ) -> None:
         if self.activities.pop(data.id, None) is None:
-            raise HistoryCorruptError(f"run {self.run_id}: event {self.seq} ends activity {data.id}, which is not open")
+            raise HistoryCorruptError(
+                f"run {self.run_id}: event {self.seq} ends activity {data.id}, which is not open"
+            )
 
     def _timer_started(self, data: TimerStarted) -> None:
         self.timers[data.id] = self.task_time + data.duration
 
     def _timer_closed(self, data: TimerFired | TimerCanceled) -> None:
         if self.timers.pop(data.id, None) is None:
-            raise HistoryCorruptError(f"run {self.run_id}: event {self.seq} ends timer {data.id}, which is not open")
+            raise HistoryCorruptError(
+                f"run {self.run_id}: event {self.seq} ends timer {data.id}, which is not open"
+            )
 
     def _close(self, data: EventData) -> None:
         self.status = CLOSING_STATUS[type(data)]

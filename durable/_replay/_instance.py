@@ -22,10 +22,20 @@ from typing import Any, get_type_hints
 from uuid import UUID
 from zlib import crc32
 
-from .._internal.instants import to_datetime, to_timedelta
-from ..activity._call import ActivityCall
-from ..converter import DataConverter
-from ..exceptions import (
+from durable._internal.instants import to_datetime, to_timedelta
+from durable._replay._awaitables import NumberedTask, TimerHandle
+from durable._replay._loop import DeterministicLoop
+from durable._replay._randomness import Randomness
+from durable._replay._teardown import evict
+from durable._replay._turns import SpinError as TurnSpin
+from durable._replay._turns import TurnPoisoned, Turns
+from durable._replay.machines._activity import ActivityMachine, policy_of
+from durable._replay.machines._machine import Answered
+from durable._replay.machines._signal import SignalBuffer
+from durable._replay.machines._timer import TimerMachine, wake
+from durable.activity._call import ActivityCall
+from durable.converter import DataConverter
+from durable.exceptions import (
     ConversionError,
     FailureError,
     NondeterminismError,
@@ -35,7 +45,7 @@ from ..exceptions import (
     WorkflowTaskError,
     is_cancelled_exception,
 )
-from ..history import (
+from durable.history import (
     ActivityTaskCanceled,
     ActivityTaskCompleted,
     ActivityTaskFailed,
@@ -53,18 +63,8 @@ from ..history import (
     WorkflowExecutionSignaled,
     WorkflowExecutionStarted,
 )
-from ..workflow._definition import WorkflowDefinition
-from ..workflow._info import Info
-from ._awaitables import NumberedTask, TimerHandle
-from ._loop import DeterministicLoop
-from ._randomness import Randomness
-from ._teardown import evict
-from ._turns import SpinError as TurnSpin
-from ._turns import TurnPoisoned, Turns
-from .machines._activity import ActivityMachine, policy_of
-from .machines._machine import Answered
-from .machines._signal import SignalBuffer
-from .machines._timer import TimerMachine, wake
+from durable.workflow._definition import WorkflowDefinition
+from durable.workflow._info import Info
 
 Note = Callable[[str, BaseException | None], None]
 
@@ -190,7 +190,9 @@ class Instance:
         cancelled = False
         for event in task:
             data = event.data
-            if isinstance(data, ActivityTaskCompleted | ActivityTaskFailed | ActivityTaskTimedOut | ActivityTaskCanceled) or isinstance(data, TimerFired):
+            if isinstance(
+                data, ActivityTaskCompleted | ActivityTaskFailed | ActivityTaskTimedOut | ActivityTaskCanceled
+            ) or isinstance(data, TimerFired):
                 self._answer(data.id, data)
             elif isinstance(data, WorkflowExecutionSignaled):
                 self._signaled(data)
@@ -240,11 +242,15 @@ class Instance:
         )
         definition = self.definition
         if definition.cls is not None:
-            self._object = definition.cls(*self._arguments()) if definition.init_takes_args else definition.cls()
+            self._object = (
+                definition.cls(*self._arguments()) if definition.init_takes_args else definition.cls()
+            )
 
     def _arguments(self) -> list[Any]:
         name = f"arguments of workflow {self.definition.name}"
-        return self._decode_arguments(self._started.input, self.definition.arg_types, name, self.definition.signature)
+        return self._decode_arguments(
+            self._started.input, self.definition.arg_types, name, self.definition.signature
+        )
 
     def _decode_arguments(
         self, payloads: Payloads, hints: Sequence[Any] | None, name: str, signature: inspect.Signature | None
@@ -293,7 +299,12 @@ class Instance:
             return all(self._fails_workflow(member) for member in error.exceptions)
         if isinstance(error, WorkflowTaskError):
             return isinstance(error, tuple(self.definition.failure_exception_types))
-        kinds = (FailureError, builtins.TimeoutError, asyncio.CancelledError, *self.definition.failure_exception_types)
+        kinds = (
+            FailureError,
+            builtins.TimeoutError,
+            asyncio.CancelledError,
+            *self.definition.failure_exception_types,
+        )
         return isinstance(error, kinds)
 
     # ------------------------------------------------------------------ signals, handlers and queries
@@ -314,7 +325,10 @@ class Instance:
     def _start_handler(self, handler: Handler, signal: WorkflowExecutionSignaled) -> None:
         try:
             arguments = self._decode_arguments(
-                signal.input, _hints(handler), f"arguments of signal {signal.name}", inspect.signature(handler)
+                signal.input,
+                _hints(handler),
+                f"arguments of signal {signal.name}",
+                inspect.signature(handler),
             )
         except (ConversionError, TypeError) as error:
             self._note(f"signal {signal.name!r} was dropped: its arguments do not fit its handler", error)
@@ -371,7 +385,9 @@ class Instance:
         try:
             return turns.read(self.loop, ask)
         except Exception as error:
-            raise WorkflowQueryFailedError(f"query {name!r} failed: {type(error).__name__}: {error}") from error
+            raise WorkflowQueryFailedError(
+                f"query {name!r} failed: {type(error).__name__}: {error}"
+            ) from error
         finally:
             self._read_only = False
 
@@ -385,7 +401,9 @@ class Instance:
 
     def _new_id(self) -> int:
         if self._read_only:
-            raise ReadOnlyContextError("a query must not change the workflow: no activities, timers or waiting here")
+            raise ReadOnlyContextError(
+                "a query must not change the workflow: no activities, timers or waiting here"
+            )
         self._next_id += 1
         return self._next_id
 
@@ -474,7 +492,9 @@ class Instance:
 
     def _writable(self, what: str) -> None:
         if self._read_only:
-            raise ReadOnlyContextError(f"a query must not change the workflow, and {what} does: it draws a number")
+            raise ReadOnlyContextError(
+                f"a query must not change the workflow, and {what} does: it draws a number"
+            )
 
     def start_activity(self, call: ActivityCall[Any]) -> asyncio.Future[Any]:
         """See `Runtime.start_activity`."""
@@ -624,9 +644,9 @@ def _hints(handler: Handler) -> list[Any]:
         if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
     ]
     found = [hints.get(name, Any) for name in names]
-    if getattr(handler, "__name__", "<lambda>") != "<lambda>" and hasattr(function, "__qualname__"):
-        if "<locals>" not in function.__qualname__:
-            _hint_cache[function] = found
+    # Only what lives as long as its module is remembered.
+    if "<" not in getattr(function, "__qualname__", "<"):
+        _hint_cache[function] = found
     return found
 
 

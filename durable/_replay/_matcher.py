@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from ..history import ActivityTaskScheduled, CommandEvent, Event, TimerStarted
+from durable.history import ActivityTaskScheduled, CommandEvent, Event, TimerStarted
 
 Warn = Callable[[str], None]
 

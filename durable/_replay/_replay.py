@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from ..exceptions import NondeterminismError
-from ..history import CommandEvent, Event, Input
-from ._instance import Instance
-from ._matcher import changed_arguments, first_difference, report
-from ._turns import Turns
+from durable._replay._instance import Instance
+from durable._replay._matcher import changed_arguments, first_difference, report
+from durable._replay._turns import Turns
+from durable.exceptions import NondeterminismError
+from durable.history import FROM_OUTSIDE, CommandEvent, Event, Input
 
 Rebuild = Callable[[], Instance]
 """Makes a fresh instance of the same run that remembers source lines, to explain a mismatch."""
@@ -17,13 +17,13 @@ Rebuild = Callable[[], Instance]
 def tasks_of(events: Sequence[Event]) -> Iterator[tuple[list[Event], list[Event]]]:
     """Yield the workflow tasks of a history: the inputs of each, and the commands recorded for it.
 
-    Events of task 0 belong to no task: somebody else than the owner ended the run.
+    An end from outside belongs to no task: the code never hears of it.
     """
     inputs: list[Event] = []
     commands: list[Event] = []
     task = 0
     for event in events:
-        if event.task == 0:
+        if isinstance(event.data, FROM_OUTSIDE):
             continue
         if event.task != task:
             if inputs:
@@ -103,7 +103,11 @@ def _explain(
         inputs, recorded = tasks[-1]
         sources = traced.sources or {}
         return report(
-            recorded, commands, title=_title(traced, inputs), sources=lambda id: sources.get(id), defined=defined
+            recorded,
+            commands,
+            title=_title(traced, inputs),
+            sources=lambda id: sources.get(id),
+            defined=defined,
         )
     finally:
         traced.evict()

@@ -95,7 +95,7 @@ def _unwind(loop: DeterministicLoop, task: NumberedTask[Any]) -> bool:
             context.run(coro.throw, Evicted())
         except KeyboardInterrupt:
             raise
-        except BaseException:  # noqa: BLE001  # whatever ends the coroutine ends it
+        except BaseException:  # whatever ends the coroutine ends it
             return True
         finally:
             _leave_task(loop, task)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ._client import Client
-from ._describe import PendingActivity, WorkflowExecutionDescription
-from ._handle import WorkflowHandle, WorkflowHistory
+from durable.client._client import Client
+from durable.client._describe import PendingActivity, WorkflowExecutionDescription
+from durable.client._handle import WorkflowHandle, WorkflowHistory
 
 __all__ = [
     "Client",

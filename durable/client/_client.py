@@ -5,33 +5,35 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass
 from random import getrandbits
 from types import TracebackType
-from typing import Any, Self, TypeVar, TypeVarTuple, overload
+from typing import Any, Self, TypeVar, TypeVarTuple, Unpack, overload
 
 import msgspec
 
-from .._engine._messages import terminated
-from .._engine._start import start
-from .._internal.ids import check_name, uuid7
-from .._internal.instants import Duration, to_duration
-from ..common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
-from ..converter import DataConverter, default
-from ..exceptions import WorkflowAlreadyStartedError
-from ..history import WorkflowExecutionStarted
-from ..store import Hint, HintKind, NewRun, RunStatus, StartOutcome, StartVerdict, Store, open_store
-from ..workflow._calls import WorkflowCall
-from ..workflow._workflow import Workflow, definition_of
-from ._handle import WorkflowHandle
-from ._local import LocalRuns, LocalWorker
-from ._patience import patiently
-from ._waiting import Waiting
+from durable._engine._messages import terminated
+from durable._engine._start import start
+from durable._internal.ids import check_name, uuid7
+from durable.client._checked import to_checked_payloads
+from durable.client._connection import Connection
+from durable.client._handle import WorkflowHandle
+from durable.client._local import LocalRuns, LocalWorker
+from durable.client._patience import patiently
+from durable.client._start_options import StartOptions, TemporalStartOptions, check
+from durable.client._waiting import Waiting
+from durable.common import WorkflowIDConflictPolicy
+from durable.converter import DataConverter, default
+from durable.exceptions import WorkflowAlreadyStartedError
+from durable.history import WorkflowExecutionStarted
+from durable.store import Hint, HintKind, NewRun, RunStatus, StartOutcome, StartVerdict, Store, open_store
+from durable.workflow._calls import WorkflowCall
+from durable.workflow._definition import WorkflowOptions
+from durable.workflow._workflow import Workflow, definition_of
 
 W = TypeVar("W")
 R = TypeVar("R")
 Ts = TypeVarTuple("Ts")
-
-DEFAULT_QUEUE = "default"
 
 
 class _Connecting:
@@ -72,8 +74,9 @@ class Client:
         self.identity = identity
         self.data_converter = data_converter
         self.local = LocalRuns()
-        self.waiting = Waiting(store)
-        self.local.on_closed(self.waiting.told)
+        waiting = Waiting(store)
+        self.local.on_closed(waiting.told)
+        self._connection = Connection(store, namespace, identity, data_converter, self.local, waiting)
 
     @classmethod
     def connect(
@@ -115,7 +118,7 @@ class Client:
 
     async def aclose(self) -> None:
         """Close the database; whoever still waits for a result is told. Again does nothing."""
-        await self.waiting.aclose()
+        await self._connection.waiting.aclose()
         await self.store.aclose()
 
     async def __aenter__(self) -> Self:
@@ -129,95 +132,68 @@ class Client:
     # ------------------------------------------------------------------ starting
 
     @overload
-    async def start_workflow(self, call: WorkflowCall[W, R], /, **options: Any) -> WorkflowHandle[W, R]: ...
-    @overload
     async def start_workflow(
-        self, workflow: Callable[[*Ts], WorkflowCall[W, R]], /, *args: *Ts, **options: Any
+        self, call: WorkflowCall[W, R], /, **options: Unpack[StartOptions]
     ) -> WorkflowHandle[W, R]: ...
     @overload
-    async def start_workflow(self, workflow: str, /, *values: Any, **options: Any) -> WorkflowHandle[Any, Any]: ...
     async def start_workflow(
-        self,
-        workflow: Any,
-        /,
-        *values: Any,
-        args: Sequence[Any] = (),
-        id: str | None = None,
-        task_queue: str | None = None,
-        result_type: Any = None,
-        execution_timeout: Duration | None = None,
-        run_timeout: Duration | None = None,
-        task_timeout: Duration | None = None,
-        id_reuse_policy: WorkflowIDReusePolicy = WorkflowIDReusePolicy.ALLOW_DUPLICATE,
-        id_conflict_policy: WorkflowIDConflictPolicy = WorkflowIDConflictPolicy.UNSPECIFIED,
-        memo: Mapping[str, Any] | None = None,
-        start_delay: Duration | None = None,
-        static_summary: str = "",
-        static_details: str = "",
+        self, workflow: Callable[[*Ts], WorkflowCall[W, R]], /, *args: *Ts, **options: Unpack[StartOptions]
+    ) -> WorkflowHandle[W, R]: ...
+    @overload
+    async def start_workflow(
+        self, workflow: str, /, *values: Any, **options: Unpack[TemporalStartOptions]
+    ) -> WorkflowHandle[Any, Any]: ...
+    async def start_workflow(
+        self, workflow: Any, /, *values: Any, **options: Any
     ) -> WorkflowHandle[Any, Any]:
         """Start a workflow; once this returns it is stored, and will run to its end whatever happens to any process.
 
         Args:
-            workflow: A call (`checkout(order)`), or in Temporal's way a workflow, `Class.run` or a type's name, with its
-                arguments behind it.
+            workflow: A call (`checkout(order)`), or in Temporal's way a workflow, `Class.run` or the name of a type,
+                with its arguments behind it.
             values: The arguments, in Temporal's way.
-            args: Several arguments for a type's name.
-            id: The workflow's id, at most one open run has it; a fresh one when None. It is what makes a repeated start
-                of the same thing harmless.
-            task_queue: The queue whose workers run it; the definition's, else "default".
-            result_type: What the result is decoded as, for a type's name.
-            execution_timeout: The longest that the workflow may take; then it is closed as timed out.
-            run_timeout: The longest that one run may take; then it is closed as timed out.
-            task_timeout: Kept in the log for those who read it.
-            id_reuse_policy: Whether the id may be used again after its last run has closed.
-            id_conflict_policy: What to do when the id has an open run; FAIL unless said otherwise.
-            memo: Values for people, shown by `describe`.
-            start_delay: How long until it first runs.
-            static_summary: A line for people.
-            static_details: Several lines for people.
+            options: See `StartOptions`.
 
         Raises:
             WorkflowAlreadyStartedError: The id is taken, or may not be used again.
-            TypeError, ValueError, ConversionError: An argument or option is wrong; nothing was stored.
+            TypeError: An argument does not fit the workflow, or there is no such option.
+            ValueError: An option is out of range.
+            ConversionError: An argument cannot be stored, or is not of the type the workflow takes.
             StoreUnavailableError: The database is away; the workflow may or may not have been started. Start it again
                 with the same id to be sure.
         """
-        call = _workflow_call(workflow, values, args)
-        name, arguments, options, definition = call
-        result = definition.ret_type if definition is not None else Any
-        if result_type is not None:
-            result = result_type
-        workflow_id = uuid7() if id is None else check_name(id, "id")
-        queue = task_queue or (options.task_queue if options is not None else None) or DEFAULT_QUEUE
-        reuse, conflict = _policies(id_reuse_policy, id_conflict_policy)
-        started = WorkflowExecutionStarted(
-            workflow_id=workflow_id,
-            workflow_type=name,
-            task_queue=check_name(queue, "task_queue"),
-            input=self.data_converter.to_payloads(arguments, path=f"{name} input"),
-            seed=getrandbits(63),
-            execution_timeout=_timeout(execution_timeout, options, "execution_timeout"),
-            run_timeout=_timeout(run_timeout, options, "run_timeout"),
-            task_timeout=_timeout(task_timeout, options, "task_timeout"),
-            memo=self._memo(memo),
-            identity=self.identity,
-            static_summary=static_summary,
-            static_details=static_details,
-        )
-        delay = 0 if start_delay is None else to_duration(start_delay, "start_delay")
+        target = _Target.of(workflow, values, options)
+        said = check(options, target.options)
         run_id = uuid7()
-        started = msgspec.structs.replace(started, first_run_id=run_id)
+        converter = self.data_converter
+        started = WorkflowExecutionStarted(
+            workflow_id=uuid7() if said.id is None else said.id,
+            workflow_type=target.name,
+            task_queue=said.task_queue,
+            input=to_checked_payloads(converter, target.args, target.arg_types, f"{target.name} input"),
+            seed=getrandbits(63),
+            execution_timeout=said.execution_timeout,
+            run_timeout=said.run_timeout,
+            task_timeout=said.task_timeout,
+            first_run_id=run_id,
+            memo={key: converter.to_payload(value, path=f"memo {key}") for key, value in said.memo.items()},
+            identity=self.identity,
+            static_summary=said.static_summary,
+            static_details=said.static_details,
+        )
         verdict = await self._create(
-            start(run_id, started, reuse=reuse, conflict=conflict, delay=delay)
+            start(run_id, started, reuse=said.reuse, conflict=said.conflict, delay=said.delay)
         )
         if verdict.outcome is StartOutcome.REJECTED:
-            raise WorkflowAlreadyStartedError(workflow_id, verdict.workflow_type, run_id=verdict.run_id)
+            raise WorkflowAlreadyStartedError(
+                started.workflow_id, verdict.workflow_type, run_id=verdict.run_id
+            )
         return WorkflowHandle(
-            self,
-            workflow_id,
+            self._connection,
+            started.workflow_id,
             result_run_id=verdict.run_id,
             first_execution_run_id=verdict.run_id,
-            result_type=result,
+            result_type=target.result_type,
         )
 
     async def _create(self, new: NewRun) -> StartVerdict:
@@ -228,7 +204,10 @@ class Client:
                 worker = self.local.owner_for(new.task_queue, new.workflow_type)
             owned = msgspec.structs.replace(new, owner=worker.worker_id) if worker is not None else new
             verdict = (await patiently(lambda owned=owned: self.store.create_runs([owned])))[0]
-            if verdict.outcome is StartOutcome.REJECTED and new.conflict is WorkflowIDConflictPolicy.TERMINATE_EXISTING:
+            if (
+                verdict.outcome is StartOutcome.REJECTED
+                and new.conflict is WorkflowIDConflictPolicy.TERMINATE_EXISTING
+            ):
                 await self._terminate_existing(verdict.run_id)
                 again = await self.store.find_run(new.workflow_id)
                 if again is None or again.closed_at is not None:
@@ -252,26 +231,24 @@ class Client:
         )
         self.store.hint([Hint(HintKind.CLOSED, run_id)])
 
-    def _memo(self, memo: Mapping[str, Any] | None) -> dict[str, Any]:
-        return {
-            check_name(key, "memo key"): self.data_converter.to_payload(value, path=f"memo {key}")
-            for key, value in (memo or {}).items()
-        }
-
     @overload
-    async def execute_workflow(self, call: WorkflowCall[W, R], /, **options: Any) -> R: ...
+    async def execute_workflow(self, call: WorkflowCall[W, R], /, **options: Unpack[StartOptions]) -> R: ...
     @overload
-    async def execute_workflow(self, workflow: Callable[[*Ts], WorkflowCall[W, R]], /, *args: *Ts, **options: Any) -> R: ...
+    async def execute_workflow(
+        self, workflow: Callable[[*Ts], WorkflowCall[W, R]], /, *args: *Ts, **options: Unpack[StartOptions]
+    ) -> R: ...
     @overload
-    async def execute_workflow(self, workflow: str, /, *values: Any, **options: Any) -> Any: ...
+    async def execute_workflow(
+        self, workflow: str, /, *values: Any, **options: Unpack[TemporalStartOptions]
+    ) -> Any: ...
     async def execute_workflow(self, workflow: Any, /, *values: Any, **options: Any) -> Any:
         """Start a workflow and return its result; `start_workflow` and `WorkflowHandle.result` in one.
 
         Raises:
             WorkflowFailureError: It closed without a result; `cause` says why.
+            Exception: As `start_workflow`.
         """
-        start_workflow: Any = self.start_workflow
-        handle = await start_workflow(workflow, *values, **options)
+        handle = await self.start_workflow(workflow, *values, **options)
         return await handle.result()
 
     # ------------------------------------------------------------------ handles
@@ -280,54 +257,51 @@ class Client:
         self, workflow_id: str, *, run_id: str | None = None, result_type: Any = Any
     ) -> WorkflowHandle[Any, Any]:
         """Return a handle of a workflow by id, whether it exists or not."""
-        return WorkflowHandle(self, workflow_id, run_id=run_id, result_type=result_type)
+        return WorkflowHandle(self._connection, workflow_id, run_id=run_id, result_type=result_type)
 
     @overload
-    def get_workflow_handle_for(self, workflow: Workflow[W, ..., R], workflow_id: str) -> WorkflowHandle[W, R]: ...
+    def get_workflow_handle_for(
+        self, workflow: Workflow[W, ..., R], workflow_id: str
+    ) -> WorkflowHandle[W, R]: ...
     @overload
     def get_workflow_handle_for(
         self, workflow: Workflow[W, ..., R], workflow_id: str, *, run_id: str | None
     ) -> WorkflowHandle[W, R]: ...
     def get_workflow_handle_for(self, workflow: Any, workflow_id: str, *, run_id: str | None = None) -> Any:
         """Return a handle of a workflow by id, typed by its definition."""
-        return WorkflowHandle(self, workflow_id, run_id=run_id, result_type=definition_of(workflow).ret_type)
+        return WorkflowHandle(
+            self._connection, workflow_id, run_id=run_id, result_type=definition_of(workflow).ret_type
+        )
 
 
-def _workflow_call(workflow: Any, values: tuple[Any, ...], args: Sequence[Any]) -> Any:
-    """Return name, arguments, options and definition, from whichever way a start was written."""
-    if values and args:
-        raise TypeError("pass arguments either one by one or as args=[...], not both")
-    arguments = tuple(args) or values
-    if isinstance(workflow, str):
-        return check_name(workflow, "workflow"), arguments, None, None
-    if isinstance(workflow, WorkflowCall):
-        if arguments:
-            raise TypeError(f"{workflow!r} has its arguments already; pass nothing behind it")
-        call: WorkflowCall[Any, Any] = workflow
-    elif isinstance(workflow, Workflow):
-        call = workflow(*arguments)
-    else:
-        call = _run_of(workflow)(*arguments)
-    return call.name, call.args, call.options, call.definition
+@dataclass(frozen=True)
+class _Target:
+    """What is to be started, from whichever way it was written."""
 
+    name: str
+    args: tuple[Any, ...]
+    arg_types: Sequence[Any] | None
+    options: WorkflowOptions | None
+    result_type: Any
 
-def _run_of(workflow: Any) -> Workflow[Any, ..., Any]:
-    definition = definition_of(workflow)
-    return Workflow(definition)
-
-
-def _timeout(value: Duration | None, options: Any, name: str) -> int | None:
-    if value is not None:
-        return to_duration(value, name, allow_zero=False)
-    return None if options is None else getattr(options, name)
-
-
-def _policies(reuse: Any, conflict: Any) -> tuple[WorkflowIDReusePolicy, WorkflowIDConflictPolicy]:
-    reuse, conflict = WorkflowIDReusePolicy(reuse), WorkflowIDConflictPolicy(conflict)
-    if reuse is WorkflowIDReusePolicy.TERMINATE_IF_RUNNING and conflict is not WorkflowIDConflictPolicy.UNSPECIFIED:
-        raise ValueError("id_reuse_policy TERMINATE_IF_RUNNING and an id_conflict_policy exclude each other")
-    if conflict is WorkflowIDConflictPolicy.UNSPECIFIED:
-        conflict = WorkflowIDConflictPolicy.FAIL
-    return reuse, conflict
-
-
+    @classmethod
+    def of(cls, workflow: Any, values: tuple[Any, ...], options: Mapping[str, Any]) -> _Target:
+        more: Sequence[Any] = options.get("args", ())
+        if values and more:
+            raise TypeError("pass arguments either one by one or as args=[...], not both")
+        arguments = tuple(more) or values
+        result_type = options.get("result_type")
+        if isinstance(workflow, str):
+            name = check_name(workflow, "workflow")
+            return cls(name, arguments, None, None, Any if result_type is None else result_type)
+        call: WorkflowCall[Any, Any]
+        if isinstance(workflow, WorkflowCall):
+            if arguments:
+                raise TypeError(f"{workflow!r} has its arguments already; pass nothing behind it")
+            call = workflow
+        else:
+            workflow = workflow if isinstance(workflow, Workflow) else Workflow(definition_of(workflow))
+            call = workflow(*arguments)
+        definition = call.definition
+        result = definition.ret_type if result_type is None else result_type
+        return cls(call.name, call.args, definition.arg_types, call.options, result)

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from .._engine._activities import decode_progress
-from .._engine._state import RunState
-from .._internal.instants import to_datetime
-from ..common import WorkflowExecutionStatus
-from ..converter import DataConverter
-from ..history import Event, WorkflowExecutionStarted
-from ..store import ActivityRecord, ActivityState, Hold, RunRecord
+from durable._engine._activities import decode_progress
+from durable._engine._state import RunState
+from durable._internal.instants import to_datetime
+from durable.common import WorkflowExecutionStatus
+from durable.converter import DataConverter
+from durable.history import Event, WorkflowExecutionStarted
+from durable.store import ActivityRecord, ActivityState, Hold, RunRecord
 
 
 @dataclass(frozen=True)
@@ -108,11 +108,18 @@ def describe(
     )
 
 
-def _pending(activity_id: str, pending: Any, row: ActivityRecord | None, converter: DataConverter) -> PendingActivity:
+def _pending(
+    activity_id: str, pending: Any, row: ActivityRecord | None, converter: DataConverter
+) -> PendingActivity:
     scheduled = pending.scheduled
     if row is None:
         return PendingActivity(
-            activity_id, scheduled.activity_type, scheduled.task_queue, "eager", 1, to_datetime(pending.scheduled_at)
+            activity_id,
+            scheduled.activity_type,
+            scheduled.task_queue,
+            "eager",
+            1,
+            to_datetime(pending.scheduled_at),
         )
     progress = decode_progress(row.progress)
     failure = progress.last_failure

@@ -5,13 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+from typing import Any, Generic, TypeVar, overload
 
-from .._engine._messages import message, terminated
-from .._internal.ids import check_name, uuid7
-from .._internal.instants import SECOND, Duration, to_duration
-from ..exceptions import WorkflowNotFoundError, WorkflowQueryFailedError
-from ..history import (
+from durable._engine._messages import message, terminated
+from durable._internal.ids import check_name, uuid7
+from durable._internal.instants import SECOND, Duration, to_duration
+from durable.client._checked import to_checked_payloads
+from durable.client._connection import Connection
+from durable.client._describe import WorkflowExecutionDescription, describe
+from durable.client._outcome import result_of
+from durable.client._patience import patiently
+from durable.client._query import answer, definition_for
+from durable.exceptions import WorkflowNotFoundError, WorkflowQueryFailedError
+from durable.history import (
     Event,
     Input,
     WorkflowExecutionCancelRequested,
@@ -19,16 +25,8 @@ from ..history import (
     decode_history,
     encode_data,
 )
-from ..store import Hint, HintKind, RunRecord, RunStatus, SendOutcome
-from ..workflow._calls import QueryCall, SignalCall
-from ..workflow._definition import QueryDefinition, SignalDefinition
-from ._describe import WorkflowExecutionDescription, describe
-from ._outcome import result_of
-from ._patience import patiently
-from ._query import answer, definition_for
-
-if TYPE_CHECKING:
-    from ._client import Client
+from durable.store import Hint, HintKind, RunRecord, RunStatus, SendOutcome
+from durable.workflow._calls import QueryCall, SignalCall
 
 W_co = TypeVar("W_co", covariant=True)
 R_co = TypeVar("R_co", covariant=True)
@@ -65,7 +63,7 @@ class WorkflowHandle(Generic[W_co, R_co]):
 
     def __init__(
         self,
-        client: Client,
+        connection: Connection,
         id: str,
         *,
         run_id: str | None = None,
@@ -73,7 +71,7 @@ class WorkflowHandle(Generic[W_co, R_co]):
         first_execution_run_id: str | None = None,
         result_type: Any = Any,
     ) -> None:
-        self._client = client
+        self._connection = connection
         self.id = check_name(id, "id")
         self.run_id = run_id
         self.result_run_id = result_run_id
@@ -84,9 +82,11 @@ class WorkflowHandle(Generic[W_co, R_co]):
         return f"<WorkflowHandle {self.id!r} run {self.run_id or self.result_run_id}>"
 
     async def _find(self, run_id: str | None) -> RunRecord:
-        record = await patiently(lambda: self._client.store.find_run(self.id, run_id))
+        record = await patiently(lambda: self._connection.store.find_run(self.id, run_id))
         if record is None:
-            raise WorkflowNotFoundError(f"workflow {self.id!r}: {UNKNOWN}", workflow_id=self.id, run_id=run_id)
+            raise WorkflowNotFoundError(
+                f"workflow {self.id!r}: {UNKNOWN}", workflow_id=self.id, run_id=run_id
+            )
         return record
 
     # ------------------------------------------------------------------ waiting
@@ -107,8 +107,8 @@ class WorkflowHandle(Generic[W_co, R_co]):
             run_id = self.result_run_id or self.run_id
             if run_id is None:
                 run_id = (await self._find(None)).run_id
-            event = await self._client.waiting.closing_event(run_id)
-        result: R_co = result_of(event, self._client.data_converter, self._result_type, self.id)
+            event = await self._connection.waiting.closing_event(run_id)
+        result: R_co = result_of(event, self._connection.converter, self._result_type, self.id)
         return result
 
     # ------------------------------------------------------------------ messages
@@ -116,7 +116,7 @@ class WorkflowHandle(Generic[W_co, R_co]):
     async def _send(self, event: Input) -> None:
         """Put a message into the run's inbox, once, however often the database has to be asked."""
         message_id = uuid7()
-        store = self._client.store
+        store = self._connection.store
         followed: set[str] = set()
         while True:
             record = await self._find(self.run_id)
@@ -132,11 +132,13 @@ class WorkflowHandle(Generic[W_co, R_co]):
                 followed.add(record.run_id)
                 continue
             text = UNKNOWN if outcome is SendOutcome.NOT_FOUND else CLOSED
-            raise WorkflowNotFoundError(f"workflow {self.id!r}: {text}", workflow_id=self.id, run_id=record.run_id)
+            raise WorkflowNotFoundError(
+                f"workflow {self.id!r}: {text}", workflow_id=self.id, run_id=record.run_id
+            )
 
     async def _was_read(self, run_id: str, message_id: str) -> bool:
         """Whether a message whose send was in doubt has become an event."""
-        rows = await patiently(lambda: self._client.store.read_events(run_id))
+        rows = await patiently(lambda: self._connection.store.read_events(run_id))
         wanted = f'"message":"{message_id}"'.encode()
         return any(wanted in row.data for row in rows)
 
@@ -159,10 +161,13 @@ class WorkflowHandle(Generic[W_co, R_co]):
             TypeError: The arguments do not fit the signal.
             StoreUnavailableError: The database is away; the signal may or may not have been stored.
         """
-        call = _call(signal, values, args, SignalCall, SignalDefinition)
+        call = _call(signal, values, args, SignalCall)
         name, arguments = (call.name, call.args) if isinstance(call, SignalCall) else call
-        payloads = self._client.data_converter.to_payloads(arguments, path=f"signal {name}")
-        await self._send(WorkflowExecutionSignaled(name=name, input=payloads, identity=self._client.identity))
+        types = call.definition.arg_types if isinstance(call, SignalCall) else None
+        payloads = to_checked_payloads(self._connection.converter, arguments, types, f"signal {name}")
+        await self._send(
+            WorkflowExecutionSignaled(name=name, input=payloads, identity=self._connection.identity)
+        )
 
     async def cancel(self, reason: str = "") -> None:
         """Ask the workflow to cancel itself; once this returns the request is stored.
@@ -171,7 +176,9 @@ class WorkflowHandle(Generic[W_co, R_co]):
             WorkflowNotFoundError: There is no such workflow, or it is closed.
             StoreUnavailableError: The database is away; the request may or may not have been stored.
         """
-        await self._send(WorkflowExecutionCancelRequested(reason=_text(reason), identity=self._client.identity))
+        await self._send(
+            WorkflowExecutionCancelRequested(reason=_text(reason), identity=self._connection.identity)
+        )
 
     async def terminate(self, *args: Any, reason: str = "") -> None:
         """End the workflow at once, without asking its code. Unread messages are dropped.
@@ -184,10 +191,10 @@ class WorkflowHandle(Generic[W_co, R_co]):
             WorkflowNotFoundError: There is no such workflow, or it is closed.
             StoreUnavailableError: The database is away; it may or may not have been ended.
         """
-        details = self._client.data_converter.to_payloads(args, path="details")
-        store = self._client.store
+        details = self._connection.converter.to_payloads(args, path="details")
+        store = self._connection.store
         record = await self._find(self.run_id)
-        why, identity = _text(reason), self._client.identity
+        why, identity = _text(reason), self._connection.identity
         done = await patiently(
             lambda: store.terminate(
                 record.run_id,
@@ -196,7 +203,9 @@ class WorkflowHandle(Generic[W_co, R_co]):
             )
         )
         if not done:
-            raise WorkflowNotFoundError(f"workflow {self.id!r}: {CLOSED}", workflow_id=self.id, run_id=record.run_id)
+            raise WorkflowNotFoundError(
+                f"workflow {self.id!r}: {CLOSED}", workflow_id=self.id, run_id=record.run_id
+            )
         store.hint([Hint(HintKind.CLOSED, record.run_id)])
 
     # ------------------------------------------------------------------ questions
@@ -204,8 +213,12 @@ class WorkflowHandle(Generic[W_co, R_co]):
     @overload
     async def query(self: WorkflowHandle[W, Any], call: QueryCall[W, R2], /) -> R2: ...
     @overload
-    async def query(self, query: Any, arg: Any = ..., /, *, args: Sequence[Any] = ..., result_type: Any = ...) -> Any: ...
-    async def query(self, query: Any, /, *values: Any, args: Sequence[Any] = (), result_type: Any = Any) -> Any:
+    async def query(
+        self, query: Any, arg: Any = ..., /, *, args: Sequence[Any] = ..., result_type: Any = ...
+    ) -> Any: ...
+    async def query(
+        self, query: Any, /, *values: Any, args: Sequence[Any] = (), result_type: Any = Any
+    ) -> Any:
         """Return a query's answer from the state the workflow is in; nothing is changed.
 
         The answer takes into account every message that was acknowledged before: the query waits, up to 10 seconds,
@@ -215,29 +228,30 @@ class WorkflowHandle(Generic[W_co, R_co]):
             WorkflowNotFoundError: There is no such workflow.
             WorkflowQueryFailedError: There is no such query, its handler raised, or messages were not read in time.
         """
-        call = _call(query, values, args, QueryCall, QueryDefinition)
+        call = _call(query, values, args, QueryCall)
         if isinstance(call, QueryCall):
             name, arguments, result_type = call.name, call.args, call.result_type
         else:
             name, arguments = call
-            if result_type is Any and isinstance(query, QueryDefinition):
-                result_type = query.ret_type
-        converter = self._client.data_converter
-        payloads = converter.to_payloads(arguments, path=f"query {name}")
+        converter = self._connection.converter
+        types = call.definition.arg_types if isinstance(call, QueryCall) else None
+        payloads = to_checked_payloads(converter, arguments, types, f"query {name}")
         record = await self._find(self.run_id or self.result_run_id)
         await self._until_read(record, name)
-        found = self._client.local.query(record.run_id, name, payloads)
+        found = self._connection.local.query(record.run_id, name, payloads)
         if found is None:
-            rows = await patiently(lambda: self._client.store.read_events(record.run_id))
+            rows = await patiently(lambda: self._connection.store.read_events(record.run_id))
             definition = definition_for(record.workflow_type, record.task_queue)
-            found = answer(definition, record.run_id, rows, name, payloads, converter, self._client.namespace)
+            found = answer(
+                definition, record.run_id, rows, name, payloads, converter, self._connection.namespace
+            )
         return converter.from_payload(found, result_type, path=f"result of query {name}")
 
     async def _until_read(self, record: RunRecord, name: str) -> None:
         """Wait until the messages that are unread now have been read."""
         if record.closed_at is not None:
             return
-        store = self._client.store
+        store = self._connection.store
         waited_for: int | None = None
         until = asyncio.get_running_loop().time() + QUERY_TIMEOUT
         pause = 0.002
@@ -262,10 +276,10 @@ class WorkflowHandle(Generic[W_co, R_co]):
             WorkflowNotFoundError: There is no such workflow.
         """
         record = await self._find(self.run_id or self.result_run_id)
-        store = self._client.store
+        store = self._connection.store
         rows = await patiently(lambda: store.read_events(record.run_id))
         activities = await patiently(lambda: store.read_activities(record.run_id))
-        return describe(record, decode_history(rows), activities, self._client.data_converter)
+        return describe(record, decode_history(rows), activities, self._connection.converter)
 
     async def fetch_history(self) -> WorkflowHistory:
         """Return the run's whole log.
@@ -275,7 +289,7 @@ class WorkflowHandle(Generic[W_co, R_co]):
             HistoryError: It cannot be read by this release.
         """
         record = await self._find(self.run_id or self.result_run_id)
-        rows = await patiently(lambda: self._client.store.read_events(record.run_id))
+        rows = await patiently(lambda: self._connection.store.read_events(record.run_id))
         return WorkflowHistory(self.id, record.run_id, decode_history(rows))
 
     async def fetch_history_events(self) -> AsyncIterator[Event]:
@@ -296,7 +310,7 @@ def _text(value: object) -> str:
     return value
 
 
-def _call(said: Any, values: tuple[Any, ...], args: Sequence[Any], call: type[Any], definition: type[Any]) -> Any:
+def _call(said: Any, values: tuple[Any, ...], args: Sequence[Any], call: type[Any]) -> Any:
     """Return a call object, or name and arguments, from whichever way a message was written."""
     if isinstance(said, call):
         if values or args:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from ..history import EventData, Payload, Payloads
-from ..store import NewRun, StartVerdict
+from durable.history import EventData, Payload, Payloads
+from durable.store import NewRun, StartVerdict
 
 
 class LocalWorker(Protocol):

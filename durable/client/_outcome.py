@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..converter import DataConverter
-from ..exceptions import CancelledError, TerminatedError, TimeoutError, TimeoutType, WorkflowFailureError
-from ..history import (
+from durable.converter import DataConverter
+from durable.exceptions import (
+    CancelledError,
+    TerminatedError,
+    TimeoutError,
+    TimeoutType,
+    WorkflowFailureError,
+)
+from durable.history import (
     EventData,
     WorkflowExecutionCanceled,
     WorkflowExecutionCompleted,

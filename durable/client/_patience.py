@@ -7,7 +7,7 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from ..exceptions import StoreUnavailableError
+from durable.exceptions import StoreUnavailableError
 
 T = TypeVar("T")
 
@@ -33,5 +33,5 @@ async def patiently(ask: Callable[[], Awaitable[T]], seconds: float = PATIENCE) 
         except StoreUnavailableError:
             if loop.time() >= until:
                 raise
-        await asyncio.sleep(random.uniform(0, wait))  # noqa: S311
+        await asyncio.sleep(random.uniform(0, wait))
         wait = min(2 * wait, LONGEST)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from .._replay._instance import Instance
-from .._replay._replay import replay
-from .._replay._turns import Turns
-from ..converter import DataConverter
-from ..exceptions import WorkflowQueryFailedError
-from ..history import EventRow, Payload, Payloads, decode_history
-from ..workflow._definition import REGISTRY, WorkflowDefinition
+from durable._replay._instance import Instance
+from durable._replay._replay import replay
+from durable._replay._turns import Turns
+from durable.converter import DataConverter
+from durable.exceptions import WorkflowQueryFailedError
+from durable.history import EventRow, Payload, Payloads, decode_history
+from durable.workflow._definition import REGISTRY, WorkflowDefinition
 
 
 def definition_for(workflow_type: str, task_queue: str) -> WorkflowDefinition:
@@ -53,7 +53,9 @@ def answer(
             try:
                 replay(code, turns, events, rebuild=lambda: instance(trace=True))
             except Exception as error:
-                raise WorkflowQueryFailedError(f"query {name!r}: the workflow's code fails: {error}") from error
+                raise WorkflowQueryFailedError(
+                    f"query {name!r}: the workflow's code fails: {error}"
+                ) from error
             return code.query(turns, name, input)
     finally:
         code.evict()

@@ -6,9 +6,9 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from ..exceptions import StoreError
-from ..history import EventData, decode_data
-from ..store import Hint, HintKind, Store
+from durable.exceptions import StoreError
+from durable.history import EventData, decode_data
+from durable.store import Hint, HintKind, Store
 
 logger = logging.getLogger("durable.client")
 

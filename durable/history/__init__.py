@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ._events import *  # noqa: F403
-from ._failures import *  # noqa: F403
-from ._payloads import *  # noqa: F403
-from ._wire import *  # noqa: F403
+from durable.history._events import *  # noqa: F403
+from durable.history._failures import *  # noqa: F403
+from durable.history._payloads import *  # noqa: F403
+from durable.history._wire import *  # noqa: F403

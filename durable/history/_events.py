@@ -26,8 +26,8 @@ from typing import ClassVar
 
 from msgspec import Struct
 
-from ._failures import Failure
-from ._payloads import Payload, Payloads
+from durable.history._failures import Failure
+from durable.history._payloads import Payload, Payloads
 
 
 class EventType(IntEnum):
@@ -332,3 +332,6 @@ CLOSING: tuple[type[EventData], ...] = (
     WorkflowExecutionTimedOut,
 )
 """What ends a history. Nothing follows one of these."""
+
+FROM_OUTSIDE: tuple[type[EventData], ...] = (WorkflowExecutionTerminated, WorkflowExecutionTimedOut)
+"""What ends a run without its code: no task applies these, and they may be written by others than the owner."""

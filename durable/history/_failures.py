@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from ._payloads import Payload, Payloads
+from durable.history._payloads import Payload, Payloads
 
 
 class _Info(Struct, frozen=True, omit_defaults=True, tag_field="kind"):

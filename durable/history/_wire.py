@@ -12,8 +12,8 @@ from typing import Any
 
 import msgspec
 
-from ..exceptions import HistoryCorruptError, UnknownEventError
-from ._events import COMMANDS, INPUTS, Event, EventData, EventRow, EventType
+from durable.exceptions import HistoryCorruptError, UnknownEventError
+from durable.history._events import COMMANDS, FROM_OUTSIDE, INPUTS, Event, EventData, EventRow, EventType
 
 FORMAT = 1
 """The newest format version of any event this release writes or reads. A run is claimed only by workers whose
@@ -68,7 +68,9 @@ def _decode_again(type: int, data: bytes, error: Exception | None) -> EventData:
             fields = UPCASTERS[kind, version](fields)
             version = fields["v"]
         if not isinstance(version, int) or version > FORMAT:
-            raise UnknownEventError(f"{kind.name} has format version {version!r}, this release reads up to {FORMAT}")
+            raise UnknownEventError(
+                f"{kind.name} has format version {version!r}, this release reads up to {FORMAT}"
+            )
         if error is not None:
             raise error
         return msgspec.convert(fields, _KINDS[type])
@@ -94,8 +96,10 @@ def decode_history(rows: Iterable[EventRow]) -> list[Event]:
     for position, event in enumerate(from_rows, 1):
         if event.seq != position:
             raise HistoryCorruptError(f"event {event.seq} stands where event {position} should be")
-        if event.task < task or event.task > task + 1:
-            raise HistoryCorruptError(f"event {event.seq} belongs to task {event.task}, but follows task {task}")
+        if event.task < task or (event.task > task + 1 and not isinstance(event.data, FROM_OUTSIDE)):
+            raise HistoryCorruptError(
+                f"event {event.seq} belongs to task {event.task}, but follows task {task}"
+            )
         if event.time < time:
             raise HistoryCorruptError(f"event {event.seq} is older than the event before it")
         if (position == 1) != (event.type is EventType.WORKFLOW_EXECUTION_STARTED):

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from ._worker import Worker
+from durable.worker._worker import Worker
 
 __all__ = ["Worker"]

@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
-from .._engine._activities import (
+from durable._engine._activities import (
     Canceled,
     Completed,
     Failed,
@@ -29,14 +29,14 @@ from .._engine._activities import (
     scheduled_of,
     timeout,
 )
-from .._internal.instants import SECOND, to_datetime, to_timedelta
-from .._replay.machines._activity import policy_of
-from ..activity._activity import Activity
-from ..activity._context import ActivityCancellationDetails, Context, Info
-from ..converter import DataConverter
-from ..exceptions import ApplicationError, ConversionError, StoreUnavailableError
-from ..history import ActivityTaskScheduled
-from ..store import (
+from durable._internal.instants import SECOND, to_datetime, to_timedelta
+from durable._replay.machines._activity import policy_of
+from durable.activity._activity import Activity
+from durable.activity._context import ActivityCancellationDetails, Context, Info
+from durable.converter import DataConverter
+from durable.exceptions import ApplicationError, ConversionError, StoreUnavailableError
+from durable.history import ActivityTaskScheduled
+from durable.store import (
     ActivityRecord,
     AttemptOutcome,
     Heartbeat,
@@ -45,9 +45,9 @@ from ..store import (
     HintKind,
     Store,
 )
-from ._attempts import Attempt, Flag, Owner
-from ._clock import DatabaseClock
-from ._lease import LeaseKeeper
+from durable.worker._attempts import Attempt, Flag, Owner
+from durable.worker._clock import DatabaseClock
+from durable.worker._lease import LeaseKeeper
 
 logger = logging.getLogger("durable.worker")
 
@@ -129,7 +129,9 @@ class Activities:
 
     # ------------------------------------------------------------------ attempts
 
-    def start(self, owner: Owner, scheduled: ActivityTaskScheduled, scheduled_at: int, names: tuple[str, str]) -> Attempt:
+    def start(
+        self, owner: Owner, scheduled: ActivityTaskScheduled, scheduled_at: int, names: tuple[str, str]
+    ) -> Attempt:
         """Start the first attempt of an activity for a run of this worker; `names` are its workflow's id and type."""
         return self._start(
             Attempt(
@@ -214,14 +216,20 @@ class Activities:
                     result = await definition.run(activity.instance, tuple(args))
                 else:
                     call = partial(definition.run, activity.instance, tuple(args))
-                    result = await self._loop.run_in_executor(self._executor, contextvars.copy_context().run, _call, call)
+                    result = await self._loop.run_in_executor(
+                        self._executor, contextvars.copy_context().run, _call, call
+                    )
             return self._completed(definition.name, result)
         except asyncio.CancelledError as error:
             if attempt.details is None:
                 return Failed(self._converter.to_failure(error))
             if attempt.details.cancel_requested:
                 return Canceled()
-            return Failed(self._converter.to_failure(ApplicationError("the worker was shut down", type="WorkerShutdown")))
+            return Failed(
+                self._converter.to_failure(
+                    ApplicationError("the worker was shut down", type="WorkerShutdown")
+                )
+            )
         except BaseException as error:
             # SystemExit and the like too: an activity fails, it does not end its worker.
             return Failed(self._converter.to_failure(error))
@@ -241,7 +249,9 @@ class Activities:
                 activity_id=scheduled.activity_id,
                 activity_type=scheduled.activity_type,
                 attempt=attempt.number,
-                heartbeat_details=self._converter.from_payloads(attempt.heartbeat) if attempt.heartbeat else [],
+                heartbeat_details=self._converter.from_payloads(attempt.heartbeat)
+                if attempt.heartbeat
+                else [],
                 heartbeat_timeout=None if scheduled.heartbeat is None else to_timedelta(scheduled.heartbeat),
                 idempotency_key=idempotency_key(attempt.run_id, scheduled),
                 is_local=attempt.record is None,
@@ -311,7 +321,7 @@ class Activities:
                 outcome,
                 worker=self._worker_id,
                 now=self._clock.now(),
-                jitter=random.random(),  # noqa: S311
+                jitter=random.random(),
                 identity=self._identity,
                 progress=attempt.progress,
                 cancel_requested=record.cancel_requested or attempt.cancel_requested,
@@ -352,7 +362,9 @@ class Activities:
         if attempt.ended:
             return
         limit = attempt.scheduled.heartbeat
-        pause = HEARTBEAT_DEFAULT if limit is None else min(limit / SECOND * HEARTBEAT_SHARE, HEARTBEAT_LONGEST)
+        pause = (
+            HEARTBEAT_DEFAULT if limit is None else min(limit / SECOND * HEARTBEAT_SHARE, HEARTBEAT_LONGEST)
+        )
         attempt.beat_at = self._loop.time() + pause
         if attempt.record is not None:
             self._beats[attempt.run_id, attempt.scheduled.id] = attempt
@@ -401,7 +413,9 @@ class Activities:
         try:
             answers = await self._store.heartbeat(
                 [
-                    Heartbeat(a.run_id, a.scheduled.id, a.number, self._worker_id, encode_progress(a.progress))
+                    Heartbeat(
+                        a.run_id, a.scheduled.id, a.number, self._worker_id, encode_progress(a.progress)
+                    )
                     for a in beating
                 ]
             )

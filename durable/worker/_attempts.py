@@ -7,10 +7,10 @@ import threading
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from .._engine._activities import Outcome, Progress, close_by
-from ..activity._context import ActivityCancellationDetails
-from ..history import ActivityTaskScheduled, Payloads
-from ..store import ActivityRecord
+from durable._engine._activities import Outcome, Progress, close_by
+from durable.activity._context import ActivityCancellationDetails
+from durable.history import ActivityTaskScheduled, Payloads
+from durable.store import ActivityRecord
 
 
 class Flag:

@@ -9,16 +9,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable
 
-from .._internal.instants import SECOND
-from ..exceptions import StoreError, StoreUnavailableError
-from ..history import FORMAT
-from ..store import Hint, HintKind, Message
-from ._committer import RETRY_FIRST, RETRY_LONGEST
-
-if TYPE_CHECKING:
-    from ._incarnation import Incarnation
+from durable._internal.instants import SECOND
+from durable.exceptions import StoreError, StoreUnavailableError
+from durable.history import FORMAT
+from durable.store import Hint, HintKind, Message
+from durable.worker._committer import RETRY_FIRST, RETRY_LONGEST
+from durable.worker._home import Home
 
 logger = logging.getLogger("durable.worker")
 
@@ -38,7 +36,7 @@ ANY = "*"
 class Claims:
     """The loops that look for work, for one incarnation."""
 
-    def __init__(self, home: Incarnation) -> None:
+    def __init__(self, home: Home) -> None:
         self._home = home
         self._store = home.store
         self._look_for_runs = asyncio.Event()
@@ -47,7 +45,8 @@ class Claims:
         self._mail: set[str] = set()
         self._all_mail = False
         self._stopped = False
-        self._unlisten = lambda: None
+        self._unlisten: Callable[[], None] = lambda: None
+        self._full = False
         self.on_probation = False
 
     def stop(self) -> None:
@@ -59,8 +58,6 @@ class Claims:
         """Take the news that a run is gone: there may be room for another."""
         if self._full:
             self._look_for_runs.set()
-
-    _full = False
 
     async def run(self) -> None:
         """Look for work until cancelled."""
@@ -93,7 +90,7 @@ class Claims:
             case HintKind.CLOSED:
                 pass
 
-    async def _loop(self, what: str, wake: asyncio.Event, look) -> None:  # type: ignore[no-untyped-def]
+    async def _loop(self, what: str, wake: asyncio.Event, look: Callable[[], Awaitable[float]]) -> None:
         """Look, and look again when woken or after the poll interval; be patient with a database that is away."""
         pause = RETRY_FIRST
         while True:
@@ -103,7 +100,7 @@ class Claims:
                 pause = RETRY_FIRST
             except StoreUnavailableError as error:
                 logger.warning("looking for %s: the database is away, trying again: %s", what, error)
-                wait = random.uniform(0, pause)  # noqa: S311
+                wait = random.uniform(0, pause)
                 pause = min(pause * 2, RETRY_LONGEST)
                 await asyncio.sleep(wait)
                 continue
@@ -141,7 +138,9 @@ class Claims:
                 alone = await self._store.claim_probationer(home.worker_id, queues, types, format=FORMAT)
                 if alone is not None:
                     logger.warning(
-                        "run %s was owned by %d workers that died; it is tried alone", alone.run.run_id, alone.run.deaths
+                        "run %s was owned by %d workers that died; it is tried alone",
+                        alone.run.run_id,
+                        alone.run.deaths,
                     )
                     self.on_probation = True
                     home.take([alone])
@@ -158,7 +157,7 @@ class Claims:
         if due is not None and due / SECOND < poll:
             # What is due and was not claimed is somebody else's, or will not have us: do not spin.
             return max(due / SECOND + 0.001, 0.02)
-        return poll * random.uniform(0.9, 1.1)  # noqa: S311
+        return poll * random.uniform(0.9, 1.1)
 
     # ------------------------------------------------------------------ activities
 
@@ -169,7 +168,9 @@ class Claims:
             limit = min(ACTIVITY_BATCH, activities.free)
             if limit <= 0:
                 break
-            claimed = await self._store.claim_activities(home.worker_id, [home.task_queue], activities.types, limit)
+            claimed = await self._store.claim_activities(
+                home.worker_id, [home.task_queue], activities.types, limit
+            )
             activities.take(claimed)
             if len(claimed) < limit:
                 break

@@ -16,10 +16,10 @@ import random
 from collections.abc import Sequence
 from typing import Protocol
 
-from ..exceptions import StoreError, StoreUnavailableError
-from ..store import Store, Transition, Verdict
-from ._clock import DatabaseClock
-from ._lease import LeaseKeeper
+from durable.exceptions import StoreError, StoreUnavailableError
+from durable.store import Store, Transition, Verdict
+from durable.worker._clock import DatabaseClock
+from durable.worker._lease import LeaseKeeper
 
 logger = logging.getLogger("durable.worker")
 
@@ -138,7 +138,9 @@ class Committer:
         try:
             result = await self._store.commit([transition for _, transition in batch])
         except StoreUnavailableError as error:
-            logger.warning("the outcome of a commit of %d runs is unknown, reading back: %s", len(batch), error)
+            logger.warning(
+                "the outcome of a commit of %d runs is unknown, reading back: %s", len(batch), error
+            )
             self._spawn_settling(batch)
             return
         except (StoreError, ValueError) as error:
@@ -175,7 +177,7 @@ class Committer:
         unknown = list(batch)
         wait = RETRY_FIRST
         while unknown:
-            await asyncio.sleep(random.uniform(0, wait))  # noqa: S311
+            await asyncio.sleep(random.uniform(0, wait))
             wait = min(wait * 2, RETRY_LONGEST)
             try:
                 owned = await self._store.owned_runs(self._worker_id)

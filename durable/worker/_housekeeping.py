@@ -8,17 +8,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from typing import TYPE_CHECKING
 
-from .._engine._activities import conclude_row, decode_progress, expiry
-from .._engine._messages import timed_out
-from .._internal.instants import SECOND
-from ..exceptions import StoreError
-from ..store import AttemptOutcome, Hint, HintKind, RunStatus
-from ._clock import boottime
-
-if TYPE_CHECKING:
-    from ._incarnation import Incarnation
+from durable._engine._activities import conclude_row, decode_progress, expiry
+from durable._engine._messages import timed_out
+from durable._internal.instants import SECOND
+from durable.exceptions import StoreError
+from durable.store import AttemptOutcome, Hint, HintKind, RunStatus
+from durable.worker._clock import boottime
+from durable.worker._home import Home
 
 logger = logging.getLogger("durable.worker")
 
@@ -29,7 +26,7 @@ BATCH = 200
 class Housekeeping:
     """See the module; for one incarnation."""
 
-    def __init__(self, home: Incarnation) -> None:
+    def __init__(self, home: Home) -> None:
         self._home = home
         self._store = home.store
         self._standing: dict[str, tuple[int, int]] = {}
@@ -44,7 +41,7 @@ class Housekeeping:
         rounds = max(1, round(lease / 3 / every))
         count = 0
         while True:
-            await asyncio.sleep(every * random.uniform(0.9, 1.1))  # noqa: S311
+            await asyncio.sleep(every * random.uniform(0.9, 1.1))
             if not self._home.lease.held:
                 self._held_since = None
                 continue
@@ -76,7 +73,7 @@ class Housekeeping:
                             ended,
                             worker=record.worker,
                             now=record.now,
-                            jitter=random.random(),  # noqa: S311
+                            jitter=random.random(),
                             identity=self._home.identity,
                             progress=decode_progress(record.progress),
                             cancel_requested=record.cancel_requested,
@@ -118,12 +115,14 @@ class Housekeeping:
                 since = now
             seen[worker.worker_id] = worker.renewals, since
             stood_still = now - since >= worker.lease and now - (self._held_since or now) >= worker.lease
-            if worker.dead_for_sure or (worker.expired and stood_still):
-                if await self._store.bury_worker(worker.worker_id, worker.renewals):
-                    logger.warning("worker %s (%s) is dead; its runs are taken over", worker.worker_id, worker.identity)
-                    dead = True
+            gone = worker.dead_for_sure or (worker.expired and stood_still)
+            if gone and await self._store.bury_worker(worker.worker_id, worker.renewals):
+                logger.warning(
+                    "worker %s (%s) is dead; its runs are taken over", worker.worker_id, worker.identity
+                )
+                dead = True
         self._standing = seen
-        if dead or random.random() < 0.1:  # noqa: S311 - now and then for what an interrupted takeover left behind
+        if dead or random.random() < 0.1:
             await self._take_over()
 
     async def _take_over(self) -> None:
@@ -149,7 +148,11 @@ class Housekeeping:
         unknown = {run_id for run_id in owned if run_id not in home.hosts}
         for run_id in unknown & self._doubtful:
             claimed = await self._store.reload_run(home.worker_id, run_id, owned[run_id])
-            if claimed is not None and run_id not in home.hosts and claimed.run.workflow_type in home.options.workflows:
+            if (
+                claimed is not None
+                and run_id not in home.hosts
+                and claimed.run.workflow_type in home.options.workflows
+            ):
                 logger.info("run %s is this worker's since an interrupted claim", run_id)
                 home.take([claimed])
         # Once is not enough: a claim's answer may be on its way.

@@ -15,14 +15,15 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from .._engine._run import Run
-from .._internal.ids import uuid7
-from .._internal.instants import SECOND
-from .._replay._instance import Instance
-from ..client._local import LocalRuns
-from ..exceptions import DeadlockError, StoreUnavailableError
-from ..history import EventRow
-from ..store import (
+from durable._engine._run import Run
+from durable._internal.ids import uuid7
+from durable._internal.instants import SECOND
+from durable._replay._instance import Instance
+from durable._replay._turns import Turns
+from durable.client._local import LocalRuns
+from durable.exceptions import DeadlockError, StoreUnavailableError
+from durable.history import EventRow, Payload, Payloads
+from durable.store import (
     ClaimedRun,
     Hint,
     HintKind,
@@ -34,17 +35,17 @@ from ..store import (
     Store,
     WorkerRecord,
 )
-from ._activities import Activities
-from ._claims import Claims
-from ._clock import DatabaseClock, boottime
-from ._committer import RETRY_FIRST, RETRY_LONGEST, Committer
-from ._housekeeping import Housekeeping
-from ._lease import LeaseKeeper
-from ._options import WorkerOptions
-from ._run_host import RunHost
-from ._timers import Timers
-from ._turn_queue import TurnQueue
-from ._watchdog import TurnBroken, Watchdog
+from durable.worker._activities import Activities
+from durable.worker._claims import Claims
+from durable.worker._clock import DatabaseClock, boottime
+from durable.worker._committer import RETRY_FIRST, RETRY_LONGEST, Committer
+from durable.worker._housekeeping import Housekeeping
+from durable.worker._lease import LeaseKeeper
+from durable.worker._options import WorkerOptions
+from durable.worker._run_host import RunHost
+from durable.worker._timers import Timers
+from durable.worker._turn_queue import TurnQueue
+from durable.worker._watchdog import TurnBroken, Watchdog
 
 logger = logging.getLogger("durable.worker")
 
@@ -112,7 +113,9 @@ class Incarnation:
             if self._stopping.is_set() and not self._lost.is_set():
                 await self._leave()
                 return False
-            logger.warning("worker %s was declared dead by others; starting over as a new one", self.worker_id)
+            logger.warning(
+                "worker %s was declared dead by others; starting over as a new one", self.worker_id
+            )
             return not self._stopping.is_set()
         finally:
             self._local.detach(self)
@@ -140,7 +143,11 @@ class Incarnation:
         )
         self.watchdog = Watchdog(warn_after=options.warn_after, break_after=options.break_after)
         self.lease = LeaseKeeper(
-            lease, options.lease, alive=lambda: self.watchdog.alive, on_change=self._lease_changed, since=since
+            lease,
+            options.lease,
+            alive=lambda: self.watchdog.alive,
+            on_change=self._lease_changed,
+            since=since,
         )
         self.clock = DatabaseClock(await self.store.now())
         self.committer = Committer(self.store, self.worker_id, self.clock, self.lease)
@@ -257,18 +264,26 @@ class Incarnation:
         """Whether a run is held whose owners died with it."""
         return any(_deaths_unproven(host.run) for host in self.hosts.values())
 
-    def blocked(self, host: RunHost, error: BaseException) -> int:
-        """Count a failed workflow task; return the microseconds until the next try."""
+    def fault(self, error: BaseException) -> BaseException:
+        """Return what an exception out of a turn means: the exception, or what the watchdog knows about it."""
         if isinstance(error, TurnBroken):
-            error.__cause__ = DeadlockError(self.watchdog.broken_stack)
+            return DeadlockError(
+                f"workflow code held the event loop for more than {self.options.break_after:g} s without awaiting, so "
+                f"its turn was ended; it was here:\n{self.watchdog.broken_stack}"
+            )
+        return error
+
+    def blocked(self, host: RunHost) -> int:
+        """Count a failed workflow task; return the microseconds until the next try."""
         failures = self._blocked[host.run_id] = self._blocked.get(host.run_id, 0) + 1
         return min(BLOCKED_FIRST << min(failures - 1, 20), BLOCKED_LONGEST)
 
-    def closed(self, host: RunHost, now: int) -> None:
+    def closed(self, host: RunHost) -> None:
         """Take the news that a run has closed; tell whoever waits, here and elsewhere."""
         self._blocked.pop(host.run_id, None)
-        assert host.run is not None and host.run.closing is not None
-        self._local.closed(host.run_id, host.run.closing)
+        closing = None if host.run is None else host.run.closing
+        assert closing is not None
+        self._local.closed(host.run_id, closing)
         self.hint([Hint(HintKind.CLOSED, host.run_id)])
 
     # ------------------------------------------------------------------ starts in this process
@@ -311,6 +326,15 @@ class Incarnation:
         )
         first = EventRow(1, 1, 1, new.started, verdict.now)
         self.take([ClaimedRun(run=record, events=(first,), messages=(), activities=())])
+
+    def query(self, run_id: str, name: str, input: Payloads) -> Payload | None:
+        """Answer a query from memory, or None when the run is not here or something of it is under way."""
+        host = self.hosts.get(run_id)
+        instance = None if host is None else host.settled_instance
+        if instance is None:
+            return None
+        with Turns() as turns:
+            return instance.query(turns, name, input)
 
     # ------------------------------------------------------------------ small services for hosts
 
@@ -359,7 +383,7 @@ class Incarnation:
                 return await ask()
             except StoreUnavailableError as error:
                 logger.warning("the database is away, trying again: %s", error)
-                await asyncio.sleep(random.uniform(0, wait))  # noqa: S311
+                await asyncio.sleep(random.uniform(0, wait))
                 wait = min(wait * 2, RETRY_LONGEST)
 
 

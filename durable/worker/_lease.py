@@ -19,9 +19,9 @@ import logging
 import threading
 from collections.abc import Callable
 
-from ..exceptions import StoreUnavailableError
-from ..store import Lease
-from ._clock import boottime
+from durable.exceptions import StoreUnavailableError
+from durable.store import Lease
+from durable.worker._clock import boottime
 
 logger = logging.getLogger("durable.worker")
 
@@ -33,7 +33,13 @@ class LeaseKeeper:
     """The thread that keeps a worker's lease, and what the worker asks about it."""
 
     def __init__(
-        self, lease: Lease, duration: int, *, alive: Callable[[], bool], on_change: Callable[[], None], since: int
+        self,
+        lease: Lease,
+        duration: int,
+        *,
+        alive: Callable[[], bool],
+        on_change: Callable[[], None],
+        since: int,
     ) -> None:
         """Prepare to keep a lease.
 
@@ -93,7 +99,9 @@ class LeaseKeeper:
                 try:
                     renewed = await asyncio.wait_for(self._lease.renew(), pause)
                 except (StoreUnavailableError, TimeoutError) as error:
-                    logger.warning("the lease could not be renewed, trying again: %s", error or type(error).__name__)
+                    logger.warning(
+                        "the lease could not be renewed, trying again: %s", error or type(error).__name__
+                    )
                     wait = min(pause / 4, 1.0)
                     continue
                 if not renewed:

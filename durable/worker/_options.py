@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..activity._activity import Activity
-from ..converter import DataConverter
-from ..workflow._definition import WorkflowDefinition
-from ._watchdog import BREAK_AFTER, WARN_AFTER
+from durable.activity._activity import Activity
+from durable.converter import DataConverter
+from durable.worker._watchdog import BREAK_AFTER, WARN_AFTER
+from durable.workflow._definition import WorkflowDefinition
 
 
 @dataclass(frozen=True)

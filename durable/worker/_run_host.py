@@ -13,17 +13,16 @@ import logging
 import random
 import traceback
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-from .._engine._activities import Outcome, row
-from .._engine._run import Effects, Run, Urgency
-from .._engine._state import RunState
-from .._replay._instance import Instance
-from .._replay._replay import replay
-from .._replay._turns import Turns
-from ..exceptions import HistoryError, WorkflowTaskError
-from ..history import ActivityTaskScheduled, CommandEvent, Event, decode_data, decode_history
-from ..store import (
+from durable._engine._activities import Outcome, row
+from durable._engine._run import Effects, Run, Urgency
+from durable._engine._state import RunState
+from durable._replay._instance import Instance
+from durable._replay._replay import replay
+from durable._replay._turns import Turns
+from durable.exceptions import HistoryError, WorkflowTaskError
+from durable.history import ActivityTaskScheduled, CommandEvent, Event, decode_data, decode_history
+from durable.store import (
     ActivityRecord,
     ActivityState,
     ClaimedRun,
@@ -36,11 +35,9 @@ from ..store import (
     Transition,
     Verdict,
 )
-from ..workflow._definition import WorkflowDefinition
-from ._attempts import Attempt
-
-if TYPE_CHECKING:
-    from ._incarnation import Incarnation
+from durable.worker._attempts import Attempt
+from durable.worker._home import Home
+from durable.workflow._definition import WorkflowDefinition
 
 logger = logging.getLogger("durable.worker")
 
@@ -70,7 +67,7 @@ class RunHost:
         "workflow_id",
     )
 
-    def __init__(self, home: Incarnation, claimed: ClaimedRun, definition: WorkflowDefinition) -> None:
+    def __init__(self, home: Home, claimed: ClaimedRun, definition: WorkflowDefinition) -> None:
         self._home = home
         self._claimed: ClaimedRun | None = claimed
         self._definition = definition
@@ -110,7 +107,7 @@ class RunHost:
         except KeyboardInterrupt:
             raise
         except BaseException as error:
-            self._fault = error
+            self._fault = self._home.fault(error)
 
     def conclude(self) -> None:
         """Take what the turn gave: commands, or a fault of the code."""
@@ -123,7 +120,7 @@ class RunHost:
         assert self.run is not None
         if first is not None and not self._opened:
             self._opened = True
-            self.run.recover(now=self._home.clock.now(), jitter=random.random())  # noqa: S311
+            self.run.recover(now=self._home.clock.now(), jitter=random.random())
             self.deliver(first.messages)
         commands, self._commands = self._commands, []
         self._release_effects(self.run.commands(commands, local=self._home.activities.local))
@@ -134,7 +131,10 @@ class RunHost:
         if self.run is None:
             state = RunState.of(self.run_id, events)
             self.run = Run(
-                state, claimed.run.epoch, rowed=[entry.id for entry in claimed.activities], deaths=claimed.run.deaths
+                state,
+                claimed.run.epoch,
+                rowed=[entry.id for entry in claimed.activities],
+                deaths=claimed.run.deaths,
             )
         self.instance = self._new_instance()
         commands = replay(
@@ -201,7 +201,7 @@ class RunHost:
             outcome,
             attempt=attempt.number,
             now=self._home.clock.now(),
-            jitter=random.random(),  # noqa: S311
+            jitter=random.random(),
             identity=self._home.identity,
             progress=attempt.progress,
         )
@@ -278,6 +278,11 @@ class RunHost:
             and self.run.urgency(self._home.clock.now()) is Urgency.NOTHING
         )
 
+    @property
+    def settled_instance(self) -> Instance | None:
+        """The code, if its state is the log's: no task waits to be applied to it, and none is being written."""
+        return None if self._busy or self.gone else self.instance
+
     def next_transition(self, now: int) -> Transition | None:
         """See `Committed`."""
         if self.gone:
@@ -321,7 +326,7 @@ class RunHost:
         if written.queued:
             self._home.hint([Hint(HintKind.ACTIVITY, queue) for queue in dict.fromkeys(written.queued)])
         if written.closed:
-            self._home.closed(self, now)
+            self._home.closed(self)
             self.drop()
             return
         if written.start:
@@ -450,7 +455,7 @@ class RunHost:
         """Keep the run open but off this worker for a while: its code is at fault, and the next deploy may mend it."""
         text = "".join(traceback.format_exception(error)).rstrip()
         reason = f"{type(error).__name__}: {error}"[:2000]
-        wait = self._home.blocked(self, error)
+        wait = self._home.blocked(self)
         if isinstance(error, WorkflowTaskError):
             text = reason
         logger.error(

@@ -7,8 +7,8 @@ import heapq
 from itertools import count
 from typing import Protocol
 
-from .._internal.instants import SECOND
-from ._clock import DatabaseClock
+from durable._internal.instants import SECOND
+from durable.worker._clock import DatabaseClock
 
 LONGEST = 60.0
 """Seconds the event loop's own timer runs at most: the database's clock may be set, and is looked at again then."""

@@ -7,8 +7,8 @@ import time
 from collections import deque
 from typing import Protocol
 
-from .._replay._turns import Turns
-from ._watchdog import Watchdog
+from durable._replay._turns import Turns
+from durable.worker._watchdog import Watchdog
 
 BUDGET = 0.01
 """Seconds of turns in one callback, about: then everything else in the process gets its chance."""

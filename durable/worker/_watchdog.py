@@ -156,7 +156,9 @@ class Watchdog:
                 return
             resisted = self.broken is current and time.monotonic() - self._broken_at > EXIT_AFTER
         if resisted:
-            logger.critical("workflow code swallows every attempt to end its turn; the process exits:\n%s", self._who())
+            logger.critical(
+                "workflow code swallows every attempt to end its turn; the process exits:\n%s", self._who()
+            )
             logging.shutdown()
             self.exit(EXIT_CODE)
 

@@ -10,14 +10,15 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from .._internal.ids import check_name
-from .._internal.instants import SECOND, Duration, to_duration
-from ..activity._collect import collect as collect_activities
-from ..client import Client
-from ..exceptions import StoreUnavailableError
-from ..workflow._workflow import collect as collect_workflows
-from ._incarnation import Incarnation
-from ._options import WorkerOptions
+from durable._internal.ids import check_name
+from durable._internal.instants import SECOND, Duration, to_duration
+from durable.activity._collect import collect as collect_activities
+from durable.client import Client
+from durable.exceptions import StoreUnavailableError
+from durable.worker._incarnation import Incarnation
+from durable.worker._options import WorkerOptions
+from durable.worker._watchdog import BREAK_AFTER, WARN_AFTER
+from durable.workflow._workflow import collect as collect_workflows
 
 logger = logging.getLogger("durable.worker")
 
@@ -57,6 +58,7 @@ class Worker:
         graceful_shutdown_timeout: How long activities may go on after `shutdown`.
         lease_duration: After how long a silence others take over.
         poll_interval: How often it looks for work that no hint told of.
+        deadlock_timeout: How long a turn of workflow code may hold the event loop; then it is ended and the run blocked.
 
     Raises:
         RegistrationError: Two definitions have one name, or something that is listed is none.
@@ -76,6 +78,7 @@ class Worker:
         graceful_shutdown_timeout: Duration = 0,
         lease_duration: Duration = DEFAULT_LEASE,
         poll_interval: Duration = DEFAULT_POLL,
+        deadlock_timeout: Duration = BREAK_AFTER,
     ) -> None:
         lease = to_duration(lease_duration, "lease_duration", allow_zero=False)
         if lease < SHORTEST_LEASE * SECOND:
@@ -90,6 +93,7 @@ class Worker:
         self._grace = to_duration(graceful_shutdown_timeout, "graceful_shutdown_timeout") / SECOND
         self._lease = lease
         self._poll = to_duration(poll_interval, "poll_interval", allow_zero=False) / SECOND
+        self._break_after = to_duration(deadlock_timeout, "deadlock_timeout", allow_zero=False) / SECOND
         self._incarnation: Incarnation | None = None
         self._running: asyncio.Task[None] | None = None
         self._ready: asyncio.Future[None] | None = None
@@ -114,6 +118,8 @@ class Worker:
             lease=self._lease,
             grace=self._grace,
             poll=self._poll,
+            warn_after=min(WARN_AFTER, self._break_after / 2),
+            break_after=self._break_after,
         )
 
     @property

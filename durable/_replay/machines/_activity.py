@@ -16,11 +16,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from ...activity._call import ActivityCall
-from ...common import ActivityCancellationType, RetryPolicy
-from ...converter import DataConverter
-from ...exceptions import ActivityError, RetryState
-from ...history import (
+from durable._internal.instants import MICROSECOND, SECOND, to_duration
+from durable._replay._awaitables import Operation
+from durable._replay.machines._machine import Machine, State, Table, Trigger
+from durable.activity._call import ActivityCall
+from durable.common import ActivityCancellationType, RetryPolicy
+from durable.converter import DataConverter
+from durable.exceptions import ActivityError, RetryState
+from durable.history import (
     ActivityTaskCanceled,
     ActivityTaskCancelRequested,
     ActivityTaskCompleted,
@@ -30,9 +33,6 @@ from ...history import (
     Input,
     RetryPolicyData,
 )
-from ..._internal.instants import MICROSECOND, SECOND, to_duration
-from .._awaitables import Operation
-from ._machine import Machine, State, Table, Trigger
 
 DEFAULT_START_TO_CLOSE = 300 * SECOND
 """Microseconds an attempt may take when the caller gives neither start-to-close nor schedule-to-close."""
@@ -144,7 +144,8 @@ def stored_policy(policy: RetryPolicy | None) -> RetryPolicyData:
         maximum_interval=0 if maximum is None else to_duration(maximum, "maximum_interval"),
         maximum_attempts=policy.maximum_attempts,
         non_retryable_error_types=tuple(
-            entry if isinstance(entry, str) else entry.__name__ for entry in policy.non_retryable_error_types or ()
+            entry if isinstance(entry, str) else entry.__name__
+            for entry in policy.non_retryable_error_types or ()
         ),
     )
     if len(_policies) >= _POLICIES:

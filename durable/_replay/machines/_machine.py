@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import ClassVar, Protocol
 
-from ...exceptions import NondeterminismError
-from ...history import Input
+from durable.exceptions import NondeterminismError
+from durable.history import Input
 
 
 class State(Enum):

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ...history import WorkflowExecutionSignaled
+from durable.history import WorkflowExecutionSignaled
 
 Decode = Callable[[WorkflowExecutionSignaled, Any], Any]
 

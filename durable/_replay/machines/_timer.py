@@ -1,7 +1,7 @@
 """Timers: those that `workflow.sleep` starts, and those that asyncio and anyio ask the event loop for.
 
-        issued --cancel--> done        the code no longer waits: TimerCanceled, or nothing if it was never written
-        issued --close---> done        TimerFired
+issued --cancel--> done        the code no longer waits: TimerCanceled, or nothing if it was never written
+issued --close---> done        TimerFired
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from ...history import Input, TimerCanceled, TimerStarted
-from .._awaitables import Operation, TimerHandle
-from ._machine import Machine, State, Table, Trigger
+from durable._replay._awaitables import Operation, TimerHandle
+from durable._replay.machines._machine import Machine, State, Table, Trigger
+from durable.history import Input, TimerCanceled, TimerStarted
 
 
 class TimerMachine(Machine):

@@ -1,0 +1,128 @@
+"""The options of a start, as people write them, and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypedDict
+
+from durable._internal.ids import check_name
+from durable._internal.instants import Duration, to_duration
+from durable.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from durable.workflow._definition import WorkflowOptions
+
+DEFAULT_QUEUE = "default"
+"""The task queue of whatever names none."""
+
+
+class StartOptions(TypedDict, total=False):
+    """How a workflow is started. The names are Temporal's."""
+
+    id: str | None
+    """The workflow's id, of which at most one open run exists; a fresh one when None. It is what makes a repeated start
+    of the same thing harmless."""
+    task_queue: str | None
+    """The queue whose workers run it; the definition's, else "default"."""
+    execution_timeout: Duration | None
+    """The longest that the workflow may take; then it is closed as timed out."""
+    run_timeout: Duration | None
+    """The longest that one run may take; then it is closed as timed out."""
+    task_timeout: Duration | None
+    """Kept in the log for those who read it."""
+    id_reuse_policy: WorkflowIDReusePolicy
+    """Whether the id may be used again after its last run has closed; ALLOW_DUPLICATE by default."""
+    id_conflict_policy: WorkflowIDConflictPolicy
+    """What to do when the id has an open run; FAIL by default."""
+    memo: Mapping[str, Any] | None
+    """Values for people, shown by `describe`."""
+    start_delay: Duration | None
+    """How long until it first runs."""
+    static_summary: str
+    """A line for people."""
+    static_details: str
+    """Several lines for people."""
+
+
+class TemporalStartOptions(StartOptions, total=False):
+    """How a workflow is started by the name of its type."""
+
+    args: Sequence[Any]
+    """Its arguments."""
+    result_type: Any
+    """What its result is decoded as."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """Options of a start, checked. Durations are in microseconds."""
+
+    id: str | None
+    task_queue: str
+    execution_timeout: int | None
+    run_timeout: int | None
+    task_timeout: int | None
+    reuse: WorkflowIDReusePolicy
+    conflict: WorkflowIDConflictPolicy
+    memo: Mapping[str, Any]
+    delay: int
+    static_summary: str
+    static_details: str
+
+
+_KNOWN = frozenset(TemporalStartOptions.__annotations__) | frozenset(StartOptions.__annotations__)
+
+
+def check(given: Mapping[str, Any], definition: WorkflowOptions | None) -> Start:
+    """Return the options of a start, on top of what the workflow's definition says.
+
+    Raises:
+        TypeError: There is no such option, or its value is of a wrong type.
+        ValueError: A value is out of range, or two options exclude each other.
+    """
+    for name in given:
+        if name not in _KNOWN:
+            raise TypeError(
+                f"a workflow's start has no option {name!r}; there are {', '.join(sorted(_KNOWN))}"
+            )
+    said = definition or WorkflowOptions()
+
+    def timeout(name: str) -> int | None:
+        value: Duration | None = given.get(name)
+        known: int | None = getattr(said, name)
+        return known if value is None else to_duration(value, name, allow_zero=False)
+
+    delay: Duration | None = given.get("start_delay")
+    workflow_id: Any = given.get("id")
+    queue: Any = given.get("task_queue")
+    reuse, conflict = _policies(given)
+    return Start(
+        id=None if workflow_id is None else check_name(workflow_id, "id"),
+        task_queue=check_name(said.task_queue or DEFAULT_QUEUE if queue is None else queue, "task_queue"),
+        execution_timeout=timeout("execution_timeout"),
+        run_timeout=timeout("run_timeout"),
+        task_timeout=timeout("task_timeout"),
+        reuse=reuse,
+        conflict=conflict,
+        memo={check_name(key, "memo key"): value for key, value in (given.get("memo") or {}).items()},
+        delay=0 if delay is None else to_duration(delay, "start_delay"),
+        static_summary=_text(given, "static_summary"),
+        static_details=_text(given, "static_details"),
+    )
+
+
+def _text(given: Mapping[str, Any], name: str) -> str:
+    value: object = given.get(name, "")
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a string, not {type(value).__name__}")
+    return value
+
+
+def _policies(given: Mapping[str, Any]) -> tuple[WorkflowIDReusePolicy, WorkflowIDConflictPolicy]:
+    """Temporal's defaults, and its rule that the older spelling of a conflict policy stands alone."""
+    reuse = WorkflowIDReusePolicy(given.get("id_reuse_policy", WorkflowIDReusePolicy.ALLOW_DUPLICATE))
+    conflict = WorkflowIDConflictPolicy(given.get("id_conflict_policy", WorkflowIDConflictPolicy.UNSPECIFIED))
+    if conflict is WorkflowIDConflictPolicy.UNSPECIFIED:
+        return reuse, WorkflowIDConflictPolicy.FAIL
+    if reuse is WorkflowIDReusePolicy.TERMINATE_IF_RUNNING:
+        raise ValueError("id_reuse_policy TERMINATE_IF_RUNNING and an id_conflict_policy exclude each other")
+    return reuse, conflict

@@ -1,0 +1,116 @@
+"""What the parts of a worker ask of the incarnation they belong to."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
+
+from durable._replay._instance import Instance
+from durable.converter import DataConverter
+from durable.store import ClaimedRun, Hint, Store
+from durable.worker._activities import Activities
+from durable.worker._clock import DatabaseClock
+from durable.worker._committer import Committer
+from durable.worker._lease import LeaseKeeper
+from durable.worker._options import WorkerOptions
+from durable.worker._timers import Timers
+from durable.worker._turn_queue import TurnQueue
+
+T = TypeVar("T")
+
+
+class Owned(Protocol):
+    """A run that the incarnation owns."""
+
+    epoch: int
+    gone: bool
+
+    def deliver(self, messages: Sequence[Any]) -> None:
+        """Take messages that were read from the inbox."""
+        ...
+
+    def drop(self) -> None:
+        """Forget the run."""
+        ...
+
+
+class Home(Protocol):
+    """One incarnation of a worker, as its parts see it."""
+
+    store: Store
+    options: WorkerOptions
+    worker_id: str
+    identity: str
+    namespace: str
+    task_queue: str
+    converter: DataConverter
+    leaving: bool
+    clock: DatabaseClock
+    lease: LeaseKeeper
+    committer: Committer
+    turns: TurnQueue
+    timers: Timers
+    activities: Activities
+
+    @property
+    def hosts(self) -> Mapping[str, Owned]:
+        """The runs it owns and holds, by run id."""
+        ...
+
+    @property
+    def room(self) -> int:
+        """How many more runs may be claimed."""
+        ...
+
+    @property
+    def has_unproven(self) -> bool:
+        """Whether a run is held whose owners died with it."""
+        ...
+
+    def take(self, claimed: Sequence[ClaimedRun]) -> None:
+        """Make hosts for runs that this worker now owns."""
+        ...
+
+    def forget(self, host: Any) -> None:
+        """Take the news that a host is gone."""
+        ...
+
+    def resting(self, host: Any) -> None:
+        """Take the news that a host has nothing urgent to do."""
+        ...
+
+    def blocked(self, host: Any) -> int:
+        """Count a failed workflow task; return the microseconds until the next try."""
+        ...
+
+    def closed(self, host: Any) -> None:
+        """Take the news that a run has closed."""
+        ...
+
+    def fault(self, error: BaseException) -> BaseException:
+        """Return what an exception out of a turn means: the exception, or what the watchdog knows about it."""
+        ...
+
+    def defined(self, activity_type: str) -> str | None:
+        """Return where an activity is defined, if this worker knows it."""
+        ...
+
+    def when_held(self, callback: Callable[[], None]) -> None:
+        """Call back once the lease is certain again; never, if it is lost for good."""
+        ...
+
+    def hint(self, hints: Sequence[Hint]) -> None:
+        """Tell others that something is worth a look."""
+        ...
+
+    def take_down(self, instance: Instance) -> None:
+        """Evict an instance."""
+        ...
+
+    def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Run something beside, owned by this incarnation."""
+        ...
+
+    async def patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """Ask the database, and again for as long as it is away."""
+        ...

@@ -28,7 +28,7 @@ def _check(namespace: str | None) -> None:
         )
 
 
-async def open(  # noqa: A001 - the name every adapter opens by
+async def open(  # the name every adapter opens by
     url: str,
     *,
     namespace: str | None = None,

@@ -117,11 +117,11 @@ def claim(
 _due = _rows.decoder(tuple[str, int, int])
 
 
-def first_due(db: sqlite3.Connection, task_queues: Sequence[str]) -> int | None:
-    """The instant at which the next queued activity of these queues is due."""
+def first_due(db: sqlite3.Connection, after: int, task_queues: Sequence[str]) -> int | None:
+    """The first instant behind `after` at which a queued activity of these queues is due."""
     return _earliest(
         *(
-            db.execute(SQL["first_due"], (queue, priority)).fetchone()[0]
+            db.execute(SQL["first_due"], (after, queue, priority)).fetchone()[0]
             for queue in dict.fromkeys(task_queues)
             for priority in _priorities(db, queue)
         )

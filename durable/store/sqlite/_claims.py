@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, zip_longest
 from typing import Any
 
-from durable.store._records import ActivityRecord, ClaimedRun, Message
+from durable.store._records import RECENT, ActivityRecord, ClaimedRun, Message
 from durable.store.sqlite import _activities, _messages, _rows, _runs, _workers
 from durable.store.sqlite._connection import Transaction
 from durable.store.sqlite._locks import Lives
@@ -165,11 +165,10 @@ def next_wake(db: sqlite3.Connection, now: int, task_queues: Sequence[str]) -> i
     """See `Store.next_wake`."""
     queues = tuple(dict.fromkeys(task_queues))
     instants = [
-        db.execute(SQL["first_wake"], (queue, priority)).fetchone()[0]
+        db.execute(SQL["first_wake"], (now - RECENT, queue, priority)).fetchone()[0]
         for queue in queues
         for priority in _priorities(db, queue)
     ]
-    first = _activities.first_due(db, queues)
-    if first is not None:
-        instants.append(first)
-    return max(0, min(instants) - now) if instants else None
+    instants.append(_activities.first_due(db, now - RECENT, queues))
+    known = [instant for instant in instants if instant is not None]
+    return max(0, min(known) - now) if known else None

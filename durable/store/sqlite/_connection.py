@@ -139,7 +139,7 @@ class Reader(Lane[sqlite3.Connection]):
                     job.result = job.call(self.db)
                 except sqlite3.Error as error:
                     job.error = unavailable(error)
-                except BaseException as error:  # noqa: BLE001 - it goes to whoever asked
+                except BaseException as error:  # it goes to whoever asked
                     job.error = error
                 if self.db.in_transaction:
                     self.db.rollback()
@@ -222,7 +222,7 @@ class Writer(Lane["Transaction"]):
             self._run_together(jobs)
         except sqlite3.Error as error:
             self._fail(jobs, unavailable(error))
-        except BaseException as error:  # noqa: BLE001 - the thread must live: everybody waits for it
+        except BaseException as error:  # the thread must live: everybody waits for it
             self._fail(jobs, error)
         finally:
             self._leave()

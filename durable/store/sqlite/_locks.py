@@ -61,6 +61,7 @@ class FileLock:
 
     Raises:
         FileNotFoundError: It is missing, and is not to be made.
+        OSError: It is a symbolic link, or cannot be opened.
     """
 
     def __init__(self, path: str, *, create: bool = True) -> None:

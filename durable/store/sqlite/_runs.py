@@ -127,6 +127,12 @@ def read_last_event(db: sqlite3.Connection, run_id: str) -> EventRow | None:
     return None if found is None else EventRow(*found)
 
 
+def read_closing_events(db: sqlite3.Connection, run_ids: Iterable[str]) -> dict[str, EventRow]:
+    """See `Store.read_closing_events`."""
+    found = db.execute(SQL["read_closing_events"], (ids(run_ids),))
+    return {run_id: EventRow(*event) for run_id, *event in found}
+
+
 def read_events_of(db: sqlite3.Connection, run_ids: Iterable[str]) -> dict[str, list[EventRow]]:
     """The histories of several runs."""
     found = db.execute(SQL["read_events_of"], (ids(run_ids),))

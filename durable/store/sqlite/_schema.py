@@ -17,6 +17,8 @@ from durable.store.sqlite._locks import FileLock
 OLDEST = (3, 35, 0)
 """The oldest SQLite that has all that is used here: RETURNING's release, with UPDATE FROM and 32,766 parameters."""
 
+NETWORK_FILE_SYSTEMS = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "glusterfs", "fuse.sshfs", "fuse.s3fs"})
+
 _VERSIONS = "CREATE TABLE schema_version (name TEXT NOT NULL PRIMARY KEY, applied_at INTEGER NOT NULL)"
 
 
@@ -64,6 +66,31 @@ def prepare(path: str) -> str:
     return path
 
 
+def check_file_system(path: str, mounts: str = "/proc/self/mountinfo") -> None:
+    """Refuse a file on a network, where locks and shared memory do not do what the database needs.
+
+    Only Linux tells; elsewhere this passes.
+
+    Raises:
+        StoreConfigurationError: It is on one.
+    """
+    try:
+        with open(mounts, encoding="utf-8", errors="surrogateescape") as lines:
+            found = [line.split(" ") for line in lines]
+    except OSError:
+        return
+    # Field 5 is the mount point, with blanks as \040; the type stands behind a lone dash. The longest one that fits wins.
+    points = [(fields[4].replace("\\040", " "), fields[fields.index("-") + 1]) for fields in found if "-" in fields]
+    fitting = [(point, kind) for point, kind in points if os.path.commonpath((point, path)) == point]
+    if fitting:
+        point, kind = max(reversed(fitting), key=lambda mount: len(mount[0]))  # the last mount on a point hides others
+        if kind in NETWORK_FILE_SYSTEMS:
+            raise StoreConfigurationError(
+                f"{path} is on a network ({kind}, mounted at {point}), where SQLite loses data: put it on a local disk, "
+                "or use PostgreSQL"
+            )
+
+
 def connect(path: str, limits: Limits, *, read_only: bool = False) -> sqlite3.Connection:
     """Open a connection that threads hand to each other, never use at the same time."""
     db = sqlite3.connect(
@@ -102,7 +129,8 @@ def open_database(path: str | None, url: str, limits: Limits, *, migrate: bool) 
 
     Raises:
         SchemaError: See `_migrate.judge`.
-        StoreConfigurationError: It is not a database.
+        StoreConfigurationError: It cannot be used as we need it.
+        sqlite3.Error: It cannot be opened.
     """
     migrations = _migrate.load("durable.store.sqlite")
     db = connect(":memory:" if path is None else path, limits)
@@ -114,11 +142,6 @@ def open_database(path: str | None, url: str, limits: Limits, *, migrate: bool) 
             found = None if applied is None else _migrate.version(applied)
             if _migrate.judge(found, _migrate.newest(migrations), migrate=migrate, url=url):
                 _apply(db, migrations)
-    except sqlite3.DatabaseError as error:
-        db.close()
-        if getattr(error, "sqlite_errorname", "") in ("SQLITE_NOTADB", "SQLITE_CORRUPT"):
-            raise StoreConfigurationError(f"{url} is not an SQLite database, or damaged: {error}") from error
-        raise
     except BaseException:
         db.close()
         raise

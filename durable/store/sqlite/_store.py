@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TypeVar
 
-from durable.exceptions import StoreUnavailableError
+from durable.exceptions import StoreConfigurationError, StoreUnavailableError
 from durable.history import EventRow
 from durable.store._protocol import Lease
 from durable.store._records import (
@@ -93,6 +93,9 @@ class SQLiteStore:
     async def read_last_event(self, run_id: str) -> EventRow | None:
         return await self._read(partial(_runs.read_last_event, run_id=run_id))
 
+    async def read_closing_events(self, run_ids: Sequence[str]) -> dict[str, EventRow]:
+        return await self._read(partial(_runs.read_closing_events, run_ids=run_ids))
+
     async def read_activities(self, run_id: str) -> list[ActivityRecord]:
         return await self._read(lambda db: _activities.read_of_runs(db, self._stamp(), (run_id,)))
 
@@ -118,12 +121,12 @@ class SQLiteStore:
     # ---------------------------------------------------------------- claims
 
     async def claim_runs(
-        self, worker_id: str, task_queues: Sequence[str], workflow_types: Sequence[str], limit: int, *, format: int  # noqa: A002
+        self, worker_id: str, task_queues: Sequence[str], workflow_types: Sequence[str], limit: int, *, format: int
     ) -> list[ClaimedRun]:
         return await self._claim(worker_id, Wanted(task_queues, workflow_types, format), limit)
 
     async def claim_probationer(
-        self, worker_id: str, task_queues: Sequence[str], workflow_types: Sequence[str], *, format: int  # noqa: A002
+        self, worker_id: str, task_queues: Sequence[str], workflow_types: Sequence[str], *, format: int
     ) -> ClaimedRun | None:
         claimed = await self._claim(worker_id, Wanted(task_queues, workflow_types, format, probation=True), 1)
         return claimed[0] if claimed else None
@@ -278,12 +281,14 @@ async def open_store(
 
     def work() -> SQLiteStore:
         file = None if path == ":memory:" else _schema.prepare(path)
+        if file is not None:
+            _schema.check_file_system(file)
         try:
             db = _schema.open_database(file, url, limits, migrate=migrate)
             return SQLiteStore(db, url=url, path=file, clock=clock, limits=limits)
-        except (sqlite3.Error, OSError) as error:
-            if isinstance(error, StoreUnavailableError):
-                raise
+        except sqlite3.Error as error:
+            if getattr(error, "sqlite_errorname", "") in ("SQLITE_NOTADB", "SQLITE_CORRUPT"):
+                raise StoreConfigurationError(f"{url} is not an SQLite database, or damaged: {error}") from error
             raise StoreUnavailableError(f"cannot open {url}: {error}") from error
 
     return await asyncio.to_thread(work)

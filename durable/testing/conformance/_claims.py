@@ -15,6 +15,7 @@ from durable.testing.conformance._room import (
     die_with_runs,
     doomed,
     event,
+    eventually,
     message,
     new_activity,
     new_run,
@@ -352,3 +353,20 @@ async def check_the_next_wake_is_that_of_a_queued_activity(open_store: OpenStore
         assert wake is not None
         assert HOUR - 60_000_000 < wake <= HOUR
         assert await one.store.next_wake(("other",)) is None
+
+
+@check()
+async def check_the_next_wake_is_not_what_has_been_due_for_long(open_store: OpenStore) -> None:
+    async with room(open_store) as one:
+        await one.scheduled(new_activity(1))
+        await one.start()
+
+        async def passed() -> bool:
+            return await one.store.next_wake((QUEUE,)) is None
+
+        await eventually(passed)
+        await one.start(delay=HOUR)
+        wake = await one.store.next_wake((QUEUE,))
+        assert wake is not None
+        assert HOUR - 60_000_000 < wake <= HOUR
+        assert len(await one.claim()) == 1  # ready all the same

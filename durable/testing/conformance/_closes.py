@@ -110,6 +110,18 @@ async def check_a_closed_run_loses_internal_messages_and_activities(open_store: 
 
 
 @check()
+async def check_the_last_events_of_closed_runs_are_read(open_store: OpenStore) -> None:
+    async with room(open_store) as one:
+        completed, terminated, opened = [await one.own() for _ in range(3)]
+        await one.close(completed)
+        assert await one.store.terminate(terminated.run.run_id, _terminated, int(RunStatus.TERMINATED))
+        wanted = [run.run.run_id for run in (completed, terminated, opened)]
+        found = await one.store.read_closing_events([*wanted, uuid7()])
+        assert found == {run_id: await one.store.read_last_event(run_id) for run_id in wanted[:2]}
+        assert await one.store.read_closing_events([]) == {}
+
+
+@check()
 async def check_terminate_closes_whoever_owns_it(open_store: OpenStore) -> None:
     async with room(open_store) as one:
         owned = await one.own()

@@ -58,7 +58,7 @@ def new_run(**fields: Any) -> NewRun:
     return NewRun(**(defaults | fields))
 
 
-def event(seq: int, data: bytes = b"{}", *, task: int = 2, type: EventType = EventType.TIMER_STARTED) -> EventRow:  # noqa: A002
+def event(seq: int, data: bytes = b"{}", *, task: int = 2, type: EventType = EventType.TIMER_STARTED) -> EventRow:
     """An event at a position."""
     return EventRow(seq, task, int(type), data)
 
@@ -103,7 +103,7 @@ class Room:
         return mine
 
     async def claim(
-        self, limit: int = 10, *, queues: tuple[str, ...] = (QUEUE,), types: tuple[str, ...] = (TYPE,), format: int = 1  # noqa: A002
+        self, limit: int = 10, *, queues: tuple[str, ...] = (QUEUE,), types: tuple[str, ...] = (TYPE,), format: int = 1
     ) -> list[ClaimedRun]:
         """Claim runs for this room's worker."""
         return await self.store.claim_runs(self.worker, queues, types, limit, format=format)

@@ -55,7 +55,7 @@ SELECT json_group_array(json_array(run_id, id, due_at)) FROM (
 )
 
 -- name: first_due
-SELECT min(due_at) FROM activity_tasks WHERE state = 1 AND task_queue = ? AND priority = ?
+SELECT min(due_at) FROM activity_tasks WHERE state = 1 AND due_at > ? AND task_queue = ? AND priority = ?
 
 -- name: start
 UPDATE activity_tasks SET state = 2, worker = given.column3, started_at = given.column4,

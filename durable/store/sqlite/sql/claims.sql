@@ -34,4 +34,4 @@ SELECT json_group_array(json_array(run_id, epoch)) FROM runs WHERE owner = ? AND
 
 -- name: first_wake
 SELECT min(wake_at) FROM runs
-WHERE status = 1 AND owner IS NULL AND wake_at IS NOT NULL AND task_queue = ? AND priority = ?
+WHERE status = 1 AND owner IS NULL AND wake_at > ? AND task_queue = ? AND priority = ?

@@ -61,6 +61,12 @@ FROM (SELECT seq, task, type, time, data FROM events WHERE run_id = ? AND seq > 
 -- name: read_last_event
 SELECT seq, task, type, data, time FROM events WHERE run_id = ? ORDER BY seq DESC LIMIT 1
 
+-- name: read_closing_events
+SELECT r.run_id, e.seq, e.task, e.type, e.data, e.time
+FROM runs r JOIN events e ON e.run_id = r.run_id
+    AND e.seq = (SELECT max(seq) FROM events WHERE run_id = r.run_id)
+WHERE r.run_id IN (SELECT value FROM json_each(?)) AND r.status <> 1
+
 -- name: read_events_of
 SELECT
     run_id,

@@ -13,8 +13,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from ..history import EventRow
-from ._records import (
+from durable.history import EventRow
+from durable.store._records import (
     ActivityRecord,
     AttemptOutcome,
     ClaimedRun,
@@ -82,6 +82,10 @@ class Store(Protocol):
 
     async def read_last_event(self, run_id: str) -> EventRow | None:
         """Return the newest event of a run."""
+        ...
+
+    async def read_closing_events(self, run_ids: Sequence[str]) -> dict[str, EventRow]:
+        """Return the last event of each of these runs that is closed, by run id."""
         ...
 
     async def read_activities(self, run_id: str) -> list[ActivityRecord]:
@@ -168,7 +172,11 @@ class Store(Protocol):
         ...
 
     async def next_wake(self, task_queues: Sequence[str]) -> int | None:
-        """Return in how many microseconds the next unowned run or queued activity of these queues is due, or None."""
+        """Return in how many microseconds the next unowned run or queued activity of these queues becomes due, or None.
+
+        It is 0 for what became due within the last `RECENT` microseconds. What has been due for longer is not counted:
+        a claim that came back without it will not get it by coming back at once, since nobody there can serve it.
+        """
         ...
 
     # ---------------------------------------------------------------- activities

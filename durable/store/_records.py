@@ -11,8 +11,8 @@ from enum import IntEnum
 
 from msgspec import Struct
 
-from ..common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
-from ..history import EventRow
+from durable.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from durable.history import EventRow
 
 
 class RunStatus(IntEnum):
@@ -360,6 +360,11 @@ class HintKind(IntEnum):
 
 ANY_KEY = "*"
 """The key of a hint from a store that noticed a change but not which: whatever the kind is about may have it."""
+
+
+RECENT = 100_000
+"""Microseconds for which `next_wake` still counts what is due already: longer than a claim and the question behind it
+are apart."""
 
 
 class Hint(Struct, frozen=True):

@@ -48,8 +48,10 @@ def local_names(fn: Callable[..., Any] | type[Any], frame: FrameType | None) -> 
             wanted.update(_IDENTIFIER.findall(annotation))
     found: dict[str, Any] = {}
     while frame is not None and wanted and frame.f_code.co_name != "<module>":
-        for name in wanted & frame.f_locals.keys():
-            found.setdefault(name, frame.f_locals[name])
+        names = frame.f_locals
+        for name in wanted:
+            if name in names:
+                found.setdefault(name, names[name])
         if frame.f_code.co_flags & _CO_OPTIMIZED:
             break
         frame = frame.f_back

@@ -11,7 +11,7 @@ import logging
 import random
 import threading
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -491,10 +491,8 @@ async def test_a_cancelled_commit_is_read_back_for_good(store: PostgresStore) ->
         for _ in range(chance.randrange(12)):
             await asyncio.sleep(0)
         task.cancel()
-        try:
+        with suppress(asyncio.CancelledError):
             await task
-        except asyncio.CancelledError:
-            pass
         length = len(await store.read_events(run))
         assert length in (seq - 1, seq)
         written += length == seq
@@ -530,8 +528,8 @@ async def test_killed_sessions_are_made_up_for(store: PostgresStore, stranger: a
         assert verdict is Verdict.WRITTEN
 
 
-async def test_a_database_that_is_away_is_an_error_within_the_limit(unused_tcp_port: int = 1) -> None:
-    url = f"postgresql://someone:hunter2@127.0.0.1:{unused_tcp_port}/nowhere"
+async def test_a_database_that_is_away_is_an_error_within_the_limit() -> None:
+    url = "postgresql://someone:hunter2@127.0.0.1:1/nowhere"
     with pytest.raises(StoreUnavailableError) as caught:
         await postgres.open(url, acquire=0.2)
     assert "hunter2" not in str(caught.value)
@@ -582,7 +580,7 @@ async def test_parked_runs_cost_new_work_nothing(store: PostgresStore, stranger:
         await stranger.fetch(store._sql["take_over"], 10, "")
         await stranger.fetch(store._sql["send"], [mine], ["m"], [2], [False], [b""])
         await stranger.fetch(store._sql["find_latest_run"], f"workflow-{mine}")
-        await stranger.fetch(store._sql["next_wake"], ["q"])
+        await stranger.fetch(store._sql["next_wake"], ["q"], 100_000)
         await stranger.fetch(store._sql["timed_out_runs"], 10)
         rows = await stranger.fetch(
             "select relname, seq_tup_read, coalesce(idx_tup_fetch, 0) as idx_tup_fetch from pg_stat_xact_user_tables "

@@ -51,7 +51,7 @@ class PostgresStore(Runs, Claims, Activities, Workers, Hints):
                 await self._committer.aclose()
 
 
-async def open(  # noqa: A001 - the name every adapter opens by
+async def open(
     url: str, *, namespace: str | None = None, migrate: bool = True, **limits: Any
 ) -> PostgresStore:
     """Return an open store: reachable, fit to be relied on, its tables checked, and made when there are none.
@@ -76,10 +76,10 @@ async def open(  # noqa: A001 - the name every adapter opens by
                 if session.look[setting] == "off":
                     log.warning("%s has %s = off: %s", pool.settings.shown, setting, risk)
         await prepare(pool, migrate=migrate)
+        return PostgresStore(pool)
     except BaseException:
         await pool.aclose()
         raise
-    return PostgresStore(pool)
 
 
 async def migrate(url: str, *, namespace: str | None = None, after: bool = False) -> list[str]:

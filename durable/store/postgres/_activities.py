@@ -18,7 +18,7 @@ class Activities(Part):
     ) -> list[ActivityRecord]:
         """Make this worker run at most `limit` queued activities that are due, by priority, then age."""
         rows = await self._fetch(
-            "claim_activities", worker_id, list(task_queues), list(activity_types), limit
+            "claim_activities", worker_id, list(dict.fromkeys(task_queues)), list(activity_types), limit
         )
         claimed = await self._read_rows(rows)
         # Behind a claim whose run has closed or been taken meanwhile there is nothing to run.

@@ -1,12 +1,10 @@
 """Becoming the owner of runs, and what an owner asks about its runs."""
 
-# ruff: noqa: A002 - the port says `format`
-
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from durable.store._records import ClaimedRun
+from durable.store._records import RECENT, ClaimedRun
 from durable.store.postgres import _rows
 from durable.store.postgres._commit import Commits
 
@@ -50,7 +48,14 @@ class Claims(Commits):
         most: int,
     ) -> list[ClaimedRun]:
         rows = await self._fetch(
-            "claim_runs", worker_id, list(task_queues), list(workflow_types), limit, format, least, most
+            "claim_runs",
+            worker_id,
+            list(dict.fromkeys(task_queues)),
+            list(workflow_types),
+            limit,
+            format,
+            least,
+            most,
         )
         return [_rows.claimed(row) for row in rows]
 
@@ -69,5 +74,5 @@ class Claims(Commits):
 
     async def next_wake(self, task_queues: Sequence[str]) -> int | None:
         """Return in how many microseconds the next unowned run or queued activity of these queues is due, or None."""
-        ((wake_in,),) = await self._read("next_wake", list(task_queues))
+        ((wake_in,),) = await self._read("next_wake", list(dict.fromkeys(task_queues)), RECENT)
         return wake_in

@@ -30,6 +30,7 @@ class Commits(Part):
     def __init__(self, pool: Pool) -> None:
         super().__init__(pool)
         self._committer: Session | None = None
+        self._now = 0  # of the last commit
         self._turn = asyncio.Lock()
         self._left: list[Backend] = []  # sessions on which a commit was left, not yet known to have ended
         self._settling = asyncio.Lock()
@@ -42,10 +43,11 @@ class Commits(Part):
         ended, so what they say is final.
         """
         ordered = _closing_last(transitions)
-        args = pack(ordered)
+        args = pack(ordered, self._now)
         async with self._turn:
             await self.settle()
             row = await self._send(args, ordered)
+            self._now = row["now"]
         verdicts: Sequence[int] | None = row["verdicts"]
         if verdicts is None:
             return CommitResult(row["now"], (Verdict.WRITTEN,) * len(transitions))
@@ -152,10 +154,15 @@ def _closing_last(transitions: Sequence[Transition]) -> Sequence[Transition]:
     return sorted(transitions, key=lambda transition: transition.close is not None)
 
 
-def pack(transitions: Sequence[Transition]) -> list[Any]:
+def pack(transitions: Sequence[Transition], now: int = 0) -> list[Any]:
     """The arguments of `commit_1`: one array for each column, None for what is not needed.
 
-    The closing transitions come last. This runs for every batch, so each column is one comprehension.
+    This runs for every batch, in the event loop: each column is one comprehension, and what most steps do not have is
+    looked for once.
+
+    Args:
+        transitions: The closing ones come last.
+        now: A time the database has told already.
     """
     events = [event for transition in transitions for event in transition.events]
     latest = max([transition.not_before for transition in transitions], default=0)
@@ -163,13 +170,35 @@ def pack(transitions: Sequence[Transition]) -> list[Any]:
         [transition.run_id for transition in transitions],
         [transition.epoch for transition in transitions],
         latest,
-        [transition.not_before for transition in transitions] if latest else None,
-        [transition.run_id for transition in transitions for _ in transition.events],
+        [transition.not_before for transition in transitions] if latest > now else None,
+        [n for n, transition in enumerate(transitions, 1) for _ in transition.events],
         [event.seq for event in events],
         [event.task for event in events],
         [event.type for event in events],
         [event.data for event in events],
-        *_pack_consumed(transitions),
+        *_pack_pairs(
+            [(transition.run_id, transition.consumed) for transition in transitions if transition.consumed]
+        ),
+        *_pack_rest([transition for transition in transitions if _has_more(transition)]),
+    ]
+
+
+def _has_more(transition: Transition) -> bool:
+    return bool(
+        transition.close
+        or transition.release
+        or transition.proven
+        or transition.messages
+        or transition.activities
+        or transition.activities_done
+        or transition.activities_canceled
+    )
+
+
+def _pack_rest(transitions: Sequence[Transition]) -> list[Any]:
+    if not transitions:
+        return [None] * 33
+    return [
         [transition.close.status for transition in transitions if transition.close] or None,
         *_pack_releases(transitions),
         [transition.run_id for transition in transitions if transition.proven] or None,
@@ -178,10 +207,6 @@ def pack(transitions: Sequence[Transition]) -> list[Any]:
         *_pack_pairs([(transition.run_id, transition.activities_done) for transition in transitions]),
         *_pack_pairs([(transition.run_id, transition.activities_canceled) for transition in transitions]),
     ]
-
-
-def _pack_consumed(transitions: Sequence[Transition]) -> list[Any]:
-    return _pack_pairs([(transition.run_id, transition.consumed) for transition in transitions])
 
 
 def _pack_pairs(pairs: list[tuple[str, tuple[int, ...]]]) -> list[Any]:

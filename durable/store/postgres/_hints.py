@@ -122,7 +122,7 @@ class Hints(Part):
                 await self._watch(session)
             except StoreError as error:
                 log.debug("not listening for hints: %s", error)
-            except Exception as error:  # noqa: BLE001 - a hint is never worth more than a line in the log
+            except Exception as error:
                 log.debug("the connection that listens for hints was lost: %s", type(error).__name__)
             finally:
                 self.listening.clear()

@@ -71,7 +71,7 @@ async def _apply(pool: Pool, todo: Callable[[list[str]], Iterable[Migration]]) -
         try:
             async with pool.session() as session:
                 return await _apply_once(session, pool, todo)
-        except Exception as error:  # noqa: BLE001 - sorted by its SQLSTATE
+        except Exception as error:
             tries += 1
             if tries == pool.settings.limits.tries or sqlstate(error) not in _MET_ANOTHER:
                 raise pool.translate(error) from None

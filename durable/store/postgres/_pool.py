@@ -49,7 +49,7 @@ class Pool:
                     return await session.fetch(sql, args)
             except StoreError:
                 raise
-            except Exception as error:  # noqa: BLE001 - sorted by its meaning
+            except Exception as error:
                 tries += 1
                 if not await self.may_retry(error, tries, read=read):
                     raise translate_for(self.settings, error) from None

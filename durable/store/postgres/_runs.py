@@ -101,7 +101,7 @@ class Runs(Commits):
                 return await self._terminate(run_id, event, status)
             except StoreError:
                 raise
-            except Exception as error:  # noqa: BLE001 - sorted by its meaning
+            except Exception as error:
                 tries += 1
                 if not await self._pool.may_retry(error, tries, read=False):
                     raise self._pool.translate(error) from None

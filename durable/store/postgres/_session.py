@@ -100,7 +100,7 @@ class Session:
         """Close the connection in a friendly way, or else cut it."""
         try:
             await self.connection.close(timeout=1.0)
-        except Exception:  # noqa: BLE001 - it is being thrown away; all that counts is that nothing is left open
+        except Exception:
             self.kill()
 
 

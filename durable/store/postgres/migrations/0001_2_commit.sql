@@ -13,8 +13,8 @@
 -- It is named by version: a release that needs another shape adds `commit_2` and leaves this one to its predecessors.
 create function durable.commit_1(
     p_runs uuid[], p_epochs integer[],
-    p_latest bigint, p_not_befores bigint[], -- the latest `not_before`; all of them when they differ from "long ago"
-    e_run uuid[], e_seq integer[], e_task integer[], e_type smallint[], e_data bytea[], -- events
+    p_latest bigint, p_not_befores bigint[], -- the latest `not_before`, and all of them if one may be in the future
+    e_n integer[], e_seq integer[], e_task integer[], e_type smallint[], e_data bytea[], -- events; `e_n` counts in `p_runs`
     c_run uuid[], c_position bigint[], -- messages consumed
     p_closes smallint[],
     r_run uuid[], r_wake_at bigint[], r_wake_in bigint[], r_hold smallint[], r_reason text[], -- releases
@@ -109,6 +109,9 @@ begin
 
     -- Behind all locks, so that whoever gets one of them later also reads a later clock.
     now := (extract(epoch from clock_timestamp()) * 1000000)::bigint;
+    if p_latest > now and p_not_befores is null then
+        now := p_latest; -- the clock stepped back by less than the caller could know
+    end if;
 
     if cardinality(m_run) > 0 then
         insert into durable.inbox (run_id, type, internal, task_queue, message_id, data)
@@ -149,18 +152,17 @@ begin
             where i.run_id = c.run_id and i.position = c.position and c.run_id <> all (v_bad);
     end if;
 
-    if cardinality(e_run) > 0 then
+    if cardinality(e_n) > 0 then
         if p_latest <= now then
             insert into durable.events (run_id, seq, task, type, time, data)
-                select e.run_id, e.seq, e.task, e.type, now, e.data
-                from unnest(e_run, e_seq, e_task, e_type, e_data) e (run_id, seq, task, type, data)
-                where e.run_id <> all (v_bad);
+                select p_runs[e.n], e.seq, e.task, e.type, now, e.data
+                from unnest(e_n, e_seq, e_task, e_type, e_data) e (n, seq, task, type, data)
+                where p_runs[e.n] <> all (v_bad);
         else
             insert into durable.events (run_id, seq, task, type, time, data)
-                select e.run_id, e.seq, e.task, e.type,
-                    greatest(now, p_not_befores[array_position(p_runs, e.run_id)]), e.data
-                from unnest(e_run, e_seq, e_task, e_type, e_data) e (run_id, seq, task, type, data)
-                where e.run_id <> all (v_bad);
+                select p_runs[e.n], e.seq, e.task, e.type, greatest(now, p_not_befores[e.n]), e.data
+                from unnest(e_n, e_seq, e_task, e_type, e_data) e (n, seq, task, type, data)
+                where p_runs[e.n] <> all (v_bad);
         end if;
     end if;
 

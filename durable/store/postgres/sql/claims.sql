@@ -25,10 +25,13 @@ activity_ranges as (
     select s.queue, (select min(a.priority) from durable.activity_tasks a
         where a.state = 1 and a.task_queue = s.queue and a.priority > s.priority)
     from activity_ranges s where s.priority is not null)
-select greatest(0, least(
+-- (No greatest(0, ..) around it: that would make 0 of nothing.)
+select case when w.wake_at is null then null else greatest(0, w.wake_at - durable.now_us()) end as wake_in
+from (select least(
     (select min((select min(r.wake_at) from durable.runs r
-        where r.status = 1 and r.owner is null and r.wake_at is not null and r.task_queue = s.queue
+        where r.status = 1 and r.owner is null and r.wake_at > (select durable.now_us() - $2) and r.task_queue = s.queue
             and r.priority = s.priority)) from runs_ranges s),
     (select min((select min(a.due_at) from durable.activity_tasks a
-        where a.state = 1 and a.task_queue = s.queue and a.priority = s.priority)) from activity_ranges s)
-    ) - durable.now_us()) as wake_in
+        where a.state = 1 and a.due_at > (select durable.now_us() - $2) and a.task_queue = s.queue
+            and a.priority = s.priority)) from activity_ranges s)
+    ) as wake_at) w

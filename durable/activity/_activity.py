@@ -22,7 +22,7 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 _running_loop = events._get_running_loop  # no error when none runs
-_frame = sys._getframe  # pyright: ignore[reportPrivateUsage]  # who calls is worth a tenth of a microsecond
+_frame = sys._getframe  # who calls is worth a tenth of a microsecond
 
 
 class Activity(Generic[P, R]):

@@ -59,7 +59,7 @@ from durable.workflow._state import (
     time_ns,
     uuid4,
 )
-from durable.workflow._waiting import as_completed, map, sleep, sleep_until, wait, wait_condition  # noqa: A004
+from durable.workflow._waiting import as_completed, map, sleep, sleep_until, wait, wait_condition
 from durable.workflow._workflow import Workflow
 
 __all__ = [

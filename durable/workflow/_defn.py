@@ -28,7 +28,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 C = TypeVar("C", bound=type[Any])
 
-_frame = sys._getframe  # pyright: ignore[reportPrivateUsage]  # local definitions resolve their hints where they stand
+_frame = sys._getframe  # local definitions resolve their hints where they stand
 _METHODS = (SignalMethod, QueryMethod, UpdateMethod)
 
 
@@ -87,7 +87,7 @@ def defn(
     merged = merge(WorkflowOptions(), options, "@workflow.defn")
     failures = tuple(failure_exception_types)
     for kind in failures:
-        if not (isinstance(kind, type) and issubclass(kind, BaseException)):  # pyright: ignore[reportUnnecessaryIsInstance]
+        if not (isinstance(kind, type) and issubclass(kind, BaseException)):
             raise TypeError(f"failure_exception_types takes exception classes, not {kind!r}")
     frame = _frame(1)
 

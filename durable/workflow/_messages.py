@@ -27,7 +27,7 @@ Handler = Callable[..., Any]
 _ORIGINAL = "__durable_handler__"
 """Where a handler that was given the types of its message keeps the function it was made of."""
 
-_frame = sys._getframe  # pyright: ignore[reportPrivateUsage]  # errors name the line of a signal's definition
+_frame = sys._getframe  # errors name the line of a signal's definition
 
 
 class Signal(Generic[T]):

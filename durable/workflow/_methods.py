@@ -35,7 +35,7 @@ M = TypeVar("M", bound=MessageDefinition)
 INIT = "__durable_workflow_init__"
 """What `@workflow.init` leaves on an `__init__`."""
 
-_frame = sys._getframe  # pyright: ignore[reportPrivateUsage]  # local classes resolve their hints where they stand
+_frame = sys._getframe  # local classes resolve their hints where they stand
 
 
 class RunMethod(Generic[W, P, R]):

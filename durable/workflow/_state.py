@@ -100,7 +100,7 @@ def set_current_details(details: str) -> None:
         NotInWorkflowError: The caller is not workflow code.
         TypeError: It is no text.
     """
-    if not isinstance(details, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+    if not isinstance(details, str):
         raise TypeError(f"details must be a string, not {type(details).__name__}: {details!r}")
     current("workflow.set_current_details()").set_current_details(details)
 

@@ -45,7 +45,7 @@ async def sleep_until(instant: datetime, *, summary: str | None = None) -> None:
         TypeError: It is no `datetime`.
     """
     runtime = current("workflow.sleep_until()")
-    if not isinstance(instant, datetime):  # pyright: ignore[reportUnnecessaryIsInstance]
+    if not isinstance(instant, datetime):
         raise TypeError(f"instant must be a datetime, not {type(instant).__name__}: {instant!r}")
     left = max(0, from_datetime(instant, "instant") - runtime.now_us())
     await runtime.sleep(to_duration(left / SECOND, "instant"), _summary(summary, "summary"))

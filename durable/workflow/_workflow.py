@@ -20,7 +20,7 @@ W = TypeVar("W")
 ATTRIBUTE = "__durable_workflow__"
 """Where a decorated class keeps its `Workflow`."""
 
-_frame = sys._getframe  # pyright: ignore[reportPrivateUsage]  # who calls is part of errors
+_frame = sys._getframe  # who calls is part of errors
 
 
 class Workflow(Generic[W, P, R]):

@@ -22,7 +22,9 @@ def main(arguments: list[str] | None = None) -> int:
     migrate = commands.add_parser("migrate", help="bring the tables of a database up to date")
     migrate.add_argument("url")
     migrate.add_argument("--namespace")
-    migrate.add_argument("--after", action="store_true", help="no worker of the release before is left: tidy up, too")
+    migrate.add_argument(
+        "--after", action="store_true", help="no worker of the release before is left: tidy up, too"
+    )
     options = parser.parse_args(arguments)
     if options.command == "version":
         print(metadata.version("durable"))

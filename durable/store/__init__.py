@@ -27,7 +27,8 @@ async def open_store(url: str, *, namespace: str | None = None, migrate: bool = 
     """
     target = _url.parse(url)
     adapter = importlib.import_module(_url.ADAPTERS[target.scheme])
-    return await adapter.open(url, namespace=namespace, migrate=migrate, **limits)
+    store: Store = await adapter.open(url, namespace=namespace, migrate=migrate, **limits)
+    return store
 
 
 async def migrate(url: str, *, namespace: str | None = None, after: bool = False) -> list[str]:
@@ -44,4 +45,5 @@ async def migrate(url: str, *, namespace: str | None = None, after: bool = False
     """
     target = _url.parse(url)
     adapter = importlib.import_module(_url.ADAPTERS[target.scheme])
-    return await adapter.migrate(url, namespace=namespace, after=after)
+    done: list[str] = await adapter.migrate(url, namespace=namespace, after=after)
+    return done

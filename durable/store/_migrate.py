@@ -64,7 +64,9 @@ def version(applied: Iterable[str]) -> int:
 def pending(migrations: Iterable[Migration], applied: Iterable[str], *, after: bool) -> list[Migration]:
     """The migrations still to be made, in order; those that remove something only when `after` is set."""
     done = set(applied)
-    return [migration for migration in migrations if migration.name not in done and (after or not migration.after)]
+    return [
+        migration for migration in migrations if migration.name not in done and (after or not migration.after)
+    ]
 
 
 def judge(found: int | None, known: int, *, migrate: bool, url: str) -> bool:
@@ -82,7 +84,9 @@ def judge(found: int | None, known: int, *, migrate: bool, url: str) -> bool:
     command = f"python -m durable migrate {url}"
     if found is None:
         if not migrate:
-            raise SchemaError(f"{url} has no tables of durable, and this program does not make them; run: {command}")
+            raise SchemaError(
+                f"{url} has no tables of durable, and this program does not make them; run: {command}"
+            )
         return True
     if found < known:
         raise SchemaError(

@@ -15,9 +15,7 @@ ADAPTERS = {
 }
 """The package that opens the databases of each scheme."""
 
-ACCEPTED = (
-    "sqlite:///relative.db, sqlite:////absolute/path.db, sqlite://:memory: and postgresql://user:password@host/database"
-)
+ACCEPTED = "sqlite:///relative.db, sqlite:////absolute/path.db, sqlite://:memory: and postgresql://user:password@host/database"
 
 MEMORY = ":memory:"
 
@@ -39,14 +37,18 @@ def parse(url: object) -> Target:
         StoreConfigurationError: No adapter takes it; the text names what is accepted, and shows no password.
     """
     if not isinstance(url, str):
-        raise StoreConfigurationError(f"a database URL is a string, such as {ACCEPTED}; not {type(url).__name__}")
+        raise StoreConfigurationError(
+            f"a database URL is a string, such as {ACCEPTED}; not {type(url).__name__}"
+        )
     match = _SCHEME.match(url)
     if match is None:
         hint = f"; did you mean sqlite:///{url}" if url.endswith((".db", ".sqlite", ".sqlite3")) else ""
         raise StoreConfigurationError(f"{redact(url)!r} is not a database URL{hint}; accepted are {ACCEPTED}")
     scheme = match[1].lower()
     if scheme not in ADAPTERS:
-        raise StoreConfigurationError(f"no adapter for {scheme}:// ({redact(url)!r}); accepted are {ACCEPTED}")
+        raise StoreConfigurationError(
+            f"no adapter for {scheme}:// ({redact(url)!r}); accepted are {ACCEPTED}"
+        )
     return Target(scheme, url)
 
 

@@ -73,7 +73,10 @@ class Process:
 
     def __init__(self, url: str, work: str) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-c", PROCESS, url, work], stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2]
+            [sys.executable, "-c", PROCESS, url, work],
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=Path(__file__).parents[2],
         )
         assert self.process.stdout is not None
         self.out = self.process.stdout

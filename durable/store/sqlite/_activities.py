@@ -102,7 +102,13 @@ def claim(
     for queue in dict.fromkeys(task_queues):
         wanted = limit
         for priority in _priorities(db, queue):
-            values = {"queue": queue, "priority": priority, "now": now, "types": ids(activity_types), "limit": wanted}
+            values = {
+                "queue": queue,
+                "priority": priority,
+                "now": now,
+                "types": ids(activity_types),
+                "limit": wanted,
+            }
             found = _due(db.execute(SQL["due"], values).fetchone()[0])
             due += [(priority, due_at, (run_id, number)) for run_id, number, due_at in found]
             wanted -= len(found)
@@ -163,7 +169,11 @@ def heartbeat(transaction: Transaction, beats: Sequence[Heartbeat]) -> list[Hear
     answers: list[HeartbeatAnswer] = []
     for beat in beats:
         found = db.execute(SQL["attempt"], (beat.run_id, beat.id)).fetchone()
-        if found is None or (found[0], found[1], found[2]) != (ActivityState.RUNNING, beat.attempt, beat.worker):
+        if found is None or (found[0], found[1], found[2]) != (
+            ActivityState.RUNNING,
+            beat.attempt,
+            beat.worker,
+        ):
             answers.append(HeartbeatAnswer.GONE)
             continue
         values = {"progress": beat.progress, "now": transaction.now, "run_id": beat.run_id, "id": beat.id}

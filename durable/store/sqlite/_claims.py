@@ -40,7 +40,12 @@ class Wanted:
     __slots__ = ("format", "least", "most", "task_queues", "types")
 
     def __init__(
-        self, task_queues: Sequence[str], workflow_types: Sequence[str], newest: int, *, probation: bool = False
+        self,
+        task_queues: Sequence[str],
+        workflow_types: Sequence[str],
+        newest: int,
+        *,
+        probation: bool = False,
     ) -> None:
         self.task_queues = tuple(dict.fromkeys(task_queues))
         self.types = ids(workflow_types)
@@ -69,7 +74,9 @@ def claim(
     called = _called(db, wanted, limit)
     # Turn by turn, so that neither kind waits for as long as there is enough of the other.
     turns = zip_longest(due, called)
-    chosen = list(dict.fromkeys(run_id for run_id in chain.from_iterable(turns) if run_id is not None))[:limit]
+    chosen = list(dict.fromkeys(run_id for run_id in chain.from_iterable(turns) if run_id is not None))[
+        :limit
+    ]
     if chosen:
         db.execute(SQL["claim"], (worker_id, ids(chosen)))
     return chosen
@@ -125,7 +132,9 @@ def _share(due: dict[int, list[str]], limit: int, low_first: bool) -> list[str]:
     return chosen + lower[: limit - len(chosen)]
 
 
-def read_claimed(db: sqlite3.Connection, worker_id: str, run_ids: Sequence[str], now: Callable[[], int]) -> list[ClaimedRun]:
+def read_claimed(
+    db: sqlite3.Connection, worker_id: str, run_ids: Sequence[str], now: Callable[[], int]
+) -> list[ClaimedRun]:
     """Everything about these runs, as far as the worker (still) owns them, in one snapshot."""
     if not run_ids:
         return []
@@ -137,7 +146,8 @@ def read_claimed(db: sqlite3.Connection, worker_id: str, run_ids: Sequence[str],
     messages = _messages.read(db, owned)
     activities = _activities.read_of_runs(db, now(), owned)
     measures = {
-        run_id: (len(history), sum(len(event.data) for event in history)) for run_id, history in events.items()
+        run_id: (len(history), sum(len(event.data) for event in history))
+        for run_id, history in events.items()
     }
     inboxes: dict[str, list[Message]] = {}
     for message in messages:

@@ -80,7 +80,14 @@ def _write(transaction: Transaction, transitions: list[Transition]) -> None:
         _runs.insert_events(
             db,
             [
-                (t.run_id, event.seq, event.task, event.type, now if now > t.not_before else t.not_before, event.data)
+                (
+                    t.run_id,
+                    event.seq,
+                    event.task,
+                    event.type,
+                    now if now > t.not_before else t.not_before,
+                    event.data,
+                )
                 for t in transitions
                 for event in t.events
             ],

@@ -102,7 +102,8 @@ class Lane(Generic[Given]):
                 raise StoreUnavailableError("the store has been closed")
             self._jobs.append(job)
             self._ready.notify()
-        return await job.future
+        result: T = await job.future
+        return result
 
     def stop(self) -> None:
         """Let the thread end behind what waits already."""
@@ -327,7 +328,8 @@ class Writer(Lane["Transaction"]):
     # ------------------------------------------------------------ other processes
 
     def _data_version(self) -> int:
-        return self.db.execute("PRAGMA data_version").fetchone()[0]
+        version: int = self.db.execute("PRAGMA data_version").fetchone()[0]
+        return version
 
     def _look_around(self) -> None:
         now = time.monotonic()

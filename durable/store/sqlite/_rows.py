@@ -11,6 +11,7 @@ import re
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
+from types import GenericAlias
 from typing import Any, TypeVar
 
 import msgspec
@@ -79,32 +80,68 @@ class Many:
 
     def read(self, db: sqlite3.Connection, rows: Sequence[Sequence[Any]]) -> list[Any]:
         """Run a query that returns one row for each statement; return these."""
-        return [
-            self(db, rows[start : start + ROWS_AT_ONCE]).fetchone()  # pyright: ignore[reportOptionalMemberAccess]
-            for start in range(0, len(rows), ROWS_AT_ONCE)
-        ]
+        cursors = (
+            self(db, rows[start : start + ROWS_AT_ONCE]) for start in range(0, len(rows), ROWS_AT_ONCE)
+        )
+        return [cursor.fetchone() for cursor in cursors if cursor is not None]
 
 
 def decoder(row: type[T]) -> Callable[[str], list[T]]:
     """Return what reads a JSON array of rows of that type."""
-    return msgspec.json.Decoder(list[row]).decode
+    rows: Any = GenericAlias(list, (row,))  # written as a subscript it would be a type to checkers
+    decode: Callable[[str], list[T]] = msgspec.json.Decoder(rows).decode
+    return decode
+
+
+class _Run(msgspec.Struct, array_like=True):
+    run_id: str
+    workflow_id: str
+    workflow_type: str
+    task_queue: str
+    status: RunStatus
+    hold: Hold
+    reason: str
+    owner: str | None
+    epoch: int
+    wake_at: int | None
+    priority: int
+    deaths: int
+    started_at: int
+    closed_at: int | None
+    times_out_at: int | None
+    history_length: int | None
+    history_size: int | None
+    info_length: int
+
+
+class _Activity(msgspec.Struct, array_like=True):
+    run_id: str
+    id: int
+    workflow_id: str
+    workflow_type: str
+    activity_type: str
+    task_queue: str
+    state: ActivityState
+    attempt: int
+    due_at: int
+    deadline: int | None
+    start_by: int | None
+    close_by: int | None
+    start_to_close: int | None
+    heartbeat: int | None
+    worker: str | None
+    started_at: int | None
+    scheduled_at: int
+    cancel_requested: int
+    scheduled_length: int
+    progress_length: int
 
 
 strings = decoder(str)
 _event_rows = decoder(tuple[int, int, int, int, int])
 _message_rows = decoder(tuple[str, str, int, int, int, int])
-_run_rows = decoder(
-    tuple[
-        str, str, str, str, int, int, str, str | None, int, int | None, int, int, int, int | None, int | None,
-        int | None, int | None, int,
-    ]
-)  # fmt: skip
-_activity_rows = decoder(
-    tuple[
-        str, int, str, str, str, str, int, int, int, int | None, int | None, int | None, int | None, int | None,
-        str | None, int | None, int, int, int, int,
-    ]
-)  # fmt: skip
+_run_rows = decoder(_Run)
+_activity_rows = decoder(_Activity)
 
 
 def _cut(joined: bytes | None, lengths: Iterable[int]) -> list[bytes]:
@@ -122,7 +159,10 @@ def events(scalars: str, data: bytes | None) -> list[EventRow]:
     """The events of one run."""
     rows = _event_rows(scalars)
     parts = _cut(data, [row[4] for row in rows])
-    found = [EventRow(seq, task, kind, part, time) for (seq, task, kind, time, _), part in zip(rows, parts, strict=True)]
+    found = [
+        EventRow(seq, task, kind, part, time)
+        for (seq, task, kind, time, _), part in zip(rows, parts, strict=True)
+    ]
     found.sort(key=_seq)  # they are, but an aggregate does not promise it
     return found
 
@@ -150,24 +190,61 @@ def _position(message: Message) -> int:
 def runs(scalars: str, info: bytes | None) -> list[RunRecord]:
     """Runs; the history of one that is open has not been measured (length -1)."""
     rows = _run_rows(scalars)
-    parts = _cut(info, [row[17] for row in rows])
+    parts = _cut(info, [row.info_length for row in rows])
     return [
         RunRecord(
-            *row[:4], RunStatus(row[4]), Hold(row[5]), *row[6:15],
-            history_length=-1 if row[15] is None else row[15], history_size=row[16] or 0, info=part,
+            run_id=row.run_id,
+            workflow_id=row.workflow_id,
+            workflow_type=row.workflow_type,
+            task_queue=row.task_queue,
+            status=row.status,
+            hold=row.hold,
+            reason=row.reason,
+            owner=row.owner,
+            epoch=row.epoch,
+            wake_at=row.wake_at,
+            priority=row.priority,
+            deaths=row.deaths,
+            started_at=row.started_at,
+            closed_at=row.closed_at,
+            times_out_at=row.times_out_at,
+            history_length=-1 if row.history_length is None else row.history_length,
+            history_size=row.history_size or 0,
+            info=part,
         )
         for row, part in zip(rows, parts, strict=True)
     ]
 
 
-def activities(now: int, scalars: str, scheduled: bytes | None, progress: bytes | None) -> list[ActivityRecord]:
+def activities(
+    now: int, scalars: str, scheduled: bytes | None, progress: bytes | None
+) -> list[ActivityRecord]:
     """Activities, as they are at `now`."""
     rows = _activity_rows(scalars)
-    inputs = _cut(scheduled, [row[18] for row in rows])
-    states = _cut(progress, [row[19] for row in rows])
+    inputs = _cut(scheduled, [row.scheduled_length for row in rows])
+    states = _cut(progress, [row.progress_length for row in rows])
     return [
         ActivityRecord(
-            *row[:6], ActivityState(row[6]), *row[7:17], scheduled=one, progress=two, cancel_requested=bool(row[17]),
+            run_id=row.run_id,
+            id=row.id,
+            workflow_id=row.workflow_id,
+            workflow_type=row.workflow_type,
+            activity_type=row.activity_type,
+            task_queue=row.task_queue,
+            state=row.state,
+            attempt=row.attempt,
+            due_at=row.due_at,
+            deadline=row.deadline,
+            start_by=row.start_by,
+            close_by=row.close_by,
+            start_to_close=row.start_to_close,
+            heartbeat=row.heartbeat,
+            worker=row.worker,
+            started_at=row.started_at,
+            scheduled_at=row.scheduled_at,
+            scheduled=one,
+            progress=two,
+            cancel_requested=bool(row.cancel_requested),
             now=now,
         )
         for row, one, two in zip(rows, inputs, states, strict=True)

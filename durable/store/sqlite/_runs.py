@@ -32,12 +32,16 @@ def create(transaction: Transaction, lives: Lives, runs: Sequence[NewRun]) -> li
     for run in runs:
         owner = run.owner
         # A delayed start is not owned: the delay would be forgotten if its owner died.
-        if owner is not None and (run.delay or not alive.setdefault(owner, _workers.is_live(transaction, lives, owner))):
+        if owner is not None and (
+            run.delay or not alive.setdefault(owner, _workers.is_live(transaction, lives, owner))
+        ):
             owner = None
         verdict = _insert(transaction, run, owner)
         if verdict.outcome is StartOutcome.STARTED:
             data.append((run.run_id, run.info))
-            events.append((run.run_id, 1, 1, int(EventType.WORKFLOW_EXECUTION_STARTED), transaction.now, run.started))
+            events.append(
+                (run.run_id, 1, 1, int(EventType.WORKFLOW_EXECUTION_STARTED), transaction.now, run.started)
+            )
         verdicts.append(verdict)
     _insert_data(transaction.db, data)
     insert_events(transaction.db, events)
@@ -56,9 +60,14 @@ def _insert(transaction: Transaction, run: NewRun, owner: str | None) -> StartVe
     ).rowcount  # fmt: skip
     if not inserted:
         return _explain(db, run, now)
-    if run.reuse in (WorkflowIDReusePolicy.REJECT_DUPLICATE, WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY):
+    if run.reuse in (
+        WorkflowIDReusePolicy.REJECT_DUPLICATE,
+        WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,
+    ):
         last = db.execute(SQL["last_closed_run"], (run.workflow_id,)).fetchone()
-        if last is not None and (run.reuse is WorkflowIDReusePolicy.REJECT_DUPLICATE or last[2] not in _FAILED):
+        if last is not None and (
+            run.reuse is WorkflowIDReusePolicy.REJECT_DUPLICATE or last[2] not in _FAILED
+        ):
             db.execute(SQL["forget_run"], (run.run_id,))
             return StartVerdict(StartOutcome.REJECTED, last[0], last[1], now=now)
     return StartVerdict(StartOutcome.STARTED, run.run_id, run.workflow_type, epoch, now)

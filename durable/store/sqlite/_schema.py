@@ -7,6 +7,7 @@ import os
 import sqlite3
 import stat
 import time
+from collections.abc import Generator
 
 from durable.exceptions import StoreConfigurationError
 from durable.store import _migrate
@@ -17,7 +18,9 @@ from durable.store.sqlite._locks import FileLock
 OLDEST = (3, 35, 0)
 """The oldest SQLite that has all that is used here: RETURNING's release, with UPDATE FROM and 32,766 parameters."""
 
-NETWORK_FILE_SYSTEMS = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "glusterfs", "fuse.sshfs", "fuse.s3fs"})
+NETWORK_FILE_SYSTEMS = frozenset(
+    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "glusterfs", "fuse.sshfs", "fuse.s3fs"}
+)
 
 _VERSIONS = "CREATE TABLE schema_version (name TEXT NOT NULL PRIMARY KEY, applied_at INTEGER NOT NULL)"
 
@@ -80,10 +83,14 @@ def check_file_system(path: str, mounts: str = "/proc/self/mountinfo") -> None:
     except OSError:
         return
     # Field 5 is the mount point, with blanks as \040; the type stands behind a lone dash. The longest one that fits wins.
-    points = [(fields[4].replace("\\040", " "), fields[fields.index("-") + 1]) for fields in found if "-" in fields]
+    points = [
+        (fields[4].replace("\\040", " "), fields[fields.index("-") + 1]) for fields in found if "-" in fields
+    ]
     fitting = [(point, kind) for point, kind in points if os.path.commonpath((point, path)) == point]
     if fitting:
-        point, kind = max(reversed(fitting), key=lambda mount: len(mount[0]))  # the last mount on a point hides others
+        point, kind = max(
+            reversed(fitting), key=lambda mount: len(mount[0])
+        )  # the last mount on a point hides others
         if kind in NETWORK_FILE_SYSTEMS:
             raise StoreConfigurationError(
                 f"{path} is on a network ({kind}, mounted at {point}), where SQLite loses data: put it on a local disk, "
@@ -111,7 +118,7 @@ def connect(path: str, limits: Limits, *, read_only: bool = False) -> sqlite3.Co
 
 
 @contextlib.contextmanager
-def _alone(path: str | None):
+def _alone(path: str | None) -> Generator[None]:
     """Keep every other process from writing."""
     if path is None:
         yield
@@ -137,7 +144,9 @@ def open_database(path: str | None, url: str, limits: Limits, *, migrate: bool) 
     try:
         with _alone(path):
             if path is not None and db.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
-                raise StoreConfigurationError(f"{url} cannot use a write-ahead log; is it on a network file system?")
+                raise StoreConfigurationError(
+                    f"{url} cannot use a write-ahead log; is it on a network file system?"
+                )
             applied = _applied(db)
             found = None if applied is None else _migrate.version(applied)
             if _migrate.judge(found, _migrate.newest(migrations), migrate=migrate, url=url):
@@ -155,7 +164,9 @@ def migrate_file(path: str, limits: Limits, *, after: bool) -> list[str]:
         with _alone(path):
             db.execute("PRAGMA journal_mode = WAL")
             applied = _applied(db)
-            todo = _migrate.pending(_migrate.load("durable.store.sqlite"), applied or (), after=after or applied is None)
+            todo = _migrate.pending(
+                _migrate.load("durable.store.sqlite"), applied or (), after=after or applied is None
+            )
             _apply(db, todo)
             return [migration.name for migration in todo]
     finally:
@@ -164,7 +175,10 @@ def migrate_file(path: str, limits: Limits, *, after: bool) -> list[str]:
 
 def _applied(db: sqlite3.Connection) -> list[str] | None:
     """The names of what was done to this database, None when it has no tables of ours."""
-    if db.execute("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'schema_version'").fetchone() is None:
+    if (
+        db.execute("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'schema_version'").fetchone()
+        is None
+    ):
         return None
     return [row[0] for row in db.execute("SELECT name FROM schema_version").fetchall()]
 

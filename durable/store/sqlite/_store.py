@@ -121,7 +121,13 @@ class SQLiteStore:
     # ---------------------------------------------------------------- claims
 
     async def claim_runs(
-        self, worker_id: str, task_queues: Sequence[str], workflow_types: Sequence[str], limit: int, *, format: int
+        self,
+        worker_id: str,
+        task_queues: Sequence[str],
+        workflow_types: Sequence[str],
+        limit: int,
+        *,
+        format: int,
     ) -> list[ClaimedRun]:
         return await self._claim(worker_id, Wanted(task_queues, workflow_types, format), limit)
 
@@ -136,7 +142,12 @@ class SQLiteStore:
         low_first = self._claims_made % _claims.SHARE == 0
         run_ids = await self.writer.run(
             partial(
-                _claims.claim, lives=self._lives, worker_id=worker_id, wanted=wanted, limit=limit, low_first=low_first
+                _claims.claim,
+                lives=self._lives,
+                worker_id=worker_id,
+                wanted=wanted,
+                limit=limit,
+                low_first=low_first,
             )
         )
         return await self._read_claimed(worker_id, run_ids) if run_ids else []
@@ -183,7 +194,9 @@ class SQLiteStore:
 
     async def register_worker(self, worker: WorkerRecord) -> Lease:
         if not self._lives.begin(worker.worker_id):
-            raise ValueError(f"a worker {worker.worker_id!r} is registered and alive; every start takes a fresh id")
+            raise ValueError(
+                f"a worker {worker.worker_id!r} is registered and alive; every start takes a fresh id"
+            )
         try:
             await self.writer.run(partial(_workers.register, worker=worker))
         except BaseException:
@@ -288,7 +301,9 @@ async def open_store(
             return SQLiteStore(db, url=url, path=file, clock=clock, limits=limits)
         except sqlite3.Error as error:
             if getattr(error, "sqlite_errorname", "") in ("SQLITE_NOTADB", "SQLITE_CORRUPT"):
-                raise StoreConfigurationError(f"{url} is not an SQLite database, or damaged: {error}") from error
+                raise StoreConfigurationError(
+                    f"{url} is not an SQLite database, or damaged: {error}"
+                ) from error
             raise StoreUnavailableError(f"cannot open {url}: {error}") from error
 
     return await asyncio.to_thread(work)

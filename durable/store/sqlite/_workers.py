@@ -37,7 +37,9 @@ def register(transaction: Transaction, worker: WorkerRecord) -> None:
             SQL["register"], (worker.worker_id, worker.identity, queues, worker.lease, transaction.now)
         )
     except sqlite3.IntegrityError:
-        raise ValueError(f"a worker {worker.worker_id!r} is or was registered; every start takes a fresh id") from None
+        raise ValueError(
+            f"a worker {worker.worker_id!r} is or was registered; every start takes a fresh id"
+        ) from None
 
 
 def unregister(transaction: Transaction, worker_id: str) -> None:
@@ -59,7 +61,16 @@ def list_all(db: sqlite3.Connection, lives: Lives) -> list[WorkerRecord]:
     for worker_id, identity, queues, lease, dead in db.execute(SQL["list"]).fetchall():
         gone = bool(dead) or not lives.is_alive(worker_id)
         records.append(
-            WorkerRecord(worker_id, identity, _queues(queues), lease, 0, expired=gone, dead=bool(dead), dead_for_sure=gone)
+            WorkerRecord(
+                worker_id,
+                identity,
+                _queues(queues),
+                lease,
+                0,
+                expired=gone,
+                dead=bool(dead),
+                dead_for_sure=gone,
+            )
         )
     return records
 
@@ -116,7 +127,9 @@ class SQLiteLease:
             return not is_marked_dead(self._db, self._worker_id)
         except sqlite3.Error as error:
             raised = unavailable(error)
-            raise raised if isinstance(raised, StoreUnavailableError) else StoreUnavailableError(str(error)) from error
+            raise (
+                raised if isinstance(raised, StoreUnavailableError) else StoreUnavailableError(str(error))
+            ) from error
 
     async def aclose(self) -> None:
         """Free the connection; the worker lives on."""

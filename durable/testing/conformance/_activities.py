@@ -35,7 +35,15 @@ async def check_a_claimed_activity_has_all_its_facts(open_store: OpenStore) -> N
     async with room(open_store) as one:
         big = bytes(range(256)) * 4096
         run = await one.scheduled(
-            new_activity(7, scheduled=big, progress=EVERY_BYTE, scheduled_at=123, attempt=2, start_by=2**60, close_by=2**61)
+            new_activity(
+                7,
+                scheduled=big,
+                progress=EVERY_BYTE,
+                scheduled_at=123,
+                attempt=2,
+                start_by=2**60,
+                close_by=2**61,
+            )
         )
         before = await one.store.now()
         (task,) = await one.claim_activities()
@@ -43,7 +51,12 @@ async def check_a_claimed_activity_has_all_its_facts(open_store: OpenStore) -> N
         assert (task.workflow_type, task.activity_type, task.task_queue) == (TYPE, ACTIVITY, QUEUE)
         assert (task.state, task.attempt, task.worker) == (ActivityState.RUNNING, 2, one.worker)
         assert (task.scheduled, task.progress, task.scheduled_at) == (big, EVERY_BYTE, 123)
-        assert (task.close_by, task.start_to_close, task.heartbeat, task.cancel_requested) == (2**61, None, None, False)
+        assert (task.close_by, task.start_to_close, task.heartbeat, task.cancel_requested) == (
+            2**61,
+            None,
+            None,
+            False,
+        )
         assert task.started_at is not None
         assert before <= task.started_at <= task.now <= await one.store.now()
         assert (await one.task(run.run.run_id, 7)).started_at == task.started_at
@@ -83,7 +96,9 @@ async def check_activities_are_claimed_up_to_the_limit(open_store: OpenStore) ->
 @check()
 async def check_activities_are_claimed_of_their_queues_and_types_only(open_store: OpenStore) -> None:
     async with room(open_store) as one:
-        await one.scheduled(new_activity(1, task_queue="a"), new_activity(2, activity_type="t"), new_activity(3))
+        await one.scheduled(
+            new_activity(1, task_queue="a"), new_activity(2, activity_type="t"), new_activity(3)
+        )
         assert await one.claim_activities(types=("unknown",)) == []
         assert await one.claim_activities(types=()) == []
         assert await one.claim_activities(queues=("unknown",)) == []
@@ -211,7 +226,9 @@ async def check_a_heartbeat_behind_the_end_of_its_run_is_gone(open_store: OpenSt
     async with room(open_store) as one:
         task = await one.begun()
         ended = await one.store.terminate(
-            task.run_id, lambda seq: event(seq, type=EventType.WORKFLOW_EXECUTION_TERMINATED), int(RunStatus.TERMINATED)
+            task.run_id,
+            lambda seq: event(seq, type=EventType.WORKFLOW_EXECUTION_TERMINATED),
+            int(RunStatus.TERMINATED),
         )
         assert ended
         beat = Heartbeat(task.run_id, 1, 1, one.worker, b"")
@@ -263,8 +280,15 @@ async def check_an_attempt_of_a_lost_worker_is_expired(open_store: OpenStore) ->
         await bury(one.store, worker)
         assert await one.store.take_over(10) == 1
         (task,) = await one.store.expired_activities(10)
-        assert (task.run_id, task.id, task.state, task.worker) == (run.run.run_id, 1, ActivityState.RUNNING, None)
-        assert await one.store.heartbeat([Heartbeat(task.run_id, 1, 1, worker, b"")]) == [HeartbeatAnswer.GONE]
+        assert (task.run_id, task.id, task.state, task.worker) == (
+            run.run.run_id,
+            1,
+            ActivityState.RUNNING,
+            None,
+        )
+        assert await one.store.heartbeat([Heartbeat(task.run_id, 1, 1, worker, b"")]) == [
+            HeartbeatAnswer.GONE
+        ]
         outcome = AttemptOutcome(task.run_id, 1, 1, None, retry_in=0)
         assert await one.store.finish_attempts([outcome]) == [True]
         assert await one.store.expired_activities(10) == []

@@ -8,7 +8,7 @@ from durable._internal.ids import uuid7
 from durable.history import EventType
 from durable.store import ActivityRecord, ActivityState, AttemptOutcome, Message, Transition
 from durable.testing.conformance._registry import OpenStore, check
-from durable.testing.conformance._room import EVERY_BYTE, HOUR, Room, closing, event, new_activity, room
+from durable.testing.conformance._room import EVERY_BYTE, HOUR, closing, event, new_activity, room
 
 
 def _completed(task: ActivityRecord, data: bytes = b"{}") -> Message:
@@ -44,7 +44,10 @@ async def check_an_activity_that_is_done_expires_no_more(open_store: OpenStore) 
 async def check_an_attempt_ends_once(open_store: OpenStore) -> None:
     async with room(open_store) as one:
         task = await one.begun()
-        assert await one.store.finish_attempts([_done(task, one.worker), _done(task, one.worker)]) == [True, False]
+        assert await one.store.finish_attempts([_done(task, one.worker), _done(task, one.worker)]) == [
+            True,
+            False,
+        ]
         assert await one.store.finish_attempts([_done(task, one.worker)]) == [False]
         retry = AttemptOutcome(task.run_id, task.id, 1, None, retry_in=0)
         assert await one.store.finish_attempts([retry]) == [False]
@@ -168,18 +171,3 @@ async def check_the_owner_ends_a_row_with_its_event(open_store: OpenStore) -> No
         assert await one.store.read_activities(run.run.run_id) == []
         assert await one.store.finish_attempts([_done(task, one.worker)]) == [False]
         await one.written(closing(run, seq=4))
-
-
-@check()
-async def check_hundreds_of_outcomes_go_in_one_batch(open_store: OpenStore) -> None:
-    async with room(open_store) as one:
-        run = await one.scheduled(*(new_activity(number) for number in range(1, 701)))
-        tasks = await _all_claimed(one)
-        assert await one.store.finish_attempts([_done(task, one.worker) for task in tasks]) == [True] * 700
-        assert len(await one.store.read_messages([run.run.run_id])) == 700
-
-
-async def _all_claimed(one: Room) -> list[ActivityRecord]:
-    tasks = await one.claim_activities(1000)
-    assert len(tasks) == 700
-    return tasks

@@ -80,7 +80,10 @@ async def check_a_claim_brings_all_that_a_run_needs(open_store: OpenStore) -> No
             assert [row.seq for row in found.events] == [1, 2, 3]
             assert found.events[1].data == b"%d" % number
             assert [each.message_id for each in found.messages] == [f"a{number}", f"b{number}"]
-            assert [(each.run_id, each.id) for each in found.activities] == [(run.run.run_id, 1), (run.run.run_id, 2)]
+            assert [(each.run_id, each.id) for each in found.activities] == [
+                (run.run.run_id, 1),
+                (run.run.run_id, 2),
+            ]
             assert (found.run.history_length, found.run.info) == (3, b"{}")
 
 
@@ -166,7 +169,10 @@ async def check_concurrent_claims_share_no_run(open_store: OpenStore) -> None:
         while left := await one.claim(50):  # what one skipped because another had it locked
             claimed += [each.run.run_id for each in left]
         assert set(claimed) == runs
-        assert {**await one.store.owned_runs(one.worker), **await one.store.owned_runs(two.worker)}.keys() == runs
+        assert {
+            **await one.store.owned_runs(one.worker),
+            **await one.store.owned_runs(two.worker),
+        }.keys() == runs
 
 
 @check()
@@ -177,7 +183,11 @@ async def check_a_message_wakes_a_parked_run(open_store: OpenStore) -> None:
         assert await one.claim() == []
         await one.send(message(run.run.run_id, internal=True))
         (claimed,) = await one.claim()
-        assert (claimed.run.run_id, claimed.run.epoch, claimed.run.wake_at) == (run.run.run_id, run.run.epoch + 1, None)
+        assert (claimed.run.run_id, claimed.run.epoch, claimed.run.wake_at) == (
+            run.run.run_id,
+            run.run.epoch + 1,
+            None,
+        )
         assert len(claimed.messages) == 1
 
 
@@ -187,7 +197,9 @@ async def check_a_message_does_not_wake_a_held_run(open_store: OpenStore) -> Non
         for hold in (Hold.BLOCKED, Hold.PAUSED, Hold.QUARANTINED):
             run = await one.own()
             await one.written(
-                Transition(run.run.run_id, run.run.epoch, release=Release(wake_in=HOUR, hold=hold, reason="why"))
+                Transition(
+                    run.run.run_id, run.run.epoch, release=Release(wake_in=HOUR, hold=hold, reason="why")
+                )
             )
             await one.send(message(run.run.run_id))
         assert await one.claim() == []
@@ -274,7 +286,11 @@ async def check_a_run_with_two_deaths_is_claimed_only_alone(open_store: OpenStor
         assert await one.claimed_ids(10) == {healthy.run_id}
         probationer = await one.probationer()
         assert probationer is not None
-        assert (probationer.run.run_id, probationer.run.deaths, probationer.run.owner) == (run.run_id, 2, one.worker)
+        assert (probationer.run.run_id, probationer.run.deaths, probationer.run.owner) == (
+            run.run_id,
+            2,
+            one.worker,
+        )
         assert len(probationer.events) == 1
         assert await one.probationer() is None
 
@@ -288,7 +304,9 @@ async def check_a_proven_run_is_off_probation(open_store: OpenStore) -> None:
         probationer = await one.probationer()
         assert probationer is not None
         await one.written(
-            Transition(run.run_id, probationer.run.epoch, (event(2),), proven=True, release=Release(wake_in=0))
+            Transition(
+                run.run_id, probationer.run.epoch, (event(2),), proven=True, release=Release(wake_in=0)
+            )
         )
         assert (await one.record(run.run_id, run.workflow_id)).deaths == 0
         assert await one.claimed_ids() == {run.run_id}
@@ -348,7 +366,9 @@ async def check_the_next_wake_is_that_of_the_first_run(open_store: OpenStore) ->
 @check()
 async def check_the_next_wake_is_that_of_a_queued_activity(open_store: OpenStore) -> None:
     async with room(open_store) as one:
-        await one.scheduled(new_activity(1, due_in=HOUR, priority=4), new_activity(2, due_in=2 * HOUR, priority=1))
+        await one.scheduled(
+            new_activity(1, due_in=HOUR, priority=4), new_activity(2, due_in=2 * HOUR, priority=1)
+        )
         wake = await one.store.next_wake((QUEUE,))
         assert wake is not None
         assert HOUR - 60_000_000 < wake <= HOUR

@@ -34,14 +34,21 @@ async def check_a_close_over_an_unread_message_is_refused_whole(open_store: Open
         run, target = await one.own(), await one.start()
         await one.send(message(run.run.run_id, "unread"))
         verdicts = await one.commit(
-            closing(run, activities=(new_activity(1),), messages=(message(target.run_id, internal=True),), proven=True)
+            closing(
+                run,
+                activities=(new_activity(1),),
+                messages=(message(target.run_id, internal=True),),
+                proven=True,
+            )
         )
         assert verdicts == (Verdict.REFUSED,)
         record = await one.again(run)
         assert (record.status, record.owner, record.epoch) == (RunStatus.RUNNING, one.worker, run.run.epoch)
         assert len(await one.store.read_events(run.run.run_id)) == 1
         assert await one.store.read_activities(run.run.run_id) == []
-        assert [each.message_id for each in await one.store.read_messages([run.run.run_id, target.run_id])] == ["unread"]
+        assert [
+            each.message_id for each in await one.store.read_messages([run.run.run_id, target.run_id])
+        ] == ["unread"]
 
 
 @check()
@@ -126,7 +133,10 @@ async def check_terminate_closes_whoever_owns_it(open_store: OpenStore) -> None:
     async with room(open_store) as one:
         owned = await one.own()
         unowned = await one.start()
-        for run_id, workflow_id in ((owned.run.run_id, owned.run.workflow_id), (unowned.run_id, unowned.workflow_id)):
+        for run_id, workflow_id in (
+            (owned.run.run_id, owned.run.workflow_id),
+            (unowned.run_id, unowned.workflow_id),
+        ):
             assert await one.store.terminate(run_id, _terminated, int(RunStatus.TERMINATED))
             record = await one.record(run_id, workflow_id)
             assert (record.status, record.owner, record.wake_at) == (RunStatus.TERMINATED, None, None)
@@ -188,7 +198,8 @@ async def check_a_run_ends_once_however_it_ends(open_store: OpenStore) -> None:
         for _ in range(10):
             run = await one.own()
             killed, verdicts = await asyncio.gather(
-                two.store.terminate(run.run.run_id, _terminated, int(RunStatus.TERMINATED)), one.commit(closing(run))
+                two.store.terminate(run.run.run_id, _terminated, int(RunStatus.TERMINATED)),
+                one.commit(closing(run)),
             )
             assert killed != (verdicts == (Verdict.WRITTEN,)), (killed, verdicts)
             assert (await one.again(run)).status is (RunStatus.TERMINATED if killed else RunStatus.COMPLETED)

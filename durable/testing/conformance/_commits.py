@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from durable._internal.ids import uuid7
-from durable.store import ActivityState, ClaimedRun, Hold, Release, StartOutcome, Transition, Verdict
+from durable.store import ActivityState, ClaimedRun, Hold, Release, Transition, Verdict
 from durable.testing.conformance._registry import OpenStore, check
 from durable.testing.conformance._room import (
     EVERY_BYTE,
@@ -16,7 +16,6 @@ from durable.testing.conformance._room import (
     eventually,
     message,
     new_activity,
-    new_run,
     room,
 )
 
@@ -26,7 +25,8 @@ async def check_events_come_back_byte_for_byte(open_store: OpenStore) -> None:
     async with room(open_store) as one:
         run = await one.own()
         rows = tuple(
-            event(seq, data, task=seq) for seq, data in enumerate((EVERY_BYTE, b"", bytes(range(256)) * 4096, b"{}"), 2)
+            event(seq, data, task=seq)
+            for seq, data in enumerate((EVERY_BYTE, b"", bytes(range(256)) * 4096, b"{}"), 2)
         )
         await one.written(Transition(run.run.run_id, run.run.epoch, rows))
         found = await one.store.read_events(run.run.run_id, after=1)
@@ -44,7 +44,9 @@ async def check_events_are_stamped_with_the_database_s_time(open_store: OpenStor
         later = before + HOUR
         result = await one.store.commit(
             [
-                Transition(run.run.run_id, run.run.epoch, (event(2), event(3)), not_before=run.events[-1].time),
+                Transition(
+                    run.run.run_id, run.run.epoch, (event(2), event(3)), not_before=run.events[-1].time
+                ),
                 Transition(other.run.run_id, other.run.epoch, (event(2),), not_before=later),
             ]
         )
@@ -60,7 +62,9 @@ async def check_events_are_stamped_with_the_database_s_time(open_store: OpenStor
 async def check_reading_can_begin_behind_a_position_and_end_early(open_store: OpenStore) -> None:
     async with room(open_store) as one:
         run = await one.own()
-        await one.written(Transition(run.run.run_id, run.run.epoch, tuple(event(seq) for seq in range(2, 11))))
+        await one.written(
+            Transition(run.run.run_id, run.run.epoch, tuple(event(seq) for seq in range(2, 11)))
+        )
         run_id = run.run.run_id
         assert [row.seq for row in await one.store.read_events(run_id)] == list(range(1, 11))
         assert [row.seq for row in await one.store.read_events(run_id, after=7)] == [8, 9, 10]
@@ -183,7 +187,9 @@ async def check_a_step_committed_twice_at_once_is_written_once(open_store: OpenS
                 for answer, data in zip(answers, (b"a", b"b"), strict=True)
                 if not isinstance(answer, BaseException) and answer.verdicts == (Verdict.WRITTEN,)
             ]
-            assert all(not isinstance(each, BaseException) or isinstance(each, ValueError) for each in answers), answers
+            assert all(
+                not isinstance(each, BaseException) or isinstance(each, ValueError) for each in answers
+            ), answers
             assert [row.data for row in await one.store.read_events(run.run.run_id, after=1)] == written
             assert len(written) == 1
 
@@ -195,36 +201,13 @@ async def check_batches_of_two_workers_go_side_by_side(open_store: OpenStore) ->
 
         async def steps(each: Room, runs: list[ClaimedRun]) -> None:
             for seq in range(2, 12):
-                await each.written(*(Transition(run.run.run_id, run.run.epoch, (event(seq),)) for run in runs))
+                await each.written(
+                    *(Transition(run.run.run_id, run.run.epoch, (event(seq),)) for run in runs)
+                )
 
         await asyncio.gather(steps(one, mine), steps(two, yours))
         for run in mine + yours:
             assert [row.seq for row in await one.store.read_events(run.run.run_id)] == list(range(1, 12))
-
-
-@check()
-async def check_one_batch_holds_two_thousand_runs(open_store: OpenStore) -> None:
-    async with room(open_store) as one:
-        verdicts = await one.store.create_runs([new_run(owner=one.worker) for _ in range(2000)])
-        assert {verdict.outcome for verdict in verdicts} == {StartOutcome.STARTED}
-        batch = [
-            Transition(verdict.run_id, verdict.epoch if number % 10 else 99, (event(2), event(3)))
-            for number, verdict in enumerate(verdicts)
-        ]
-        answers = await one.commit(*batch)
-        assert [answer is Verdict.LOST for answer in answers] == [number % 10 == 0 for number in range(2000)]
-        assert len(await one.store.read_events(batch[1].run_id)) == 3
-        assert len(await one.store.read_events(batch[0].run_id)) == 1
-
-
-@check()
-async def check_one_transition_holds_five_thousand_events(open_store: OpenStore) -> None:
-    async with room(open_store) as one:
-        run = await one.own()
-        rows = tuple(event(seq, b"%d" % seq) for seq in range(2, 5002))
-        await one.written(Transition(run.run.run_id, run.run.epoch, rows))
-        found = await one.store.read_events(run.run.run_id, after=1)
-        assert [row.data for row in found] == [row.data for row in rows]
 
 
 @check()
@@ -264,7 +247,9 @@ async def check_a_release_gives_the_run_up_until_its_instant(open_store: OpenSto
     async with room(open_store) as one:
         run = await one.own()
         wake_at = await one.store.now() + HOUR
-        await one.written(Transition(run.run.run_id, run.run.epoch, (event(2),), release=Release(wake_at=wake_at)))
+        await one.written(
+            Transition(run.run.run_id, run.run.epoch, (event(2),), release=Release(wake_at=wake_at))
+        )
         record = await one.again(run)
         assert (record.owner, record.wake_at, record.hold, record.reason) == (None, wake_at, Hold.NONE, "")
         assert await one.claim() == []
@@ -275,7 +260,9 @@ async def check_a_release_gives_the_run_up_until_its_instant(open_store: OpenSto
 async def check_a_release_can_count_from_the_database_s_now(open_store: OpenStore) -> None:
     async with room(open_store) as one:
         run = await one.own()
-        result = await one.store.commit([Transition(run.run.run_id, run.run.epoch, release=Release(wake_in=HOUR))])
+        result = await one.store.commit(
+            [Transition(run.run.run_id, run.run.epoch, release=Release(wake_in=HOUR))]
+        )
         assert (await one.again(run)).wake_at == result.now + HOUR
 
 
@@ -321,7 +308,9 @@ async def check_activities_are_inserted_replaced_and_deleted(open_store: OpenSto
         rows = await one.store.read_activities(run_id)
         assert [(row.id, row.attempt, row.progress) for row in rows] == [(1, 1, b""), (2, 3, EVERY_BYTE)]
         replaced = new_activity(2, attempt=4, scheduled=EVERY_BYTE)
-        await one.written(Transition(run_id, epoch, (event(3),), activities=(replaced,), activities_done=(1,)))
+        await one.written(
+            Transition(run_id, epoch, (event(3),), activities=(replaced,), activities_done=(1,))
+        )
         (row,) = await one.store.read_activities(run_id)
         assert (row.id, row.attempt, row.scheduled, row.progress) == (2, 4, EVERY_BYTE, b"")
 
@@ -330,9 +319,7 @@ async def check_activities_are_inserted_replaced_and_deleted(open_store: OpenSto
 async def check_a_cancellation_is_requested_of_a_row(open_store: OpenStore) -> None:
     async with room(open_store) as one:
         run = await one.scheduled(new_activity(1), new_activity(2))
-        await one.written(
-            Transition(run.run.run_id, run.run.epoch, (event(3),), activities_canceled=(2, 7))
-        )
+        await one.written(Transition(run.run.run_id, run.run.epoch, (event(3),), activities_canceled=(2, 7)))
         rows = await one.store.read_activities(run.run.run_id)
         assert [(row.id, row.cancel_requested) for row in rows] == [(1, False), (2, True)]
 

@@ -98,7 +98,12 @@ async def check_a_listener_hears_hints_of_another_store(open_store: OpenStore) -
     async with room(open_store) as one, room(open_store) as two:
         heard: list[Hint] = []
         stop = one.store.listen(heard.append)
-        for hint in (A_RUN, Hint(HintKind.ACTIVITY, "queue"), Hint(HintKind.MESSAGE, "id"), Hint(HintKind.CLOSED, "id")):
+        for hint in (
+            A_RUN,
+            Hint(HintKind.ACTIVITY, "queue"),
+            Hint(HintKind.MESSAGE, "id"),
+            Hint(HintKind.CLOSED, "id"),
+        ):
             await _told(two.store, heard, hint)
         stop()
 

@@ -163,11 +163,15 @@ async def check_an_accepted_message_is_read_before_its_run_closes(open_store: Op
                     assert verdict is Verdict.REFUSED, verdict
 
             sent = [message(run_id) for _ in range(4)]
-            sending = asyncio.gather(*((one, two)[number % 2].store.send([each]) for number, each in enumerate(sent)))
+            sending = asyncio.gather(
+                *((one, two)[number % 2].store.send([each]) for number, each in enumerate(sent))
+            )
             answers, _ = await asyncio.gather(sending, close())
             outcomes = [outcome for (outcome,) in answers]
             accepted = {
-                each.message_id for each, outcome in zip(sent, outcomes, strict=True) if outcome is SendOutcome.SENT
+                each.message_id
+                for each, outcome in zip(sent, outcomes, strict=True)
+                if outcome is SendOutcome.SENT
             }
             assert accepted <= read, "a message was accepted, and its run closed without having read it"
             assert set(outcomes) <= {SendOutcome.SENT, SendOutcome.CLOSED}
@@ -182,13 +186,3 @@ async def check_a_message_to_a_closed_run_is_told_so(open_store: OpenStore) -> N
             run = await one.own()
             await one.written(Transition(run.run.run_id, run.run.epoch, (event(2),), close=Close(status)))
             assert await one.store.send([message(run.run.run_id)]) == [SendOutcome.CLOSED], status
-
-
-@check()
-async def check_thousands_of_messages_go_in_one_batch(open_store: OpenStore) -> None:
-    async with room(open_store) as one:
-        run = await one.own()
-        await one.send(*(message(run.run.run_id, f"{number:05}") for number in range(3000)))
-        found = await one.store.read_messages([run.run.run_id])
-        assert [each.message_id for each in found] == [f"{number:05}" for number in range(3000)]
-        await one.written(closing(run, consumed=tuple(each.position for each in found)))

@@ -25,7 +25,9 @@ class Check(NamedTuple):
 REGISTRY: dict[str, list[Check]] = {}
 
 
-def check(stores: int = 1) -> Callable[[Callable[[OpenStore], Awaitable[None]]], Callable[[OpenStore], Awaitable[None]]]:
+def check(
+    stores: int = 1,
+) -> Callable[[Callable[[OpenStore], Awaitable[None]]], Callable[[OpenStore], Awaitable[None]]]:
     """Register a function `check_<guarantee>`."""
 
     def register(function: Callable[[OpenStore], Awaitable[None]]) -> Callable[[OpenStore], Awaitable[None]]:

@@ -58,12 +58,16 @@ def new_run(**fields: Any) -> NewRun:
     return NewRun(**(defaults | fields))
 
 
-def event(seq: int, data: bytes = b"{}", *, task: int = 2, type: EventType = EventType.TIMER_STARTED) -> EventRow:
+def event(
+    seq: int, data: bytes = b"{}", *, task: int = 2, type: EventType = EventType.TIMER_STARTED
+) -> EventRow:
     """An event at a position."""
     return EventRow(seq, task, int(type), data)
 
 
-def message(run_id: str, message_id: str | None = None, data: bytes = b"{}", *, internal: bool = False) -> Message:
+def message(
+    run_id: str, message_id: str | None = None, data: bytes = b"{}", *, internal: bool = False
+) -> Message:
     """A signal, under an id of its own unless told otherwise."""
     kind = int(EventType.WORKFLOW_EXECUTION_SIGNALED)
     return Message(run_id, message_id or uuid7(), kind, data, internal=internal)
@@ -103,7 +107,12 @@ class Room:
         return mine
 
     async def claim(
-        self, limit: int = 10, *, queues: tuple[str, ...] = (QUEUE,), types: tuple[str, ...] = (TYPE,), format: int = 1
+        self,
+        limit: int = 10,
+        *,
+        queues: tuple[str, ...] = (QUEUE,),
+        types: tuple[str, ...] = (TYPE,),
+        format: int = 1,
     ) -> list[ClaimedRun]:
         """Claim runs for this room's worker."""
         return await self.store.claim_runs(self.worker, queues, types, limit, format=format)
@@ -176,7 +185,9 @@ class Room:
         return found
 
 
-def closing(run: ClaimedRun, status: RunStatus = RunStatus.COMPLETED, seq: int = 2, **fields: Any) -> Transition:
+def closing(
+    run: ClaimedRun, status: RunStatus = RunStatus.COMPLETED, seq: int = 2, **fields: Any
+) -> Transition:
     """A transition that closes a run."""
     last = event(seq, type=EventType.WORKFLOW_EXECUTION_COMPLETED)
     return Transition(run.run.run_id, run.run.epoch, (last,), close=Close(status), **fields)

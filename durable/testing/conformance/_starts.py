@@ -37,7 +37,11 @@ async def check_a_started_run_has_its_row_and_first_event(open_store: OpenStore)
     async with room(open_store) as one:
         run = new_run(info=EVERY_BYTE, started=EVERY_BYTE, priority=2, run_timeout=HOUR, format=3)
         (verdict,) = await one.store.create_runs([run])
-        assert (verdict.outcome, verdict.run_id, verdict.workflow_type) == (StartOutcome.STARTED, run.run_id, TYPE)
+        assert (verdict.outcome, verdict.run_id, verdict.workflow_type) == (
+            StartOutcome.STARTED,
+            run.run_id,
+            TYPE,
+        )
         assert verdict.epoch == 0
         record = await one.record(run.run_id, run.workflow_id)
         assert (record.run_id, record.workflow_id) == (run.run_id, run.workflow_id)
@@ -62,7 +66,11 @@ async def check_a_repeated_start_is_the_same_start(open_store: OpenStore) -> Non
     async with room(open_store) as one:
         run = await one.start()
         (verdict,) = await one.store.create_runs([run])
-        assert (verdict.outcome, verdict.run_id, verdict.workflow_type) == (StartOutcome.SAME, run.run_id, TYPE)
+        assert (verdict.outcome, verdict.run_id, verdict.workflow_type) == (
+            StartOutcome.SAME,
+            run.run_id,
+            TYPE,
+        )
         assert len(await one.store.read_events(run.run_id)) == 1
 
 
@@ -71,7 +79,9 @@ async def check_a_start_repeated_after_its_close_is_the_same_start(open_store: O
     async with room(open_store) as one:
         run = await one.own()
         await one.close(run)
-        repeated = new_run(run_id=run.run.run_id, workflow_id=run.run.workflow_id, reuse=REUSE.REJECT_DUPLICATE)
+        repeated = new_run(
+            run_id=run.run.run_id, workflow_id=run.run.workflow_id, reuse=REUSE.REJECT_DUPLICATE
+        )
         assert await _outcome(one, repeated) is StartOutcome.SAME
 
 
@@ -121,14 +131,22 @@ async def check_each_start_stands_or_falls_alone(open_store: OpenStore) -> None:
         there = await one.start()
         batch = [new_run(), new_run(workflow_id=there.workflow_id), there, new_run()]
         outcomes = [verdict.outcome for verdict in await one.store.create_runs(batch)]
-        assert outcomes == [StartOutcome.STARTED, StartOutcome.REJECTED, StartOutcome.SAME, StartOutcome.STARTED]
+        assert outcomes == [
+            StartOutcome.STARTED,
+            StartOutcome.REJECTED,
+            StartOutcome.SAME,
+            StartOutcome.STARTED,
+        ]
 
 
 @check()
 async def check_one_of_two_starts_of_a_workflow_id_in_a_batch(open_store: OpenStore) -> None:
     async with room(open_store) as one:
         verdicts = await one.store.create_runs([new_run(workflow_id="same"), new_run(workflow_id="same")])
-        assert sorted(verdict.outcome for verdict in verdicts) == [StartOutcome.STARTED, StartOutcome.REJECTED]
+        assert sorted(verdict.outcome for verdict in verdicts) == [
+            StartOutcome.STARTED,
+            StartOutcome.REJECTED,
+        ]
         assert len({verdict.run_id for verdict in verdicts}) == 1
 
 
@@ -207,7 +225,9 @@ async def check_no_interleaving_with_a_close_passes_reject_duplicate(open_store:
     async with room(open_store) as one, room(open_store) as two:
         for _ in range(10):
             run = await one.own()
-            starts = [new_run(workflow_id=run.run.workflow_id, reuse=REUSE.REJECT_DUPLICATE) for _ in range(4)]
+            starts = [
+                new_run(workflow_id=run.run.workflow_id, reuse=REUSE.REJECT_DUPLICATE) for _ in range(4)
+            ]
             *outcomes, verdicts = await asyncio.gather(
                 *(_outcome(two, start) for start in starts), one.commit(closing(run))
             )
@@ -320,12 +340,3 @@ async def check_an_unknown_run_is_none(open_store: OpenStore) -> None:
         assert await one.store.read_events(uuid7()) == []
         assert await one.store.read_last_event(uuid7()) is None
         assert await one.store.read_activities(uuid7()) == []
-
-
-@check()
-async def check_ten_thousand_starts_go_in_one_batch(open_store: OpenStore) -> None:
-    async with room(open_store) as one:
-        runs = [new_run() for _ in range(10_000)]
-        verdicts = await one.store.create_runs(runs)
-        assert all(verdict.outcome is StartOutcome.STARTED for verdict in verdicts)
-        assert [verdict.run_id for verdict in verdicts] == [run.run_id for run in runs]

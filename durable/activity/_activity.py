@@ -47,7 +47,7 @@ class Activity(Generic[P, R]):
     def _set(self, definition: ActivityDefinition, options: ActivityOptions | None) -> None:
         self.definition = definition
         self.call_options = definition.options if options is None else options
-        self.__name__ = definition.fn.__name__
+        self.__name__: str = definition.fn.__name__
         self.__qualname__ = definition.qualname
         self.__module__ = definition.module
         self.__doc__ = definition.fn.__doc__

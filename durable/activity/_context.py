@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeAlias
 
 from durable.common import RetryPolicy
 from durable.exceptions import NotInActivityError
@@ -20,7 +20,7 @@ from durable.exceptions import NotInActivityError
 __all__ = ["ActivityCancellationDetails", "ActivityLogger", "Context", "Flag", "Info", "current"]
 
 if TYPE_CHECKING:
-    _Adapter = logging.LoggerAdapter[logging.Logger]
+    _Adapter: TypeAlias = logging.LoggerAdapter[logging.Logger]
 else:
     _Adapter = logging.LoggerAdapter
 
@@ -314,5 +314,5 @@ def _facts(about: Info) -> Mapping[str, Any]:
     }
 
 
-logger = ActivityLogger(logging.getLogger("durable.activity"), None)
+logger: ActivityLogger = ActivityLogger(logging.getLogger("durable.activity"), None)
 """The logger for activity code."""

@@ -97,11 +97,11 @@ class Parameters:
         local: dict[str, Any] | None = None,
     ) -> None:
         self._fn = fn
-        self.local = {} if local is None else local
+        self.local: dict[str, Any] = {} if local is None else local
         self._hints: dict[str, Any] | None = None
-        self.what = what
-        self.where = where
-        self.method = method
+        self.what: str = what
+        self.where: str = where
+        self.method: bool = method
         try:
             signature = inspect.signature(fn)
         except (TypeError, ValueError) as error:
@@ -120,9 +120,9 @@ class Parameters:
                     f"{'keyword-only' if parameter.kind is parameter.KEYWORD_ONLY else 'variable'}, and arguments "
                     "are stored by position; make it an ordinary parameter (a list or a dataclass takes many values)"
                 )
-        self.signature = signature.replace(parameters=parameters)
-        self.names = tuple(p.name for p in parameters)
-        self.required = sum(p.default is p.empty for p in parameters)
+        self.signature: inspect.Signature = signature.replace(parameters=parameters)
+        self.names: tuple[str, ...] = tuple(p.name for p in parameters)
+        self.required: int = sum(p.default is p.empty for p in parameters)
 
     @classmethod
     def of_value(cls, kind: Any, what: str, where: str) -> Parameters:

@@ -41,6 +41,7 @@ class WorkflowCall(Deferred[R_co], Generic[W_co, R_co]):
 
     __slots__ = ("args", "definition", "options")
 
+    name: str
     args: tuple[Any, ...]
     options: WorkflowOptions
     definition: WorkflowDefinition

@@ -68,7 +68,7 @@ class Signal(Generic[T]):
         parameters = Parameters.of_value(None if kind is type(None) else kind, f"signal {name!r}", where)
         self.name = name
         self.type: Any = kind
-        self.definition = SignalDefinition(name, None, parameters)
+        self.definition: SignalDefinition = SignalDefinition(name, None, parameters)
 
     if not TYPE_CHECKING:
 
@@ -157,7 +157,9 @@ class Query(Generic[P, R]):
     """
 
     def __init__(self, fn: Callable[P, R], *, name: str | None = None) -> None:
-        self.definition = message(QueryDefinition, fn, name, False, "", _frame(1), method=False)
+        self.definition: QueryDefinition = message(
+            QueryDefinition, fn, name, False, "", _frame(1), method=False
+        )
         self.name: str = self.definition.name or ""
         self.__doc__ = fn.__doc__
 

@@ -43,7 +43,7 @@ class RunMethod(Generic[W, P, R]):
 
     def __init__(self, fn: Callable[..., Any], frame: FrameType | None) -> None:
         self.fn = fn
-        self.local = local_names(fn, frame)
+        self.local: dict[str, Any] = local_names(fn, frame)
         self.__doc__ = fn.__doc__
 
     @overload
@@ -132,7 +132,7 @@ class UpdateMethod(Generic[W, P, R]):
     """A method that handles an update."""
 
     def __init__(self, definition: UpdateDefinition, fn: Callable[..., Any]) -> None:
-        self.definition = definition
+        self.definition: UpdateDefinition = definition
         self.fn = fn
 
     @overload

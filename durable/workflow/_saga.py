@@ -111,7 +111,7 @@ async def _undo_all(steps: list[tuple[str, Callable[[], Any], Callable[[], None]
             failures.append(CancelledError(f"undo step {name!r} was cancelled"))
         except WorkflowTaskError:
             raise
-        except Exception as error:  # noqa: BLE001  # whatever it is, the other steps have to be undone
+        except Exception as error:  # whatever it is, the other steps have to be undone
             failures.append(error)
     return failures
 

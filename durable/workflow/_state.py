@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping, MutableMapping
 from datetime import datetime
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 from uuid import UUID
 
 from durable._internal.instants import SECOND, to_datetime
@@ -14,7 +14,7 @@ from durable.workflow._info import Info
 from durable.workflow._runtime import current, find
 
 if TYPE_CHECKING:
-    _Adapter = logging.LoggerAdapter[logging.Logger]
+    _Adapter: TypeAlias = logging.LoggerAdapter[logging.Logger]
 else:
     _Adapter = logging.LoggerAdapter
 
@@ -157,5 +157,5 @@ class WorkflowLogger(_Adapter):
         return msg, kwargs
 
 
-logger = WorkflowLogger(logging.getLogger("durable.workflow"), None)
+logger: WorkflowLogger = WorkflowLogger(logging.getLogger("durable.workflow"), None)
 """The logger for workflow code: it says everything once, however often a history is replayed."""

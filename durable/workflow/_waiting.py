@@ -219,11 +219,11 @@ async def outlast(futures: Iterable[asyncio.Future[Any]]) -> bool:
 
 
 @overload
-async def map(  # noqa: A001  # what Python calls it
+async def map(
     fn: Callable[[T], Awaitable[R]], items: Iterable[T], /, *, concurrency: int | None = None
 ) -> list[R]: ...
 @overload
-async def map(  # noqa: A001
+async def map(
     fn: Callable[[T], Awaitable[R]],
     items: Iterable[T],
     /,
@@ -231,7 +231,7 @@ async def map(  # noqa: A001
     concurrency: int | None = None,
     return_exceptions: bool,
 ) -> list[R | BaseException]: ...
-async def map(  # noqa: A001  # what Python calls it
+async def map(
     fn: Callable[[T], Awaitable[R]],
     items: Iterable[T],
     /,

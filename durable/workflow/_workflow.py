@@ -39,11 +39,11 @@ class Workflow(Generic[W, P, R]):
     def __init__(self, definition: WorkflowDefinition, options: WorkflowOptions | None = None) -> None:
         self.definition = definition
         self.call_options = definition.options if options is None else options
-        self.__name__ = definition.run_fn.__name__
+        self.__name__: str = definition.run_fn.__name__
         self.__qualname__ = definition.run_fn.__qualname__
         self.__module__ = definition.module
         self.__doc__ = definition.run_fn.__doc__
-        self.__wrapped__ = definition.run_fn
+        self.__wrapped__: Callable[..., Any] = definition.run_fn
 
     @property
     def name(self) -> str:

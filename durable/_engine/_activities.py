@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from durable._engine._retry import Retry, RetryState, decide
+from durable.exceptions import HistoryCorruptError
 from durable.history import (
     ActivityTaskCanceled,
     ActivityTaskCompleted,
@@ -81,8 +82,15 @@ def encode_progress(progress: Progress) -> bytes:
 
 
 def decode_progress(data: bytes) -> Progress:
-    """Return stored progress; none is empty."""
-    return _decode_progress(data) if data else Progress()
+    """Return stored progress; none is empty.
+
+    Raises:
+        HistoryCorruptError: It is not what this library wrote.
+    """
+    try:
+        return _decode_progress(data) if data else Progress()
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise HistoryCorruptError(f"progress of an activity: {error}") from None
 
 
 def dispatch(scheduled: ActivityTaskScheduled, *, local: bool) -> Dispatch:

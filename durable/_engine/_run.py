@@ -21,7 +21,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
 from heapq import heapify, heappop, heappush
-from typing import cast
 
 import msgspec
 
@@ -264,13 +263,13 @@ class Run:
         """
         effects = Effects([], [])
         recovering, self._recovering = self._recovering, False
-        closes = bool(commands) and isinstance(commands[-1], CLOSING)
         self._ran = True
-        self._commands.extend(commands)
-        if closes:
+        if commands and isinstance(commands[-1], CLOSING):
             # Nothing of a closing task is released: a refused close runs the task again.
-            self._closing = commands[-1]
+            *others, self._closing = commands
+            self._commands.extend(others)
             return effects
+        self._commands.extend(commands)
         for command in commands:
             if isinstance(command, ActivityTaskScheduled):
                 self._unwritten.add(command.id)
@@ -358,42 +357,54 @@ class Run:
         """Return the next transition, or None when nothing waits.
 
         It holds the commands of the task before, then the inputs of the next task, if there are any and the run is not
-        closing. Answer it with `written`, `refused` or `again`.
+        closing. Answer it with `written` or `refused`.
         """
         assert self._in_flight is None
-        events: list[EventData] = list(self._commands)
-        command_count = len(events)
-        rows_done: list[int] = []
-        inputs: list[Input] = [] if self._closing is not None else self._next_inputs(now, rows_done)
-        proven = self._unproven and self._ran
-        if not (events or inputs or self._rows or self._canceled_rows or self._consumed or proven):
+        inputs: list[Input] = [] if self._closing is not None else self._next_inputs(now)
+        if not (
+            self._commands
+            or self._closing is not None
+            or inputs
+            or self._rows
+            or self._canceled_rows
+            or self._consumed
+            or (self._unproven and self._ran)
+        ):
             return None
+        return self._fly(inputs, self.state.task + 1)
+
+    def _fly(self, inputs: list[Input], task: int) -> Transition:
+        """Make a transition of the commands that wait, and of `inputs` as part of `task`; it is in flight from now."""
         state = self.state
-        task = state.task
-        rows = [
-            EventRow(state.seq + 1 + i, task + (i >= command_count), int(data.type), encode_data(data))
-            for i, data in enumerate((*events, *inputs))
-        ]
+        closing = self._closing
+        events: list[tuple[int, EventData]] = [(state.task, data) for data in self._commands]
+        events.extend((task, data) for data in inputs)
+        if closing is not None:
+            events.append((task if inputs else state.task, closing))
+        rows_done: list[int] = []
         not_before = state.time
-        if inputs and isinstance(inputs[0], TimerFired):
-            not_before = max(not_before, self._timers[inputs[0].id])
-            for data in inputs:
-                del self._timers[cast(TimerFired, data).id]
+        for data in inputs:
+            if isinstance(data, ActivityInputEvent) and data.id in self.rowed:
+                rows_done.append(data.id)
+            elif isinstance(data, TimerFired):
+                not_before = max(not_before, self._timers.pop(data.id))
+        proven = self._unproven and self._ran
         transition = Transition(
             run_id=state.run_id,
             epoch=self.epoch,
-            events=tuple(rows),
+            events=tuple(
+                EventRow(seq, number, int(data.type), encode_data(data))
+                for seq, (number, data) in enumerate(events, state.seq + 1)
+            ),
             not_before=not_before,
             consumed=tuple(self._consumed),
             activities=tuple(self._rows.values()),
             activities_done=tuple(rows_done),
             activities_canceled=tuple(self._canceled_rows),
-            close=None if self._closing is None else Close(CLOSING_STATUS[type(self._closing)]),
+            close=None if closing is None else Close(CLOSING_STATUS[type(closing)]),
             proven=proven,
         )
-        pending = [
-            Event(row.seq, row.task, 0, data) for row, data in zip(rows, (*events, *inputs), strict=True)
-        ]
+        pending = [Event(seq, number, 0, data) for seq, (number, data) in enumerate(events, state.seq + 1)]
         self._in_flight = (pending, self._after_commit, transition)
         self._commands, self._consumed, self._rows, self._canceled_rows = [], [], {}, []
         self._after_commit = []
@@ -402,8 +413,8 @@ class Run:
             self._unproven = False
         return transition
 
-    def _next_inputs(self, now: int, rows_done: list[int]) -> list[Input]:
-        """Take the inputs of the next task from what waits; `rows_done` gets the activities that lose their rows."""
+    def _next_inputs(self, now: int) -> list[Input]:
+        """Take the inputs of the next task from what waits."""
         fired = self._due_timers(now)
         alone = bool(self._cancels or fired)
         if (self._results or self._messages) and not (alone and self._deferred):
@@ -413,9 +424,6 @@ class Run:
                 inputs.append(self._messages[position])
                 self._consumed.append(position)
             self._results, self._messages = [], {}
-            rows_done.extend(
-                data.id for data in inputs if isinstance(data, ActivityInputEvent) and data.id in self.rowed
-            )
             return inputs
         self._deferred = False
         if self._cancels:
@@ -442,7 +450,6 @@ class Run:
         assert self._in_flight is not None
         pending, start, transition = self._in_flight
         self._in_flight = None
-        task = self.state.task
         time = max(now, transition.not_before)
         answer = Written(
             [], start, [row.task_queue for row in transition.activities if row.worker is None], False
@@ -450,7 +457,7 @@ class Run:
         for event in pending:
             stamped = Event(event.seq, event.task, time, event.data)
             self.state.apply(stamped)
-            if event.task != task:
+            if isinstance(event.data, Input):
                 answer.task.append(stamped)
                 self._ran = False
                 if isinstance(event.data, ActivityInputEvent):
@@ -463,44 +470,52 @@ class Run:
         return answer
 
     def refused(self) -> None:
-        """Take the news that a close was refused over an unread message: forget the closing task's commands.
+        """Take the news that a close was refused over an unread message, and take the closing task back.
 
-        The host adds the messages (`receive`), proposes them as further inputs of the same task by `extend`, and runs
-        the task again from the log.
+        What has happened is kept: rows, consumed messages and proofs were in the same transition by chance. The host
+        adds the messages (`receive`) and writes what `reopen` returns.
         """
         assert self._in_flight is not None
+        pending, _, transition = self._in_flight
         self._in_flight = None
-        self._closing = None
-        self._ran = False
-
-    def extend(self) -> Transition | None:
-        """Return a transition that adds the waiting messages to the newest task, of which nothing was released."""
-        inputs: list[Input] = []
-        for position in sorted(self._messages):
-            inputs.append(self._messages[position])
-            self._consumed.append(position)
-        for position in sorted(self._cancels):
-            inputs.append(self._cancels[position])
-            self._consumed.append(position)
-        self._messages, self._cancels = {}, {}
-        state = self.state
-        rows = [
-            EventRow(state.seq + 1 + i, state.task, int(data.type), encode_data(data))
-            for i, data in enumerate(inputs)
+        self._commands = [
+            event.data
+            for event in pending
+            if isinstance(event.data, CommandEvent) and event.data is not self._closing
         ]
-        if not rows and not self._consumed:
+        self._rows = {new.id: new for new in transition.activities} | self._rows
+        self._consumed = [
+            *(position for position in transition.consumed if position not in self._cancels),
+            *self._consumed,
+        ]
+        self._canceled_rows = [*transition.activities_canceled, *self._canceled_rows]
+        self._unproven = self._unproven or transition.proven
+
+    def reopen(self) -> Transition | None:
+        """Return what brings the unread messages into the log of a run whose close was refused.
+
+        Signals join the closing task, of which nothing was released: it is forgotten, and runs again from the log. A
+        cancel request alone changes nothing any more, since the code has returned: it gets a task of its own behind
+        the closing one, and the close is written with that (a replay knows this case, see `_replay`).
+
+        Returns:
+            A transition, or None when there is nothing to write and the task just runs again. `closing` tells whether
+            it closes the run.
+        """
+        if self._cancels and not self._messages:
+            positions = sorted(self._cancels)
+            inputs = [self._cancels[position] for position in positions]
+            self._consumed.extend(positions)
+            return self._fly(inputs, self.state.task + 1)
+        self._commands, self._closing, self._ran = [], None, False
+        if not self._messages and not self._consumed:
             return None
-        transition = Transition(
-            run_id=state.run_id,
-            epoch=self.epoch,
-            events=tuple(rows),
-            not_before=state.time,
-            consumed=tuple(self._consumed),
-        )
-        pending = [Event(row.seq, row.task, 0, data) for row, data in zip(rows, inputs, strict=True)]
-        self._in_flight = (pending, [], transition)
-        self._consumed = []
-        return transition
+        joining: list[Input] = []
+        for position in sorted(self._messages):
+            joining.append(self._messages[position])
+            self._consumed.append(position)
+        self._messages = {}
+        return self._fly(joining, self.state.task)
 
     # ------------------------------------------------------------------ giving it up
 

@@ -8,12 +8,13 @@ from datetime import datetime
 from typing import Any
 
 from durable._engine._activities import decode_progress
+from durable._engine._state import PendingActivity as RunActivity
 from durable._engine._state import RunState
-from durable._internal.instants import to_datetime
+from durable._internal.instants import SECOND, to_datetime
 from durable.common import WorkflowExecutionStatus
 from durable.converter import DataConverter
 from durable.history import Event, WorkflowExecutionStarted
-from durable.store import ActivityRecord, ActivityState, Hold, RunRecord
+from durable.store import ActivityRecord, ActivityState, Hold, RunRecord, WorkerRecord
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class PendingActivity:
         worker: The worker that runs it.
         last_failure: What the attempt before ended with.
         heartbeat_details: What it said last.
+        reason: Why it does not go on, where that can be told.
     """
 
     activity_id: str
@@ -39,6 +41,7 @@ class PendingActivity:
     worker: str | None = None
     last_failure: BaseException | None = None
     heartbeat_details: Sequence[Any] = ()
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ class WorkflowExecutionDescription:
     Attributes:
         status: Where it is in its life.
         hold: "blocked" when its code is at fault (see `reason`), "quarantined" when it killed its workers, else "".
-        reason: Why it is held, for people.
+        reason: Why it does not go on: what holds it, or that no worker takes it.
         owner: The worker that has it in memory.
         history_length: How many events it has.
         pending_activities: Activities without an outcome.
@@ -75,14 +78,22 @@ class WorkflowExecutionDescription:
 
 
 def describe(
-    run: RunRecord, events: Sequence[Event], rows: Sequence[ActivityRecord], converter: DataConverter
+    run: RunRecord,
+    events: Sequence[Event],
+    rows: Sequence[ActivityRecord],
+    workers: Sequence[WorkerRecord],
+    now: int,
+    converter: DataConverter,
 ) -> WorkflowExecutionDescription:
-    """Return the description of a run from its row, its log and its activities' rows."""
+    """Return the description of a run from its row, its log, its activities' rows, and the workers there are."""
     state = RunState.of(run.run_id, events)
     started = events[0].data
     assert isinstance(started, WorkflowExecutionStarted)
     by_id = {row.id: row for row in rows}
     open_run = run.closed_at is None
+    reason = run.reason
+    if open_run and run.hold is Hold.NONE and run.owner is None and run.wake_at is not None:
+        reason = _untaken(run.wake_at, run.task_queue, f"workflow {run.workflow_type!r}", workers, now)
     return WorkflowExecutionDescription(
         id=run.workflow_id,
         run_id=run.run_id,
@@ -90,7 +101,7 @@ def describe(
         task_queue=run.task_queue,
         status=WorkflowExecutionStatus(int(run.status)),
         hold="" if run.hold is Hold.NONE else run.hold.name.lower(),
-        reason=run.reason,
+        reason=reason,
         owner=run.owner,
         start_time=to_datetime(run.started_at),
         close_time=None if run.closed_at is None else to_datetime(run.closed_at),
@@ -100,7 +111,7 @@ def describe(
         static_summary=started.static_summary,
         static_details=started.static_details,
         pending_activities=[
-            _pending(pending.scheduled.activity_id, pending, by_id.get(id), converter)
+            _pending(pending, by_id.get(id), workers, now, converter)
             for id, pending in state.activities.items()
             if open_run
         ],
@@ -108,10 +119,32 @@ def describe(
     )
 
 
+PATIENCE = 1_000_000
+"""Microseconds for which something may be due before it is remarkable that no worker has taken it."""
+
+
+def _untaken(due_at: int, task_queue: str, what: str, workers: Sequence[WorkerRecord], now: int) -> str:
+    """Why something that is due has not been taken by any worker, as far as that can be told from outside."""
+    if due_at + PATIENCE > now:
+        return ""
+    there = [worker for worker in workers if task_queue in worker.task_queues and not worker.expired]
+    if not there:
+        return f"no worker serves task queue {task_queue!r}"
+    return (
+        f"none of the {len(there)} workers on task queue {task_queue!r} has taken it for {(now - due_at) // SECOND} s: "
+        f"is {what} registered there, and are they of this release?"
+    )
+
+
 def _pending(
-    activity_id: str, pending: Any, row: ActivityRecord | None, converter: DataConverter
+    pending: RunActivity,
+    row: ActivityRecord | None,
+    workers: Sequence[WorkerRecord],
+    now: int,
+    converter: DataConverter,
 ) -> PendingActivity:
     scheduled = pending.scheduled
+    activity_id = scheduled.activity_id
     if row is None:
         return PendingActivity(
             activity_id,
@@ -134,4 +167,9 @@ def _pending(
         worker=row.worker,
         last_failure=None if failure is None else converter.from_failure(failure),
         heartbeat_details=converter.from_payloads(progress.heartbeat),
+        reason=(
+            _untaken(row.due_at, row.task_queue, f"activity {scheduled.activity_type!r}", workers, now)
+            if row.state is ActivityState.QUEUED
+            else ""
+        ),
     )

@@ -279,7 +279,9 @@ class WorkflowHandle(Generic[W_co, R_co]):
         store = self._connection.store
         rows = await patiently(lambda: store.read_events(record.run_id))
         activities = await patiently(lambda: store.read_activities(record.run_id))
-        return describe(record, decode_history(rows), activities, self._connection.converter)
+        workers = await patiently(store.list_workers)
+        now = await patiently(store.now)
+        return describe(record, decode_history(rows), activities, workers, now, self._connection.converter)
 
     async def fetch_history(self) -> WorkflowHistory:
         """Return the run's whole log.

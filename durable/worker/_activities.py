@@ -34,7 +34,7 @@ from durable._replay.machines._activity import policy_of
 from durable.activity._activity import Activity
 from durable.activity._context import ActivityCancellationDetails, Context, Info
 from durable.converter import DataConverter
-from durable.exceptions import ApplicationError, ConversionError, StoreUnavailableError
+from durable.exceptions import ApplicationError, ConversionError, HistoryError, StoreUnavailableError
 from durable.history import ActivityTaskScheduled
 from durable.store import (
     ActivityRecord,
@@ -151,22 +151,29 @@ class Activities:
         """Start the attempts that a claim returned."""
         for record in records:
             self._clock.observe(record.now)
-            attempt = Attempt(
-                record.run_id,
-                record.workflow_id,
-                record.workflow_type,
-                scheduled_of(record),
-                record.scheduled_at,
-                number=record.attempt,
-                started_at=record.now,
-                heartbeat=decode_progress(record.progress).heartbeat,
-                loop=self._loop,
-                record=record,
-            )
-            if record.cancel_requested:
-                self._conclude(attempt, Canceled())
-            else:
-                self._start(attempt)
+            try:
+                self._take(record)
+            except HistoryError as error:
+                # Left as it is: its worker is this one, and does not answer for it; an operator has to look.
+                logger.error("activity %d of run %s cannot be read: %s", record.id, record.run_id, error)
+
+    def _take(self, record: ActivityRecord) -> None:
+        attempt = Attempt(
+            record.run_id,
+            record.workflow_id,
+            record.workflow_type,
+            scheduled_of(record),
+            record.scheduled_at,
+            number=record.attempt,
+            started_at=record.now,
+            heartbeat=decode_progress(record.progress).heartbeat,
+            loop=self._loop,
+            record=record,
+        )
+        if record.cancel_requested:
+            self._conclude(attempt, Canceled())
+        else:
+            self._start(attempt)
 
     def _start(self, attempt: Attempt) -> Attempt:
         task = self._loop.create_task(self._run(attempt), name=f"activity {attempt.scheduled.activity_type}")
@@ -174,12 +181,24 @@ class Activities:
         self._attempts[attempt.run_id, attempt.scheduled.id] = attempt
         self._running.add(task)
         self._drained.clear()
-        limits = attempt.limits()
-        if limits:
-            at, kind = min(limits)
-            delay = max(0, at - self._clock.now()) / SECOND
-            attempt.timer = self._loop.call_later(delay, self._time_out, attempt, kind)
+        self._limit(attempt)
         return attempt
+
+    def _limit(self, attempt: Attempt) -> None:
+        """Look at an attempt's deadlines: end it, or look again when the first of them comes.
+
+        A heartbeat moves a deadline without touching the timer; the timer finds out when it fires.
+        """
+        attempt.timer = None
+        limits = attempt.limits()
+        if not limits or attempt.ended:
+            return
+        at, kind = min(limits)
+        left = at - self._clock.now()
+        if left <= 0:
+            self._time_out(attempt, kind)
+        else:
+            attempt.timer = self._loop.call_later(left / SECOND, self._limit, attempt)
 
     async def _run(self, attempt: Attempt) -> None:
         task = asyncio.current_task()
@@ -282,9 +301,6 @@ class Activities:
 
     def _time_out(self, attempt: Attempt, kind: str) -> None:
         """End an attempt whose deadline has passed, whether its function reacts or not."""
-        attempt.timer = None
-        if attempt.ended:
-            return
         self._conclude(attempt, timeout(kind, heartbeat=attempt.heartbeat))
         attempt.details = ActivityCancellationDetails(timed_out=True)
         attempt.cancelled.set()
@@ -349,6 +365,7 @@ class Activities:
         if attempt.ended:
             return
         attempt.heartbeat = payloads
+        attempt.last_sign = self._clock.now()
         if attempt.beat_timer is not None:
             return
         now = self._loop.time()
@@ -384,8 +401,14 @@ class Activities:
             try:
                 await self._post_outcomes()
                 await self._post_beats()
-            except StoreUnavailableError as error:
-                logger.warning("the outcome of an activity could not be stored, trying again: %s", error)
+            except Exception as error:
+                away = isinstance(error, StoreUnavailableError)
+                logger.log(
+                    logging.WARNING if away else logging.ERROR,
+                    "outcomes and heartbeats of activities could not be stored, trying again: %s",
+                    error,
+                    exc_info=None if away else error,
+                )
                 await asyncio.sleep(RETRY_PAUSE)
                 self._post.set()
             finally:
@@ -403,6 +426,13 @@ class Activities:
                     hints.append(Hint(HintKind.MESSAGE, outcome.run_id))
                 elif accepted:
                     hints.append(Hint(HintKind.ACTIVITY, self._task_queue))
+                else:
+                    logger.info(
+                        "activity %d of run %s: attempt %d had been ended otherwise, its outcome is dropped",
+                        outcome.id,
+                        outcome.run_id,
+                        outcome.attempt,
+                    )
             self._store.hint(hints)
 
     async def _post_beats(self) -> None:
@@ -419,8 +449,8 @@ class Activities:
                     for a in beating
                 ]
             )
-        except StoreUnavailableError:
-            self._beats.update({(a.run_id, a.scheduled.id): a for a in beating})
+        except Exception:
+            self._beats = {(a.run_id, a.scheduled.id): a for a in beating} | self._beats
             raise
         for attempt, answer in zip(beating, answers, strict=True):
             if answer is HeartbeatAnswer.CANCEL_REQUESTED:

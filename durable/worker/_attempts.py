@@ -89,6 +89,7 @@ class Attempt:
         "details",
         "ended",
         "heartbeat",
+        "last_sign",
         "number",
         "owner",
         "record",
@@ -124,7 +125,7 @@ class Attempt:
         self.scheduled = scheduled
         self.scheduled_at = scheduled_at
         self.number = number
-        self.started_at = started_at
+        self.started_at = self.last_sign = started_at
         self.heartbeat = heartbeat
         self.owner = owner
         self.record = record
@@ -161,6 +162,8 @@ class Attempt:
             found.append((self.started_at + scheduled.start_to_close, "start_to_close"))
         if (end := close_by(scheduled, self.scheduled_at)) is not None:
             found.append((end, "schedule_to_close"))
+        if scheduled.heartbeat is not None:
+            found.append((self.last_sign + scheduled.heartbeat, "heartbeat"))
         return found
 
 

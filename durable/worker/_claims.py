@@ -7,12 +7,13 @@ a query over state, never over what was seen last. A hint makes the look come so
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 from collections.abc import Awaitable, Callable
 
 from durable._internal.instants import SECOND
-from durable.exceptions import StoreError, StoreUnavailableError
+from durable.exceptions import StoreUnavailableError
 from durable.history import FORMAT
 from durable.store import Hint, HintKind, Message
 from durable.worker._committer import RETRY_FIRST, RETRY_LONGEST
@@ -29,6 +30,9 @@ ACTIVITY_BATCH = 100
 MESSAGE_BATCH = 1000
 """Messages read at once when polling."""
 
+READ_ON = 0.02
+"""Seconds until messages are read on when there were more than one batch."""
+
 ANY = "*"
 """The key of a hint that says no more than that something happened."""
 
@@ -44,6 +48,7 @@ class Claims:
         self._look_for_mail = asyncio.Event()
         self._mail: set[str] = set()
         self._all_mail = False
+        self._read_all_at = 0.0
         self._stopped = False
         self._unlisten: Callable[[], None] = lambda: None
         self._full = False
@@ -90,8 +95,16 @@ class Claims:
             case HintKind.CLOSED:
                 pass
 
+    def mail_for(self, run_id: str) -> None:
+        """Read the messages of an owned run soon."""
+        self._mail.add(run_id)
+        self._look_for_mail.set()
+
     async def _loop(self, what: str, wake: asyncio.Event, look: Callable[[], Awaitable[float]]) -> None:
-        """Look, and look again when woken or after the poll interval; be patient with a database that is away."""
+        """Look, and look again when woken or after the wait that `look` returned.
+
+        Whatever goes wrong, there is another look: nothing else would find what is there.
+        """
         pause = RETRY_FIRST
         while True:
             wake.clear()
@@ -104,15 +117,12 @@ class Claims:
                 pause = min(pause * 2, RETRY_LONGEST)
                 await asyncio.sleep(wait)
                 continue
-            except StoreError as error:
-                logger.error("looking for %s failed, trying again: %s", what, error)
+            except Exception:
+                logger.exception("looking for %s failed, trying again", what)
                 wait = RETRY_LONGEST
-            try:
+            with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait):
                     await wake.wait()
-            except TimeoutError:
-                if what == "messages":
-                    self._all_mail = True
 
     # ------------------------------------------------------------------ runs
 
@@ -189,13 +199,23 @@ class Claims:
     # ------------------------------------------------------------------ messages
 
     async def _read_mail(self) -> float:
+        """Read what hints told of, and everything once per poll interval: hints are lost at times."""
         home = self._home
+        loop = asyncio.get_running_loop()
+        if loop.time() >= self._read_all_at:
+            self._all_mail = True
         while self._mail or self._all_mail:
             run_ids, self._mail = [run_id for run_id in self._mail if run_id in home.hosts], set()
             everything, self._all_mail = self._all_mail, False
             messages: list[Message] = []
-            if everything and home.hosts:
-                messages = await self._store.read_owned_messages(home.worker_id, MESSAGE_BATCH)
+            if everything:
+                self._read_all_at = loop.time() + home.options.poll
+                if home.hosts:
+                    messages = await self._store.read_owned_messages(home.worker_id, MESSAGE_BATCH)
+                    if len(messages) == MESSAGE_BATCH:
+                        # There may be more behind these, which are consumed first.
+                        self._read_all_at = loop.time() + READ_ON
+                self._mail.update(run_ids)
             elif run_ids:
                 messages = await self._store.read_messages(run_ids)
             by_run: dict[str, list[Message]] = {}
@@ -205,4 +225,4 @@ class Claims:
                 host = home.hosts.get(run_id)
                 if host is not None:
                     host.deliver(own)
-        return home.options.poll
+        return max(0.0, self._read_all_at - loop.time())

@@ -107,6 +107,10 @@ class Home(Protocol):
         """Evict an instance."""
         ...
 
+    def look_again(self, run_id: str) -> None:
+        """Read the messages of a run again, a little later."""
+        ...
+
     def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """Run something beside, owned by this incarnation."""
         ...

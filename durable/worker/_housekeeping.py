@@ -9,11 +9,11 @@ import asyncio
 import logging
 import random
 
-from durable._engine._activities import conclude_row, decode_progress, expiry
+from durable._engine._activities import Failed, conclude_row, decode_progress, expiry
 from durable._engine._messages import timed_out
 from durable._internal.instants import SECOND
-from durable.exceptions import StoreError
-from durable.store import AttemptOutcome, Hint, HintKind, RunStatus
+from durable.exceptions import HistoryError, StoreUnavailableError
+from durable.store import ActivityRecord, AttemptOutcome, Hint, HintKind, RunStatus
 from durable.worker._clock import boottime
 from durable.worker._home import Home
 
@@ -54,8 +54,10 @@ class Housekeeping:
                     await self._end_overdue_runs()
                     await self._bury_the_dead()
                     await self._check_ownership()
-            except StoreError as error:
+            except StoreUnavailableError as error:
                 logger.warning("housekeeping was interrupted and goes on later: %s", error)
+            except Exception:
+                logger.exception("housekeeping failed and goes on later")
             self.looked.set()
 
     # ------------------------------------------------------------------ deadlines
@@ -65,20 +67,14 @@ class Housekeeping:
         while rows := await self._store.expired_activities(BATCH):
             outcomes: list[AttemptOutcome] = []
             for record in rows:
-                ended = expiry(record)
-                if ended is not None:
-                    outcomes.append(
-                        conclude_row(
-                            record,
-                            ended,
-                            worker=record.worker,
-                            now=record.now,
-                            jitter=random.random(),
-                            identity=self._home.identity,
-                            progress=decode_progress(record.progress),
-                            cancel_requested=record.cancel_requested,
-                        )
-                    )
+                try:
+                    ended = expiry(record)
+                    outcome = None if ended is None else self._conclude(record, ended)
+                except HistoryError as error:
+                    logger.error("activity %d of run %s cannot be read: %s", record.id, record.run_id, error)
+                else:
+                    if outcome is not None:
+                        outcomes.append(outcome)
             answers = await self._store.finish_attempts(outcomes)
             hints: dict[Hint, None] = {}
             for outcome, accepted in zip(outcomes, answers, strict=True):
@@ -88,6 +84,18 @@ class Housekeeping:
             self._store.hint(list(hints))
             if len(rows) < BATCH or not any(answers):
                 return
+
+    def _conclude(self, record: ActivityRecord, ended: Failed) -> AttemptOutcome:
+        return conclude_row(
+            record,
+            ended,
+            worker=record.worker,
+            now=record.now,
+            jitter=random.random(),
+            identity=self._home.identity,
+            progress=decode_progress(record.progress),
+            cancel_requested=record.cancel_requested,
+        )
 
     async def _end_overdue_runs(self) -> None:
         for run in await self._store.timed_out_runs(BATCH):

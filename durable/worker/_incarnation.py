@@ -54,6 +54,9 @@ T = TypeVar("T")
 BLOCKED_FIRST, BLOCKED_LONGEST = 1 * SECOND, 60 * SECOND
 """Microseconds until a blocked run is tried again: doubled each time, but a fixed deploy is never far."""
 
+LOOK_AGAIN = 0.02
+"""Seconds until messages are read again that came for a run which was not ready for them."""
+
 RELEASE_WITHIN = 10.0
 """Seconds that handing all runs back may take when a worker stops."""
 
@@ -361,6 +364,10 @@ class Incarnation:
                 instance.run_id,
                 survivors,
             )
+
+    def look_again(self, run_id: str) -> None:
+        """Read the messages of a run again, a little later."""
+        self._loop.call_later(LOOK_AGAIN, self.claims.mail_for, run_id)
 
     def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """Run something beside, owned by this incarnation; an error in it ends the worker, loudly."""

@@ -98,9 +98,13 @@ class LeaseKeeper:
                 missed = sent >= self._deadline
                 try:
                     renewed = await asyncio.wait_for(self._lease.renew(), pause)
-                except (StoreUnavailableError, TimeoutError) as error:
-                    logger.warning(
-                        "the lease could not be renewed, trying again: %s", error or type(error).__name__
+                except Exception as error:
+                    away = isinstance(error, StoreUnavailableError | TimeoutError)
+                    logger.log(
+                        logging.WARNING if away else logging.ERROR,
+                        "the lease could not be renewed, trying again: %s",
+                        error or type(error).__name__,
+                        exc_info=None if away else error,
                     )
                     wait = min(pause / 4, 1.0)
                     continue
@@ -112,4 +116,8 @@ class LeaseKeeper:
                 if missed:
                     self._on_change()
         finally:
+            if not self._stop.is_set() and not self._ended:
+                # Whatever ends this thread ends the incarnation: nobody keeps its lease any more.
+                self._ended = True
+                self._on_change()
             await self._lease.aclose()

@@ -51,12 +51,14 @@ class RunHost:
         "_claimed",
         "_commands",
         "_definition",
-        "_extending",
         "_fault",
         "_fetching",
         "_home",
         "_opened",
+        "_postponed",
         "_releasing",
+        "_reopening",
+        "_rows_in_flight",
         "_task",
         "_timer_at",
         "epoch",
@@ -78,13 +80,15 @@ class RunHost:
         self.instance: Instance | None = None
         self.gone = False
         self._opened = False
+        self._postponed: list[ActivityTaskScheduled] = []
         self._fault: BaseException | None = None
         self._commands: list[CommandEvent] = []
         self._task: list[Event] = []
         self._attempts: dict[int, Attempt] = {}
         self._awaiting_rows: list[Attempt] = []
+        self._rows_in_flight: list[Attempt] = []
         self._releasing: Transition | None = None
-        self._extending: Transition | None = None
+        self._reopening: Transition | None = None
         self._fetching = False
         self._timer_at: int | None = None
 
@@ -120,8 +124,9 @@ class RunHost:
         assert self.run is not None
         if first is not None and not self._opened:
             self._opened = True
+            # Messages first: one of them may be the outcome of an attempt that would else count as lost.
+            self._receive(first.messages)
             self.run.recover(now=self._home.clock.now(), jitter=random.random())
-            self.deliver(first.messages)
         commands, self._commands = self._commands, []
         self._release_effects(self.run.commands(commands, local=self._home.activities.local))
         self.pump()
@@ -165,12 +170,17 @@ class RunHost:
             return
         if effects.start and not self._home.lease.held:
             # Somebody else may be about to take over: nothing new starts until the lease is certain again.
-            self._home.when_held(lambda: self._release_effects(effects))
-            return
+            self._postponed.extend(effects.start)
+            effects = Effects(start=[], cancel=effects.cancel)
+            self._home.when_held(self._start_postponed)
         for scheduled in effects.start:
             self._start(scheduled)
         for id in effects.cancel:
             self._home.activities.cancel(self.run_id, id)
+
+    def _start_postponed(self) -> None:
+        postponed, self._postponed = self._postponed, []
+        self._release_effects(Effects(start=postponed, cancel=[]))
 
     def _start(self, scheduled: ActivityTaskScheduled) -> None:
         assert self.run is not None
@@ -182,14 +192,21 @@ class RunHost:
 
     def deliver(self, messages: Sequence[Message]) -> None:
         """Take messages that were read from the inbox."""
-        if self.gone or self.run is None:
+        if self.gone:
             return
+        if self.run is None:
+            self._home.look_again(self.run_id)
+            return
+        self._receive(messages)
+        self.pump()
+
+    def _receive(self, messages: Sequence[Message]) -> None:
+        assert self.run is not None
         try:
             for message in messages:
                 self.run.receive(message, decode_data)
         except HistoryError as error:
             self._fault = error
-        self.pump()
 
     def attempt_ended(self, attempt: Attempt, outcome: Outcome) -> None:
         """Take the end of an attempt that ran here without a row."""
@@ -264,7 +281,7 @@ class RunHost:
             or self._claimed is not None
             or self._fetching
             or self._releasing is not None
-            or self._extending is not None
+            or self._reopening is not None
             or (self.run is not None and self.run.in_flight)
         )
 
@@ -274,6 +291,7 @@ class RunHost:
         return (
             not self._busy
             and not self._attempts
+            and not self._postponed
             and self.run is not None
             and self.run.urgency(self._home.clock.now()) is Urgency.NOTHING
         )
@@ -289,14 +307,16 @@ class RunHost:
             return None
         if self._releasing is not None:
             return self._releasing
-        if self._extending is not None:
-            return self._extending
+        if self._reopening is not None:
+            return self._reopening
         assert self.run is not None
         if self._busy:
             return None
         transition = self.run.propose(now)
         if transition is None:
             self.pump()
+        else:
+            self._rows_in_flight, self._awaiting_rows = self._awaiting_rows, []
         return transition
 
     def answered(self, verdict: Verdict, now: int) -> None:
@@ -312,6 +332,9 @@ class RunHost:
         elif verdict is Verdict.REFUSED:
             assert self.run is not None
             self.run.refused()
+            self._reopening = None
+            self._awaiting_rows = [*self._rows_in_flight, *self._awaiting_rows]
+            self._rows_in_flight = []
             self._fetching = True
             self._home.spawn(self._read_refusing())
         else:
@@ -319,10 +342,8 @@ class RunHost:
 
     def _written(self, now: int) -> None:
         assert self.run is not None
-        rowed, self._awaiting_rows = self._awaiting_rows, []
         written = self.run.written(now)
-        if rowed:
-            self._rows_written(rowed)
+        self._rows_written()
         if written.queued:
             self._home.hint([Hint(HintKind.ACTIVITY, queue) for queue in dict.fromkeys(written.queued)])
         if written.closed:
@@ -333,8 +354,8 @@ class RunHost:
             self._release_effects(Effects(start=written.start))
             if self.gone:
                 return
-        if self._extending is not None:
-            self._extending = None
+        if self._reopening is not None:
+            self._reopening = None
             self._fetch()
         elif written.task:
             self._task = written.task
@@ -345,7 +366,8 @@ class RunHost:
         else:
             self.pump()
 
-    def _rows_written(self, attempts: list[Attempt]) -> None:
+    def _rows_written(self) -> None:
+        attempts, self._rows_in_flight = self._rows_in_flight, []
         for attempt in attempts:
             self._attempts.pop(attempt.scheduled.id, None)
             self._home.activities.row_written(attempt, self._record_of(attempt))
@@ -385,15 +407,16 @@ class RunHost:
         self._fetching = False
         if self.gone or self.run is None:
             return
-        self.evict()
-        try:
-            for message in messages:
-                self.run.receive(message, decode_data)
-        except HistoryError as error:
-            self._block(error)
+        self._receive(messages)
+        if self._fault is not None:
+            self._block(self._fault)
             return
-        self._extending = self.run.extend()
-        if self._extending is not None:
+        self._reopening = self.run.reopen()
+        if self._reopening is not None:
+            self._rows_in_flight, self._awaiting_rows = self._awaiting_rows, []
+        if self.run.closing is None:
+            self.evict()
+        if self._reopening is not None:
             self._home.committer.submit(self)
         else:
             self._fetch()
@@ -435,16 +458,21 @@ class RunHost:
         for attempt in attempts:
             attempt.awaiting_row = True
         self._awaiting_rows.extend(attempts)
-        return [self._row_of(attempt) for attempt in attempts]
+        assert self.run is not None
+        postponed, self._postponed = self._postponed, []
+        return [
+            *(self._row_of(attempt) for attempt in attempts),
+            *(row(scheduled, self.run.scheduled_at(scheduled.id)) for scheduled in postponed),
+        ]
 
     def _give_up(self, transition: Transition) -> None:
         self._releasing = transition
+        self._rows_in_flight, self._awaiting_rows = self._awaiting_rows, []
         self.evict()
         self._home.committer.submit(self)
 
     def _released(self) -> None:
-        rowed, self._awaiting_rows = self._awaiting_rows, []
-        self._rows_written(rowed)
+        self._rows_written()
         self._attempts.clear()
         release = self._releasing.release if self._releasing is not None else None
         self.drop()

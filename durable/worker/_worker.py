@@ -28,6 +28,9 @@ DEFAULT_LEASE = 15.0
 SHORTEST_LEASE = 0.2
 """Seconds a lease lasts at least: shorter ones are missed by a busy process."""
 
+START_OVER = 1.0
+"""Seconds before a worker that ended by an error starts over."""
+
 DEFAULT_CACHE = 1000
 """Runs kept in memory (Temporal's)."""
 
@@ -201,11 +204,16 @@ class Worker:
             announce = asyncio.create_task(_announce(incarnation, ready))
             try:
                 again = await incarnation.run()
-            except StoreUnavailableError as error:
+            except Exception as error:
                 if not ready.done():
                     raise
-                logger.warning("the worker could not start over, trying again: %s", error)
-                await asyncio.sleep(1.0)
+                if isinstance(error, StoreUnavailableError):
+                    logger.warning("the worker could not start over, trying again: %s", error)
+                else:
+                    logger.critical(
+                        "a defect in the worker, which starts over; please report it", exc_info=error
+                    )
+                await asyncio.sleep(START_OVER)
             finally:
                 announce.cancel()
                 self._incarnation = None

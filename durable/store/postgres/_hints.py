@@ -23,6 +23,7 @@ from durable.store.postgres._session import Session
 
 log = logging.getLogger("durable.store")
 
+_LAST_WORDS = 1.0  # seconds that closing waits for the last hints to leave
 _KEY_BYTES = 180  # a payload stays below 200 bytes; a longer key is sent as "anything"
 _KINDS = {int(kind): kind for kind in HintKind}
 
@@ -144,8 +145,9 @@ class Hints(Part):
             await session.connection.execute("select 1", timeout=limits.heartbeat_answer)
 
     async def _stop_hints(self) -> None:
-        for task in (self._teller, self._listener):
-            if task is not None:
-                task.cancel()
-                with suppress(asyncio.CancelledError):
-                    await task
+        if self._teller is not None:
+            await asyncio.wait([self._teller], timeout=_LAST_WORDS)
+        tasks = [task for task in (self._teller, self._listener) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -16,18 +16,20 @@ import tracemalloc
 import types
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-_ROOT = Path(__file__).resolve().parent.parent
-_package = types.ModuleType(
-    "durable"
-)  # the package's own __init__ needs what a bare interpreter does not have
-_package.__path__ = [str(_ROOT / "durable")]
-sys.modules.setdefault("durable", _package)
+if __name__ == "__main__":
+    # The package's own __init__ needs what a bare interpreter does not have.
+    _package = types.ModuleType("durable")
+    _package.__path__ = [str(Path(__file__).resolve().parent.parent / "durable")]
+    sys.modules["durable"] = _package
 
-from durable._replay._loop import DeterministicLoop  # noqa: E402
-from durable._replay._teardown import evict  # noqa: E402
-from durable._replay._turns import Turns  # noqa: E402
+from durable._replay._loop import DeterministicLoop
+from durable._replay._teardown import evict
+from durable._replay._turns import Turns
+
+if TYPE_CHECKING:
+    from benchmarks._bench import Bench
 
 RUNS = 2_000
 STEPS = 10
@@ -74,8 +76,8 @@ class Host:
     def note(self, message: str, exception: BaseException | None) -> None: ...
 
 
-def parked(kind: str, runs: int = RUNS) -> list[Host]:
-    hosts = [Host(kind, run) for run in range(runs)]
+def parked(kind: str, runs: int | None = None) -> list[Host]:
+    hosts = [Host(kind, run) for run in range(runs or RUNS)]
     with Turns() as batch:
         for host in hosts:
             batch.run(host.loop, host.start)
@@ -145,23 +147,29 @@ def _best(once: Callable[[], Any], units: int, after: Callable[[], Any]) -> floa
     return round(min(samples), 3)
 
 
-def main() -> None:
-    print(
-        json.dumps(
-            {
-                "python": sys.version.split()[0],
-                "step_us": {
-                    kind: {str(size): per_step(kind, size) for size in (1, 10, 50, RUNS)}
-                    for kind in ("bare", "numbered", "operation")
-                },
-                "task_us": per_task(),
-                "evict_us": per_eviction(),
-                "bytes_per_parked_run_with_its_host": bytes_per_run(),
-            },
-            indent=2,
-        )
-    )
+def measure() -> dict[str, Any]:
+    return {
+        "python": sys.version.split()[0],
+        "step_us": {
+            kind: {str(size): per_step(kind, size) for size in (1, 10, 50, RUNS)}
+            for kind in ("bare", "numbered", "operation")
+        },
+        "task_us": per_task(),
+        "evict_us": per_eviction(),
+        "bytes_per_parked_run_with_its_host": bytes_per_run(),
+    }
+
+
+def run(bench: Bench) -> dict[str, Any]:
+    """Measure as one of all the benchmarks; the loop has no database."""
+    global RUNS, REPEATS
+    full = RUNS, REPEATS
+    RUNS, REPEATS = bench.amount(RUNS, least=50), max(bench.repeats, bench.amount(REPEATS))
+    try:
+        return measure()
+    finally:
+        RUNS, REPEATS = full
 
 
 if __name__ == "__main__":
-    main()
+    print(json.dumps(measure(), indent=2))

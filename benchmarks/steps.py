@@ -1,0 +1,89 @@
+"""Ten-step workflows, each step an eager activity that depends on the one before, beside the floor."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from benchmarks import floor
+from benchmarks._bench import Bench
+from benchmarks._databases import check_histories, connect
+from benchmarks._figures import Figures, figure, percentile
+from benchmarks._workflows import count_up, increment, step_latencies
+from durable import Worker
+
+STEPS = 10
+
+LOADS = ((1, 300), (50, 3000), (500, 5000))
+"""Workflows at once, and in all."""
+
+EVENTS = 2 * STEPS + 2
+
+
+def run(bench: Bench) -> Figures:
+    """Measure each database at each load."""
+    return {
+        kind: {f"{concurrency} at once": _load(bench, url, concurrency, runs) for concurrency, runs in LOADS}
+        for kind, url in bench.urls.items()
+    }
+
+
+def _load(bench: Bench, url: str, concurrency: int, full: int) -> Figures:
+    runs = bench.amount(full, least=min(concurrency, 20))
+    bare: list[tuple[float, list[float]]] = []
+    ours: list[tuple[float, list[float]]] = []
+    for _ in range(bench.repeats):
+        bench.rest()
+        elapsed, gaps, _ = asyncio.run(floor.measure(url, runs, STEPS, concurrency))
+        bare.append((runs * STEPS / elapsed, gaps))
+        bench.rest()
+        elapsed, gaps = asyncio.run(measure(url, runs, concurrency))
+        ours.append((runs * STEPS / elapsed, gaps))
+    return {
+        "workflows": runs,
+        "durable": _figures(ours),
+        "floor": _figures(bare),
+        "share of the floor": figure(
+            [mine / its for (mine, _), (its, _) in zip(ours, bare, strict=True)], "ratio"
+        ),
+    }
+
+
+def _figures(samples: list[tuple[float, list[float]]]) -> Figures:
+    return {
+        "rate": figure([rate for rate, _ in samples], "steps/s"),
+        **{
+            f"step p{round(share * 100)}": figure(
+                [percentile(gaps, share) * 1000 for _, gaps in samples], "ms", lower_is_better=True
+            )
+            for share in (0.5, 0.99)
+        },
+    }
+
+
+async def measure(url: str, runs: int, concurrency: int) -> tuple[float, list[float]]:
+    """Return the seconds that these workflows took, from the first start to the last result, and those between steps."""
+    async with connect(url) as client:
+        async with Worker(
+            client,
+            workflows=[count_up],
+            activities=[increment],
+            max_concurrent_activities=max(100, concurrency),
+        ):
+            for _ in range(3):
+                await client.execute_workflow(count_up(STEPS))
+            step_latencies()
+            gate = asyncio.Semaphore(concurrency)
+
+            async def one() -> str:
+                async with gate:
+                    handle = await client.start_workflow(count_up(STEPS))
+                    assert await handle.result() == STEPS
+                    assert handle.result_run_id is not None
+                    return handle.result_run_id
+
+            started = time.perf_counter()
+            run_ids = await asyncio.gather(*(one() for _ in range(runs)))
+            elapsed = time.perf_counter() - started
+        await check_histories(client, url, run_ids, EVENTS)
+    return elapsed, step_latencies()

@@ -39,7 +39,7 @@ async def _lengths(bench: Bench, url: str) -> Figures:
 
 async def _record(client: Client, steps: int) -> tuple[str, Sequence[EventRow]]:
     async with Worker(client, workflows=[count_up], activities=[increment]):
-        handle = await client.start_workflow(count_up(steps))
+        handle = await client.start_workflow(count_up(0, steps))
         assert await handle.result() == steps
     assert handle.result_run_id is not None
     return handle.result_run_id, await client.store.read_events(handle.result_run_id)

@@ -71,19 +71,19 @@ async def measure(url: str, runs: int, concurrency: int) -> tuple[float, list[fl
             max_concurrent_activities=max(100, concurrency),
         ):
             for _ in range(3):
-                await client.execute_workflow(count_up(STEPS))
+                await client.execute_workflow(count_up(0, STEPS))
             step_latencies()
             gate = asyncio.Semaphore(concurrency)
 
-            async def one() -> str:
+            async def one(number: int) -> str:
                 async with gate:
-                    handle = await client.start_workflow(count_up(STEPS))
+                    handle = await client.start_workflow(count_up(number, STEPS))
                     assert await handle.result() == STEPS
                     assert handle.result_run_id is not None
                     return handle.result_run_id
 
             started = time.perf_counter()
-            run_ids = await asyncio.gather(*(one() for _ in range(runs)))
+            run_ids = await asyncio.gather(*(one(number) for number in range(runs)))
             elapsed = time.perf_counter() - started
         await check_histories(client, url, run_ids, EVENTS)
     return elapsed, step_latencies()

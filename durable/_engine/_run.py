@@ -139,7 +139,7 @@ class Run:
         self._known: set[int] = set()
         self._consumed: list[int] = []
         self._commands: list[CommandEvent] = []
-        self._unwritten: set[int] = set()
+        self._unwritten: dict[int, int] = {}
         self._canceled: set[int] = {
             id for id, pending in state.activities.items() if pending.cancel_requested
         }
@@ -234,7 +234,7 @@ class Run:
     def scheduled_at(self, id: int) -> int:
         """Return the time from which an activity's deadlines count."""
         pending = self.state.activities.get(id)
-        return self.state.task_time if pending is None else pending.scheduled_at
+        return self._unwritten.get(id, self.state.task_time) if pending is None else pending.scheduled_at
 
     def recover(self, *, now: int, jitter: float) -> None:
         """Count the lost attempt of every activity that ran at a dead owner: it has neither a row nor an outcome."""
@@ -272,7 +272,7 @@ class Run:
         self._commands.extend(commands)
         for command in commands:
             if isinstance(command, ActivityTaskScheduled):
-                self._unwritten.add(command.id)
+                self._unwritten[command.id] = self.state.task_time
                 self._dispatch(command, effects, local, recovering=recovering)
             elif isinstance(command, ActivityTaskCancelRequested):
                 self._canceled.add(command.id)
@@ -408,7 +408,6 @@ class Run:
         self._in_flight = (pending, self._after_commit, transition)
         self._commands, self._consumed, self._rows, self._canceled_rows = [], [], {}, []
         self._after_commit = []
-        self._unwritten.clear()
         if proven:
             self._unproven = False
         return transition
@@ -463,6 +462,8 @@ class Run:
                 if isinstance(event.data, ActivityInputEvent):
                     self._resulted.discard(event.data.id)
                     self._canceled.discard(event.data.id)
+            elif isinstance(event.data, ActivityTaskScheduled):
+                self._unwritten.pop(event.data.id, None)
         self._known.difference_update(transition.consumed)
         for id in transition.activities_done:
             self.rowed.discard(id)

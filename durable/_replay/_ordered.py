@@ -242,7 +242,9 @@ def _gathering_hash(self: Any) -> Any:
 
 
 def _hook_anyio() -> None:
-    """Order anyio's sets, note its re-delivery of cancels, and keep it from starting threads under our loop."""
+    """Order anyio's sets, note its re-delivery of cancels, and keep it from starting threads under our loop; once."""
+    if _State.anyio is not None:
+        return
     try:
         anyio = importlib.import_module("anyio")
         backend = importlib.import_module("anyio._backends._asyncio")

@@ -93,6 +93,8 @@ class Waiting:
                     await self._look_at(suspects[start : start + BATCH])
             except StoreError as error:
                 logger.warning("waiting for results: the database is away, trying again: %s", error)
+            except Exception:
+                logger.exception("waiting for results failed, trying again")
             await asyncio.sleep(PAUSE)
 
     async def _look_at(self, run_ids: list[str]) -> None:

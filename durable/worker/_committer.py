@@ -49,6 +49,10 @@ class Committed(Protocol):
         """Take the verdict on what `next_transition` returned last."""
         ...
 
+    def unwritable(self, error: Exception) -> None:
+        """Take the news that the database refuses what `next_transition` returned last, and always will."""
+        ...
+
 
 class Committer:
     """Gathers and commits; see the module."""
@@ -145,8 +149,7 @@ class Committer:
             return
         except (StoreError, ValueError) as error:
             if len(batch) == 1:
-                logger.error("run %s: its transition cannot be written: %s", batch[0][0].run_id, error)
-                self._spawn_settling(batch)
+                batch[0][0].unwritable(error)
                 return
             # One of them is at fault; halve until it stands alone.
             middle = len(batch) // 2

@@ -340,6 +340,20 @@ class RunHost:
         else:
             self._written(now)
 
+    def unwritable(self, error: Exception) -> None:
+        """See `Committed`. Nothing of the transition is there; what led to it is tried again later, from the log."""
+        if self.gone:
+            return
+        if self._releasing is not None:
+            logger.error("run %s cannot even be released: %s", self.run_id, error)
+            self.drop()
+            return
+        for attempt in self._attempts.values():
+            self._home.activities.abandon(attempt)
+        self._attempts.clear()
+        self.run = None
+        self._block(error)
+
     def _written(self, now: int) -> None:
         assert self.run is not None
         written = self.run.written(now)

@@ -1,0 +1,239 @@
+"""Workflows in all of asyncio's and anyio's forms, and the messages that drive each: recorded once, replayed for ever."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import anyio
+
+from durable import RetryPolicy, Signal, activity, workflow
+from durable.exceptions import ActivityError, ApplicationError
+
+poke = Signal("poke", str)
+
+
+@activity.defn(name="golden_double")
+async def double(x: int) -> int:
+    return 2 * x
+
+
+@activity.defn(name="golden_slow")
+async def slow(x: int) -> int:
+    await asyncio.sleep(0.02 * x)
+    return x
+
+
+@activity.defn(name="golden_hang")
+async def hang() -> None:
+    await asyncio.sleep(60)
+
+
+@activity.defn(name="golden_fail", retry_policy=RetryPolicy(maximum_attempts=2, initial_interval=0.01))
+async def fail(text: str) -> None:
+    raise ApplicationError(text, type="Planned")
+
+
+@workflow.defn(name="golden_gather")
+async def gather_(n: int) -> list[int]:
+    return list(await asyncio.gather(*[double(i) for i in range(n)]))
+
+
+@workflow.defn(name="golden_wait")
+async def wait_(n: int) -> list[int]:
+    pending = {asyncio.ensure_future(slow(n - i)) for i in range(n)}
+    order: list[int] = []
+    while pending:
+        done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+        order.extend(task.result() for task in done)
+    return order
+
+
+@workflow.defn(name="golden_wait_for")
+async def wait_for_() -> list[str]:
+    out: list[str] = []
+    out.append(str(await asyncio.wait_for(double(4), 30)))
+    try:
+        await asyncio.wait_for(hang(), 0.05)
+    except TimeoutError:
+        out.append("timeout")
+    try:
+        async with asyncio.timeout(0.05):
+            await asyncio.sleep(60)
+    except TimeoutError:
+        out.append("timeout")
+    return out
+
+
+@workflow.defn(name="golden_task_group")
+async def task_group() -> str:
+    async def child(n: int) -> int:
+        await asyncio.sleep(n * 0.01)
+        if n == 3:
+            raise ApplicationError("three")
+        return await slow(n)
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(child(n)) for n in range(6)]
+    except ExceptionGroup as errors:
+        return f"{len(errors.exceptions)} {[task.cancelled() for task in tasks]}"
+    return "none"
+
+
+@workflow.defn(name="golden_queue_event")
+async def queue_event() -> list[int]:
+    queue: asyncio.Queue[int] = asyncio.Queue(2)
+    ready = asyncio.Event()
+    out: list[int] = []
+
+    async def produce() -> None:
+        await ready.wait()
+        for i in range(5):
+            await queue.put(await double(i))
+        await queue.put(-1)
+
+    async def consume() -> None:
+        while (item := await queue.get()) >= 0:
+            out.append(item)
+
+    tasks = [asyncio.create_task(produce()), asyncio.create_task(consume())]
+    await asyncio.sleep(0.01)
+    ready.set()
+    await asyncio.gather(*tasks)
+    return out
+
+
+@workflow.defn(name="golden_shield_as_completed")
+async def shield_as_completed() -> list[int]:
+    inner = asyncio.ensure_future(double(21))
+    try:
+        await asyncio.wait_for(asyncio.shield(inner), 0.0001)
+    except TimeoutError:
+        pass
+    out = [await inner]
+    for task in asyncio.as_completed([slow(3), slow(1), slow(2)]):
+        out.append(await task)
+    return out
+
+
+@workflow.defn(name="golden_anyio")
+async def with_anyio() -> list[Any]:
+    out: list[Any] = []
+
+    async def worker(n: int, send: Any) -> None:
+        async with send:
+            await send.send(await double(n))
+
+    send, receive = anyio.create_memory_object_stream[int](10)
+    async with anyio.create_task_group() as group:
+        for n in range(4):
+            group.start_soon(worker, n, send.clone())
+        send.close()
+        async with receive:
+            async for value in receive:
+                out.append(value)
+    with anyio.move_on_after(0.03) as scope:
+        await hang()
+    out.append(scope.cancelled_caught)
+    try:
+        with anyio.fail_after(0.03):
+            await anyio.sleep(60)
+    except TimeoutError:
+        out.append("failed after")
+    event = anyio.Event()
+    async with anyio.create_task_group() as group:
+        group.start_soon(event.wait)
+        await anyio.sleep(0.01)
+        event.set()
+    async with anyio.create_task_group() as group:
+        for n in range(5):
+            group.start_soon(hang_in_scope, n, out)
+        await anyio.sleep(0.02)
+        group.cancel_scope.cancel()
+    return out
+
+
+async def hang_in_scope(n: int, out: list[Any]) -> None:
+    try:
+        await hang()
+    finally:
+        out.append(n)
+
+
+@workflow.defn(name="golden_messages")
+class Messages:
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+
+    @workflow.run
+    async def run(self, n: int) -> list[str]:
+        await workflow.wait_condition(lambda: len(self.seen) >= n)
+        self.seen.append(str(workflow.uuid4()))
+        self.seen.append(f"{workflow.random().random():.12f}")
+        return self.seen
+
+    @workflow.signal
+    async def add(self, text: str) -> None:
+        await double(len(text))
+        self.seen.append(text)
+
+
+@workflow.defn(name="golden_receive")
+async def receive(n: int) -> list[str]:
+    out = [await poke.receive() for _ in range(n)]
+    try:
+        await poke.receive(timeout=0.03)
+    except TimeoutError:
+        out.append("nobody")
+    return out
+
+
+@workflow.defn(name="golden_cancel")
+async def cancel() -> str:
+    try:
+        await asyncio.gather(hang(), asyncio.sleep(60), slow(1))
+    except asyncio.CancelledError:
+        await double(1)
+        raise
+    return "not cancelled"
+
+
+@workflow.defn(name="golden_failures")
+async def failures() -> list[str]:
+    out: list[str] = []
+    try:
+        await fail("planned")
+    except ActivityError as error:
+        out.append(repr(error.cause))
+    async with workflow.saga() as saga:
+        saga.compensate(double, 7)
+        await double(1)
+    return out
+
+
+@dataclass(frozen=True)
+class Program:
+    """One recorded workflow: how it is started, and what is sent to it."""
+
+    name: str
+    start: Callable[[], Any]
+    signals: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
+    cancel: bool = False
+
+
+PROGRAMS = [
+    Program("gather", lambda: gather_(5)),
+    Program("wait", lambda: wait_(4)),
+    Program("wait_for", lambda: wait_for_()),
+    Program("task_group", lambda: task_group()),
+    Program("queue_event", lambda: queue_event()),
+    Program("shield_as_completed", lambda: shield_as_completed()),
+    Program("anyio", lambda: with_anyio()),
+    Program("messages", lambda: Messages.run(3), signals=[("add", "a"), ("add", "bb"), ("add", "ccc")]),
+    Program("receive", lambda: receive(2), signals=[("poke", "one"), ("poke", "two")]),
+    Program("cancel", lambda: cancel(), cancel=True),
+    Program("failures", lambda: failures()),
+]

@@ -1,0 +1,58 @@
+"""Record the programs' histories under this interpreter: `python -m tests.replay.record`, once per Python version."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from durable.client import Client
+from durable.exceptions import WorkflowFailureError
+from durable.history import encode_event
+from durable.worker import Worker
+from tests.replay.programs import PROGRAMS, Program
+
+HISTORIES = Path(__file__).parent / "histories"
+
+
+async def record(client: Client, program: Program) -> dict[str, Any]:
+    """Run a program and return its history as plain data."""
+    handle = await client.start_workflow(program.start())
+    for name, value in program.signals:
+        await handle.signal(name, value)
+    if program.cancel:
+        while not any(e.pending_activities for e in [await handle.describe()]):
+            await asyncio.sleep(0.01)
+        await handle.cancel()
+    try:
+        await handle.result(timeout=30)
+    except WorkflowFailureError as error:
+        if not program.cancel:
+            raise error
+    history = await handle.fetch_history()
+    rows = [encode_event(event) for event in history.events]
+    return {
+        "run_id": history.run_id,
+        "python": f"{sys.version_info[0]}.{sys.version_info[1]}",
+        "events": [[row.seq, row.task, row.type, row.time, row.data.decode()] for row in rows],
+    }
+
+
+async def main() -> None:
+    """Record every program anew."""
+    HISTORIES.mkdir(exist_ok=True)
+    version = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    with tempfile.TemporaryDirectory() as folder:
+        async with Client.connect(f"sqlite:///{folder}/app.db") as client, Worker(client):
+            for program in PROGRAMS:
+                found = await record(client, program)
+                path = HISTORIES / f"{program.name}-{version}.json"
+                path.write_text(json.dumps(found, indent=1) + "\n")
+                print(path.name, len(found["events"]), "events")
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

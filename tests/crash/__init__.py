@@ -1,0 +1,1 @@
+"""Real processes, killed at every point where something is written."""

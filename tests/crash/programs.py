@@ -1,0 +1,333 @@
+"""What the processes that are killed run: workflows, activities that leave a trace of every execution, and their drivers.
+
+Each activity writes a line into a file of its own when it begins and another when it ends, with its idempotency key. The
+file is appended to with one `write` a line, so it survives a SIGKILL of whoever writes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from durable import (
+    ActivityError,
+    ApplicationError,
+    Client,
+    RetryPolicy,
+    Signal,
+    WorkflowIDReusePolicy,
+    activity,
+    workflow,
+)
+from durable.exceptions import (
+    CancelledError,
+    WorkflowAlreadyStartedError,
+    WorkflowFailureError,
+    WorkflowNotFoundError,
+)
+
+# --- the ledger ---
+
+_ledger: int | None = None
+
+
+def open_ledger(path: str) -> None:
+    global _ledger
+    _ledger = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+
+
+def note(**line: Any) -> None:
+    if _ledger is not None:
+        os.write(_ledger, json.dumps({"pid": os.getpid(), "at": time.time(), **line}).encode() + b"\n")
+
+
+@contextlib.contextmanager
+def effect(**more: Any) -> Iterator[None]:
+    """Around the body of an activity: what it did to the world, and how that ended."""
+    info = activity.info()
+    about = {
+        "key": info.idempotency_key,
+        "activity": info.activity_type,
+        "id": info.activity_id,
+        "run": info.workflow_run_id,
+        "workflow": info.workflow_id,
+        "attempt": info.attempt,
+        **more,
+    }
+    note(phase="begin", **about)
+    try:
+        yield
+    except BaseException as error:
+        note(phase="fail", error=type(error).__name__, **about)
+        raise
+    note(phase="end", **about)
+
+
+# --- activities ---
+
+SOON = RetryPolicy(initial_interval=0.02, maximum_interval=0.1)
+
+
+@activity.defn(name="crash.step", retry_policy=SOON)
+async def step(i: int) -> int:
+    with effect():
+        await asyncio.sleep(0.002)
+        return i * 10
+
+
+@activity.defn(name="crash.blocking_step", retry_policy=SOON)
+def blocking_step(i: int) -> int:
+    with effect():
+        time.sleep(0.002)
+        return i * 10
+
+
+@activity.defn(name="crash.once", retry_policy=RetryPolicy(maximum_attempts=1))
+async def once(i: int) -> int:
+    with effect():
+        return i * 100
+
+
+@activity.defn(name="crash.shaky", retry_policy=SOON)
+async def shaky(failures: int) -> int:
+    with effect():
+        if activity.info().attempt <= failures:
+            raise ValueError(f"attempt {activity.info().attempt} fails")
+        return activity.info().attempt
+
+
+@activity.defn(name="crash.refused", retry_policy=SOON)
+async def refused() -> None:
+    with effect():
+        raise ApplicationError("never again", type="Refused", non_retryable=True)
+
+
+@activity.defn(name="crash.beating", retry_policy=SOON, heartbeat_timeout=2.0)
+async def beating(steps: int) -> list[int]:
+    details = activity.info().heartbeat_details
+    done: list[int] = list(details[0]) if details else []
+    with effect(resumed=len(done)):
+        while len(done) < steps:
+            done.append(len(done))
+            activity.heartbeat(done)
+            await asyncio.sleep(0.03)
+        return done
+
+
+@activity.defn(name="crash.slow", retry_policy=SOON)
+async def slow(seconds: float) -> str:
+    with effect():
+        await asyncio.sleep(seconds)
+        return "slow"
+
+
+@activity.defn(name="crash.elsewhere", retry_policy=SOON)
+async def elsewhere(until: str) -> str:
+    """Runs until a file is there; on a queue that only some processes serve."""
+    with effect():
+        while not os.path.exists(until):  # noqa: ASYNC110, ASYNC240 - who opens the door is another process
+            await asyncio.sleep(0.01)
+        return f"ran in {os.getpid()}"
+
+
+# --- workflows ---
+
+go: Signal[str] = Signal("crash.go", str)
+
+
+@workflow.defn(name="crash.sequence")
+async def sequence(count: int) -> list[int]:
+    return [await (step(i) if i % 2 == 0 else blocking_step(i)) for i in range(count)]
+
+
+@workflow.defn(name="crash.fan")
+async def fan(width: int) -> list[Any]:
+    async def at_most_once(i: int) -> Any:
+        try:
+            return await once(i)
+        except ActivityError:
+            return "lost"
+
+    return await asyncio.gather(*[step(i) for i in range(width)], *[at_most_once(i) for i in range(width)])
+
+
+@workflow.defn(name="crash.waits")
+async def waits() -> list[Any]:
+    await asyncio.sleep(0.05)
+    first = await step(1)
+    said = await go.receive(timeout=60)
+    async with asyncio.TaskGroup() as group:
+        timer = group.create_task(asyncio.sleep(0.05, "slept"))
+        second = group.create_task(_step(2))
+    return [first, said, timer.result(), second.result()]
+
+
+async def _step(i: int) -> int:
+    return await step(i)
+
+
+@workflow.defn(name="crash.retries")
+async def retries() -> list[Any]:
+    found: list[Any] = [await shaky(2)]
+    try:
+        await refused()
+    except ActivityError as error:
+        found.append(str(error.cause))
+    return [found[0] >= 3, *found[1:]]
+
+
+@workflow.defn(name="crash.beats")
+async def beats(side: str) -> list[int]:
+    return await workflow.execute_activity(beating, 3, task_queue=side)
+
+
+@workflow.defn(name="crash.cancels")
+async def cancels() -> str:
+    await step(1)
+    try:
+        await asyncio.sleep(3600)
+    except asyncio.CancelledError:
+        await step(2)
+        raise
+    return "never"
+
+
+@workflow.defn(name="crash.exits")
+async def exits(code: int) -> None:
+    await step(0)
+    note(phase="exits")
+    os._exit(code)
+
+
+@workflow.defn(name="crash.loops")
+async def loops() -> None:
+    await step(0)
+    while True:
+        pass
+
+
+@workflow.defn(name="crash.parked")
+async def parked() -> str:
+    return await go.receive()
+
+
+@workflow.defn(name="crash.sibling")
+async def sibling(seconds: float) -> str:
+    return await slow(seconds)
+
+
+@workflow.defn(name="crash.remote")
+async def remote(queue: str, until: str) -> str:
+    return await workflow.execute_activity(elsewhere, until, task_queue=queue)
+
+
+@workflow.defn(name="crash.long")
+async def long(steps: int) -> int:
+    total = 0
+    for i in range(steps):
+        total += await step(i)
+        await asyncio.sleep(0.005)
+    return total
+
+
+WORKFLOWS = [
+    sequence, fan, waits, retries, beats, cancels, exits, loops, parked, sibling, remote, long
+]  # fmt: skip
+ACTIVITIES = [step, blocking_step, once, shaky, refused, beating, slow, elsewhere]
+DEFINITIONS = {flow.name: flow.definition for flow in WORKFLOWS}
+
+
+# --- drivers: what a client does with them; each may be run again from the start by another process ---
+
+Drive = Callable[[Client, str, str], Awaitable[Any]]
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A canonical workflow, how it is driven, and which results are right."""
+
+    name: str
+    drive: Drive
+    right: Callable[[Any], bool]
+    status: str = "COMPLETED"
+
+
+@contextlib.asynccontextmanager
+async def _again() -> AsyncIterator[None]:
+    """What a driver that comes back may find: it is closed already."""
+    try:
+        yield
+    except WorkflowNotFoundError as error:
+        if "closed" not in str(error):
+            raise
+
+
+async def _start(client: Client, call: Any, workflow_id: str, queue: str) -> Any:
+    try:
+        return await client.start_workflow(
+            call, id=workflow_id, task_queue=queue, id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE
+        )
+    except WorkflowAlreadyStartedError:
+        return client.get_workflow_handle(workflow_id)
+
+
+async def _sequence(client: Client, workflow_id: str, queue: str) -> Any:
+    return await (await _start(client, sequence(4), workflow_id, queue)).result()
+
+
+async def _fan(client: Client, workflow_id: str, queue: str) -> Any:
+    return await (await _start(client, fan(3), workflow_id, queue)).result()
+
+
+async def _waits(client: Client, workflow_id: str, queue: str) -> Any:
+    handle = await _start(client, waits(), workflow_id, queue)
+    async with _again():
+        await handle.signal(go("now"))
+    return await handle.result()
+
+
+async def _retries(client: Client, workflow_id: str, queue: str) -> Any:
+    return await (await _start(client, retries(), workflow_id, queue)).result()
+
+
+async def _beats(client: Client, workflow_id: str, queue: str) -> Any:
+    return await (await _start(client, beats(f"{queue}-side"), workflow_id, queue)).result()
+
+
+async def _cancels(client: Client, workflow_id: str, queue: str) -> Any:
+    handle = await _start(client, cancels(), workflow_id, queue)
+    async with _again():
+        while len((await handle.fetch_history()).events) < 3:  # noqa: ASYNC110 - the run may be elsewhere
+            await asyncio.sleep(0.01)
+        await handle.cancel("enough")
+    try:
+        return await handle.result()
+    except WorkflowFailureError as error:
+        if not isinstance(error.cause, CancelledError):
+            raise
+        return "cancelled"
+
+
+def _fan_right(result: Any) -> bool:
+    return result[:3] == [0, 10, 20] and all(
+        got in (want, "lost") for got, want in zip(result[3:], (0, 100, 200), strict=True)
+    )
+
+
+SCENARIOS = {
+    scenario.name: scenario
+    for scenario in (
+        Scenario("sequence", _sequence, lambda result: result == [0, 10, 20, 30]),
+        Scenario("fan", _fan, _fan_right),
+        Scenario("waits", _waits, lambda result: result == [10, "now", "slept", 20]),
+        Scenario("retries", _retries, lambda result: result == [True, "Refused: never again"]),
+        Scenario("beats", _beats, lambda result: result == [0, 1, 2]),
+        Scenario("cancels", _cancels, lambda result: result == "cancelled", "CANCELED"),
+    )
+}

@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from durable._engine._retry import Retry, RetryState, decide
+from durable._engine.records import ActivityRecord, ActivityState, AttemptOutcome, Message, NewActivity
 from durable.exceptions import HistoryCorruptError
 from durable.history import (
     ActivityTaskCanceled,
@@ -29,7 +30,6 @@ from durable.history import (
     decode_data,
     encode_data,
 )
-from durable.store._records import ActivityRecord, ActivityState, AttemptOutcome, Message, NewActivity
 
 ActivityInputEvent = ActivityTaskCompleted | ActivityTaskFailed | ActivityTaskTimedOut | ActivityTaskCanceled
 

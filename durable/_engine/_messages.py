@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from durable._engine.records import Message
 from durable.history import (
     EventRow,
     EventType,
@@ -13,7 +14,6 @@ from durable.history import (
     WorkflowExecutionTimedOut,
     encode_data,
 )
-from durable.store._records import Message
 
 
 def message(run_id: str, message_id: str, event: Input) -> Message:

@@ -37,6 +37,7 @@ from durable._engine._activities import (
 )
 from durable._engine._retry import Retry
 from durable._engine._state import CLOSING_STATUS, RunState
+from durable._engine.records import Close, Hold, Message, NewActivity, Release, Transition
 from durable.history import (
     CLOSING,
     ActivityTaskCancelRequested,
@@ -52,7 +53,6 @@ from durable.history import (
     WorkflowExecutionCancelRequested,
     encode_data,
 )
-from durable.store._records import Close, Hold, Message, NewActivity, Release, Transition
 
 
 class Urgency(Enum):
@@ -117,7 +117,9 @@ class Run:
         "state",
     )
 
-    def __init__(self, state: RunState, epoch: int, *, rowed: Iterable[int] = (), deaths: int = 0) -> None:
+    def __init__(
+        self, state: RunState, epoch: int, *, rowed: Iterable[int] = (), deaths: int = 0, held: bool = False
+    ) -> None:
         """Take a run over as its log, and the ids of its activities that have rows, show it.
 
         Args:
@@ -125,12 +127,14 @@ class Run:
             epoch: The fence of this ownership.
             rowed: Ids of activities with a row.
             deaths: How many owners in a row died with it.
+            held: Whether it was blocked before.
         """
         self.state = state
         self.epoch = epoch
         self.rowed = set(rowed)
         self._deaths = deaths
-        self._unproven = self._recovering = deaths > 0
+        self._recovering = deaths > 0
+        self._unproven = deaths > 0 or held
         self._ran = False
         self._results: list[ActivityInputEvent] = []
         self._resulted: set[int] = set()
@@ -318,7 +322,7 @@ class Run:
     @property
     def unproven(self) -> bool:
         """Whether owners died with it and it has not shown since that it was not the cause."""
-        return self._unproven
+        return self._unproven and self._deaths > 0
 
     @property
     def closing(self) -> CommandEvent | None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from durable._engine.records import NewRun
 from durable.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from durable.history import FORMAT, WorkflowExecutionStarted, encode_data
-from durable.store._records import NewRun
 
 
 def start(

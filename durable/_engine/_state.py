@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from durable._engine.records import RunStatus
 from durable.exceptions import HistoryCorruptError
 from durable.history import (
     ActivityTaskCanceled,
@@ -32,7 +33,6 @@ from durable.history import (
     WorkflowExecutionTerminated,
     WorkflowExecutionTimedOut,
 )
-from durable.store._records import RunStatus
 
 
 class PendingActivity:

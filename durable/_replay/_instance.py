@@ -190,9 +190,7 @@ class Instance:
         cancelled = False
         for event in task:
             data = event.data
-            if isinstance(
-                data, ActivityTaskCompleted | ActivityTaskFailed | ActivityTaskTimedOut | ActivityTaskCanceled
-            ) or isinstance(data, TimerFired):
+            if isinstance(data, _ANSWERS):
                 self._answer(data.id, data)
             elif isinstance(data, WorkflowExecutionSignaled):
                 self._signaled(data)
@@ -311,9 +309,7 @@ class Instance:
 
     def _signaled(self, signal: WorkflowExecutionSignaled) -> None:
         handlers = self.handlers("signal")
-        handler = handlers.get(signal.name)
-        if handler is None and signal.name not in handlers:
-            handler = handlers.get(None)
+        handler = handlers.get(signal.name) or _for_name(handlers.get(None), signal.name)
         if handler is not None:
             self._start_handler(handler, signal)
             return
@@ -364,7 +360,7 @@ class Instance:
             WorkflowQueryFailedError: There is no such query, its arguments do not fit, or its handler raised.
         """
         handlers = self.handlers("query")
-        handler = handlers.get(name) or handlers.get(None)
+        handler = handlers.get(name) or _for_name(handlers.get(None), name)
         if handler is None:
             known = ", ".join(sorted(key for key in handlers if key)) or "none"
             raise WorkflowQueryFailedError(
@@ -578,7 +574,9 @@ class Instance:
         self._handlers[kind][name] = handler
         if kind == "signal":
             for signal in list(self.signals.take(name)):
-                self._start_handler(handler, signal)
+                own = handler if name is not None else _for_name(handler, signal.name)
+                assert own is not None
+                self._start_handler(own, signal)
 
     def set_current_details(self, details: str) -> None:
         """See `Runtime.set_current_details`."""
@@ -609,6 +607,15 @@ class Instance:
         return evict(self.loop)
 
 
+_ANSWERS = (
+    ActivityTaskCompleted,
+    ActivityTaskFailed,
+    ActivityTaskTimedOut,
+    ActivityTaskCanceled,
+    TimerFired,
+)
+"""Inputs that answer a command."""
+
 _NOTHING = Payload(encoding="binary/null")
 
 
@@ -629,18 +636,32 @@ def _bound_handlers(definition: WorkflowDefinition, object: Any) -> dict[str, di
     }
 
 
+def _for_name(dynamic: Handler | None, name: str) -> Handler | None:
+    """Return a dynamic handler as one for `name`: it is given the name, and whatever arguments there are."""
+    if dynamic is None:
+        return None
+
+    def handler(*args: Any) -> Any:
+        return dynamic(name, list(args))
+
+    return handler
+
+
 _hint_cache: dict[Any, list[Any]] = {}
 
 
-def _hints(handler: Handler) -> list[Any]:
-    """Return the type hints of a handler's parameters, in order."""
+def _hints(handler: Handler) -> list[Any] | None:
+    """Return the type hints of a handler's parameters, in order; None if it takes any number of them."""
     function = inspect.unwrap(getattr(handler, "__func__", handler))
     if (known := _hint_cache.get(function)) is not None:
         return known
+    parameters = inspect.signature(handler).parameters
+    if any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters.values()):
+        return None
     hints = get_type_hints(function) if not isinstance(function, type) else {}
     names = [
         name
-        for name, parameter in inspect.signature(handler).parameters.items()
+        for name, parameter in parameters.items()
         if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
     ]
     found = [hints.get(name, Any) for name in names]

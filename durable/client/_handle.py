@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, Generic, TypeVar, TypeVarTuple, overload
 
 from durable._engine._messages import message, terminated
 from durable._internal.ids import check_name, uuid7
@@ -32,6 +32,7 @@ W_co = TypeVar("W_co", covariant=True)
 R_co = TypeVar("R_co", covariant=True)
 W = TypeVar("W")
 R2 = TypeVar("R2")
+Ts = TypeVarTuple("Ts")
 
 QUERY_TIMEOUT = 10.0
 """Seconds a query waits for messages that were acknowledged before it was asked."""
@@ -145,8 +146,16 @@ class WorkflowHandle(Generic[W_co, R_co]):
     @overload
     async def signal(self: WorkflowHandle[W, Any], call: SignalCall[W], /) -> None: ...
     @overload
-    async def signal(self, signal: Any, arg: Any = ..., /, *, args: Sequence[Any] = ...) -> None: ...
-    async def signal(self, signal: Any, /, *values: Any, args: Sequence[Any] = ()) -> None:
+    async def signal(
+        self: WorkflowHandle[W, Any], signal: Callable[[*Ts], SignalCall[W]], /, *values: *Ts
+    ) -> None: ...
+    @overload
+    async def signal(
+        self: WorkflowHandle[W, Any], signal: Callable[..., SignalCall[W]], /, *, args: Sequence[Any]
+    ) -> None: ...
+    @overload
+    async def signal(self, signal: str, /, *values: Any, args: Sequence[Any] = ...) -> None: ...
+    async def signal(self, signal: Any, /, *values: object, args: Sequence[Any] = ()) -> None:
         """Send a signal; once this returns it is stored and will reach the workflow, in order, exactly once.
 
         Args:
@@ -214,10 +223,18 @@ class WorkflowHandle(Generic[W_co, R_co]):
     async def query(self: WorkflowHandle[W, Any], call: QueryCall[W, R2], /) -> R2: ...
     @overload
     async def query(
-        self, query: Any, arg: Any = ..., /, *, args: Sequence[Any] = ..., result_type: Any = ...
+        self: WorkflowHandle[W, Any], query: Callable[[*Ts], QueryCall[W, R2]], /, *values: *Ts
+    ) -> R2: ...
+    @overload
+    async def query(
+        self: WorkflowHandle[W, Any], query: Callable[..., QueryCall[W, R2]], /, *, args: Sequence[Any]
+    ) -> R2: ...
+    @overload
+    async def query(
+        self, query: str, /, *values: Any, args: Sequence[Any] = ..., result_type: Any = ...
     ) -> Any: ...
     async def query(
-        self, query: Any, /, *values: Any, args: Sequence[Any] = (), result_type: Any = Any
+        self, query: Any, /, *values: object, args: Sequence[Any] = (), result_type: Any = Any
     ) -> Any:
         """Return a query's answer from the state the workflow is in; nothing is changed.
 

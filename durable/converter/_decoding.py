@@ -52,7 +52,7 @@ def decode_json(data: bytes, hint: Any, path: str, index: int | None = None) -> 
         if not data.isascii():
             data.decode()  # msgspec does not look into what it skips
         return decode(data)
-    except Exception as error:  # noqa: BLE001 a constructor's own error is a mismatch as well
+    except Exception as error:
         _refuse(error, hint, where(path, index))
 
 

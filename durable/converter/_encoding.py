@@ -67,7 +67,7 @@ def encode_json(value: Any, path: str, index: int | None = None) -> bytes:
         return data
     except ConversionError:
         raise
-    except Exception as error:  # noqa: BLE001 whatever an object's own code raised, the caller gets one error type
+    except Exception as error:
         refuse(value, where(path, index), error)
 
 
@@ -86,7 +86,7 @@ def refuse(value: Any, path: str, error: Exception) -> NoReturn:
         find_fault(value, path)
     except ConversionError as fault:
         raise fault from None
-    except Exception:  # noqa: BLE001 the object's own code again; the first error is the better report
+    except Exception:
         pass
     raise ConversionError(f"{a_kind(value)} cannot be stored: {error}", path=path) from error
 

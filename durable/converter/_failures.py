@@ -29,7 +29,7 @@ from durable.exceptions import (
     FailureError,
     PayloadTooLargeError,
     TerminatedError,
-    TimeoutError,  # noqa: A004 the library's own, as everywhere in it
+    TimeoutError,
 )
 from durable.history import (
     MAX_CAUSES,
@@ -176,7 +176,7 @@ class DefaultFailureConverter(FailureConverter):
                 payload = converter.to_payload(value, path=f"details[{index}]")
                 if len(payload.data) > room:
                     raise PayloadTooLargeError(len(payload.data), room, path=f"details[{index}]")
-            except Exception as error:  # noqa: BLE001 the failure matters more than its details
+            except Exception as error:
                 logger.warning(
                     "a failure's details were replaced by their repr: %s", clean(safe_str(error), 500)
                 )
@@ -208,7 +208,7 @@ def _cause(error: BaseException) -> BaseException | None:
             return error.__context__
         if isinstance(error, BaseExceptionGroup):
             return error.exceptions[0]  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-    except Exception:  # noqa: BLE001 a class may define these itself
+    except Exception:
         return None
     return None
 
@@ -303,7 +303,7 @@ def _stack_trace(error: BaseException) -> str:
         notes: Any = () if is_cancel else attributes.get("__notes__", ())
         lines += [f"{note}\n" for note in notes if isinstance(note, str)]
         return clean_middle("".join(lines), MAX_STACK_TRACE)
-    except Exception as failed:  # noqa: BLE001 sources are read from disk, by loaders that may be anything
+    except Exception as failed:
         return f"<no traceback: {class_name(failed)}>"
 
 

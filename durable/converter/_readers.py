@@ -19,7 +19,7 @@ from durable.exceptions import (
     FailureError,
     RetryState,
     TerminatedError,
-    TimeoutError,  # noqa: A004 the library's own, as everywhere in it
+    TimeoutError,
     TimeoutType,
 )
 from durable.history import (
@@ -73,7 +73,7 @@ def _values(payloads: Payloads, converter: PayloadConverter) -> Sequence[Any]:
     for payload in payloads:
         try:
             values.append(converter.from_payload(payload))
-        except Exception as error:  # noqa: BLE001 the failure matters more than its details
+        except Exception as error:
             logger.warning("a failure's details cannot be read: %s", clean(safe_str(error), 500))
             values.append(f"<{len(payload.data)} bytes of {payload.encoding} that cannot be read>")
     return tuple(values)

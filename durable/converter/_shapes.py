@@ -99,7 +99,7 @@ def unreadable(kind: type[Any]) -> str | None:
         if not is_model(kind):
             try:
                 msgspec.json.Decoder(kind, dec_hook=lambda hint, value: value)
-            except Exception as error:  # noqa: BLE001 annotations are evaluated, and may raise anything
+            except Exception as error:
                 _reasons[kind] = str(error)
     return _reasons.get(kind)
 

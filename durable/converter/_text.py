@@ -53,7 +53,7 @@ def class_name(value: object) -> str:
     """Return the name of the class of `value`."""
     try:
         return str.__str__(type(value).__name__)
-    except BaseException:  # noqa: BLE001 a metaclass may do anything, and a failure is still to be stored
+    except BaseException:
         return "object"
 
 
@@ -62,7 +62,7 @@ def safe_str(error: BaseException) -> str:
     try:
         # A subclass of `str` is copied into a real one: its methods are its author's.
         return str.__str__(str(error))
-    except BaseException as failed:  # noqa: BLE001 `__str__` is user code; even SystemExit from it must not end us
+    except BaseException as failed:
         return f"<{class_name(error)}, whose text cannot be had: __str__ raised {class_name(failed)}>"
 
 
@@ -71,5 +71,5 @@ def safe_repr(value: object) -> str:
     try:
         # Addresses differ from process to process, and what is stored should not.
         return clean(_ADDRESS.sub("", ascii(value)[: 2 * MAX_REPR]), MAX_REPR)
-    except BaseException as failed:  # noqa: BLE001 `__repr__` is user code, as above
+    except BaseException as failed:
         return f"<{class_name(value)}, whose repr raised {class_name(failed)}>"

@@ -5,10 +5,10 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from durable._engine.records import *  # noqa: F403 - all of them are this package's vocabulary
 from durable.store import _url
 from durable.store._protocol import Lease as Lease
 from durable.store._protocol import Store as Store
-from durable.store._records import *  # noqa: F403 - all of them are this package's vocabulary
 
 
 async def open_store(url: str, *, namespace: str | None = None, migrate: bool = True, **limits: Any) -> Store:

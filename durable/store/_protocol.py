@@ -13,8 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from durable.history import EventRow
-from durable.store._records import (
+from durable._engine.records import (
     ActivityRecord,
     AttemptOutcome,
     ClaimedRun,
@@ -30,6 +29,7 @@ from durable.store._records import (
     Transition,
     WorkerRecord,
 )
+from durable.history import EventRow
 
 
 class Lease(Protocol):
@@ -143,7 +143,13 @@ class Store(Protocol):
     # ---------------------------------------------------------------- claims
 
     async def claim_runs(
-        self, worker_id: str, task_queues: Sequence[str], workflow_types: Sequence[str], limit: int, *, format: int
+        self,
+        worker_id: str,
+        task_queues: Sequence[str],
+        workflow_types: Sequence[str],
+        limit: int,
+        *,
+        format: int,
     ) -> list[ClaimedRun]:
         """Make this worker the owner of at most `limit` runs that are ready, and return them with all they need.
 
@@ -182,11 +188,17 @@ class Store(Protocol):
     # ---------------------------------------------------------------- activities
 
     async def claim_activities(
-        self, worker_id: str, task_queues: Sequence[str], activity_types: Sequence[str], limit: int
+        self,
+        worker_id: str,
+        task_queues: Sequence[str],
+        activity_types: Sequence[str],
+        limit: int,
+        *,
+        format: int,
     ) -> list[ActivityRecord]:
         """Make this worker run at most `limit` queued activities that are due, by priority, then age.
 
-        Only while the worker's own lease is live. The row becomes RUNNING, `started_at` is the database's now and
+        Only of runs with a format up to `format`: what a newer release wrote waits for its workers. Only while the worker's own lease is live. The row becomes RUNNING, `started_at` is the database's now and
         `deadline` the earliest of close_by, now + start_to_close and now + heartbeat.
         """
         ...

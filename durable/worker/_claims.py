@@ -179,7 +179,7 @@ class Claims:
             if limit <= 0:
                 break
             claimed = await self._store.claim_activities(
-                home.worker_id, [home.task_queue], activities.types, limit
+                home.worker_id, [home.task_queue], activities.types, limit, format=FORMAT
             )
             activities.take(claimed)
             if len(claimed) < limit:

@@ -187,7 +187,8 @@ class Incarnation:
             host.pump()
         try:
             async with asyncio.timeout(RELEASE_WITHIN):
-                while self.hosts or not (self.committer.idle and self.activities.idle):
+                while self.hosts or not (self.committer.idle and self.activities.idle):  # noqa: ASYNC110
+                    # Three parts come to rest, each in its own time, and may wake each other until all have.
                     await asyncio.sleep(0.002)
                 await self.store.unregister_worker(self.worker_id)
         except (TimeoutError, StoreUnavailableError) as error:

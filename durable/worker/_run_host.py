@@ -140,6 +140,7 @@ class RunHost:
                 claimed.run.epoch,
                 rowed=[entry.id for entry in claimed.activities],
                 deaths=claimed.run.deaths,
+                held=claimed.run.hold is not Hold.NONE,
             )
         self.instance = self._new_instance()
         commands = replay(

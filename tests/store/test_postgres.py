@@ -372,7 +372,7 @@ async def test_terminate_drops_what_an_ending_attempt_brings(
 ) -> None:
     (run,) = await start(store)
     await store.commit([step(run, activities=(NewActivity(1, "a", "q", b"", 0),))])
-    await store.claim_activities("me", ["q"], ["a"], 1)
+    await store.claim_activities("me", ["q"], ["a"], 1, format=1)
     transaction = stranger.transaction()
     await transaction.start()
     outcome = AttemptOutcome(run, 1, 1, "me", Message(run, "done", 22, b"", internal=True))

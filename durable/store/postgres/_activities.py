@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from durable.store._records import ActivityRecord, AttemptOutcome, Heartbeat, HeartbeatAnswer
+from durable._engine.records import ActivityRecord, AttemptOutcome, Heartbeat, HeartbeatAnswer
 from durable.store.postgres import _rows
 from durable.store.postgres._part import Part
 from durable.store.postgres._session import Row
@@ -14,11 +14,22 @@ class Activities(Part):
     """The port's methods about activities."""
 
     async def claim_activities(
-        self, worker_id: str, task_queues: Sequence[str], activity_types: Sequence[str], limit: int
+        self,
+        worker_id: str,
+        task_queues: Sequence[str],
+        activity_types: Sequence[str],
+        limit: int,
+        *,
+        format: int,
     ) -> list[ActivityRecord]:
         """Make this worker run at most `limit` queued activities that are due, by priority, then age."""
         rows = await self._fetch(
-            "claim_activities", worker_id, list(dict.fromkeys(task_queues)), list(activity_types), limit
+            "claim_activities",
+            worker_id,
+            list(dict.fromkeys(task_queues)),
+            list(activity_types),
+            limit,
+            format,
         )
         claimed = await self._read_rows(rows)
         # Behind a claim whose run has closed or been taken meanwhile there is nothing to run.

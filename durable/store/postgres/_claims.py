@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from durable.store._records import RECENT, ClaimedRun
+from durable._engine.records import RECENT, ClaimedRun
 from durable.store.postgres import _rows
 from durable.store.postgres._commit import Commits
 

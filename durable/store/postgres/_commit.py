@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from itertools import chain
 from typing import Any
 
+from durable._engine.records import CommitResult, Transition, Verdict
 from durable.exceptions import StoreUnavailableError
-from durable.store._records import CommitResult, Transition, Verdict
 from durable.store.postgres._errors import Meaning, connection_survives, meaning
 from durable.store.postgres._part import Part
 from durable.store.postgres._pool import Pool

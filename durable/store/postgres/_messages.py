@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 
-from durable.store._records import Message, SendOutcome
+from durable._engine.records import Message, SendOutcome
 from durable.store.postgres import _rows
 from durable.store.postgres._part import Part
 from durable.store.postgres._pool import Pool

@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from durable.history import EventRow
-from durable.store._records import (
+from durable._engine.records import (
     ActivityRecord,
     ActivityState,
     ClaimedRun,
@@ -15,6 +14,7 @@ from durable.store._records import (
     RunRecord,
     RunStatus,
 )
+from durable.history import EventRow
 from durable.store.postgres._session import Row
 
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")

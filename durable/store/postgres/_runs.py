@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from durable._engine.records import ActivityRecord, NewRun, RunRecord, StartOutcome, StartVerdict
 from durable.exceptions import StoreError
 from durable.history import EventRow
-from durable.store._records import ActivityRecord, NewRun, RunRecord, StartOutcome, StartVerdict
 from durable.store.postgres import _rows
 from durable.store.postgres._commit import Commits
 

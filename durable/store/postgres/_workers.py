@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
+from durable._engine.records import WorkerRecord
 from durable.exceptions import StoreError
 from durable.store._protocol import Lease
-from durable.store._records import WorkerRecord
 from durable.store.postgres._messages import Messages
 from durable.store.postgres._session import Session, connect, translate_for
 from durable.store.postgres._settings import Settings

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator, Sequence
 
-from durable.store._records import (
+from durable._engine.records import (
     ActivityRecord,
     ActivityState,
     AttemptOutcome,
@@ -93,6 +93,7 @@ def claim(
     task_queues: Sequence[str],
     activity_types: Sequence[str],
     limit: int,
+    format: int,
 ) -> list[ActivityRecord]:
     """See `Store.claim_activities`."""
     db, now = transaction.db, transaction.now
@@ -107,6 +108,7 @@ def claim(
                 "priority": priority,
                 "now": now,
                 "types": ids(activity_types),
+                "format": format,
                 "limit": wanted,
             }
             found = _due(db.execute(SQL["due"], values).fetchone()[0])

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, zip_longest
 from typing import Any
 
-from durable.store._records import RECENT, ActivityRecord, ClaimedRun, Message
+from durable._engine.records import RECENT, ActivityRecord, ClaimedRun, Message
 from durable.store.sqlite import _activities, _messages, _rows, _runs, _workers
 from durable.store.sqlite._connection import Transaction
 from durable.store.sqlite._locks import Lives

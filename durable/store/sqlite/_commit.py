@@ -13,8 +13,8 @@ import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 
+from durable._engine.records import CommitResult, Transition, Verdict
 from durable.history import EventRow
-from durable.store._records import CommitResult, Transition, Verdict
 from durable.store.sqlite import _activities, _messages, _rows, _runs
 from durable.store.sqlite._connection import Transaction
 from durable.store.sqlite._rows import Many, ids
@@ -112,6 +112,7 @@ def _write(transaction: Transaction, transitions: list[Transition]) -> None:
         _release(db, released)
     if proven := [t.run_id for t in transitions if t.proven]:
         db.execute(SQL["prove"], (ids(proven),))
+        db.execute(SQL["clear_reason"], (ids(proven),))
     if closed := [
         (t.run_id, int(t.close.status), max(now, t.not_before)) for t in transitions if t.close is not None
     ]:

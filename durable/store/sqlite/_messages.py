@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 
-from durable.store._records import Message, RunStatus, SendOutcome
+from durable._engine.records import Message, RunStatus, SendOutcome
 from durable.store.sqlite import _rows
 from durable.store.sqlite._connection import Transaction
 from durable.store.sqlite._rows import Many, ids

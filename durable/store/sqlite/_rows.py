@@ -16,9 +16,9 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from durable._engine.records import ActivityRecord, ActivityState, Hold, Message, RunRecord, RunStatus
 from durable._internal import named_sql
 from durable.history import EventRow
-from durable.store._records import ActivityRecord, ActivityState, Hold, Message, RunRecord, RunStatus
 
 T = TypeVar("T")
 

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 
 from msgspec import structs
 
+from durable._engine.records import NewRun, RunRecord, RunStatus, StartOutcome, StartVerdict
 from durable.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from durable.history import EventRow, EventType
-from durable.store._records import NewRun, RunRecord, RunStatus, StartOutcome, StartVerdict
 from durable.store.sqlite import _rows, _workers
 from durable.store.sqlite._connection import Transaction
 from durable.store.sqlite._locks import Lives

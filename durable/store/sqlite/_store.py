@@ -8,10 +8,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TypeVar
 
-from durable.exceptions import StoreConfigurationError, StoreUnavailableError
-from durable.history import EventRow
-from durable.store._protocol import Lease
-from durable.store._records import (
+from durable._engine.records import (
     ActivityRecord,
     AttemptOutcome,
     ClaimedRun,
@@ -27,6 +24,9 @@ from durable.store._records import (
     Transition,
     WorkerRecord,
 )
+from durable.exceptions import StoreConfigurationError, StoreUnavailableError
+from durable.history import EventRow
+from durable.store._protocol import Lease
 from durable.store.sqlite import _activities, _claims, _commit, _hints, _messages, _runs, _schema, _workers
 from durable.store.sqlite._claims import Wanted
 from durable.store.sqlite._connection import Reader, Writer
@@ -168,7 +168,13 @@ class SQLiteStore:
     # ---------------------------------------------------------------- activities
 
     async def claim_activities(
-        self, worker_id: str, task_queues: Sequence[str], activity_types: Sequence[str], limit: int
+        self,
+        worker_id: str,
+        task_queues: Sequence[str],
+        activity_types: Sequence[str],
+        limit: int,
+        *,
+        format: int,
     ) -> list[ActivityRecord]:
         return await self.writer.run(
             partial(
@@ -178,6 +184,7 @@ class SQLiteStore:
                 task_queues=task_queues,
                 activity_types=activity_types,
                 limit=limit,
+                format=format,
             )
         )
 

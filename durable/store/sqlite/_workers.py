@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import msgspec
 
+from durable._engine.records import WorkerRecord
 from durable.exceptions import StoreUnavailableError
-from durable.store._records import WorkerRecord
 from durable.store.sqlite import _rows
 from durable.store.sqlite._connection import Transaction, unavailable
 from durable.store.sqlite._locks import Lives

@@ -177,7 +177,7 @@ class Room:
         self, limit: int = 10, *, queues: tuple[str, ...] = (QUEUE,), types: tuple[str, ...] = (ACTIVITY,)
     ) -> list[ActivityRecord]:
         """Claim activities for this room's worker."""
-        return await self.store.claim_activities(self.worker, queues, types, limit)
+        return await self.store.claim_activities(self.worker, queues, types, limit, format=1)
 
     async def task(self, run_id: str, number: int = 1) -> ActivityRecord:
         """The row of an activity that is there."""

@@ -127,7 +127,8 @@ begin
 end $$;
 
 -- Make a live worker run queued activities that are due; the same ranges, by priority, then age.
-create function durable.claim_activities_1(p_worker text, p_queues text[], p_types text[], p_limit integer)
+create function durable.claim_activities_1(
+    p_worker text, p_queues text[], p_types text[], p_limit integer, p_format integer)
 returns table (run_id uuid, id integer)
 language plpgsql volatile
     set lock_timeout = '2s' set plan_cache_mode = force_generic_plan set enable_seqscan = off
@@ -151,6 +152,7 @@ begin
                 select a.run_id, a.id, a.priority, a.due_at from durable.activity_tasks a
                 where a.state = 1 and a.task_queue = s.queue and a.priority = s.priority and a.due_at <= v_now
                     and (a.deadline is null or a.deadline > v_now) and a.activity_type = any (p_types)
+                    and exists (select from durable.runs r where r.run_id = a.run_id and r.format <= p_format)
                 order by a.due_at limit p_limit for update skip locked) l),
         picked as materialized (
             select l.run_id, l.id from locked l order by l.priority, l.due_at limit p_limit)

@@ -51,6 +51,7 @@ SELECT json_group_array(json_array(run_id, id, due_at)) FROM (
     WHERE state = 1 AND task_queue = :queue AND priority = :priority AND due_at <= :now
       AND (deadline IS NULL OR deadline > :now)
       AND activity_type IN (SELECT value FROM json_each(:types))
+      AND (SELECT format FROM runs r WHERE r.run_id = activity_tasks.run_id) <= :format
     ORDER BY due_at LIMIT :limit
 )
 

@@ -244,7 +244,8 @@ class Transition(Struct, frozen=True):
         activities_canceled: Ids of rows whose `cancel_requested` is set.
         close: Set when the run closes. Refused (`REFUSED`) while a message that is not in `consumed` is unread.
         release: Set when ownership is given up.
-        proven: The run has shown that it does not kill its worker; its death count goes to 0.
+        proven: The code has run as far as the log goes, and neither killed its worker nor failed: the death count goes to
+            0, and a hold and its reason go.
     """
 
     run_id: str

@@ -38,6 +38,8 @@ async def answer(client: Client, kind: str, policy: Policy) -> None:
         if kind == "survey":
             await handle.signal(survey_received(f"The {policy.kind} is in good order."))
         elif policy.renews_card:
-            await handle.signal(card_updated(Card(number=f"{policy.card.number}-new", valid_months=policy.months)))
+            await handle.signal(
+                card_updated(Card(number=f"{policy.card.number}-new", valid_months=policy.months))
+            )
     except WorkflowNotFoundError:
         pass  # the answer came too late: the policy has ended

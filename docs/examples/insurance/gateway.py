@@ -118,7 +118,9 @@ class Gateway:
         """Read what other processes have written since."""
         written = os.pread(file, os.fstat(file).st_size - self._read, self._read)
         whole = written.rfind(b"\n") + 1
-        os.ftruncate(file, self._read + whole)  # a line without its end is a caller that was killed: it never was
+        os.ftruncate(
+            file, self._read + whole
+        )  # a line without its end is a caller that was killed: it never was
         for line in written[:whole].splitlines():
             self._remember(Call(**json.loads(line)))
         self._read += whole

@@ -51,8 +51,8 @@ class Place:
         return self.directory / "gateway.jsonl"
 
     @property
-    def worker_log(self) -> Path:
-        """What the workers had to say."""
+    def log(self) -> Path:
+        """What the library had to say, in all processes."""
         return self.directory / "workers.log"
 
 

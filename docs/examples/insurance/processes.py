@@ -25,10 +25,18 @@ class Processes:
 
     def start(self, role: str, name: str) -> None:
         """Start a worker."""
-        command = [sys.executable, str(WORKER), role, name, "--ledger", str(self._place.ledger), self._place.url]
+        command = [
+            sys.executable,
+            str(WORKER),
+            role,
+            name,
+            "--ledger",
+            str(self._place.ledger),
+            self._place.url,
+        ]
         if self._place.namespace is not None:
             command += ["--namespace", self._place.namespace]
-        with self._place.worker_log.open("ab") as log:
+        with self._place.log.open("ab") as log:
             self._running[name] = subprocess.Popen(
                 command,
                 stdin=subprocess.PIPE,  # whose end tells the worker to stop
@@ -47,7 +55,7 @@ class Processes:
 
     def last_words(self) -> str:
         """Return the end of what the workers said."""
-        return "".join(self._place.worker_log.read_text(errors="replace").splitlines(keepends=True)[-20:])
+        return "".join(self._place.log.read_text(errors="replace").splitlines(keepends=True)[-20:])
 
     def __enter__(self) -> Self:
         return self

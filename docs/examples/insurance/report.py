@@ -82,15 +82,23 @@ async def _log(report: Report, database: Database, policies: list[Policy]) -> No
         ("end", EventType.WORKFLOW_EXECUTION_COMPLETED, EventType.WORKFLOW_EXECUTION_TIMED_OUT),
     ):
         rows = await database.fetch(
-            "select policy, count(*) from log where type between $1 and $2 group by policy", int(first), int(last)
+            "select policy, count(*) from log where type between $1 and $2 group by policy",
+            int(first),
+            int(last),
         )
         report.each_once(f"the {what} of a policy's log", each_policy, dict(rows))
     rows = await database.fetch("select policy, max(seq), count(*) from log group by policy")
     report.each_once(
-        "events", {policy: highest for policy, highest, _ in rows}, {policy: count for policy, _, count in rows}
+        "events",
+        {policy: highest for policy, highest, _ in rows},
+        {policy: count for policy, _, count in rows},
     )
-    scheduled = await _per_activity(database, EventType.ACTIVITY_TASK_SCHEDULED, EventType.ACTIVITY_TASK_SCHEDULED)
-    outcomes = await _per_activity(database, EventType.ACTIVITY_TASK_COMPLETED, EventType.ACTIVITY_TASK_CANCELED)
+    scheduled = await _per_activity(
+        database, EventType.ACTIVITY_TASK_SCHEDULED, EventType.ACTIVITY_TASK_SCHEDULED
+    )
+    outcomes = await _per_activity(
+        database, EventType.ACTIVITY_TASK_COMPLETED, EventType.ACTIVITY_TASK_CANCELED
+    )
     report.each_once("outcome of an activity", scheduled, outcomes)
 
 
@@ -135,13 +143,17 @@ async def _trouble(report: Report, database: Database, calls: list[Call]) -> Non
     report.fact("retries of activities", retries)
     report.fact("gateway calls", len(calls))
     report.fact("  turned away", sum(call.effect == "refused" for call in calls))
-    report.fact("  answer lost on the way", sum(call.effect != "refused" and not call.answered for call in calls))
+    report.fact(
+        "  answer lost on the way", sum(call.effect != "refused" and not call.answered for call in calls)
+    )
     report.fact("  repeated, absorbed by the key", sum(call.effect == "repeated" for call in calls))
 
 
 async def _per_activity(database: Database, first: EventType, last: EventType) -> dict[Hashable, int]:
     rows = await database.fetch(
-        "select policy, id, count(*) from log where type between $1 and $2 group by policy, id", int(first), int(last)
+        "select policy, id, count(*) from log where type between $1 and $2 group by policy, id",
+        int(first),
+        int(last),
     )
     return {(policy, id): count for policy, id, count in rows}
 

@@ -1,0 +1,93 @@
+"""Every program that the documentation shows runs, and prints what it should."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "docs" / "examples"
+
+PRINTED = {
+    "hello": "Hello, Ada!\n",
+    "approval": """\
+approver: please read 'Terms'
+doc-7 is waiting for a decision
+doc-7: approved and decided by ada
+approver: please read 'Imprint'
+doc-8: expired
+""",
+    "fan_out": "30 thumbnails, from 0-small.jpg to 29-small.jpg, 10 at a time\n",
+    "saga": """\
+flight booked
+hotel booked
+receipt-a
+flight booked
+hotel booked
+hotel-b cancelled
+flight-b cancelled
+trip-b failed: LimitExceeded: the card's limit is 1000
+""",
+    "agent": """\
+tool: weather(Oslo)
+tool: weather(Rome)
+It is 3 degrees in Oslo, and 18 degrees in Rome.
+""",
+}
+
+
+def readme_programs() -> dict[str, str]:
+    blocks = re.findall(r"^```python\n(.*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    return {re.findall(r"^async def (\w+)", block, re.MULTILINE)[-2]: block for block in blocks}
+
+
+def run(command: list[str], directory: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=30, check=False)
+
+
+def test_every_example_is_tested() -> None:
+    assert {path.stem for path in EXAMPLES.glob("*.py")} == PRINTED.keys()
+
+
+@pytest.mark.parametrize("name", PRINTED)
+@pytest.mark.parametrize("url", ["", "sqlite:///kept.db"])
+def test_an_example_runs(name: str, url: str, tmp_path: Path) -> None:
+    done = run(
+        [sys.executable, "-W", "error", str(EXAMPLES / f"{name}.py"), *([url] if url else [])], tmp_path
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, PRINTED[name], "")
+
+
+def test_readme_shows_these_programs() -> None:
+    assert readme_programs().keys() == {"hello", "countdown"}
+
+
+def test_readmes_first_program_runs_twice(tmp_path: Path) -> None:
+    (tmp_path / "first.py").write_text(readme_programs()["hello"])
+    for _ in range(2):
+        done = run([sys.executable, "-W", "error", "first.py"], tmp_path)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "Hello, Ada!\n", "")
+
+
+@pytest.mark.crash
+def test_readmes_countdown_goes_on_after_a_kill(tmp_path: Path) -> None:
+    (tmp_path / "countdown.py").write_text(readme_programs()["countdown"])
+    command = [sys.executable, "countdown.py"]
+    began = time.monotonic()
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as first:
+        assert first.stdout is not None
+        before = [first.stdout.readline() for _ in range(4)]
+        first.kill()
+    done = run(command, tmp_path)
+    assert before == [f"{number} ...\n" for number in (10, 9, 8, 7)]
+    after = done.stdout.splitlines()
+    # The last line before the kill may come again: its activity had run, and whether that was recorded is open.
+    assert after[-7:] == [*(f"{number} ..." for number in range(6, 0, -1)), "lift-off"]
+    assert after[:-7] in ([], ["7 ..."])
+    assert done.returncode == 0
+    assert time.monotonic() - began < 25

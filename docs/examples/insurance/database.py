@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import re
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any, Protocol
@@ -93,7 +93,7 @@ class Postgres:
 
 
 @asynccontextmanager
-async def open_database(url: str, namespace: str | None) -> AsyncIterator[Database]:
+async def open_database(url: str, namespace: str | None) -> AsyncGenerator[Database, None]:
     """Open the database of a URL; in PostgreSQL, the schema that is the workflows' namespace."""
     if url.startswith("sqlite:///"):
         sqlite = SQLite(unquote(url.removeprefix("sqlite:///")))

@@ -95,7 +95,7 @@ class RetryPolicy:
         for entry in self.non_retryable_error_types or ():
             if not isinstance(entry, str) and not (
                 isinstance(entry, type) and issubclass(entry, BaseException)
-            ):  # pyright: ignore[reportUnnecessaryIsInstance]
+            ):
                 raise TypeError(
                     f"non_retryable_error_types takes exception classes and their names, not {entry!r}"
                 )

@@ -218,7 +218,6 @@ def conclude_row(
         identity=identity,
         cancel_requested=cancel_requested,
     )
-    retry = isinstance(result, Retry)
     if isinstance(outcome, Failed):
         progress = Progress(progress.heartbeat, outcome.failure)
     return AttemptOutcome(
@@ -226,8 +225,8 @@ def conclude_row(
         id=record.id,
         attempt=record.attempt,
         worker=worker,
-        message=None if retry else message_of(record.run_id, result),
-        retry_in=result.delay if retry else None,
+        message=None if isinstance(result, Retry) else message_of(record.run_id, result),
+        retry_in=result.delay if isinstance(result, Retry) else None,
         progress=encode_progress(progress),
         state=record.state,
     )

@@ -263,7 +263,7 @@ class Run:
 
         Args:
             commands: In order; at most one closes the run, and then it is the last.
-            local: Whether this worker can run an activity now; asked once for each.
+            local: Whether this worker can run an activity now, and will; asked once for each.
         """
         effects = Effects([], [])
         recovering, self._recovering = self._recovering, False
@@ -323,6 +323,11 @@ class Run:
     def unproven(self) -> bool:
         """Whether owners died with it and it has not shown since that it was not the cause."""
         return self._unproven and self._deaths > 0
+
+    @property
+    def waiting_for_commit(self) -> Sequence[ActivityTaskScheduled]:
+        """Activities that start here once their events are committed."""
+        return self._after_commit if self._in_flight is None else [*self._in_flight[1], *self._after_commit]
 
     @property
     def closing(self) -> CommandEvent | None:

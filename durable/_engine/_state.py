@@ -79,8 +79,8 @@ class RunState:
 
     def __init__(self, run_id: str) -> None:
         self.run_id = run_id
-        self.seq = 0
-        self.task = 0
+        self.seq: int = 0
+        self.task: int = 0
         self.time = 0
         self.task_time = 0
         self.size = 0

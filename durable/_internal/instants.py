@@ -38,7 +38,7 @@ def to_duration(value: Duration, name: str, *, allow_zero: bool = True) -> int:
     """
     if isinstance(value, timedelta):
         micros = value // MICROSECOND
-    elif isinstance(value, bool) or not isinstance(value, int | float):  # pyright: ignore[reportUnnecessaryIsInstance]
+    elif isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(
             f"{name} must be a timedelta or a number of seconds, not {type(value).__name__}: {value!r}"
         )

@@ -17,8 +17,8 @@ import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from random import Random
-from types import MappingProxyType
-from typing import Any, get_type_hints
+from types import FrameType, MappingProxyType
+from typing import Any, cast, get_type_hints
 from uuid import UUID
 from zlib import crc32
 
@@ -128,7 +128,8 @@ class Instance:
         self.definition = definition
         self.run_id = run_id
         self.namespace = namespace
-        self.loop = DeterministicLoop(self, salt=crc32(run_id.encode()))
+        # Every method of an event loop is there: those that are refused are set when the class is made.
+        self.loop = DeterministicLoop(self, salt=crc32(run_id.encode()))  # type: ignore[abstract]
         self.signals = SignalBuffer()
         self.sources: dict[int, str] | None = {} if trace else None
         self.size = (0, 0)
@@ -294,7 +295,8 @@ class Instance:
 
     def _fails_workflow(self, error: BaseException) -> bool:
         if isinstance(error, BaseExceptionGroup):
-            return all(self._fails_workflow(member) for member in error.exceptions)
+            group = cast(BaseExceptionGroup[BaseException], error)
+            return all(self._fails_workflow(member) for member in group.exceptions)
         if isinstance(error, WorkflowTaskError):
             return isinstance(error, tuple(self.definition.failure_exception_types))
         kinds = (
@@ -329,7 +331,7 @@ class Instance:
         except (ConversionError, TypeError) as error:
             self._note(f"signal {signal.name!r} was dropped: its arguments do not fit its handler", error)
             return
-        self.loop.create_task(self._run_handler(handler, arguments), name=f"signal {signal.name}")
+        _ = self.loop.create_task(self._run_handler(handler, arguments), name=f"signal {signal.name}")
 
     async def _run_handler(self, handler: Handler, arguments: list[Any]) -> None:
         try:
@@ -349,9 +351,10 @@ class Instance:
         name = f"signal {signal.name}"
         if not signal.input:
             return self._converter.from_payload(_NOTHING, type_hint, path=name)
-        if len(signal.input) > 1:
+        first, *more = signal.input
+        if more:
             raise ConversionError(f"{len(signal.input)} arguments were sent, one is received", path=name)
-        return self._converter.from_payload(signal.input[0], type_hint, path=name)
+        return self._converter.from_payload(first, type_hint, path=name)
 
     def query(self, turns: Turns, name: str, input: Payloads) -> Payload:
         """Answer a query from the state the code is in, changing nothing.
@@ -673,7 +676,7 @@ def _hints(handler: Handler) -> list[Any] | None:
 
 def _caller() -> str | None:
     """Return file and line of the innermost frame that is the user's."""
-    frame = sys._getframe(2)
+    frame: FrameType | None = sys._getframe(2)
     while frame is not None:
         name = frame.f_globals.get("__name__", "")
         if not name.startswith(("durable.", "asyncio", "anyio", "contextlib")):

@@ -6,9 +6,10 @@ import os
 import socket
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from random import getrandbits
 from types import TracebackType
-from typing import Any, Self, TypeVar, TypeVarTuple, Unpack, overload
+from typing import Any, Self, TypeVar, TypeVarTuple, Unpack, cast, overload
 
 import msgspec
 
@@ -144,7 +145,7 @@ class Client:
         self, workflow: str, /, *values: Any, **options: Unpack[TemporalStartOptions]
     ) -> WorkflowHandle[Any, Any]: ...
     async def start_workflow(
-        self, workflow: Any, /, *values: Any, **options: Any
+        self, workflow: Any, /, *values: object, **options: Any
     ) -> WorkflowHandle[Any, Any]:
         """Start a workflow; once this returns it is stored, and will run to its end whatever happens to any process.
 
@@ -203,7 +204,7 @@ class Client:
             if new.delay == 0:
                 worker = self.local.owner_for(new.task_queue, new.workflow_type)
             owned = msgspec.structs.replace(new, owner=worker.worker_id) if worker is not None else new
-            verdict = (await patiently(lambda owned=owned: self.store.create_runs([owned])))[0]
+            verdict = (await patiently(partial(self.store.create_runs, [owned])))[0]
             if (
                 verdict.outcome is StartOutcome.REJECTED
                 and new.conflict is WorkflowIDConflictPolicy.TERMINATE_EXISTING
@@ -241,14 +242,15 @@ class Client:
     async def execute_workflow(
         self, workflow: str, /, *values: Any, **options: Unpack[TemporalStartOptions]
     ) -> Any: ...
-    async def execute_workflow(self, workflow: Any, /, *values: Any, **options: Any) -> Any:
+    async def execute_workflow(self, workflow: Any, /, *values: object, **options: Any) -> Any:
         """Start a workflow and return its result; `start_workflow` and `WorkflowHandle.result` in one.
 
         Raises:
             WorkflowFailureError: It closed without a result; `cause` says why.
             Exception: As `start_workflow`.
         """
-        handle = await self.start_workflow(workflow, *values, **options)
+        start_workflow: Any = self.start_workflow
+        handle: WorkflowHandle[Any, Any] = await start_workflow(workflow, *values, **options)
         return await handle.result()
 
     # ------------------------------------------------------------------ handles
@@ -257,7 +259,7 @@ class Client:
         self, workflow_id: str, *, run_id: str | None = None, result_type: Any = Any
     ) -> WorkflowHandle[Any, Any]:
         """Return a handle of a workflow by id, whether it exists or not."""
-        return WorkflowHandle(self._connection, workflow_id, run_id=run_id, result_type=result_type)
+        return WorkflowHandle[Any, Any](self._connection, workflow_id, run_id=run_id, result_type=result_type)
 
     @overload
     def get_workflow_handle_for(
@@ -269,9 +271,8 @@ class Client:
     ) -> WorkflowHandle[W, R]: ...
     def get_workflow_handle_for(self, workflow: Any, workflow_id: str, *, run_id: str | None = None) -> Any:
         """Return a handle of a workflow by id, typed by its definition."""
-        return WorkflowHandle(
-            self._connection, workflow_id, run_id=run_id, result_type=definition_of(workflow).ret_type
-        )
+        result_type = definition_of(workflow).ret_type
+        return WorkflowHandle[Any, Any](self._connection, workflow_id, run_id=run_id, result_type=result_type)
 
 
 @dataclass(frozen=True)
@@ -294,14 +295,14 @@ class _Target:
         if isinstance(workflow, str):
             name = check_name(workflow, "workflow")
             return cls(name, arguments, None, None, Any if result_type is None else result_type)
-        call: WorkflowCall[Any, Any]
         if isinstance(workflow, WorkflowCall):
             if arguments:
                 raise TypeError(f"{workflow!r} has its arguments already; pass nothing behind it")
-            call = workflow
+            call: WorkflowCall[Any, Any] = workflow
+        elif isinstance(workflow, Workflow):
+            call = cast(Workflow[Any, ..., Any], workflow)(*arguments)
         else:
-            workflow = workflow if isinstance(workflow, Workflow) else Workflow(definition_of(workflow))
-            call = workflow(*arguments)
+            call = Workflow[Any, ..., Any](definition_of(workflow))(*arguments)
         definition = call.definition
         result = definition.ret_type if result_type is None else result_type
         return cls(call.name, call.args, definition.arg_types, call.options, result)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic, TypeVar, TypeVarTuple, overload
 
 from durable._engine._messages import message, terminated
@@ -121,8 +122,8 @@ class WorkflowHandle(Generic[W_co, R_co]):
         followed: set[str] = set()
         while True:
             record = await self._find(self.run_id)
-            new = message(record.run_id, message_id, event)
-            outcome = (await patiently(lambda new=new: store.send([new])))[0]
+            new = [message(record.run_id, message_id, event)]
+            outcome = (await patiently(partial(store.send, new)))[0]
             if outcome in (SendOutcome.SENT, SendOutcome.REPEATED):
                 store.hint([Hint(HintKind.MESSAGE, record.run_id)])
                 return

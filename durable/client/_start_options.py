@@ -93,6 +93,7 @@ def check(given: Mapping[str, Any], definition: WorkflowOptions | None) -> Start
 
     delay: Duration | None = given.get("start_delay")
     workflow_id: Any = given.get("id")
+    memo: Mapping[Any, Any] = given.get("memo") or {}
     queue: Any = given.get("task_queue")
     reuse, conflict = _policies(given)
     return Start(
@@ -103,7 +104,7 @@ def check(given: Mapping[str, Any], definition: WorkflowOptions | None) -> Start
         task_timeout=timeout("task_timeout"),
         reuse=reuse,
         conflict=conflict,
-        memo={check_name(key, "memo key"): value for key, value in (given.get("memo") or {}).items()},
+        memo={check_name(key, "memo key"): value for key, value in memo.items()},
         delay=0 if delay is None else to_duration(delay, "start_delay"),
         static_summary=_text(given, "static_summary"),
         static_details=_text(given, "static_details"),

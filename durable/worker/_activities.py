@@ -12,7 +12,7 @@ import asyncio
 import contextvars
 import logging
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
@@ -93,6 +93,7 @@ class Activities:
         self._loop = asyncio.get_running_loop()
         self._attempts: dict[tuple[str, int], Attempt] = {}
         self._running: set[asyncio.Task[None]] = set()
+        self._promised: dict[str, set[int]] = {}
         self._outcomes: list[AttemptOutcome] = []
         self._beats: dict[tuple[str, int], Attempt] = {}
         self._post = asyncio.Event()
@@ -108,7 +109,7 @@ class Activities:
     @property
     def free(self) -> int:
         """How many more attempts may start."""
-        free = self._slots - len(self._running)
+        free = self._slots - len(self._running) - sum(map(len, self._promised.values()))
         if free <= 0:
             self.was_full = True
         return max(0, free)
@@ -118,14 +119,27 @@ class Activities:
         """Names of the activities that are served."""
         return list(self._served)
 
-    def local(self, scheduled: ActivityTaskScheduled) -> bool:
-        """Whether this activity can run here, now, eagerly."""
-        return (
+    def promise(self, run_id: str, scheduled: ActivityTaskScheduled) -> bool:
+        """Whether this activity can run here, now, eagerly; then a slot is kept for it until it starts."""
+        possible = (
             scheduled.task_queue == self._task_queue
             and scheduled.activity_type in self._served
             and self.free > 0
             and not self.shutdown.is_set()
         )
+        if possible:
+            self._promised.setdefault(run_id, set()).add(scheduled.id)
+        return possible
+
+    def keep_promises(self, run_id: str, ids: Iterable[int]) -> None:
+        """Give back the slots that are kept for a run, but for those of these activities."""
+        promised = self._promised.get(run_id)
+        if promised is None:
+            return
+        promised.intersection_update(ids)
+        if not promised:
+            del self._promised[run_id]
+            self.freed.set()
 
     # ------------------------------------------------------------------ attempts
 
@@ -133,6 +147,10 @@ class Activities:
         self, owner: Owner, scheduled: ActivityTaskScheduled, scheduled_at: int, names: tuple[str, str]
     ) -> Attempt:
         """Start the first attempt of an activity for a run of this worker; `names` are its workflow's id and type."""
+        if (promised := self._promised.get(owner.run_id)) is not None:
+            promised.discard(scheduled.id)
+            if not promised:
+                del self._promised[owner.run_id]
         return self._start(
             Attempt(
                 owner.run_id,
@@ -235,9 +253,8 @@ class Activities:
                     result = await definition.run(activity.instance, tuple(args))
                 else:
                     call = partial(definition.run, activity.instance, tuple(args))
-                    result = await self._loop.run_in_executor(
-                        self._executor, contextvars.copy_context().run, _call, call
-                    )
+                    in_context: Callable[[], Any] = partial(_call, contextvars.copy_context(), call)
+                    result = await self._loop.run_in_executor(self._executor, in_context)
             return self._completed(definition.name, result)
         except asyncio.CancelledError as error:
             if attempt.details is None:
@@ -358,13 +375,13 @@ class Activities:
 
     def _heartbeat(self, attempt: Attempt, details: tuple[Any, ...]) -> None:
         """Take a heartbeat, from whatever thread the activity runs in; what cannot be stored is told to its caller."""
-        payloads = self._converter.to_payloads(details, path="heartbeat details")
-        self._loop.call_soon_threadsafe(self._beat, attempt, payloads)
+        # Kept at once: the attempt may end before the event loop hears of this.
+        attempt.heartbeat = self._converter.to_payloads(details, path="heartbeat details")
+        self._loop.call_soon_threadsafe(self._beat, attempt)
 
-    def _beat(self, attempt: Attempt, payloads: Any) -> None:
+    def _beat(self, attempt: Attempt) -> None:
         if attempt.ended:
             return
-        attempt.heartbeat = payloads
         attempt.last_sign = self._clock.now()
         if attempt.beat_timer is not None:
             return
@@ -482,9 +499,9 @@ class Activities:
             self.abandon(attempt)
 
 
-def _call(function: Callable[[], Any]) -> Any:
+def _call(context: contextvars.Context, function: Callable[[], Any]) -> Any:
     try:
-        return function()
+        return context.run(function)
     except StopIteration as error:
         # asyncio cannot carry a StopIteration out of a thread; it would hang.
         raise RuntimeError("an activity raised StopIteration") from error

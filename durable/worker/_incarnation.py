@@ -123,7 +123,7 @@ class Incarnation:
         finally:
             self._local.detach(self)
             self._end()
-            tasks = [*loops, stopping, lost, *self._tasks]
+            tasks: list[asyncio.Task[Any]] = [*loops, stopping, lost, *self._tasks]
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -195,7 +195,7 @@ class Incarnation:
             logger.warning(
                 "%d runs could not be handed back in time (%s); others take them over when the lease ends",
                 len(self.hosts),
-                error or "timeout",
+                str(error) or "timeout",
             )
 
     def _end(self) -> None:

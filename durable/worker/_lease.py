@@ -103,7 +103,7 @@ class LeaseKeeper:
                     logger.log(
                         logging.WARNING if away else logging.ERROR,
                         "the lease could not be renewed, trying again: %s",
-                        error or type(error).__name__,
+                        str(error) or type(error).__name__,
                         exc_info=None if away else error,
                     )
                     wait = min(pause / 4, 1.0)

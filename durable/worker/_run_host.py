@@ -13,6 +13,7 @@ import logging
 import random
 import traceback
 from collections.abc import Sequence
+from functools import partial
 
 from durable._engine._activities import Outcome, row
 from durable._engine._run import Effects, Run, Urgency
@@ -128,7 +129,10 @@ class RunHost:
             self._receive(first.messages)
             self.run.recover(now=self._home.clock.now(), jitter=random.random())
         commands, self._commands = self._commands, []
-        self._release_effects(self.run.commands(commands, local=self._home.activities.local))
+        activities = self._home.activities
+        effects = self.run.commands(commands, local=partial(activities.promise, self.run_id))
+        activities.keep_promises(self.run_id, (a.id for a in (*effects.start, *self.run.waiting_for_commit)))
+        self._release_effects(effects)
         self.pump()
 
     def _open(self, turns: Turns, claimed: ClaimedRun) -> list[CommandEvent]:
@@ -525,5 +529,6 @@ class RunHost:
         for attempt in self._attempts.values():
             self._home.activities.abandon(attempt)
         self._attempts.clear()
+        self._home.activities.keep_promises(self.run_id, ())
         self.evict()
         self._home.forget(self)

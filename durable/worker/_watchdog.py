@@ -52,12 +52,11 @@ class _Turn:
     def __enter__(self) -> None:
         pass
 
-    def __exit__(self, *_exc: object) -> bool:
+    def __exit__(self, *_exc: object) -> None:
         watchdog = self._watchdog
         watchdog.current = None
         if watchdog.broken is not None:
             watchdog.swallow()
-        return False
 
 
 class Watchdog:

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import random
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -50,7 +50,7 @@ PATIENCE = 20.0
 
 
 @asynccontextmanager
-async def opened(url: str, **options: Any) -> AsyncIterator[PostgresStore]:
+async def opened(url: str, **options: Any) -> AsyncGenerator[PostgresStore]:
     store = await postgres.open(url, **options)
     try:
         yield store
@@ -59,7 +59,7 @@ async def opened(url: str, **options: Any) -> AsyncIterator[PostgresStore]:
 
 
 @asynccontextmanager
-async def connected(url: str) -> AsyncIterator[asyncpg.Connection]:
+async def connected(url: str) -> AsyncGenerator[asyncpg.Connection]:
     connection = await asyncpg.connect(url)
     try:
         yield connection
@@ -591,7 +591,7 @@ async def test_parked_runs_cost_new_work_nothing(store: PostgresStore, stranger:
         await stranger.fetch(store._sql["commit"], *pack(batch))
         claimed = await stranger.fetch(store._sql["claim_runs"], "me", ["q"], ["t"], 20, 1, 0, 1)
         assert {str(row["run_id"]) for row in claimed} == {*due, *called}
-        assert len(await stranger.fetch(store._sql["claim_activities"], "me", ["q"], ["a"], 20)) == 5
+        assert len(await stranger.fetch(store._sql["claim_activities"], "me", ["q"], ["a"], 20, 1)) == 5
         await stranger.fetch(store._sql["take_over"], 10, "")
         functions = await most_rows_read()
         for query, *args in (

@@ -104,15 +104,14 @@ def _write(transaction: Transaction, transitions: list[Transition]) -> None:
         _activities.drop(db, done)
     if canceled := [(t.run_id, number) for t in transitions for number in t.activities_canceled]:
         _activities.request_cancel(db, canceled)
+    if proven := [t.run_id for t in transitions if t.proven]:
+        db.execute(SQL["prove"], (ids(proven),))
     if released := [
         (t.run_id, r.wake_at if r.wake_in is None else now + r.wake_in, int(r.hold), r.reason)
         for t in transitions
         if (r := t.release) is not None and t.close is None
     ]:
         _release(db, released)
-    if proven := [t.run_id for t in transitions if t.proven]:
-        db.execute(SQL["prove"], (ids(proven),))
-        db.execute(SQL["clear_reason"], (ids(proven),))
     if closed := [
         (t.run_id, int(t.close.status), max(now, t.not_before)) for t in transitions if t.close is not None
     ]:

@@ -19,6 +19,7 @@ from durable.testing.conformance import (
     _commits,
     _lives,
     _messages,
+    _releases,
     _sizes,
     _starts,
     _workers,
@@ -27,6 +28,18 @@ from durable.testing.conformance._registry import REGISTRY, Check
 
 __all__ = ["CHECKS", "Check"]
 
-_MODULES = (_starts, _messages, _commits, _closes, _claims, _activities, _attempts, _workers, _lives, _sizes)
+_MODULES = (
+    _starts,
+    _messages,
+    _commits,
+    _releases,
+    _closes,
+    _claims,
+    _activities,
+    _attempts,
+    _workers,
+    _lives,
+    _sizes,
+)
 
 CHECKS: tuple[Check, ...] = tuple(check for module in _MODULES for check in REGISTRY[module.__name__])

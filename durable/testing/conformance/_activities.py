@@ -139,8 +139,37 @@ async def check_activities_are_claimed_by_priority_then_age(open_store: OpenStor
 async def check_an_activity_claim_needs_a_live_worker(open_store: OpenStore) -> None:
     async with room(open_store) as one:
         await one.scheduled(new_activity(1))
-        assert await one.store.claim_activities("nobody", (QUEUE,), (ACTIVITY,), 10) == []
+        assert await one.store.claim_activities("nobody", (QUEUE,), (ACTIVITY,), 10, format=1) == []
         assert len(await one.claim_activities()) == 1
+
+
+@check()
+async def check_an_activity_of_a_newer_format_is_left_to_newer_workers(open_store: OpenStore) -> None:
+    async with room(open_store) as one:
+        old, new = await one.own(format=1), await one.own(format=2)
+        for run in (new, old):
+            await one.written(
+                Transition(run.run.run_id, run.run.epoch, (event(2),), activities=(new_activity(1),))
+            )
+        assert await one.claim_activities(format=0) == []
+        (task,) = await one.claim_activities(format=1)
+        assert task.run_id == old.run.run_id
+        assert (await one.task(new.run.run_id)).state is ActivityState.QUEUED
+        (task,) = await one.claim_activities(format=2)
+        assert task.run_id == new.run.run_id
+
+
+@check()
+async def check_activities_of_newer_formats_do_not_fill_a_claim(open_store: OpenStore) -> None:
+    async with room(open_store) as one:
+        new, old = await one.own(format=2), await one.own(format=1)
+        ahead = tuple(new_activity(number, priority=1) for number in range(1, 6))
+        await one.written(Transition(new.run.run_id, new.run.epoch, (event(2),), activities=ahead))
+        await one.written(
+            Transition(old.run.run_id, old.run.epoch, (event(2),), activities=(new_activity(1),))
+        )
+        (task,) = await one.claim_activities(1)
+        assert task.run_id == old.run.run_id
 
 
 @check(stores=2)
@@ -153,7 +182,7 @@ async def check_a_dead_worker_claims_no_activity(open_store: OpenStore) -> None:
         worker, _ = await doomed(open_store, nothing)
         await bury(one.store, worker)
         await one.scheduled(new_activity(1))
-        assert await one.store.claim_activities(worker, (QUEUE,), (ACTIVITY,), 10) == []
+        assert await one.store.claim_activities(worker, (QUEUE,), (ACTIVITY,), 10, format=1) == []
 
 
 @check(stores=2)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from durable._internal.ids import uuid7
-from durable.store import ActivityState, ClaimedRun, Hold, Release, Transition, Verdict
+from durable.store import ActivityState, ClaimedRun, Release, Transition, Verdict
 from durable.testing.conformance._registry import OpenStore, check
 from durable.testing.conformance._room import (
     EVERY_BYTE,
@@ -240,64 +240,6 @@ async def check_an_internal_message_to_a_closed_run_hinders_nobody(open_store: O
         await one.close(closed)
         late = message(closed.run.run_id, internal=True)
         await one.written(Transition(sender.run.run_id, sender.run.epoch, (event(2),), messages=(late,)))
-
-
-@check()
-async def check_a_release_gives_the_run_up_until_its_instant(open_store: OpenStore) -> None:
-    async with room(open_store) as one:
-        run = await one.own()
-        wake_at = await one.store.now() + HOUR
-        await one.written(
-            Transition(run.run.run_id, run.run.epoch, (event(2),), release=Release(wake_at=wake_at))
-        )
-        record = await one.again(run)
-        assert (record.owner, record.wake_at, record.hold, record.reason) == (None, wake_at, Hold.NONE, "")
-        assert await one.claim() == []
-        assert await one.store.owned_runs(one.worker) == {}
-
-
-@check()
-async def check_a_release_can_count_from_the_database_s_now(open_store: OpenStore) -> None:
-    async with room(open_store) as one:
-        run = await one.own()
-        result = await one.store.commit(
-            [Transition(run.run.run_id, run.run.epoch, release=Release(wake_in=HOUR))]
-        )
-        assert (await one.again(run)).wake_at == result.now + HOUR
-
-
-@check()
-async def check_a_release_without_an_instant_waits_for_a_message(open_store: OpenStore) -> None:
-    async with room(open_store) as one:
-        run = await one.own()
-        await one.written(Transition(run.run.run_id, run.run.epoch, release=Release()))
-        assert (await one.again(run)).wake_at is None
-        assert await one.claim() == []
-        await one.send(message(run.run.run_id))
-        assert await one.claimed_ids() == {run.run.run_id}
-
-
-@check()
-async def check_a_release_over_an_unread_message_is_claimed_at_once(open_store: OpenStore) -> None:
-    async with room(open_store) as one:
-        run = await one.own()
-        await one.send(message(run.run.run_id))
-        await one.written(Transition(run.run.run_id, run.run.epoch, release=Release()))
-        assert await one.claimed_ids() == {run.run.run_id}
-
-
-@check()
-async def check_a_hold_shows_its_reason_until_the_next_release(open_store: OpenStore) -> None:
-    async with room(open_store) as one:
-        run = await one.own()
-        held = Release(wake_in=0, hold=Hold.BLOCKED, reason="no such activity")
-        await one.written(Transition(run.run.run_id, run.run.epoch, release=held))
-        record = await one.again(run)
-        assert (record.hold, record.reason) == (Hold.BLOCKED, "no such activity")
-        (run,) = await one.claim()
-        await one.written(Transition(run.run.run_id, run.run.epoch, release=Release(wake_in=0)))
-        record = await one.again(run)
-        assert (record.hold, record.reason) == (Hold.NONE, "")
 
 
 @check()

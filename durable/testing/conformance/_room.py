@@ -174,10 +174,15 @@ class Room:
         return task
 
     async def claim_activities(
-        self, limit: int = 10, *, queues: tuple[str, ...] = (QUEUE,), types: tuple[str, ...] = (ACTIVITY,)
+        self,
+        limit: int = 10,
+        *,
+        queues: tuple[str, ...] = (QUEUE,),
+        types: tuple[str, ...] = (ACTIVITY,),
+        format: int = 1,
     ) -> list[ActivityRecord]:
         """Claim activities for this room's worker."""
-        return await self.store.claim_activities(self.worker, queues, types, limit, format=1)
+        return await self.store.claim_activities(self.worker, queues, types, limit, format=format)
 
     async def task(self, run_id: str, number: int = 1) -> ActivityRecord:
         """The row of an activity that is there."""

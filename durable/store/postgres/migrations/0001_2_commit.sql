@@ -200,10 +200,11 @@ begin
     end if;
 
     if cardinality(p_proven) > 0 then
-        update durable.runs r set deaths = 0, hold = 0
-            where r.run_id = any (p_proven) and r.run_id <> all (v_bad) and (r.deaths > 0 or r.hold > 0);
-        update durable.run_data d set reason = ''
-            where d.run_id = any (p_proven) and d.run_id <> all (v_bad) and d.reason <> '';
+        with lifted as (
+            update durable.runs r set deaths = 0, hold = 0
+                where r.run_id = any (p_proven) and r.run_id <> all (v_bad) and (r.deaths > 0 or r.hold > 0)
+                returning r.run_id)
+        update durable.run_data d set reason = '' from lifted l where d.run_id = l.run_id and d.reason <> '';
     end if;
     if cardinality(r_run) > 0 then
         update durable.runs r set owner = null, hold = t.hold, wake_at = coalesce(t.wake_at, now + t.wake_in)

@@ -22,11 +22,8 @@ UPDATE runs SET owner = NULL, wake_at = given.column2, hold = given.column3, rea
 FROM (VALUES (?, ?, ?, ?)) AS given WHERE runs.run_id = given.column1
 
 -- name: prove
-UPDATE runs SET deaths = 0, hold = 0
+UPDATE runs SET deaths = 0, hold = 0, reason = ''
 WHERE (deaths > 0 OR hold > 0) AND run_id IN (SELECT value FROM json_each(?))
-
--- name: clear_reason
-UPDATE run_data SET reason = '' WHERE reason <> '' AND run_id IN (SELECT value FROM json_each(?))
 
 -- name: close
 UPDATE runs SET

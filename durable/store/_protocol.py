@@ -80,10 +80,6 @@ class Store(Protocol):
         """Return the run's events behind position `after`, in order."""
         ...
 
-    async def read_last_event(self, run_id: str) -> EventRow | None:
-        """Return the newest event of a run."""
-        ...
-
     async def read_closing_events(self, run_ids: Sequence[str]) -> dict[str, EventRow]:
         """Return the last event of each of these runs that is closed, by run id."""
         ...

@@ -74,12 +74,6 @@ class Runs(Commits):
         rows = await self._read("read_closing_events", known) if known else []
         return {str(row["run_id"]): _rows.event(row) for row in rows}
 
-    async def read_last_event(self, run_id: str) -> EventRow | None:
-        """Return the newest event of a run."""
-        await self.settle()
-        rows = await self._read("read_last_event", run_id) if _rows.is_run_id(run_id) else []
-        return _rows.event(rows[0]) if rows else None
-
     async def read_activities(self, run_id: str) -> list[ActivityRecord]:
         """Return the rows of a run's activities, by id."""
         if not _rows.is_run_id(run_id):

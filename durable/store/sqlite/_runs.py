@@ -131,7 +131,7 @@ def read_events(db: sqlite3.Connection, run_id: str, after: int, limit: int | No
 
 
 def read_last_event(db: sqlite3.Connection, run_id: str) -> EventRow | None:
-    """See `Store.read_last_event`."""
+    """The newest event of a run."""
     found = db.execute(SQL["read_last_event"], (run_id,)).fetchone()
     return None if found is None else EventRow(*found)
 

@@ -90,9 +90,6 @@ class SQLiteStore:
     async def read_events(self, run_id: str, after: int = 0, limit: int | None = None) -> list[EventRow]:
         return await self._read(partial(_runs.read_events, run_id=run_id, after=after, limit=limit))
 
-    async def read_last_event(self, run_id: str) -> EventRow | None:
-        return await self._read(partial(_runs.read_last_event, run_id=run_id))
-
     async def read_closing_events(self, run_ids: Sequence[str]) -> dict[str, EventRow]:
         return await self._read(partial(_runs.read_closing_events, run_ids=run_ids))
 

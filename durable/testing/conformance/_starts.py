@@ -338,5 +338,5 @@ async def check_an_unknown_run_is_none(open_store: OpenStore) -> None:
         run = await one.start()
         assert await one.store.find_run(run.workflow_id, uuid7()) is None
         assert await one.store.read_events(uuid7()) == []
-        assert await one.store.read_last_event(uuid7()) is None
+        assert await one.store.read_closing_events([uuid7(), run.run_id]) == {}
         assert await one.store.read_activities(uuid7()) == []

@@ -37,9 +37,6 @@ order by r.times_out_at
 -- name: read_events
 select seq, task, type, data, time from durable.events where run_id = $1 and seq > $2 order by seq limit $3
 
--- name: read_last_event
-select seq, task, type, data, time from durable.events where run_id = $1 order by seq desc limit 1
-
 -- name: read_closing_events
 select r.run_id, e.seq, e.task, e.type, e.data, e.time
 from durable.runs r

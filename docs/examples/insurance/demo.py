@@ -88,7 +88,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument(
         "--deadline",
         type=float,
-        default=8.0,
+        default=10.0,
         metavar="SECONDS",
         help="how long a customer may take for a new card",
     )

@@ -67,7 +67,8 @@ class Store(Protocol):
 
         At most one run of a workflow id is open at any time. The insert comes first and the policies are applied by
         later statements with a fresh view, so that no interleaving passes a policy it should not pass. A run id that is
-        already there answers SAME. TERMINATE_EXISTING (and reuse TERMINATE_IF_RUNNING) is not done here: the client
+        already there answers SAME. A delayed start is left without an owner, and its run timeout counts from the end of
+        the delay. TERMINATE_EXISTING (and reuse TERMINATE_IF_RUNNING) is not done here: the client
         terminates the open run first, so here it acts as FAIL.
         """
         ...

@@ -51,7 +51,7 @@ def create(transaction: Transaction, lives: Lives, runs: Sequence[NewRun]) -> li
 def _insert(transaction: Transaction, run: NewRun, owner: str | None) -> StartVerdict:
     db, now = transaction.db, transaction.now
     wake_at = now + run.delay if owner is None else None
-    times_out_at = None if run.run_timeout is None else now + run.run_timeout
+    times_out_at = None if run.run_timeout is None else now + run.delay + run.run_timeout
     epoch = 0 if owner is None else 1
     inserted = db.execute(
         SQL["insert_run"],

@@ -293,6 +293,32 @@ async def check_a_delayed_start_is_not_claimed_before_its_time(open_store: OpenS
 
 
 @check()
+async def check_a_delayed_start_has_no_owner_to_lose_its_delay_with(open_store: OpenStore) -> None:
+    async with room(open_store) as one:
+        run = new_run(owner=one.worker, delay=HOUR)
+        (verdict,) = await one.store.create_runs([run])
+        assert (verdict.outcome, verdict.epoch) == (StartOutcome.STARTED, 0)
+        record = await one.record(run.run_id, run.workflow_id)
+        assert (record.owner, record.epoch, record.wake_at) == (None, 0, verdict.now + HOUR)
+        assert await one.store.owned_runs(one.worker) == {}
+        assert await one.claim() == []
+        (repeated,) = await one.store.create_runs([run])
+        assert (repeated.outcome, repeated.epoch) == (StartOutcome.SAME, 0)
+
+
+@check()
+async def check_a_run_timeout_counts_from_the_end_of_the_delay(open_store: OpenStore) -> None:
+    async with room(open_store) as one:
+        delayed = await one.start(delay=HOUR, run_timeout=2 * HOUR)
+        record = await one.record(delayed.run_id, delayed.workflow_id)
+        assert record.times_out_at == record.started_at + 3 * HOUR
+        waiting = await one.start(delay=HOUR, run_timeout=0)
+        at_once = await one.start(run_timeout=0)
+        assert [run.run_id for run in await one.store.timed_out_runs(10)] == [at_once.run_id]
+        assert (await one.record(waiting.run_id, waiting.workflow_id)).times_out_at is not None
+
+
+@check()
 async def check_a_run_times_out_only_once_its_timeout_passed(open_store: OpenStore) -> None:
     async with room(open_store) as one:
         await one.start(run_timeout=HOUR)

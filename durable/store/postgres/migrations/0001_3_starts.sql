@@ -31,12 +31,13 @@ begin
             insert into durable.runs (run_id, workflow_id, workflow_type, task_queue, format, priority, started_at,
                     times_out_at, owner, epoch, wake_at)
                 select s_run[i], s_workflow_id[i], s_type[i], s_queue[i], s_format[i], s_priority[i], v_now,
-                    v_now + s_timeout[i],
+                    v_now + s_delay[i] + s_timeout[i],
                     case when l.live then s_owner[i] end,
                     case when l.live then 1 else 0 end,
                     case when not l.live then v_now + s_delay[i] end
                 from (select i from unnest(v_open) i order by s_workflow_id[i], i) s
-                cross join lateral (select exists (
+                -- A delayed start is not owned: the delay would be forgotten if its owner died.
+                cross join lateral (select s_delay[i] = 0 and exists (
                     select from durable.workers w
                     where w.worker_id = s_owner[i] and not w.dead and w.expires_at > v_now) as live) l
             on conflict do nothing returning durable.runs.run_id)

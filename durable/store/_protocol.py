@@ -155,8 +155,8 @@ class Store(Protocol):
         the worker's own lease is live, in the same statement. Bumps `epoch`, clears `wake_at`. Events, messages and
         activity rows are read behind the claim.
 
-        Runs with two deaths are on probation: such a run is claimed only alone, as the single run of a claim with
-        `limit` 1, never in a larger batch.
+        Runs with two deaths are on probation: `claim_probationer` gives them, one by one, and this never does, so that
+        no worker gets one beside others by chance.
         """
         ...
 
@@ -240,8 +240,8 @@ class Store(Protocol):
     async def take_over(self, limit: int) -> int:
         """Free at most `limit` runs and activities of workers that are dead or do not exist; return how many.
 
-        A freed run gets `wake_at` now and one death more; the third death of a run quarantines it (hold, reason) when
-        it was already on probation. A freed activity is RUNNING without a worker. Skips what is locked.
+        A freed run gets `wake_at` now and one death more; the third death of a run, which it met on probation,
+        quarantines it: no `wake_at`, `hold`, and a reason that says how many workers died and what to do. A freed activity is RUNNING without a worker. Skips what is locked.
         A dead worker that nothing names any more is removed.
         """
         ...

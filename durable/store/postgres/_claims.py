@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from durable._engine.records import RECENT, ClaimedRun
+from durable.store._probation import PROBATION
 from durable.store.postgres import _rows
 from durable.store.postgres._commit import Commits
 
-_PROBATION = 2  # deaths from which on a run is claimed only alone
-_ANY = 32767
+_ANY = 32767  # deaths
 
 
 class Claims(Commits):
@@ -27,14 +27,13 @@ class Claims(Commits):
         """Make this worker the owner of at most `limit` runs that are ready, and return them with all they need."""
         if limit < 1:
             return []
-        most = _ANY if limit == 1 else _PROBATION - 1
-        return await self._claim(worker_id, task_queues, workflow_types, limit, format, 0, most)
+        return await self._claim(worker_id, task_queues, workflow_types, limit, format, 0, PROBATION - 1)
 
     async def claim_probationer(
         self, worker_id: str, task_queues: Sequence[str], workflow_types: Sequence[str], *, format: int
     ) -> ClaimedRun | None:
         """As `claim_runs`, for one ready run with two deaths or more (not quarantined), or None."""
-        claimed = await self._claim(worker_id, task_queues, workflow_types, 1, format, _PROBATION, _ANY)
+        claimed = await self._claim(worker_id, task_queues, workflow_types, 1, format, PROBATION, _ANY)
         return claimed[0] if claimed else None
 
     async def _claim(

@@ -6,15 +6,11 @@ import asyncio
 
 from durable._engine.records import WorkerRecord
 from durable.exceptions import StoreError
+from durable.store._probation import QUARANTINED
 from durable.store._protocol import Lease
 from durable.store.postgres._messages import Messages
 from durable.store.postgres._session import Session, connect, translate_for
 from durable.store.postgres._settings import Settings
-
-_QUARANTINED = (
-    "the worker that had it died, for the third time, and it was alone under suspicion; "
-    "look into that worker's log, then free it"
-)
 
 
 class Workers(Messages):
@@ -61,7 +57,7 @@ class Workers(Messages):
 
     async def take_over(self, limit: int) -> int:
         """Free at most `limit` runs and activities of workers that are dead or do not exist; return how many."""
-        ((freed,),) = await self._fetch("take_over", limit, _QUARANTINED)
+        ((freed,),) = await self._fetch("take_over", limit, QUARANTINED)
         await self._sweep()
         return freed
 

@@ -13,6 +13,7 @@ from itertools import chain, zip_longest
 from typing import Any
 
 from durable._engine.records import RECENT, ActivityRecord, ClaimedRun, Message
+from durable.store._probation import PROBATION
 from durable.store.sqlite import _activities, _messages, _rows, _runs, _workers
 from durable.store.sqlite._connection import Transaction
 from durable.store.sqlite._locks import Lives
@@ -50,8 +51,8 @@ class Wanted:
         self.task_queues = tuple(dict.fromkeys(task_queues))
         self.types = ids(workflow_types)
         self.format = newest
-        self.least = _workers.PROBATION if probation else 0
-        self.most = _MANY_DEATHS if probation else _workers.PROBATION - 1
+        self.least = PROBATION if probation else 0
+        self.most = _MANY_DEATHS if probation else PROBATION - 1
 
 
 def claim(

@@ -9,16 +9,12 @@ import msgspec
 
 from durable._engine.records import WorkerRecord
 from durable.exceptions import StoreUnavailableError
+from durable.store._probation import PROBATION, QUARANTINED
 from durable.store.sqlite import _rows
 from durable.store.sqlite._connection import Transaction, unavailable
 from durable.store.sqlite._locks import Lives
 
 SQL = _rows.queries("workers")
-
-PROBATION = 2
-"""Deaths from which on a run is claimed alone; the next one quarantines it."""
-
-REASON = "its worker died while this run was alone in it, for the third time; look at the worker's logs, then free it"
 
 _queues = msgspec.json.Decoder(tuple[str, ...]).decode
 
@@ -82,7 +78,8 @@ def take_over(transaction: Transaction, limit: int) -> int:
     for owner in _rows.strings(db.execute(SQL["lost_owners"]).fetchone()[0]):
         if freed < limit:
             values = {
-                "owner": owner, "now": transaction.now, "limit": limit - freed, "probation": PROBATION, "reason": REASON,
+                "owner": owner, "now": transaction.now, "limit": limit - freed, "probation": PROBATION,
+                "reason": QUARANTINED,
             }  # fmt: skip
             freed += db.execute(SQL["free_runs"], values).rowcount
     for worker in _rows.strings(db.execute(SQL["lost_workers"]).fetchone()[0]):

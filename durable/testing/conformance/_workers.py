@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from durable.store import Heartbeat, HeartbeatAnswer, Hold, NewRun, Transition, Verdict
+from durable.store import Heartbeat, HeartbeatAnswer, Hold, NewRun, Release, Transition, Verdict
 from durable.testing.conformance._registry import OpenStore, check
 from durable.testing.conformance._room import (
     HOUR,
@@ -190,11 +190,72 @@ async def check_the_third_death_quarantines_a_run(open_store: OpenStore) -> None
 async def _is_quarantined(one: Room, run: NewRun) -> None:
     record = await one.record(run.run_id, run.workflow_id)
     assert (record.deaths, record.hold, record.owner) == (3, Hold.QUARANTINED, None)
-    assert record.reason
-    await one.send(message(run.run_id))
+    assert "3 workers" in record.reason, record.reason
+    assert "operator" in record.reason, record.reason
+    assert record.wake_at is None
+    await one.send(message(run.run_id), message(run.run_id, internal=True))
     assert await one.claim() == []
     assert await one.claim(1) == []
     assert await one.probationer() is None
+    assert await one.store.next_wake((QUEUE,)) is None
+    assert await one.store.timed_out_runs(10) == []
+
+
+@check(stores=2)
+async def check_only_the_run_that_kills_workers_is_quarantined(open_store: OpenStore) -> None:
+    async with room(open_store) as one:
+        killer, *siblings = [await one.start() for _ in range(4)]
+        for deaths in (1, 2):  # nobody knows yet which of them it is
+            await die_with_runs(open_store, one)
+            for run in (killer, *siblings):
+                record = await one.record(run.run_id, run.workflow_id)
+                assert (record.deaths, record.hold, record.reason) == (deaths, Hold.NONE, "")
+        assert await one.claim() == []
+        proven: set[str] = set()
+        for _ in range(4):
+            proven |= await _try_one(open_store, one, killer.run_id)
+        assert proven == {run.run_id for run in siblings}
+        for run in siblings:
+            record = await one.record(run.run_id, run.workflow_id)
+            assert (record.deaths, record.hold, record.reason) == (0, Hold.NONE, "")
+        await _is_quarantined(one, killer)
+        assert await one.claimed_ids() == set()
+
+
+async def _try_one(open_store: OpenStore, survivor: Room, killer: str) -> set[str]:
+    """Let a fresh worker try a run on probation, alone: it dies of one, and proves every other."""
+
+    async def alone(other: Room) -> set[str]:
+        run = await other.probationer()
+        assert run is not None
+        assert run.run.deaths == 2
+        assert run.run.hold is Hold.NONE
+        if run.run.run_id == killer:
+            return set()
+        given_up = Release()
+        await other.written(
+            Transition(run.run.run_id, run.run.epoch, (event(2),), proven=True, release=given_up)
+        )
+        return {run.run.run_id}
+
+    worker, proven = await doomed(open_store, alone)
+    await bury(survivor.store, worker)
+    await survivor.store.take_over(100)
+    return proven
+
+
+@check(stores=2)
+async def check_a_claim_of_one_gives_no_run_on_probation(open_store: OpenStore) -> None:
+    async with room(open_store) as one:
+        run = await one.start()
+        for _ in range(2):
+            await die_with_runs(open_store, one)
+        assert await one.claim(1) == []  # the worker may own others
+        await one.send(message(run.run_id))
+        assert await one.claim(1) == []
+        probationer = await one.probationer()
+        assert probationer is not None
+        assert probationer.run.run_id == run.run_id
 
 
 @check(stores=2)

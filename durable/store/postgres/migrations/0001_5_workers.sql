@@ -36,7 +36,8 @@ begin
             from locked l where r.run_id = l.run_id
             returning r.run_id, r.deaths),
     quarantined as (
-        update durable.run_data d set reason = p_reason from freed f where d.run_id = f.run_id and f.deaths > 2)
+        update durable.run_data d set reason = replace(p_reason, '{deaths}', f.deaths::text)
+            from freed f where d.run_id = f.run_id and f.deaths > 2)
     select count(*) into v_count from freed;
 
     with locked as materialized (

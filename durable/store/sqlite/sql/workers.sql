@@ -42,7 +42,7 @@ UPDATE runs SET
     owner = NULL, epoch = epoch + 1, deaths = deaths + 1,
     wake_at = CASE WHEN deaths < :probation THEN :now END,
     hold = CASE WHEN deaths < :probation THEN hold ELSE 2 END,
-    reason = CASE WHEN deaths < :probation THEN reason ELSE :reason END
+    reason = CASE WHEN deaths < :probation THEN reason ELSE replace(:reason, '{deaths}', deaths + 1) END
 WHERE run_id IN (SELECT run_id FROM runs WHERE owner = :owner AND owner IS NOT NULL LIMIT :limit)
 
 -- name: free_activities

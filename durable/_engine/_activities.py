@@ -232,6 +232,20 @@ def conclude_row(
     )
 
 
+def cancel_waiting(record: ActivityRecord) -> AttemptOutcome:
+    """Return the end of an activity that was cancelled while it waited for a worker: it never starts (again)."""
+    canceled = ActivityTaskCanceled(id=record.id, attempt=record.attempt)
+    return AttemptOutcome(
+        run_id=record.run_id,
+        id=record.id,
+        attempt=record.attempt,
+        worker=None,
+        message=message_of(record.run_id, canceled),
+        progress=record.progress,
+        state=ActivityState.QUEUED,
+    )
+
+
 def scheduled_of(record: ActivityRecord) -> ActivityTaskScheduled:
     """Return the schedule event that a row holds."""
     data = decode_data(EventType.ACTIVITY_TASK_SCHEDULED, record.scheduled)

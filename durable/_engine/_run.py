@@ -78,12 +78,14 @@ class Written(msgspec.Struct):
         task: The inputs of a new task, to be applied now, in order; empty when none were written.
         start: Activities that waited for this commit, to be started here.
         queued: Task queues that got an activity row, to be hinted.
+        canceled: Activities whose rows say now that they were cancelled: those that wait can be ended at once.
         closed: Whether the run has ended.
     """
 
     task: list[Event] = []
     start: list[ActivityTaskScheduled] = []
     queued: list[str] = []
+    canceled: Sequence[int] = ()
     closed: bool = False
 
 
@@ -459,9 +461,8 @@ class Run:
         pending, start, transition = self._in_flight
         self._in_flight = None
         time = max(now, transition.not_before)
-        answer = Written(
-            [], start, [row.task_queue for row in transition.activities if row.worker is None], False
-        )
+        queued = [row.task_queue for row in transition.activities if row.worker is None]
+        answer = Written([], start, queued, transition.activities_canceled, False)
         for event in pending:
             stamped = Event(event.seq, event.task, time, event.data)
             self.state.apply(stamped)

@@ -499,7 +499,7 @@ class Instance:
         """See `Runtime.start_activity`."""
         id = self._new_id()
         machine = ActivityMachine(id, call, self._converter)
-        command = machine.start(self._started.task_queue)
+        command = machine.start(self._started.task_queue, check=not self._replaying)
         machine.operation = operation = self.loop.operation(id, None)
         operation.on_cancel = lambda: self._cancel_activity(machine)
         self._operations[id] = machine

@@ -52,6 +52,7 @@ class Claims:
         self._stopped = False
         self._unlisten: Callable[[], None] = lambda: None
         self._full = False
+        self.claiming = False
         self.on_probation = False
 
     def stop(self) -> None:
@@ -142,8 +143,12 @@ class Claims:
             self._full = limit <= 0
             if self._full:
                 break
-            claimed = await self._store.claim_runs(home.worker_id, queues, types, limit, format=FORMAT)
-            home.take(claimed)
+            self.claiming = True
+            try:
+                claimed = await self._store.claim_runs(home.worker_id, queues, types, limit, format=FORMAT)
+                home.take(claimed)
+            finally:
+                self.claiming = False
             if len(claimed) < limit and not home.has_unproven:
                 alone = await self._store.claim_probationer(home.worker_id, queues, types, format=FORMAT)
                 if alone is not None:

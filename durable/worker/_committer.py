@@ -69,6 +69,7 @@ class Committer:
         self._loop = asyncio.get_running_loop()
         self._settling: set[asyncio.Task[None]] = set()
         self._busy = False
+        self._failures = 0
 
     def submit(self, run: Committed) -> None:
         """Ask `run` for a transition with the next batch."""
@@ -127,11 +128,13 @@ class Committer:
     def _gather(self) -> list[tuple[Committed, Transition]]:
         batch: list[tuple[Committed, Transition]] = []
         size = 0
-        now = self._clock.now()
         ready = self._ready
-        while ready and len(batch) < MAX_RUNS and size < MAX_BYTES:
+        # Each run is asked once: one that has nothing to write after all may submit itself again meanwhile.
+        for _ in range(len(ready)):
+            if len(batch) >= MAX_RUNS or size >= MAX_BYTES:
+                break
             run = next(iter(ready))
-            transition = ready.pop(run) or run.next_transition(now)
+            transition = ready.pop(run) or run.next_transition(self._clock.now())
             if transition is not None:
                 batch.append((run, transition))
                 size += sum(len(event.data) for event in transition.events)
@@ -145,6 +148,7 @@ class Committer:
             logger.warning(
                 "the outcome of a commit of %d runs is unknown, reading back: %s", len(batch), error
             )
+            self._failures += 1
             self._spawn_settling(batch)
             return
         except (StoreError, ValueError) as error:
@@ -158,6 +162,7 @@ class Committer:
             return
         finally:
             self._busy = False
+        self._failures = 0
         self._clock.observe(result.now)
         busy = False
         for (run, transition), verdict in zip(batch, result.verdicts, strict=True):
@@ -178,7 +183,8 @@ class Committer:
     async def _settle(self, batch: Sequence[tuple[Committed, Transition]]) -> None:
         """Find out what became of a batch, run by run; what is absent is written again."""
         unknown = list(batch)
-        wait = RETRY_FIRST
+        # A database that answers and still fails every commit is not asked at full speed.
+        wait = min(RETRY_FIRST * 2 ** min(self._failures - 1, 10), RETRY_LONGEST)
         while unknown:
             await asyncio.sleep(random.uniform(0, wait))
             wait = min(wait * 2, RETRY_LONGEST)

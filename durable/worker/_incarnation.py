@@ -8,6 +8,7 @@ one's. All parts share the event loop; each has one loop of its own, or none, an
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 from collections import OrderedDict
@@ -21,7 +22,7 @@ from durable._internal.instants import SECOND
 from durable._replay._instance import Instance
 from durable._replay._turns import Turns
 from durable.client._local import LocalRuns
-from durable.exceptions import DeadlockError, StoreUnavailableError
+from durable.exceptions import DeadlockError, StoreError, StoreUnavailableError
 from durable.history import EventRow, Payload, Payloads
 from durable.store import (
     ClaimedRun,
@@ -72,7 +73,7 @@ class Incarnation:
         self.namespace = options.namespace
         self.task_queue = options.task_queue
         self.converter = options.converter
-        self.leaving = False
+        self.leaving = self._left = False
         self.hosts: dict[str, RunHost] = {}
         self._local = local
         self._parked: OrderedDict[str, RunHost] = OrderedDict()
@@ -123,6 +124,10 @@ class Incarnation:
         finally:
             self._local.detach(self)
             self._end()
+            if not self._left:
+                # It will not act again: others need not wait for the end of its lease.
+                with contextlib.suppress(StoreError):
+                    await self.store.unregister_worker(self.worker_id)
             tasks: list[asyncio.Task[Any]] = [*loops, stopping, lost, *self._tasks]
             for task in tasks:
                 task.cancel()
@@ -187,16 +192,22 @@ class Incarnation:
             host.pump()
         try:
             async with asyncio.timeout(RELEASE_WITHIN):
-                while self.hosts or not (self.committer.idle and self.activities.idle):  # noqa: ASYNC110
+                while self.hosts or not self._at_rest:  # noqa: ASYNC110
                     # Three parts come to rest, each in its own time, and may wake each other until all have.
                     await asyncio.sleep(0.002)
                 await self.store.unregister_worker(self.worker_id)
+                self._left = True
         except (TimeoutError, StoreUnavailableError) as error:
             logger.warning(
                 "%d runs could not be handed back in time (%s); others take them over when the lease ends",
                 len(self.hosts),
                 str(error) or "timeout",
             )
+
+    @property
+    def _at_rest(self) -> bool:
+        """Whether no part is in the middle of something that may still bring or write runs."""
+        return self.committer.idle and self.activities.idle and not self.claims.claiming
 
     def _end(self) -> None:
         """Stop acting, at once."""

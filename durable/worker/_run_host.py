@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Sequence
 from functools import partial
 
-from durable._engine._activities import Outcome, row
+from durable._engine._activities import Outcome, cancel_waiting, row
 from durable._engine._run import Effects, Run, Urgency
 from durable._engine._state import RunState
 from durable._replay._instance import Instance
@@ -369,6 +369,8 @@ class RunHost:
             self._home.closed(self)
             self.drop()
             return
+        if written.canceled:
+            self._home.spawn(self._end_waiting(written.canceled))
         if written.start:
             self._release_effects(Effects(start=written.start))
             if self.gone:
@@ -384,6 +386,14 @@ class RunHost:
                 self._home.turns.add(self)
         else:
             self.pump()
+
+    async def _end_waiting(self, ids: Sequence[int]) -> None:
+        """End cancelled activities that no worker has claimed; those that run are told by their heartbeats."""
+        store = self._home.store
+        rows = await self._home.patiently(lambda: store.read_activities(self.run_id))
+        outcomes = [cancel_waiting(row) for row in rows if row.id in ids and row.state is ActivityState.QUEUED]
+        if outcomes and any(await self._home.patiently(lambda: store.finish_attempts(outcomes))):
+            self._home.hint([Hint(HintKind.MESSAGE, self.run_id)])
 
     def _rows_written(self) -> None:
         attempts, self._rows_in_flight = self._rows_in_flight, []

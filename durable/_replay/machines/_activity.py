@@ -31,6 +31,7 @@ from durable.history import (
     ActivityTaskScheduled,
     ActivityTaskTimedOut,
     Input,
+    Payloads,
     RetryPolicyData,
 )
 
@@ -59,8 +60,17 @@ class ActivityMachine(Machine):
         self.cancellation = call.options.cancellation_type
         self.activity_id = call.options.activity_id or str(id)
 
-    def start(self, default_queue: str) -> ActivityTaskScheduled:
-        """Return the command that schedules it."""
+    def start(self, default_queue: str, *, check: bool) -> ActivityTaskScheduled:
+        """Return the command that schedules it.
+
+        Args:
+            default_queue: The task queue of an activity that names none.
+            check: Whether to read the arguments back as the types the activity takes, so that a wrong one is an error
+                of the caller and not of every attempt.
+
+        Raises:
+            ConversionError: An argument cannot be stored, or is not of its type.
+        """
         call = self._call
         options = call.options
         start_to_close = options.start_to_close_timeout
@@ -71,7 +81,7 @@ class ActivityMachine(Machine):
             activity_id=self.activity_id,
             activity_type=call.name,
             task_queue=options.task_queue or default_queue,
-            input=self._converter.to_payloads(call.args, path=f"arguments of activity {call.name}"),
+            input=self._input(check=check),
             schedule_to_close=options.schedule_to_close_timeout,
             schedule_to_start=options.schedule_to_start_timeout,
             start_to_close=start_to_close,
@@ -81,6 +91,18 @@ class ActivityMachine(Machine):
             eager=options.eager,
             summary=options.summary,
         )
+
+    def _input(self, *, check: bool) -> Payloads:
+        call = self._call
+        payloads = self._converter.to_payloads(call.args, path=f"{call.name} input")
+        if check and call.definition is not None:
+            types = call.definition.arg_types
+            if any(
+                type(value) is not kind or kind not in _PLAIN
+                for value, kind in zip(call.args, types, strict=False)
+            ):
+                self._converter.from_payloads(payloads, types[: len(payloads)], path=f"{call.name} input")
+        return payloads
 
     def cancel(self) -> ActivityTaskCancelRequested | None:
         """Return the command that asks for its end, if that is to be asked and has not been."""
@@ -123,6 +145,9 @@ class ActivityMachine(Machine):
         error.__cause__ = self._converter.from_failure(event.failure)
         return error
 
+
+_PLAIN = frozenset({int, str, bool, float, bytes})
+"""Types of which a value of just that type needs no further look."""
 
 _policies: dict[int, tuple[RetryPolicy, RetryPolicyData]] = {}
 

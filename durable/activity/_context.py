@@ -7,9 +7,8 @@ which the function runs. The functions below find it there, so they work in ever
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator, Mapping, MutableMapping, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from contextvars import ContextVar, Token
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeAlias
@@ -111,38 +110,54 @@ class Context:
     """One attempt, as its function sees it. Made and entered by the worker.
 
     Args:
-        info: The facts about the attempt.
+        info: Returns the facts about the attempt; asked once, and only if the function asks.
         heartbeat: Called for every heartbeat, with its details, from the thread in which the activity runs.
         cancelled: True once the attempt is asked to stop.
         worker_shutdown: True once the worker begins to stop.
         cancellation_details: Returns why the attempt is asked to stop, None as long as it is not.
     """
 
-    __slots__ = ("cancellation_details", "cancelled", "heartbeat", "info", "worker_shutdown")
+    __slots__ = (
+        "_ask",
+        "_info",
+        "_token",
+        "cancellation_details",
+        "cancelled",
+        "heartbeat",
+        "worker_shutdown",
+    )
 
     def __init__(
         self,
-        info: Info,
+        info: Callable[[], Info],
         *,
         heartbeat: Callable[[tuple[Any, ...]], None],
         cancelled: Flag,
         worker_shutdown: Flag,
         cancellation_details: Callable[[], ActivityCancellationDetails | None],
     ) -> None:
-        self.info = info
+        self._ask = info
+        self._info: Info | None = None
+        self._token: Token[Context] | None = None
         self.heartbeat = heartbeat
         self.cancelled = cancelled
         self.worker_shutdown = worker_shutdown
         self.cancellation_details = cancellation_details
 
-    @contextmanager
-    def entered(self) -> Generator[None, None, None]:
+    @property
+    def info(self) -> Info:
+        """The facts about the attempt."""
+        if self._info is None:
+            self._info = self._ask()
+        return self._info
+
+    def __enter__(self) -> None:
         """Make this the context of what runs inside the block, and of the tasks and threads it hands its context to."""
-        token = _CURRENT.set(self)
-        try:
-            yield
-        finally:
-            _CURRENT.reset(token)
+        self._token = _CURRENT.set(self)
+
+    def __exit__(self, *_exc: object) -> None:
+        assert self._token is not None
+        _CURRENT.reset(self._token)
 
 
 _CURRENT: ContextVar[Context] = ContextVar("durable.activity")

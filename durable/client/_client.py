@@ -22,6 +22,7 @@ from durable.client._handle import WorkflowHandle
 from durable.client._local import LocalRuns, LocalWorker
 from durable.client._patience import patiently
 from durable.client._start_options import StartOptions, TemporalStartOptions, check
+from durable.client._starts import Starts
 from durable.client._waiting import Waiting
 from durable.common import WorkflowIDConflictPolicy
 from durable.converter import DataConverter, default
@@ -75,8 +76,9 @@ class Client:
         self.identity = identity
         self.data_converter = data_converter
         self.local = LocalRuns()
-        waiting = Waiting(store)
+        waiting = Waiting(store, self.local)
         self.local.on_closed(waiting.told)
+        self._starts = Starts(store)
         self._connection = Connection(store, namespace, identity, data_converter, self.local, waiting)
 
     @classmethod
@@ -119,6 +121,7 @@ class Client:
 
     async def aclose(self) -> None:
         """Close the database; whoever still waits for a result is told. Again does nothing."""
+        await self._starts.aclose()
         await self._connection.waiting.aclose()
         await self.store.aclose()
 
@@ -204,7 +207,7 @@ class Client:
             if new.delay == 0:
                 worker = self.local.owner_for(new.task_queue, new.workflow_type)
             owned = msgspec.structs.replace(new, owner=worker.worker_id) if worker is not None else new
-            verdict = (await patiently(partial(self.store.create_runs, [owned])))[0]
+            verdict = await patiently(partial(self._starts.create, owned))
             if (
                 verdict.outcome is StartOutcome.REJECTED
                 and new.conflict is WorkflowIDConflictPolicy.TERMINATE_EXISTING

@@ -26,6 +26,10 @@ class LocalWorker(Protocol):
         """Take a run that was created as this worker's."""
         ...
 
+    def owns(self, run_id: str) -> bool:
+        """Whether the run is this worker's, so that its close will be told by it."""
+        ...
+
     def query(self, run_id: str, name: str, input: Payloads) -> Payload | None:
         """Answer a query from memory, or None when the run is not there, at rest and up to date.
 
@@ -65,6 +69,10 @@ class LocalRuns:
             if worker.wants(task_queue, workflow_type):
                 return worker
         return None
+
+    def owns(self, run_id: str) -> bool:
+        """Whether the run is a worker's of this process."""
+        return any(worker.owns(run_id) for worker in self._workers)
 
     def query(self, run_id: str, name: str, input: Payloads) -> Payload | None:
         """Answer a query from the memory of a worker here, or None when none can."""

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
+from durable.client._local import LocalRuns
 from durable.exceptions import StoreError
 from durable.history import EventData, decode_data
 from durable.store import Hint, HintKind, Store
@@ -25,8 +26,9 @@ BATCH = 500
 class Waiting:
     """Those of one client who wait for runs to close."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, local: LocalRuns) -> None:
         self._store = store
+        self._local = local
         self._waiters: dict[str, list[asyncio.Future[EventData]]] = {}
         self._look = asyncio.Event()
         self._suspects: set[str] = set()
@@ -39,18 +41,20 @@ class Waiting:
         Raises:
             HistoryError: It cannot be read.
         """
-        found = await self._store.read_closing_events([run_id])
-        if run_id in found:
-            row = found[run_id]
-            return decode_data(row.type, row.data)
         future: asyncio.Future[EventData] = asyncio.get_running_loop().create_future()
+        if not self._local.owns(run_id):
+            found = await self._store.read_closing_events([run_id])
+            if run_id in found:
+                row = found[run_id]
+                return decode_data(row.type, row.data)
+            # Closed between the look and now? The next look will tell; make it soon.
+            self._suspects.add(run_id)
+            self._look.set()
+        # A worker here tells of the close; should it lose the run, the poll finds out.
         return await self._wait(run_id, future)
 
     async def _wait(self, run_id: str, future: asyncio.Future[EventData]) -> EventData:
         self._waiters.setdefault(run_id, []).append(future)
-        # Closed between the look and here? The next look will tell; make it soon.
-        self._suspects.add(run_id)
-        self._look.set()
         self._start()
         try:
             return await future

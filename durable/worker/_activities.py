@@ -35,7 +35,7 @@ from durable.activity._activity import Activity
 from durable.activity._context import ActivityCancellationDetails, Context, Info
 from durable.converter import DataConverter
 from durable.exceptions import ApplicationError, ConversionError, HistoryError, StoreUnavailableError
-from durable.history import ActivityTaskScheduled
+from durable.history import ActivityTaskScheduled, Payloads
 from durable.store import (
     ActivityRecord,
     AttemptOutcome,
@@ -246,9 +246,8 @@ class Activities:
             args = self._converter.from_payloads(
                 scheduled.input, definition.arg_types[: len(scheduled.input)], path=f"{definition.name} input"
             )
-            definition.signature.bind(*args)
-            context = self._context(attempt)
-            with context.entered():
+            definition.parameters.bind(tuple(args), {})
+            with self._context(attempt):
                 if definition.is_async:
                     result = await definition.run(activity.instance, tuple(args))
                 else:
@@ -279,41 +278,43 @@ class Activities:
             return Failed(self._converter.to_failure(refused))
 
     def _context(self, attempt: Attempt) -> Context:
-        scheduled = attempt.scheduled
         return Context(
-            Info(
-                activity_id=scheduled.activity_id,
-                activity_type=scheduled.activity_type,
-                attempt=attempt.number,
-                heartbeat_details=self._converter.from_payloads(attempt.heartbeat)
-                if attempt.heartbeat
-                else [],
-                heartbeat_timeout=None if scheduled.heartbeat is None else to_timedelta(scheduled.heartbeat),
-                idempotency_key=idempotency_key(attempt.run_id, scheduled),
-                is_local=attempt.record is None,
-                priority=None,
-                retry_policy=policy_of(scheduled.retry_policy),
-                schedule_to_close_timeout=(
-                    None if scheduled.schedule_to_close is None else to_timedelta(scheduled.schedule_to_close)
-                ),
-                scheduled_time=to_datetime(attempt.scheduled_at),
-                current_attempt_scheduled_time=to_datetime(
-                    attempt.scheduled_at if attempt.record is None else attempt.record.due_at
-                ),
-                start_to_close_timeout=(
-                    None if scheduled.start_to_close is None else to_timedelta(scheduled.start_to_close)
-                ),
-                started_time=to_datetime(attempt.started_at),
-                task_queue=scheduled.task_queue,
-                workflow_id=attempt.workflow_id,
-                workflow_namespace=self._namespace,
-                workflow_run_id=attempt.run_id,
-                workflow_type=attempt.workflow_type,
-            ),
+            # What the attempt began with: its own heartbeats, and a row it gets later, do not change that.
+            partial(self._info, attempt, attempt.heartbeat, attempt.record),
             heartbeat=partial(self._heartbeat, attempt),
             cancelled=attempt.cancelled,
             worker_shutdown=self.shutdown,
             cancellation_details=lambda: attempt.details,
+        )
+
+    def _info(self, attempt: Attempt, heartbeat: Payloads, record: ActivityRecord | None) -> Info:
+        scheduled = attempt.scheduled
+        return Info(
+            activity_id=scheduled.activity_id,
+            activity_type=scheduled.activity_type,
+            attempt=attempt.number,
+            heartbeat_details=self._converter.from_payloads(heartbeat) if heartbeat else [],
+            heartbeat_timeout=None if scheduled.heartbeat is None else to_timedelta(scheduled.heartbeat),
+            idempotency_key=idempotency_key(attempt.run_id, scheduled),
+            is_local=record is None,
+            priority=None,
+            retry_policy=policy_of(scheduled.retry_policy),
+            schedule_to_close_timeout=(
+                None if scheduled.schedule_to_close is None else to_timedelta(scheduled.schedule_to_close)
+            ),
+            scheduled_time=to_datetime(attempt.scheduled_at),
+            current_attempt_scheduled_time=to_datetime(
+                attempt.scheduled_at if record is None else record.due_at
+            ),
+            start_to_close_timeout=(
+                None if scheduled.start_to_close is None else to_timedelta(scheduled.start_to_close)
+            ),
+            started_time=to_datetime(attempt.started_at),
+            task_queue=scheduled.task_queue,
+            workflow_id=attempt.workflow_id,
+            workflow_namespace=self._namespace,
+            workflow_run_id=attempt.run_id,
+            workflow_type=attempt.workflow_type,
         )
 
     def _time_out(self, attempt: Attempt, kind: str) -> None:

@@ -342,6 +342,10 @@ class Incarnation:
         first = EventRow(1, 1, 1, new.started, verdict.now)
         self.take([ClaimedRun(run=record, events=(first,), messages=(), activities=())])
 
+    def owns(self, run_id: str) -> bool:
+        """Whether the run is this worker's."""
+        return run_id in self.hosts
+
     def query(self, run_id: str, name: str, input: Payloads) -> Payload | None:
         """Answer a query from memory, or None when the run is not here or something of it is under way."""
         host = self.hosts.get(run_id)

@@ -62,7 +62,7 @@ class Attempt:
             workflow_type="checkout",
         )
         self.context = Context(
-            self.info,
+            lambda: self.info,
             heartbeat=self.beats.append,
             cancelled=self.cancelled,
             worker_shutdown=self.shutdown,
@@ -73,7 +73,7 @@ class Attempt:
 @pytest.fixture
 def attempt() -> Iterator[Attempt]:
     attempt = Attempt()
-    with attempt.context.entered():
+    with attempt.context:
         yield attempt
 
 
@@ -115,7 +115,7 @@ def test_the_worker_stopping(attempt: Attempt) -> None:
 
 async def test_waiting_for_it() -> None:
     attempt = Attempt()
-    with attempt.context.entered():
+    with attempt.context:
         attempt.cancelled.event.set()
         attempt.shutdown.event.set()
         await activity.wait_for_cancelled()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import signal
 import time
@@ -101,10 +102,7 @@ async def test_a_run_that_kills_its_worker_is_quarantined_and_no_other(world: Wo
     killer = await start(exits(9), 0)
     deaths = 0
     while True:
-        await until(
-            "the process died, or the run is held",
-            lambda: _either(process, killer),
-        )
+        await until("the process died, or the run is held", functools.partial(_either, process, killer))
         if process.alive:
             break
         assert await process.ended() == 9
@@ -260,7 +258,7 @@ async def _through_deaths(server: PostgresServer, world: World, client: Client) 
     def steps() -> int:
         return len(world.ledger(job, phase="end"))
 
-    for round in range(2):
+    for _ in range(2):
         before = steps()
         await until("it goes on", lambda before=before: steps() > before + 40)
         for _ in range(6):

@@ -1,0 +1,374 @@
+"""Commits that take long, answers that get lost, hints that never come: the races behind the ordinary path."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from durable import Client, RetryPolicy, Signal, activity, workflow
+from durable.exceptions import StoreError, StoreUnavailableError
+from durable.history import EventType
+from tests.scenarios.rig import PATIENCE, Env, StoreProxy, events, held, reached, until
+
+say: Signal[str] = Signal("scn.held.say", str)
+SOON = RetryPolicy(initial_interval=0.05)
+ONCE = RetryPolicy(maximum_attempts=1)
+
+
+class Held:
+    """Holds the answer (or the question) of the first commit that a test is interested in."""
+
+    def __init__(self, env: Env, interesting: Any, *, before: bool = False) -> None:
+        self.reached = asyncio.Event()
+        self.go = asyncio.Event()
+        self.interesting = interesting
+        self.before = before
+        env.store.hooks["commit"] = self.commit
+
+    async def commit(self, commit: Any, transitions: Any) -> Any:
+        mine = not self.reached.is_set() and any(self.interesting(one) for one in transitions)
+        if mine and self.before:
+            self.reached.set()
+            await self.go.wait()
+        answer = await commit(transitions)
+        if mine and not self.before:
+            self.reached.set()
+            await self.go.wait()
+        return answer
+
+
+def has(kind: EventType) -> Any:
+    return lambda transition: any(event.type == kind for event in transition.events)
+
+
+async def test_an_activity_that_ends_while_its_own_schedule_is_being_written(env: Env) -> None:
+    ended = asyncio.Event()
+
+    @activity.defn(name="scn.held.brief")
+    async def brief() -> str:
+        asyncio.get_running_loop().call_soon(ended.set)
+        return "brief"
+
+    @activity.defn(name="scn.held.waits")
+    async def waits() -> str:
+        await gate.wait()
+        asyncio.get_running_loop().call_later(0.02, ended.set)
+        return "waited"
+
+    @workflow.defn(name="scn.held.schedules")
+    async def schedules() -> str:
+        return await waits()
+
+    gate = asyncio.Event()
+    hold = Held(env, has(EventType.ACTIVITY_TASK_SCHEDULED))
+    async with env.worker(schedules, brief, waits):
+        handle = await env.start(schedules())
+        await asyncio.wait_for(hold.reached.wait(), PATIENCE)
+        gate.set()
+        await asyncio.wait_for(ended.wait(), PATIENCE)
+        hold.go.set()
+        assert await handle.result(timeout=PATIENCE) == "waited"
+    assert await events(handle) == ["Started", "ActivityScheduled", "ActivityCompleted", "Completed"]
+
+
+async def test_a_first_heartbeat_while_a_commit_is_under_way(env: Env) -> None:
+    gate, beaten = asyncio.Event(), asyncio.Event()
+    executions = []
+
+    @activity.defn(name="scn.held.beats", heartbeat_timeout=2, retry_policy=SOON)
+    async def beats() -> str:
+        executions.append(activity.info().attempt)
+        await gate.wait()
+        activity.heartbeat(1)
+        await asyncio.sleep(0.02)
+        beaten.set()
+        return "beaten"
+
+    @activity.defn(name="scn.held.quick")
+    async def quick() -> str:
+        return "quick"
+
+    @workflow.defn(name="scn.held.two")
+    async def two() -> str:
+        beating = beats.start()
+        return await quick() + await beating
+
+    hold = Held(env, has(EventType.ACTIVITY_TASK_COMPLETED))
+
+    async def slow_rows(commit: Any, transitions: Any) -> Any:
+        if any(one.activities for one in transitions):
+            await asyncio.sleep(0.1)
+        return await hold.commit(commit, transitions)
+
+    env.store.hooks["commit"] = slow_rows
+    async with env.worker(two, beats, quick):
+        handle = await env.start(two())
+        await asyncio.wait_for(hold.reached.wait(), PATIENCE)
+        gate.set()
+        await asyncio.wait_for(beaten.wait(), PATIENCE)
+        hold.go.set()
+        assert await handle.result(timeout=PATIENCE) == "quickbeaten"
+    assert executions == [1]
+
+
+async def test_a_refused_close_keeps_the_retries_of_what_goes_on(env: Env) -> None:
+    """A close with a retry's row in its transition is refused over a signal; the code then waits for that activity."""
+    gate, failed = asyncio.Event(), asyncio.Event()
+
+    @activity.defn(name="scn.held.flaky", retry_policy=SOON)
+    async def flaky() -> str:
+        if activity.info().attempt == 1:
+            await gate.wait()
+            asyncio.get_running_loop().call_later(0.02, failed.set)
+            raise ValueError("first")
+        return f"attempt {activity.info().attempt}"
+
+    @workflow.defn(name="scn.held.refused")
+    async def refused() -> str:
+        running, got = flaky.start(), []
+
+        async def take() -> None:
+            async for word in say:
+                got.append(word)
+
+        taking = asyncio.create_task(take())
+        await workflow.wait_condition(lambda: bool(got))
+        if len(got) == 1:
+            return "closed"
+        result = await running
+        taking.cancel()
+        return result
+
+    hold = Held(env, has(EventType.WORKFLOW_EXECUTION_SIGNALED))
+    sent = []
+
+    async def commit(real: Any, transitions: Any) -> Any:
+        if any(one.close for one in transitions) and not sent:
+            sent.append([len(one.activities) for one in transitions])
+            await handle.signal(say("two"))
+        return await hold.commit(real, transitions)
+
+    env.store.hooks["commit"] = commit
+    async with env.worker(refused, flaky):
+        handle = await env.start(refused())
+        await reached(handle, "Started", "ActivityScheduled")
+        await handle.signal(say("one"))
+        await asyncio.wait_for(hold.reached.wait(), PATIENCE)
+        gate.set()
+        await asyncio.wait_for(failed.wait(), PATIENCE)
+        hold.go.set()
+        assert await handle.result(timeout=PATIENCE) == "attempt 2"
+    assert sent == [[1]], "the scenario is what it means to be"
+
+
+async def test_a_result_of_a_blocked_run_is_no_lost_attempt(env: Env) -> None:
+    gate, ended = asyncio.Event(), asyncio.Event()
+    ran = []
+
+    @activity.defn(name="scn.held.once", retry_policy=ONCE)
+    async def once() -> str:
+        ran.append(1)
+        await gate.wait()
+        asyncio.get_running_loop().call_later(0.02, ended.set)
+        return "paid"
+
+    @activity.defn(name="scn.held.quick")
+    async def quick() -> str:
+        return "quick"
+
+    @workflow.defn(name="scn.held.blocks")
+    async def broken() -> str:
+        running = once.start()
+        await quick()
+        raise KeyError("bug")
+        return await running
+
+    @workflow.defn(name="scn.held.blocks")
+    async def fixed() -> str:
+        running = once.start()
+        await quick()
+        return await running
+
+    hold = Held(env, lambda one: False)
+
+    async def commit(real: Any, transitions: Any) -> Any:
+        answer = await real(transitions)
+        if any(has(EventType.ACTIVITY_TASK_COMPLETED)(one) for one in transitions) and not hold.reached.is_set():
+            hold.reached.set()
+            await hold.go.wait()
+        return answer
+
+    env.store.hooks["commit"] = commit
+    async with env.worker(broken, once, quick):
+        handle = await env.start(broken())
+        await asyncio.wait_for(hold.reached.wait(), PATIENCE)
+        gate.set()
+        if ran:
+            await asyncio.wait_for(ended.wait(), PATIENCE)
+        hold.go.set()
+        await held(handle)
+    env.handles[-1] = (handle, fixed.definition)
+    async with env.worker(fixed, once, quick):
+        assert await handle.result(timeout=PATIENCE) == "paid"
+    assert ran == [1]
+
+
+async def test_a_lost_hint_is_repaired_although_others_keep_coming(env: Env, store_url: str) -> None:
+    @workflow.defn(name="scn.held.listens")
+    async def listens() -> str:
+        while (word := await say.receive()) != "end":
+            pass
+        return word
+
+    async with Client.connect(store_url) as deaf, env.worker(listens, poll_interval=0.3):
+        one, other = await env.start(listens()), await env.start(listens())
+        found: Any = deaf.store
+        assert isinstance(found, StoreProxy)
+        found.hooks["hint"] = lambda hint, hints: None
+        await deaf.get_workflow_handle(one.id).signal(say("end"))
+
+        async def chatter() -> None:
+            while True:
+                await other.signal(say("more"))
+                await asyncio.sleep(0.05)
+
+        talking = asyncio.ensure_future(chatter())
+        try:
+            assert await one.result(timeout=5) == "end"
+        finally:
+            talking.cancel()
+        await other.signal(say("end"))
+        assert await other.result(timeout=PATIENCE) == "end"
+
+
+async def test_all_works_without_any_hint(env: Env) -> None:
+    env.store.hooks["hint"] = lambda hint, hints: None
+    env.store.hooks["listen"] = lambda listen, callback: lambda: None
+
+    @activity.defn(name="scn.held.far")
+    async def far() -> str:
+        return "far"
+
+    @workflow.defn(name="scn.held.unhinted")
+    async def unhinted() -> list[str]:
+        return [await workflow.execute_activity(far, task_queue="side"), await say.receive()]
+
+    async with env.worker(unhinted), env.worker(far, task_queue="side"):
+        handle = await env.start(unhinted())
+        await handle.signal(say("heard"))
+        assert await handle.result(timeout=PATIENCE) == ["far", "heard"]
+
+
+async def test_every_third_write_loses_its_answer(env: Env) -> None:
+    """Ambiguity everywhere: half of the failures happened, half did not; nothing is lost and nothing is doubled."""
+    calls = 0
+    ran: list[int] = []
+
+    def unlucky(name: str) -> Any:
+        async def hook(method: Any, *args: Any, **kwargs: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            if calls % 3 == 0:
+                if calls % 2 == 0:
+                    await method(*args, **kwargs)
+                raise StoreUnavailableError(f"{name} {calls}: nobody knows")
+            return await method(*args, **kwargs)
+
+        return hook
+
+    @activity.defn(name="scn.held.counts", retry_policy=SOON)
+    async def counts(i: int) -> int:
+        ran.append(i)
+        return i
+
+    @activity.defn(name="scn.held.flaky_counts", retry_policy=SOON)
+    async def flaky_counts(i: int) -> int:
+        if activity.info().attempt < 3:
+            raise ValueError("again")
+        return i
+
+    @workflow.defn(name="scn.held.unlucky")
+    async def through() -> list[Any]:
+        found: list[Any] = [await counts(i) for i in range(4)]
+        found.append(await flaky_counts(4))
+        await asyncio.sleep(0.01)
+        found.append(await say.receive())
+        found.extend(await asyncio.gather(*[counts(i) for i in range(5, 8)]))
+        return found
+
+    for name in (
+        "create_runs", "commit", "send", "claim_runs", "claim_activities", "finish_attempts", "claim_probationer"
+    ):  # fmt: skip
+        env.store.hooks[name] = unlucky(name)
+    async with env.worker(through, counts, flaky_counts):
+        handles = [await env.start(through(), id=f"unlucky-{i}") for i in range(4)]
+        await asyncio.gather(*[handle.signal(say("word")) for handle in handles])
+        results = await asyncio.gather(*[handle.result(timeout=30) for handle in handles])
+        env.store.hooks.clear()
+    assert results == [[0, 1, 2, 3, 4, "word", 5, 6, 7]] * 4
+    assert sorted(ran) == sorted([0, 1, 2, 3, 5, 6, 7] * 4), "no worker was lost, so nothing ran twice"
+
+
+async def test_a_worker_whose_lease_thread_meets_the_unexpected(plain: Env) -> None:
+    """Whatever a renewal raises, the worker goes on or starts over; it does not stand there and do nothing."""
+    raised = []
+
+    class Lease:
+        def __init__(self, lease: Any) -> None:
+            self.lease = lease
+
+        async def renew(self) -> bool:
+            if not raised:
+                raised.append(1)
+                raise StoreError("unexpected")
+            return bool(await self.lease.renew())
+
+        async def aclose(self) -> None:
+            await self.lease.aclose()
+
+    async def register(method: Any, worker: Any) -> Any:
+        return Lease(await method(worker))
+
+    @workflow.defn(name="scn.held.after")
+    async def after() -> str:
+        await asyncio.sleep(0.01)
+        return "alive"
+
+    plain.store.hooks["register_worker"] = register
+    async with plain.worker(after, lease_duration=0.5):
+        await until("a renewal failed", lambda: raised)
+        began = asyncio.get_running_loop().time()
+        await until("two leases went by", lambda: asyncio.get_running_loop().time() - began > 1.0)
+        handle = await plain.start(after())
+        assert await handle.result(timeout=5) == "alive"
+
+
+async def test_a_message_that_repeats_itself_does_not_keep_a_run_open(env: Env) -> None:
+    """A repeated message and a new one both unread at the close: the close is refused once, not for ever."""
+
+    @workflow.defn(name="scn.held.repeats")
+    async def repeats() -> list[str]:
+        return [await say.receive()]
+
+    first: list[Any] = []
+
+    async def remember(send: Any, messages: Any) -> Any:
+        first[:] = first or messages
+        return await send(messages)
+
+    again = []
+
+    async def commit(real: Any, transitions: Any) -> Any:
+        if any(one.close for one in transitions) and not again:
+            again.append(1)
+            await env.client.store.send(first)
+            await handle.signal(say("another"))
+        return await real(transitions)
+
+    env.store.hooks["send"] = remember
+    env.store.hooks["commit"] = commit
+    async with env.worker(repeats):
+        handle = await env.start(repeats())
+        await handle.signal(say("word"))
+        assert await handle.result(timeout=PATIENCE) == ["word"]
+    assert (await events(handle)).count("Signaled") == 2

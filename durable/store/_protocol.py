@@ -117,9 +117,12 @@ class Store(Protocol):
         A run that closes is looked at for unread messages under its lock, by a later statement. A closed run loses its
         unread internal messages and activity rows, its owner and its `wake_at`.
 
+        A transition that was written before is WRITTEN, and nothing happens again: all its events stand there byte for
+        byte, and the run has its epoch still. Their time is that of the first commit, not `now`.
+
         Raises:
             StoreUnavailableError: Nothing is known. Read back by `read_events` and `owned_runs`, and classify.
-            ValueError: One of them is malformed (an event position is taken by this very epoch); nothing was written.
+            ValueError: One of them is malformed (something else stands at an event's position); nothing was written.
         """
         ...
 

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import random
 import threading
+from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -240,6 +241,72 @@ async def remaining(store: PostgresStore) -> list[str]:
     while batch := await store.claim_runs("me", ["q"], ["t"], 50, format=1):
         ids += [one.run.run_id for one in batch]
     return ids
+
+
+async def test_every_verdict_is_true_whoever_else_is_at_work(
+    store: PostgresStore, postgres_url: str, stranger: asyncpg.Connection
+) -> None:
+    """Owners that step and close, against senders, claimers and people who terminate, judged by what stands there."""
+    chance = random.Random(6)
+    tally: Counter[Verdict] = Counter()
+    runs = await start(store, 40)
+
+    def next_transition(run: str, seq: int, epoch: int, read: tuple[int, ...]) -> Transition:
+        close = Close(RunStatus.COMPLETED) if chance.random() < 0.2 else None
+        return Transition(run, epoch, (EventRow(seq, seq, 20, uuid7().encode()),), consumed=read, close=close)
+
+    async def own(store: PostgresStore, me: str) -> None:
+        for _ in range(40):
+            await store.claim_runs(me, ["q"], ["t"], 3, format=1)
+            owned = await store.owned_runs(me)
+            batch: list[Transition] = []
+            for run, epoch in owned.items():
+                read = tuple(message.position for message in await store.read_messages([run]))
+                batch.append(next_transition(run, len(await store.read_events(run)) + 1, epoch, read))
+            result = await store.commit(batch)
+            for transition, verdict in zip(batch, result.verdicts, strict=True):
+                tally[verdict] += 1
+                (event,) = transition.events
+                found = await store.read_events(transition.run_id, event.seq - 1, 1)
+                assert (verdict is Verdict.WRITTEN) == ([row.data for row in found] == [event.data])
+                if verdict is Verdict.LOST:
+                    assert (await store.commit([transition])).verdicts == (Verdict.LOST,)
+                elif verdict is Verdict.REFUSED:
+                    assert transition.close
+                    assert await disturbed(transition)
+            await asyncio.sleep(0)
+
+    async def disturbed(refused: Transition) -> bool:
+        """There is a message still, unless the run has gone on without this owner."""
+        record = await store.find_run(f"workflow-{refused.run_id}", refused.run_id)
+        assert record is not None
+        gone = record.status is not RunStatus.RUNNING or record.epoch != refused.epoch
+        return gone or bool(await store.read_messages([refused.run_id]))
+
+    async def disturb(other: PostgresStore) -> None:
+        for _ in range(150):
+            run = chance.choice(runs)
+            match chance.randrange(10):
+                case 0:
+                    await other.terminate(
+                        run, lambda seq: EventRow(seq, seq, 13, b"{}"), RunStatus.TERMINATED
+                    )
+                case 1 | 2 | 3:
+                    async with other._pool.session() as session:  # as if its owner were dead
+                        await session.fetch(
+                            "update durable.runs set owner = null, epoch = epoch + 1, wake_at = 0 "
+                            "where run_id = $1 and status = 1",
+                            [run],
+                        )
+                case _:
+                    await other.send([Message(run, uuid7(), 2, b"")])
+
+    async with opened(postgres_url) as two, opened(postgres_url) as three:
+        await register(two, "two")
+        await asyncio.gather(own(store, "me"), own(two, "two"), disturb(three), disturb(three))
+    assert {Verdict.WRITTEN, Verdict.LOST, Verdict.REFUSED} <= tally.keys(), tally
+    question = "select deadlocks from pg_stat_database where datname = current_database()"
+    assert await stranger.fetchval(question) == 0
 
 
 # --- senders and closers ---
@@ -532,8 +599,11 @@ async def test_a_server_that_stands_still_is_waited_for_before_reading_back(
 async def test_a_position_taken_under_the_own_epoch_is_the_callers_mistake(store: PostgresStore) -> None:
     run, other = await start(store, 2)
     await store.commit([step(run)])
-    with pytest.raises(ValueError, match="these very bytes"):
-        await store.commit([step(run), step(other)])
+    more = Transition(run, 1, (*step(run).events, *step(run, 3).events))
+    with pytest.raises(ValueError, match="these very bytes, but not all"):
+        await store.commit([more, step(other)])
+    with pytest.raises(ValueError, match=r"has an event 2 already$"):
+        await store.commit([Transition(run, 1, (EventRow(2, 2, 20, b"another"),)), step(other)])
     assert len(await store.read_events(other)) == 1
 
 

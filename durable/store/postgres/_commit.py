@@ -51,10 +51,11 @@ class Commits(Part):
         verdicts: Sequence[int] | None = row["verdicts"]
         if verdicts is None:
             return CommitResult(row["now"], (Verdict.WRITTEN,) * len(transitions))
-        told = (_VERDICTS[verdict] for verdict in verdicts)
-        if ordered is transitions:
-            return CommitResult(row["now"], tuple(told))
-        by_run = dict(zip((transition.run_id for transition in ordered), told, strict=True))
+        runs = (transition.run_id for transition in ordered)
+        by_run = dict(zip(runs, (_VERDICTS[verdict] for verdict in verdicts), strict=True))
+        # What seems lost may be what this very owner wrote before, and closed or gave up the run with.
+        lost = [transition for transition in ordered if by_run[transition.run_id] is Verdict.LOST]
+        by_run.update(dict.fromkeys(await self._written_before(lost), Verdict.WRITTEN))
         return CommitResult(row["now"], tuple(by_run[transition.run_id] for transition in transitions))
 
     async def _send(self, args: list[Any], transitions: Sequence[Transition]) -> Row:
@@ -73,7 +74,10 @@ class Commits(Part):
                     raise
                 tries += 1
                 if kind is Meaning.TAKEN:
-                    raise ValueError(await self._taken(transitions)) from None
+                    transitions = await self._without_repeated(transitions)
+                    args = pack(transitions, self._now)
+                    tries = 0
+                    continue
                 if kind is Meaning.UNAVAILABLE or not await self._pool.may_retry(error, tries, read=False):
                     await self._try_to_settle()
                     raise self._pool.translate(error) from None
@@ -131,8 +135,46 @@ class Commits(Part):
         except (StoreUnavailableError, TimeoutError):
             pass  # whoever reads back waits for it
 
+    async def _without_repeated(self, transitions: Sequence[Transition]) -> list[Transition]:
+        """These transitions, with nothing left but the fence of those that were written before.
+
+        Raises:
+            ValueError: There are none, so something else stands at a position.
+        """
+        # A run that was closed by its transition would have been lost, so none that closes was written before.
+        before = await self._written_before(
+            [transition for transition in transitions if not transition.close]
+        )
+        if not before:
+            raise ValueError(await self._taken(transitions))
+        return [
+            Transition(transition.run_id, transition.epoch) if transition.run_id in before else transition
+            for transition in transitions
+        ]
+
+    async def _written_before(self, transitions: Sequence[Transition]) -> set[str]:
+        """The runs of these transitions, under the same epoch, that have all the events of theirs byte for byte."""
+        events = [(transition, event) for transition in transitions for event in transition.events]
+        if not events:
+            return set()
+        rows = await self._read(
+            "written_before",
+            [transition.run_id for transition, _ in events],
+            [transition.epoch for transition, _ in events],
+            [event.seq for _, event in events],
+            [event.task for _, event in events],
+            [event.type for _, event in events],
+            [event.data for _, event in events],
+        )
+        there = {str(row["run_id"]): row["count"] for row in rows}
+        return {
+            transition.run_id
+            for transition in transitions
+            if transition.events and there.get(transition.run_id) == len(transition.events)
+        }
+
     async def _taken(self, transitions: Sequence[Transition]) -> str:
-        """What to say about positions that are taken: whose fault it is depends on what stands there."""
+        """What to say about positions that are taken."""
         events = [(transition.run_id, event) for transition in transitions for event in transition.events]
         rows = await self._read(
             "taken_positions",
@@ -142,7 +184,7 @@ class Commits(Part):
         )
         told = [
             f"run {row['run_id']} has an event {row['seq']} already"
-            + (" (with these very bytes: it was written before, read back)" if row["same"] else "")
+            + (" (with these very bytes, but not all of its transition)" if row["same"] else "")
             for row in rows
         ]
         return f"nothing was written: {'; '.join(told[:10]) or 'two transitions write one row'}"

@@ -4,12 +4,15 @@ Whatever is decided is decided before the first write of a transition: its fence
 messages. So a transition that is not written leaves nothing to undo. Transitions that close come behind all others, as if
 they had been committed a moment later: a message sent in the same batch is seen.
 
+A transition that was written before is not written again: its events stand there, and with them came all the rest.
+
 `BUSY` is never answered: there is one writer, and nobody else holds a row.
 """
 
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 
@@ -22,6 +25,9 @@ from durable.store.sqlite._rows import Many, ids
 SQL = _rows.queries("commit")
 _release = Many(SQL["release"])
 _close = Many(SQL["close"])
+_same_epoch = Many(SQL["same_epoch"])
+_standing = Many(SQL["standing"])
+_withdraw = Many(SQL["withdraw"])
 
 
 def commit(transaction: Transaction, transitions: Sequence[Transition]) -> CommitResult:
@@ -30,9 +36,11 @@ def commit(transaction: Transaction, transitions: Sequence[Transition]) -> Commi
     verdicts = dict.fromkeys((transition.run_id for transition in transitions), Verdict.WRITTEN)
     if len(verdicts) != len(transitions):
         raise ValueError("a batch holds at most one transition of each run")
-    for run_id in _fence(db, transitions):
-        verdicts[run_id] = Verdict.LOST
-    fenced = [transition for transition in transitions if verdicts[transition.run_id] is Verdict.WRITTEN]
+    fenced = transitions
+    if lost := set(_fence(db, transitions)):
+        fenced = [transition for transition in transitions if transition.run_id not in lost]
+        before = _written_before(db, [transition for transition in transitions if transition.run_id in lost])
+        verdicts.update(dict.fromkeys(lost - before, Verdict.LOST))
     closing = [transition for transition in fenced if transition.close is not None]
     if closing:
         _write(transaction, [transition for transition in fenced if transition.close is None])
@@ -73,27 +81,47 @@ def _unread(db: sqlite3.Connection, closing: list[Transition]) -> set[str]:
     return set(_rows.strings(db.execute(SQL["unread"], (runs, read)).fetchone()[0]))
 
 
-def _write(transaction: Transaction, transitions: list[Transition]) -> None:
+def _written_before(db: sqlite3.Connection, transitions: Sequence[Transition]) -> set[str]:
+    """The runs of these transitions, under the same epoch, that have all the events of theirs byte for byte."""
+    rows = [
+        (t.run_id, event.seq, event.task, event.type, event.data) for t in transitions for event in t.events
+    ]
+    there = Counter(run_id for found in _standing.read(db, rows) for run_id in _rows.strings(found[0]))
+    whole = [(t.run_id, t.epoch) for t in transitions if t.events and there[t.run_id] == len(t.events)]
+    return {run_id for found in _same_epoch.read(db, whole) for run_id in _rows.strings(found[0])}
+
+
+def _append(db: sqlite3.Connection, now: int, transitions: Sequence[Transition]) -> Sequence[Transition]:
+    """Append the events; return the transitions without those that were written before.
+
+    Raises:
+        ValueError: A position is taken by something else, or an event is malformed.
+    """
+    rows = [
+        (t.run_id, event.seq, event.task, event.type, now if now > t.not_before else t.not_before, event.data)
+        for t in transitions
+        for event in t.events
+    ]
+    start = 0
+    try:
+        for start in range(0, len(rows), _rows.ROWS_AT_ONCE):
+            _runs.insert_events(db, rows[start : start + _rows.ROWS_AT_ONCE])
+    except sqlite3.IntegrityError as error:
+        _withdraw(db, [(run_id, seq) for run_id, seq, *_ in rows[:start]])
+        # A run that was closed by its transition would have been lost, so none that closes was written before.
+        before = _written_before(db, [t for t in transitions if t.close is None])
+        if not before:
+            raise ValueError(
+                f"an event of this batch is malformed, or its position is taken: {error}"
+            ) from None
+        return _append(db, now, [t for t in transitions if t.run_id not in before])
+    return transitions
+
+
+def _write(transaction: Transaction, transitions: Sequence[Transition]) -> None:
     """Write transitions whose time has come. An empty kind of row costs nothing."""
     db, now = transaction.db, transaction.now
-    try:
-        _runs.insert_events(
-            db,
-            [
-                (
-                    t.run_id,
-                    event.seq,
-                    event.task,
-                    event.type,
-                    now if now > t.not_before else t.not_before,
-                    event.data,
-                )
-                for t in transitions
-                for event in t.events
-            ],
-        )
-    except sqlite3.IntegrityError as error:
-        raise ValueError(f"an event of this batch is malformed, or its position is taken: {error}") from None
+    transitions = _append(db, now, transitions)
     if sent := [message for t in transitions for message in t.messages]:
         _messages.send(transaction, sent)
     if consumed := [position for t in transitions for position in t.consumed]:

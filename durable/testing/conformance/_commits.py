@@ -13,7 +13,6 @@ from durable.testing.conformance._room import (
     Room,
     closing,
     event,
-    eventually,
     message,
     new_activity,
     room,
@@ -148,51 +147,6 @@ async def check_a_lost_transition_writes_nothing_and_harms_nobody(open_store: Op
         assert (await one.again(lost)).owner == one.worker
 
 
-@check()
-async def check_a_position_that_is_taken_is_an_error_and_nothing_is_written(open_store: OpenStore) -> None:
-    async with room(open_store) as one:
-        taken, healthy = await one.own(), await one.own()
-        await one.written(Transition(taken.run.run_id, taken.run.epoch, (event(2, b"first"),)))
-        try:
-            await one.store.commit(
-                [
-                    Transition(healthy.run.run_id, healthy.run.epoch, (event(2),)),
-                    Transition(taken.run.run_id, taken.run.epoch, (event(2, b"second"),)),
-                ]
-            )
-        except ValueError:
-            pass
-        else:
-            raise AssertionError("a position was written twice")
-        assert len(await one.store.read_events(healthy.run.run_id)) == 1
-        assert [row.data for row in await one.store.read_events(taken.run.run_id, after=1)] == [b"first"]
-        await one.written(Transition(healthy.run.run_id, healthy.run.epoch, (event(2),)))
-
-
-@check(stores=2)
-async def check_a_step_committed_twice_at_once_is_written_once(open_store: OpenStore) -> None:
-    async with room(open_store) as one, room(open_store) as two:
-        for _ in range(10):
-            run = await one.own()
-            answers = await asyncio.gather(
-                *(
-                    each.store.commit([Transition(run.run.run_id, run.run.epoch, (event(2, data),))])
-                    for each, data in ((one, b"a"), (two, b"b"))
-                ),
-                return_exceptions=True,
-            )
-            written = [
-                data
-                for answer, data in zip(answers, (b"a", b"b"), strict=True)
-                if not isinstance(answer, BaseException) and answer.verdicts == (Verdict.WRITTEN,)
-            ]
-            assert all(
-                not isinstance(each, BaseException) or isinstance(each, ValueError) for each in answers
-            ), answers
-            assert [row.data for row in await one.store.read_events(run.run.run_id, after=1)] == written
-            assert len(written) == 1
-
-
 @check(stores=2)
 async def check_batches_of_two_workers_go_side_by_side(open_store: OpenStore) -> None:
     async with room(open_store) as one, room(open_store) as two:
@@ -302,27 +256,3 @@ async def check_a_batch_may_do_everything_at_once(open_store: OpenStore) -> None
         )
         assert set(await one.store.owned_runs(one.worker)) == {stepping.run.run_id, target.run.run_id}
         assert len(await one.store.read_messages([target.run.run_id])) == 1
-
-
-@check()
-async def check_a_cancelled_commit_leaves_the_store_usable(open_store: OpenStore) -> None:
-    async with room(open_store) as one:
-        run = await one.own()
-        for seq in range(2, 12):
-            task = asyncio.ensure_future(
-                one.store.commit([Transition(run.run.run_id, run.run.epoch, (event(seq),))])
-            )
-            await asyncio.sleep(0)
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-
-            async def settled(seq: int = seq) -> bool:
-                # It may have taken effect, or do so soon; asking again tells.
-                try:
-                    verdicts = await one.commit(Transition(run.run.run_id, run.run.epoch, (event(seq),)))
-                except ValueError:
-                    return True
-                return verdicts == (Verdict.WRITTEN,)
-
-            await eventually(settled)
-        assert [row.seq for row in await one.store.read_events(run.run.run_id)] == list(range(1, 12))

@@ -8,6 +8,16 @@ select now, verdicts from durable.commit_1(
 select e.run_id, e.seq, e.data = t.data as same from unnest($1::uuid[], $2::integer[], $3::bytea[]) t (run_id, seq, data)
 join durable.events e on e.run_id = t.run_id and e.seq = t.seq
 
+-- name: written_before
+-- How many of these events stand there byte for byte, under the epoch they are to be written under.
+select t.run_id, count(*) as count
+from unnest($1::uuid[], $2::integer[], $3::integer[], $4::integer[], $5::smallint[], $6::bytea[])
+    t (run_id, epoch, seq, task, type, data)
+join durable.runs r on r.run_id = t.run_id and r.epoch = t.epoch
+join durable.events e on e.run_id = t.run_id and e.seq = t.seq
+where e.task = t.task and e.type = t.type and e.data = t.data
+group by t.run_id
+
 -- name: end_session
 -- No row: it has ended.
 select pg_terminate_backend(pid, 1000) as ended from pg_stat_activity 

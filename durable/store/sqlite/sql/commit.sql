@@ -6,6 +6,18 @@ WHERE NOT EXISTS (SELECT 1 FROM runs WHERE run_id = fenced.key AND epoch = fence
 -- name: fence_one
 SELECT 1 FROM runs WHERE run_id = ? AND epoch = ? AND status = 1
 
+-- name: same_epoch
+SELECT json_group_array(run_id) FROM runs WHERE (run_id, epoch) IN (VALUES (?, ?))
+
+-- name: standing
+-- Which of these events stand there byte for byte.
+SELECT json_group_array(run_id) FROM (VALUES (?, ?, ?, ?, ?)) AS given
+CROSS JOIN events ON run_id = given.column1 AND seq = given.column2
+WHERE task = given.column3 AND type = given.column4 AND data = given.column5
+
+-- name: withdraw
+DELETE FROM events WHERE (run_id, seq) IN (VALUES (?, ?))
+
 -- name: unread
 -- The messages that keep these runs from closing, apart from those the closing transitions have read.
 SELECT json_group_array(run_id) FROM (

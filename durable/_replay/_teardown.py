@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import asyncio
 import traceback
+import warnings
 from asyncio.tasks import _enter_task, _leave_task  # pyright: ignore  # the documented way for other loops
 from collections.abc import Callable
 from contextvars import Context
@@ -62,7 +63,9 @@ def evict(loop: DeterministicLoop) -> int:
     loop.kept = None
     survivors = 0
     interrupt: KeyboardInterrupt | None = None
-    with Turns():
+    with Turns(), warnings.catch_warnings():
+        # Calls that the code had made and not come to await yet are not forgotten; they go with it.
+        warnings.filterwarnings("ignore", message=".* was never awaited", category=RuntimeWarning)
         enter_run(loop)
         while (task := loop.newest) is not None:
             loop.newest, task.older = task.older, None

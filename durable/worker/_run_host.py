@@ -9,11 +9,14 @@ A host may lose its instance and keep its run (eviction): the next task then rea
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import os
 import random
 import traceback
 from collections.abc import Sequence
 from functools import partial
+from typing import cast
 
 from durable._engine._activities import Outcome, cancel_waiting, row
 from durable._engine._run import Effects, Run, Urgency
@@ -41,6 +44,12 @@ from durable.worker._home import Home
 from durable.workflow._definition import WorkflowDefinition
 
 logger = logging.getLogger("durable.worker")
+
+_NOT_THE_USERS = (os.path.dirname(os.path.dirname(__file__)), os.path.dirname(asyncio.__file__))
+"""Where source files lie whose lines tell a workflow's author nothing."""
+
+MAX_REASON = 2000
+"""Characters of the reason why a run is blocked; the log has the whole traceback."""
 
 
 class RunHost:
@@ -391,7 +400,9 @@ class RunHost:
         """End cancelled activities that no worker has claimed; those that run are told by their heartbeats."""
         store = self._home.store
         rows = await self._home.patiently(lambda: store.read_activities(self.run_id))
-        outcomes = [cancel_waiting(row) for row in rows if row.id in ids and row.state is ActivityState.QUEUED]
+        outcomes = [
+            cancel_waiting(row) for row in rows if row.id in ids and row.state is ActivityState.QUEUED
+        ]
         if outcomes and any(await self._home.patiently(lambda: store.finish_attempts(outcomes))):
             self._home.hint([Hint(HintKind.MESSAGE, self.run_id)])
 
@@ -511,7 +522,7 @@ class RunHost:
     def _block(self, error: BaseException) -> None:
         """Keep the run open but off this worker for a while: its code is at fault, and the next deploy may mend it."""
         text = "".join(traceback.format_exception(error)).rstrip()
-        reason = f"{type(error).__name__}: {error}"[:2000]
+        reason = describe_fault(error)
         wait = self._home.blocked(self)
         if isinstance(error, WorkflowTaskError):
             text = reason
@@ -542,3 +553,17 @@ class RunHost:
         self._home.activities.keep_promises(self.run_id, ())
         self.evict()
         self._home.forget(self)
+
+
+def describe_fault(error: BaseException) -> str:
+    """Return what is at fault in one line: the exceptions, innermost members for a group, each with its line."""
+    if isinstance(error, BaseExceptionGroup):
+        group = cast(BaseExceptionGroup[BaseException], error)
+        members = "; ".join(describe_fault(member) for member in group.exceptions)
+        return f"{type(error).__name__}: {error}: {members}"[:MAX_REASON]
+    where = ""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if not frame.filename.startswith(_NOT_THE_USERS)]
+    if own and not isinstance(error, WorkflowTaskError):
+        where = f" ({own[-1].filename}:{own[-1].lineno})"
+    return f"{type(error).__name__}: {error}{where}"[:MAX_REASON]

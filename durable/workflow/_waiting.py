@@ -174,7 +174,8 @@ def as_completed(fs: Iterable[Awaitable[T]], *, timeout: Duration | None = None)
         future.add_done_callback(on_done)
     if pending and seconds is not None:
         timer = asyncio.get_running_loop().call_later(seconds, on_timeout)
-    return iter([following() for _ in pending])
+    # Made one by one as they are asked for: one that nobody awaits would be reported as forgotten.
+    return (following() for _ in range(len(pending)))
 
 
 def _in_order(items: Iterable[T], caller: str) -> Iterable[T]:

@@ -42,6 +42,7 @@ from durable.store import (
     WorkerRecord,
     postgres,
 )
+from durable.store import postgres as adapter
 from durable.store.postgres import PostgresStore
 from durable.store.postgres._commit import pack
 from tests._postgres import PostgresServer
@@ -249,14 +250,14 @@ async def test_every_verdict_is_true_whoever_else_is_at_work(
     """Owners that step and close, against senders, claimers and people who terminate, judged by what stands there."""
     chance = random.Random(6)
     tally: Counter[Verdict] = Counter()
-    runs = await start(store, 40)
+    runs = await start(store, 120)
 
     def next_transition(run: str, seq: int, epoch: int, read: tuple[int, ...]) -> Transition:
         close = Close(RunStatus.COMPLETED) if chance.random() < 0.2 else None
         return Transition(run, epoch, (EventRow(seq, seq, 20, uuid7().encode()),), consumed=read, close=close)
 
     async def own(store: PostgresStore, me: str) -> None:
-        for _ in range(40):
+        for _ in range(30):
             await store.claim_runs(me, ["q"], ["t"], 3, format=1)
             owned = await store.owned_runs(me)
             batch: list[Transition] = []
@@ -284,14 +285,14 @@ async def test_every_verdict_is_true_whoever_else_is_at_work(
         return gone or bool(await store.read_messages([refused.run_id]))
 
     async def disturb(other: PostgresStore) -> None:
-        for _ in range(150):
+        for _ in range(200):
             run = chance.choice(runs)
-            match chance.randrange(10):
+            match chance.randrange(20):
                 case 0:
                     await other.terminate(
                         run, lambda seq: EventRow(seq, seq, 13, b"{}"), RunStatus.TERMINATED
                     )
-                case 1 | 2 | 3:
+                case 1 | 2 | 3 | 4:
                     async with other._pool.session() as session:  # as if its owner were dead
                         await session.fetch(
                             "update durable.runs set owner = null, epoch = epoch + 1, wake_at = 0 "
@@ -733,9 +734,27 @@ async def test_risky_settings_are_said_once(
     database = await stranger.fetchval("select current_database()")
     await stranger.execute(f'alter database "{database}" set synchronous_commit to off')
     with caplog.at_level(logging.WARNING, "durable.store"):
-        async with opened(postgres_url) as store:
-            await asyncio.gather(*[store.now() for _ in range(10)])
+        for _ in range(2):
+            async with opened(postgres_url) as store:
+                await asyncio.gather(*[store.now() for _ in range(10)])
     assert [record.message.count("synchronous_commit = off") for record in caplog.records].count(1) == 1
+
+
+async def test_what_a_server_risks_is_said_once_for_all_its_databases(
+    postgres: PostgresServer,
+    postgres_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(adapter, "_warned", set[tuple[str, str]]())
+    another = postgres.create_database()
+    with caplog.at_level(logging.WARNING, "durable.store"):
+        for url in (postgres_url, another, postgres_url):
+            async with opened(url) as store:
+                risky = await store._pool.fetch("select current_setting('fsync') = 'off' as risky")
+    postgres.drop_database(another)
+    said = [record.message for record in caplog.records if "fsync = off" in record.message]
+    assert len(said) == int(risky[0]["risky"])
 
 
 async def test_a_pooler_is_noticed_by_its_effects(

@@ -21,7 +21,8 @@ from durable.store.postgres._limits import Limits
 from durable.store.postgres._migrations import bring_up_to_date, prepare
 from durable.store.postgres._pool import Pool
 from durable.store.postgres._runs import Runs
-from durable.store.postgres._settings import parse
+from durable.store.postgres._session import Session
+from durable.store.postgres._settings import Settings, parse
 from durable.store.postgres._workers import Workers
 
 __all__ = ["Limits", "PostgresStore", "migrate", "open"]
@@ -35,6 +36,10 @@ _RISKS = {
     "synchronous_commit": "a crash of the server loses work that was acknowledged",
     "full_page_writes": "a crash of the server's machine may corrupt pages",
 }
+_OF_A_DATABASE = ("synchronous_commit",)  # or of a role; the others are the whole server's
+
+_warned: set[tuple[str, str]] = set()
+"""Where this process has warned of what: one risk is one warning, however often stores are opened."""
 
 
 class PostgresStore(Runs, Claims, Activities, Workers, Hints):
@@ -72,9 +77,7 @@ async def open(
     pool = _pool(url, namespace, limits)
     try:
         async with pool.session() as session:
-            for setting, risk in _RISKS.items():
-                if session.look[setting] == "off":
-                    log.warning("%s has %s = off: %s", pool.settings.shown, setting, risk)
+            _warn(session, pool.settings)
         await prepare(pool, migrate=migrate)
         return PostgresStore(pool)
     except BaseException:
@@ -99,6 +102,14 @@ async def migrate(url: str, *, namespace: str | None = None, after: bool = False
         return await bring_up_to_date(pool, after=after)
     finally:
         await pool.aclose()
+
+
+def _warn(session: Session, settings: Settings) -> None:
+    for setting, risk in _RISKS.items():
+        where = settings.shown if setting in _OF_A_DATABASE else settings.server
+        if session.look[setting] == "off" and (where, setting) not in _warned:
+            _warned.add((where, setting))
+            log.warning("%s has %s = off: %s", settings.shown, setting, risk)
 
 
 def _pool(url: str, namespace: str | None, limits: dict[str, Any]) -> Pool:

@@ -23,6 +23,7 @@ class Settings(Struct, frozen=True):
     Attributes:
         dsn: The URL for the driver: with the password, without our own options. Never shown.
         shown: The URL for people: without any password.
+        server: The part of it that names the server, whatever the database and the role.
         secrets: The passwords, to be struck out of whatever text others make of the URL.
         namespace: The schema that holds the tables.
         pooler: Whether a pooler hands out another server connection for each transaction.
@@ -30,6 +31,7 @@ class Settings(Struct, frozen=True):
 
     dsn: str
     shown: str
+    server: str
     secrets: tuple[str, ...]
     namespace: str
     pooler: bool
@@ -77,6 +79,7 @@ def parse(url: str, namespace: str, limits: Limits) -> Settings:
     return Settings(
         dsn=urlunsplit(parts._replace(query=_query(pairs, _OURS))),
         shown=redact(url),
+        server=" ".join((parts.netloc.rpartition("@")[2], options.get("host", ""), options.get("port", ""))),
         secrets=tuple(sorted(secrets, key=len, reverse=True)),
         namespace=namespace,
         pooler=pooler == "transaction" or options.get("statement_cache_size") == "0",

@@ -215,6 +215,10 @@ class Store(Protocol):
         """Record signs of life: progress, and a new deadline; answers whether the attempt is still wanted."""
         ...
 
+    async def owned_activities(self, worker_id: str) -> list[ActivityRecord]:
+        """Return the rows that are RUNNING at this worker, as the database has it."""
+        ...
+
     async def expired_activities(self, limit: int) -> list[ActivityRecord]:
         """Return rows, QUEUED or RUNNING, whose `deadline` passed, and RUNNING rows without a worker (it was lost).
 

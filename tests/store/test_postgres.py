@@ -901,6 +901,81 @@ async def test_a_lost_listener_comes_back_and_says_that_anything_may_have_happen
     await ear.hears(lambda hint: hint == Hint(HintKind.CLOSED, ANY_KEY))
 
 
+LISTENERS = """
+    select count(*) {} from pg_stat_activity
+    where datname = current_database() and application_name like 'durable listen%'
+"""
+
+
+async def test_there_is_a_listening_connection_only_while_somebody_listens(
+    postgres_url: str, stranger: asyncpg.Connection
+) -> None:
+    async with opened(postgres_url, hint_linger=0.05) as store:
+        store.hint([Hint(HintKind.RUN, "queue")])
+        await store.now()
+        assert await stranger.fetchval(LISTENERS.format("")) == 0
+        for _ in range(3):
+            first, second = Ear(), Ear()
+            stops = [store.listen(ear) for ear in (first, second, second)]
+            await second.hears(lambda hint: hint == Hint(HintKind.RUN, ANY_KEY))
+            for stop in stops[:2] * 2:
+                stop()
+            await until(stranger, LISTENERS.format("= 1"))
+            store.hint([Hint(HintKind.RUN, "queue")])
+            await second.hears(lambda hint: hint == Hint(HintKind.RUN, "queue"))
+            assert Hint(HintKind.RUN, "queue") not in first.heard
+            stops[2]()
+            await until(stranger, LISTENERS.format("= 0"))
+
+
+async def test_who_listens_again_soon_finds_the_connection(
+    postgres_url: str, stranger: asyncpg.Connection
+) -> None:
+    async with opened(postgres_url) as store:
+        store.listen(Ear())()
+        await asyncio.wait_for(store.listening.wait(), PATIENCE)
+        listener = store._listener
+        for _ in range(5):
+            store.listen(Ear())()
+        assert store._listener is listener
+        assert await stranger.fetchval(LISTENERS.format("")) == 1
+    await until(stranger, LISTENERS.format("= 0"))
+
+
+async def test_a_hint_given_again_is_heard_again_here(store: PostgresStore) -> None:
+    """Who was called has looked; what is written then is not covered by the hint before, sent or not."""
+    ear = Ear()
+    store.listen(ear)
+    hint = Hint(HintKind.RUN, "queue")
+    for heard in range(1, 5):
+        store.hint([hint, hint])
+        store.hint([hint])
+        await asyncio.sleep(0)
+        assert ear.heard.count(hint) == heard
+
+
+async def test_many_hints_are_few_calls(
+    store: PostgresStore, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[int] = []
+    fetch = store._fetch
+
+    async def counted(name: str, *args: Any) -> Any:
+        calls.append(len(args[1]))
+        return await fetch(name, *args)
+
+    monkeypatch.setattr(store, "_fetch", counted)
+    async with opened(postgres_url) as other:
+        ear = Ear()
+        other.listen(ear)
+        await asyncio.wait_for(other.listening.wait(), PATIENCE)
+        for number in range(1000):
+            store.hint([Hint(HintKind.MESSAGE, f"run {number % 20}")])
+        store.hint([Hint(HintKind.RUN, "last")])
+        await ear.hears(lambda hint: hint == Hint(HintKind.RUN, "last"))
+    assert calls == [21]
+
+
 async def test_messages_to_closed_runs_are_swept(store: PostgresStore, stranger: asyncpg.Connection) -> None:
     (run,) = await start(store)
     await store.commit([closing(run)])

@@ -38,6 +38,10 @@ class Activities(Part):
             key=lambda r: (r.due_at, r.run_id, r.id),
         )
 
+    async def owned_activities(self, worker_id: str) -> list[ActivityRecord]:
+        """Return the rows that are RUNNING at this worker, as the database has it."""
+        return await self._read_rows(await self._read("owned_activities", worker_id))
+
     async def expired_activities(self, limit: int) -> list[ActivityRecord]:
         """Return rows, QUEUED or RUNNING, whose `deadline` passed, and RUNNING rows without a worker (it was lost)."""
         return await self._read_rows(await self._read("expired_activities", limit))

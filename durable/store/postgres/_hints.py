@@ -1,8 +1,9 @@
 """Hints between processes, by NOTIFY, on connections of their own.
 
 NOTIFY takes a lock that all commits of the database queue at, so it is never part of a transaction that writes: hints are
-gathered for a moment, each kept once, and sent behind the commits they are about. They may be lost: a dead connection
-looks like a silent one. So the listening connection is tried now and then, and whenever it has been made anew everybody
+sent behind the commits they are about, the first ones at once, and what comes while these are on their way, and for a
+moment after, is gathered, each kept once. They may be lost: a dead connection looks like a silent one. So the listening
+connection, which there is only while somebody listens, is tried now and then, and whenever it has been made anew everybody
 is told that anything may have happened.
 """
 
@@ -38,41 +39,66 @@ class Hints(Part):
         self._channel = f"durable {pool.settings.namespace}"
         self._token = secrets.token_hex(4)  # by which we know our own hints when they come back
         self._pending: dict[Hint, None] = {}
-        self._callbacks: list[Callback] = []
+        self._pending_here: dict[Hint, None] = {}
+        self._callbacks: dict[object, Callback] = {}
         self._teller: asyncio.Task[None] | None = None
         self._listener: asyncio.Task[None] | None = None
+        self._leaving: asyncio.TimerHandle | None = None
+        self._warned = False
         self.listening = asyncio.Event()
         """Set while hints of other processes arrive."""
 
     def hint(self, hints: Sequence[Hint]) -> None:
         """Tell whoever listens, soon, coalesced, outside any transaction of ours. Never waits, never fails."""
-        fresh = [hint for hint in hints if hint not in self._pending]
-        if not fresh or self._pool.closed:
+        if not hints or self._pool.closed:
             return
-        self._pending.update(dict.fromkeys(fresh))
+        loop = asyncio.get_running_loop()
+        told = dict.fromkeys(hints)
         if self._callbacks:
-            asyncio.get_running_loop().call_soon(self._tell_here, fresh)
+            # Here each hint is told anew, unless its call is still to come: who was called before has looked already.
+            if not self._pending_here:
+                loop.call_soon(self._tell_pending_here)
+            self._pending_here.update(told)
+        self._pending.update(told)
         if self._teller is None or self._teller.done():
-            self._teller = asyncio.get_running_loop().create_task(self._tell())
+            self._teller = loop.create_task(self._tell())
 
     def listen(self, callback: Callback) -> Callable[[], None]:
         """Call `callback`, on the event loop, for hints of this and other processes; return how to stop."""
-        self._callbacks.append(callback)
+        me = object()
+        self._callbacks[me] = callback
+        if self._leaving is not None:
+            self._leaving.cancel()
+            self._leaving = None
         if self._pool.settings.pooler:
-            log.warning(
-                "%s: hints of other processes do not arrive through a pooler; work is polled for", self.url
-            )
+            if not self._warned:
+                self._warned = True
+                log.warning(
+                    "%s: hints of other processes do not arrive through a pooler; work is polled for",
+                    self.url,
+                )
         elif self._listener is None or self._listener.done():
             self._listener = asyncio.get_running_loop().create_task(self._listen())
 
         def stop() -> None:
-            with suppress(ValueError):
-                self._callbacks.remove(callback)
+            if self._callbacks.pop(me, None) is not None and not self._callbacks:
+                # Who waits for one thing after another comes back soon, and a connection is dear.
+                linger = self._pool.settings.limits.hint_linger
+                self._leaving = asyncio.get_running_loop().call_later(linger, self._leave_channel)
 
         return stop
 
+    def _leave_channel(self) -> None:
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            listener.cancel()
+
+    def _tell_pending_here(self) -> None:
+        pending, self._pending_here = self._pending_here, {}
+        self._tell_here(list(pending))
+
     def _tell_here(self, hints: Sequence[Hint]) -> None:
-        for callback in tuple(self._callbacks):
+        for callback in tuple(self._callbacks.values()):
             for hint in hints:
                 try:
                     callback(hint)
@@ -81,14 +107,15 @@ class Hints(Part):
 
     async def _tell(self) -> None:
         """Send what has gathered, until nothing has."""
+        await asyncio.sleep(0)  # what is told in one go leaves together
         while self._pending:
-            await asyncio.sleep(self._pool.settings.limits.hint_pause)
             pending, self._pending = self._pending, {}
             payloads = [f"{self._token}{kind.value}{key}" for kind, key in self._coalesced(pending)]
             try:
                 await self._fetch("tell", self._channel, payloads)
             except (StoreError, ValueError) as error:
                 log.debug("hints were not sent: %s", error)
+            await asyncio.sleep(self._pool.settings.limits.hint_pause)
 
     def _coalesced(self, pending: dict[Hint, None]) -> list[tuple[HintKind, str]]:
         told: list[tuple[HintKind, str]] = []
@@ -110,7 +137,7 @@ class Hints(Part):
             self._tell_here([Hint(kind, text[9:])])
 
     async def _listen(self) -> None:
-        """Keep a listening connection, for as long as the store is open."""
+        """Keep a listening connection, until cancelled."""
         tries = 0
         while True:
             session: Session | None = None
@@ -145,6 +172,8 @@ class Hints(Part):
             await session.connection.execute("select 1", timeout=limits.heartbeat_answer)
 
     async def _stop_hints(self) -> None:
+        if self._leaving is not None:
+            self._leaving.cancel()
         if self._teller is not None:
             await asyncio.wait([self._teller], timeout=_LAST_WORDS)
         tasks = [task for task in (self._teller, self._listener) if task is not None]

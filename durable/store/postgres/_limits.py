@@ -23,8 +23,9 @@ class Limits(Struct, frozen=True):
             that of a stopped process would, hiding the rows it has locked.
         lock: How long `terminate` waits for a row at a time.
         tries: How often a transaction is begun again that the server undid to resolve a conflict.
-        hint_pause: How long hints are gathered before they are sent.
+        hint_pause: How long hints are gathered behind those that were sent last.
         hint_most: How many hints of one kind are sent one by one; beyond it "anything" is said once.
+        hint_linger: How long the listening connection is kept when nobody listens any more.
         heartbeat: How often the listening connection is tried, since a dead one looks like a silent one.
         heartbeat_answer: How long it may take to answer.
     """
@@ -41,5 +42,6 @@ class Limits(Struct, frozen=True):
     tries: int = 5
     hint_pause: float = 0.003
     hint_most: int = 50
+    hint_linger: float = 5.0
     heartbeat: float = 10.0
     heartbeat_answer: float = 5.0

@@ -184,6 +184,11 @@ def heartbeat(transaction: Transaction, beats: Sequence[Heartbeat]) -> list[Hear
     return answers
 
 
+def owned(db: sqlite3.Connection, now: int, worker_id: str) -> list[ActivityRecord]:
+    """See `Store.owned_activities`."""
+    return read(db, now, _keys(db.execute(SQL["owned"], (worker_id,)).fetchone()[0]))
+
+
 def expired(db: sqlite3.Connection, now: int, limit: int) -> list[ActivityRecord]:
     """See `Store.expired_activities`."""
     keys = _keys(db.execute(SQL["expired"], {"now": now, "limit": limit}).fetchone()[0])

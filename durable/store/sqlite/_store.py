@@ -191,6 +191,9 @@ class SQLiteStore:
     async def heartbeat(self, beats: Sequence[Heartbeat]) -> list[HeartbeatAnswer]:
         return await self.writer.run(partial(_activities.heartbeat, beats=beats))
 
+    async def owned_activities(self, worker_id: str) -> list[ActivityRecord]:
+        return await self._read(lambda db: _activities.owned(db, self._stamp(), worker_id))
+
     async def expired_activities(self, limit: int) -> list[ActivityRecord]:
         return await self._read(lambda db: _activities.expired(db, self._stamp(), limit))
 

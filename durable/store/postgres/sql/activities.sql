@@ -15,6 +15,9 @@ from unnest($1::uuid[], $2::integer[]) with ordinality t (run_id, id, n)
 join durable.activity_tasks a on a.run_id = t.run_id and a.id = t.id join durable.runs r on r.run_id = a.run_id
 order by t.n
 
+-- name: owned_activities
+select run_id, id from durable.activity_tasks where worker = $1 and state = 2
+
 -- name: expired_activities
 select run_id, id from (
     (select a.run_id, a.id, 0 as deadline from durable.activity_tasks a where a.state = 2 and a.worker is null limit $1)

@@ -85,6 +85,9 @@ UPDATE activity_tasks SET progress = :progress,
         coalesce(:now + heartbeat, 9223372036854775807)), 9223372036854775807)
 WHERE run_id = :run_id AND id = :id
 
+-- name: owned
+SELECT json_group_array(json_array(run_id, id)) FROM activity_tasks WHERE state = 2 AND worker = ?
+
 -- name: expired
 SELECT json_group_array(json_array(run_id, id)) FROM (
     SELECT run_id, id FROM activity_tasks WHERE state = 2 AND worker IS NULL

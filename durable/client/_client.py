@@ -21,7 +21,7 @@ from durable.client._connection import Connection
 from durable.client._handle import WorkflowHandle
 from durable.client._local import LocalRuns, LocalWorker
 from durable.client._patience import patiently
-from durable.client._start_options import StartOptions, TemporalStartOptions, check
+from durable.client._start_options import StartOptions, TemporalStartOptions, argument_list, check
 from durable.client._starts import Starts
 from durable.client._waiting import Waiting
 from durable.common import WorkflowIDConflictPolicy
@@ -290,7 +290,7 @@ class _Target:
 
     @classmethod
     def of(cls, workflow: Any, values: tuple[Any, ...], options: Mapping[str, Any]) -> _Target:
-        more: Sequence[Any] = options.get("args", ())
+        more = argument_list(options.get("args", ()))
         if values and more:
             raise TypeError("pass arguments either one by one or as args=[...], not both")
         arguments = tuple(more) or values

@@ -17,6 +17,7 @@ from durable.client._describe import WorkflowExecutionDescription, describe
 from durable.client._outcome import result_of
 from durable.client._patience import patiently
 from durable.client._query import answer, definition_for
+from durable.client._start_options import argument_list
 from durable.exceptions import WorkflowNotFoundError, WorkflowQueryFailedError
 from durable.history import (
     Event,
@@ -336,9 +337,10 @@ def _call(said: Any, values: tuple[Any, ...], args: Sequence[Any], call: type[An
         if values or args:
             raise TypeError("a call has its arguments already; pass nothing behind it")
         return said
-    if values and args:
+    more = argument_list(args)
+    if values and more:
         raise TypeError("pass either one argument or args=[...], not both")
-    arguments = tuple(args) or values
+    arguments = tuple(more) or values
     if isinstance(said, str):
         return check_name(said, "name"), arguments
     if callable(said):

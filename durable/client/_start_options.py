@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from enum import IntEnum
+from typing import Any, TypedDict, TypeVar, cast
 
 from durable._internal.ids import check_name
 from durable._internal.instants import Duration, to_duration
@@ -93,7 +94,10 @@ def check(given: Mapping[str, Any], definition: WorkflowOptions | None) -> Start
 
     delay: Duration | None = given.get("start_delay")
     workflow_id: Any = given.get("id")
-    memo: Mapping[Any, Any] = given.get("memo") or {}
+    memo: Any = given.get("memo") or {}
+    if not isinstance(memo, Mapping):
+        raise TypeError(f"memo must be a mapping of names to values, not {type(memo).__name__}")
+    memo = cast(Mapping[Any, Any], memo)
     queue: Any = given.get("task_queue")
     reuse, conflict = _policies(given)
     return Start(
@@ -115,15 +119,41 @@ def _text(given: Mapping[str, Any], name: str) -> str:
     value: object = given.get(name, "")
     if not isinstance(value, str):
         raise TypeError(f"{name} must be a string, not {type(value).__name__}")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{name} must be valid Unicode, without lone surrogates: {value[:40]!a}") from None
     return value
 
 
 def _policies(given: Mapping[str, Any]) -> tuple[WorkflowIDReusePolicy, WorkflowIDConflictPolicy]:
     """Temporal's defaults, and its rule that the older spelling of a conflict policy stands alone."""
-    reuse = WorkflowIDReusePolicy(given.get("id_reuse_policy", WorkflowIDReusePolicy.ALLOW_DUPLICATE))
-    conflict = WorkflowIDConflictPolicy(given.get("id_conflict_policy", WorkflowIDConflictPolicy.UNSPECIFIED))
+    reuse = _policy(given, "id_reuse_policy", WorkflowIDReusePolicy.ALLOW_DUPLICATE)
+    conflict = _policy(given, "id_conflict_policy", WorkflowIDConflictPolicy.UNSPECIFIED)
     if conflict is WorkflowIDConflictPolicy.UNSPECIFIED:
         return reuse, WorkflowIDConflictPolicy.FAIL
     if reuse is WorkflowIDReusePolicy.TERMINATE_IF_RUNNING:
         raise ValueError("id_reuse_policy TERMINATE_IF_RUNNING and an id_conflict_policy exclude each other")
     return reuse, conflict
+
+
+Policy = TypeVar("Policy", bound=IntEnum)
+
+
+def _policy(given: Mapping[str, Any], name: str, default: Policy) -> Policy:
+    value: object = given.get(name, default)
+    if not isinstance(value, type(default)):
+        choices = ", ".join(member.name for member in type(default))
+        raise TypeError(f"{name} must be a {type(default).__name__} ({choices}), not {value!r}")
+    return value
+
+
+def argument_list(args: object) -> Sequence[Any]:
+    """Return `args=[...]` as it was meant.
+
+    Raises:
+        TypeError: It is a string or the like, whose parts nobody meant to pass one by one.
+    """
+    if not isinstance(args, list | tuple):
+        raise TypeError(f"args must be a list or a tuple of the arguments, not {type(args).__name__}")
+    return cast(Sequence[Any], args)

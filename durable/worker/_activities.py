@@ -22,10 +22,12 @@ from durable._engine._activities import (
     Completed,
     Failed,
     Outcome,
+    Progress,
     conclude_row,
     decode_progress,
     encode_progress,
     idempotency_key,
+    lost,
     scheduled_of,
     timeout,
 )
@@ -94,6 +96,8 @@ class Activities:
         self._attempts: dict[tuple[str, int], Attempt] = {}
         self._running: set[asyncio.Task[None]] = set()
         self._promised: dict[str, set[int]] = {}
+        self._abandoned: set[tuple[str, int, int]] = set()
+        self._doubtful: set[tuple[str, int, int]] = set()
         self._outcomes: list[AttemptOutcome] = []
         self._beats: dict[tuple[str, int], Attempt] = {}
         self._post = asyncio.Event()
@@ -336,6 +340,34 @@ class Activities:
         """Stop an attempt that nobody waits for any more; its end is not reported."""
         attempt.stop(ActivityCancellationDetails(not_found=True))
         attempt.ended = True
+        self._abandoned.add((attempt.run_id, attempt.scheduled.id, attempt.number))
+
+    def reconcile(self, rows: Sequence[ActivityRecord]) -> None:
+        """Compare what the database says runs here with what does.
+
+        A row that is unknown at two looks in a row was claimed by a call whose answer was lost: its attempt begins now.
+        One whose attempt was abandoned here counts as lost.
+        """
+        unposted = {(outcome.run_id, outcome.id) for outcome in self._outcomes}
+        unknown: dict[tuple[str, int, int], ActivityRecord] = {}
+        for record in rows:
+            attempt = self._attempts.get((record.run_id, record.id))
+            known = attempt is not None and attempt.number == record.attempt
+            if not known and (record.run_id, record.id) not in unposted:
+                unknown[record.run_id, record.id, record.attempt] = record
+        self._abandoned.intersection_update({(row.run_id, row.id, row.attempt) for row in rows})
+        for key, record in unknown.items():
+            if key not in self._doubtful:
+                continue
+            if key in self._abandoned:
+                progress = decode_progress(record.progress)
+                self._post_outcome(record, lost(scheduled_of(record), progress.heartbeat), progress)
+            else:
+                logger.info(
+                    "activity %d of run %s runs here since an interrupted claim", record.id, record.run_id
+                )
+                self.take([record])
+        self._doubtful = set(unknown)
 
     # ------------------------------------------------------------------ how they end
 
@@ -348,7 +380,13 @@ class Activities:
             assert attempt.owner is not None
             attempt.owner.attempt_ended(attempt, outcome)
             return
-        record = attempt.record
+        self._post_outcome(
+            attempt.record, outcome, attempt.progress, cancel_requested=attempt.cancel_requested
+        )
+
+    def _post_outcome(
+        self, record: ActivityRecord, outcome: Outcome, progress: Progress, *, cancel_requested: bool = False
+    ) -> None:
         self._outcomes.append(
             conclude_row(
                 record,
@@ -357,8 +395,8 @@ class Activities:
                 now=self._clock.now(),
                 jitter=random.random(),
                 identity=self._identity,
-                progress=attempt.progress,
-                cancel_requested=record.cancel_requested or attempt.cancel_requested,
+                progress=progress,
+                cancel_requested=record.cancel_requested or cancel_requested,
             )
         )
         self._post.set()

@@ -25,6 +25,11 @@ class Owned(Protocol):
     epoch: int
     gone: bool
 
+    @property
+    def at_rest(self) -> bool:
+        """Whether nothing of it is being written or read."""
+        ...
+
     def deliver(self, messages: Sequence[Any]) -> None:
         """Take messages that were read from the inbox."""
         ...

@@ -147,10 +147,11 @@ class Housekeeping:
     async def _check_ownership(self) -> None:
         """Compare what the database says we own with what we hold; adopt what we do not know, drop what is not ours."""
         home = self._home
-        before = set(home.hosts)
+        before = {run_id for run_id, host in home.hosts.items() if host.at_rest}
         owned = await self._store.owned_runs(home.worker_id)
         for run_id, host in list(home.hosts.items()):
-            if run_id in before and owned.get(run_id) != host.epoch and not host.gone:
+            # A host in the middle of a commit learns from its answer.
+            if run_id in before and host.at_rest and owned.get(run_id) != host.epoch and not host.gone:
                 logger.warning("run %s is no longer this worker's", run_id)
                 host.drop()
         unknown = {run_id for run_id in owned if run_id not in home.hosts}
@@ -165,3 +166,4 @@ class Housekeeping:
                 home.take([claimed])
         # Once is not enough: a claim's answer may be on its way.
         self._doubtful = unknown
+        home.activities.reconcile(await self._store.owned_activities(home.worker_id))

@@ -300,6 +300,11 @@ class RunHost:
         )
 
     @property
+    def at_rest(self) -> bool:
+        """Whether nothing of it is being written or read."""
+        return not self._busy
+
+    @property
     def parked(self) -> bool:
         """Whether nothing is under way: no attempt, nothing unwritten, nothing to run."""
         return (

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Generic, ParamSpec, Self, TypeVar, Unpack, cast
 
+from durable.activity._activity import Activity
+from durable.activity._call import ActivityCall
 from durable.activity._registry import only
 from durable.exceptions import RegistrationError
 from durable.workflow._calls import WorkflowCall
@@ -95,6 +97,8 @@ def definition_of(value: object) -> WorkflowDefinition:
             f", only its base {inherited.definition.qualname} is" if isinstance(inherited, Workflow) else ""
         )
         raise RegistrationError(f"class {name} is not a workflow{because}; put @workflow.defn above it")
+    if isinstance(value, Activity | ActivityCall):
+        raise RegistrationError(f"{value!r} is an activity; activities are called by workflows")
     if callable(value):
         raise RegistrationError(
             f"{name} is a plain function; put @workflow.defn above it to make it a workflow"

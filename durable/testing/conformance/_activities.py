@@ -31,6 +31,17 @@ from durable.testing.conformance._room import (
 
 
 @check()
+async def check_a_worker_learns_which_activities_the_database_says_it_runs(open_store: OpenStore) -> None:
+    async with room(open_store) as one:
+        await one.scheduled(new_activity(1), new_activity(2))
+        assert await one.store.owned_activities(one.worker) == []
+        (task,) = await one.claim_activities(limit=1)
+        (owned,) = await one.store.owned_activities(one.worker)
+        assert (owned.run_id, owned.id, owned.attempt) == (task.run_id, task.id, task.attempt)
+        assert await one.store.owned_activities("nobody") == []
+
+
+@check()
 async def check_a_claimed_activity_has_all_its_facts(open_store: OpenStore) -> None:
     async with room(open_store) as one:
         big = bytes(range(256)) * 4096

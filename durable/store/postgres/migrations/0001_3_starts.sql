@@ -18,6 +18,7 @@ declare
     v_now bigint;
     v_open integer[] := array(select i from generate_subscripts(s_run, 1) i); -- the starts not answered yet
     v_new uuid[]; -- runs inserted in this round
+    v_all boolean; -- all of them were: then nothing has to be looked up in `v_new`, which costs its square
     v_again integer[];
     v_i integer;
 begin
@@ -42,6 +43,7 @@ begin
                     where w.worker_id = s_owner[i] and not w.dead and w.expires_at > v_now) as live) l
             on conflict do nothing returning durable.runs.run_id)
         select coalesce(array_agg(inserted.run_id), '{}') into v_new from inserted;
+        v_all := cardinality(v_new) = cardinality(v_open);
 
         -- What the workflow ids were used for before, seen now that nobody else can start one of them.
         return query
@@ -51,14 +53,14 @@ begin
                     select r.run_id, r.workflow_type, r.status from durable.runs r
                     where r.workflow_id = s_workflow_id[i] and r.status <> 1
                     order by r.started_at desc, r.run_id desc limit 1) l
-                where s_run[i] = any (v_new) and (s_reuse[i] = 3 or (s_reuse[i] = 2 and l.status in (2, 6)))),
+                where (v_all or s_run[i] = any (v_new)) and (s_reuse[i] = 3 or (s_reuse[i] = 2 and l.status in (2, 6)))),
             forgotten as (
                 delete from durable.runs r where r.run_id in (select s_run[i] from refused))
             select i, 4::smallint, refused.run_id, refused.workflow_type, 0, v_now from refused;
         return query
             with kept as (
                 select min(i) as i, r.run_id, r.workflow_type, r.epoch from unnest(v_open) i
-                join durable.runs r on r.run_id = s_run[i] where r.run_id = any (v_new)
+                join durable.runs r on r.run_id = s_run[i] where v_all or s_run[i] = any (v_new)
                 group by r.run_id),
             described as (
                 insert into durable.run_data (run_id, info) select kept.run_id, s_info[i] from kept),
@@ -67,7 +69,7 @@ begin
                     select kept.run_id, 1, 1, 1, v_now, s_started[i] from kept)
             select i, 1::smallint, kept.run_id, kept.workflow_type, kept.epoch, v_now from kept;
 
-        exit when cardinality(v_new) = cardinality(v_open);
+        exit when v_all;
 
         -- Whoever was not inserted: the very run is there, or another one is open under its workflow id, or that one has
         -- closed between the two statements; then it is tried again.

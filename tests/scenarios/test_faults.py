@@ -327,7 +327,7 @@ async def test_arguments_that_do_not_fit_the_workflow(env: Env) -> None:
 
 
 async def test_arguments_that_do_not_fit_the_activity(env: Env) -> None:
-    @activity.defn(name="scn.faults.typed_activity", retry_policy=RetryPolicy(maximum_attempts=2, initial_interval=0.01))
+    @activity.defn(name="scn.faults.typed_activity")
     async def typed_activity(x: int) -> int:
         return x
 
@@ -336,7 +336,11 @@ async def test_arguments_that_do_not_fit_the_activity(env: Env) -> None:
         found = []
         for values in ((), ("x",), (1, 2)):
             try:
-                await workflow.execute_activity("scn.faults.typed_activity", args=list(values))
+                await workflow.execute_activity(
+                    "scn.faults.typed_activity",
+                    args=list(values),
+                    retry_policy=RetryPolicy(maximum_attempts=2, initial_interval=0.01),
+                )
             except ActivityError as error:
                 found.append(type(error.cause).__name__)
         return found

@@ -162,12 +162,12 @@ async def test_a_signal_whose_answer_was_lost_is_one_signal(env: Env) -> None:
 
 
 async def test_a_cancelled_start_may_have_happened_and_is_found(env: Env) -> None:
-    entered = asyncio.Event()
+    entered, answered = asyncio.Event(), asyncio.Event()
 
     async def slow(create: Any, runs: Any) -> Any:
         made = await create(runs)
         entered.set()
-        await asyncio.sleep(3600)
+        await answered.wait()
         return made
 
     async with env.worker(waits):
@@ -177,6 +177,7 @@ async def test_a_cancelled_start_may_have_happened_and_is_found(env: Env) -> Non
         starting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await starting
+        answered.set()
         env.store.hooks.clear()
         handle = await env.start(waits("b"), id="one", id_conflict_policy=Conflict.USE_EXISTING)
         await handle.signal(end("found"))

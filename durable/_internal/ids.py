@@ -45,9 +45,14 @@ def check_name(value: object, field: str) -> str:
     return value
 
 
-def is_uuid(value: str) -> bool:
-    """Whether `value` is a UUID in its canonical text form, as run ids are."""
+def check_text(value: str, field: str) -> str:
+    """Return `value` when it can be stored: valid Unicode, of any length and with any line breaks.
+
+    Raises:
+        ValueError: It holds a lone surrogate; the text names the field.
+    """
     try:
-        return str(uuid.UUID(value)) == value
-    except ValueError:
-        return False
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{field} must be valid Unicode, without lone surrogates: {value[:40]!a}") from None
+    return value

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, TypedDict
 
-from durable._internal.ids import check_name
+from durable._internal.ids import check_name, check_text
 from durable._internal.instants import HORIZON, Duration, to_duration
 from durable.common import ActivityCancellationType, RetryPolicy
 
@@ -79,6 +79,7 @@ class ActivityOptions:
             "an ActivityCancellationType",
         )
         _check(self.summary, str, "summary", "a string")
+        check_text(self.summary, "summary")
         _check(self.eager, bool, "eager", "True or False")
 
 

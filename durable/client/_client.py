@@ -26,7 +26,7 @@ from durable.client._starts import Starts
 from durable.client._waiting import Waiting
 from durable.common import WorkflowIDConflictPolicy
 from durable.converter import DataConverter, default
-from durable.exceptions import WorkflowAlreadyStartedError
+from durable.exceptions import StoreConfigurationError, WorkflowAlreadyStartedError
 from durable.history import WorkflowExecutionStarted
 from durable.store import Hint, HintKind, NewRun, RunStatus, StartOutcome, StartVerdict, Store, open_store
 from durable.workflow._calls import WorkflowCall
@@ -106,7 +106,11 @@ class Client:
             SchemaError: The tables are missing and may not be made, or are older or newer than this release.
             StoreUnavailableError: The database cannot be reached.
         """
-        where = os.environ.get("DURABLE_URL", "") if url is None else url
+        where = os.environ.get("DURABLE_URL") if url is None else url
+        if not where:
+            raise StoreConfigurationError(
+                'no database: pass a URL, for example Client.connect("sqlite:///app.db"), or set DURABLE_URL'
+            )
 
         async def open_client() -> Client:
             store = await open_store(where, namespace=namespace, migrate=migrate)
@@ -298,10 +302,12 @@ class _Target:
         if isinstance(workflow, str):
             name = check_name(workflow, "workflow")
             return cls(name, arguments, None, None, Any if result_type is None else result_type)
+        call: WorkflowCall[Any, Any]
+        given: Any = workflow
         if isinstance(workflow, WorkflowCall):
             if arguments:
-                raise TypeError(f"{workflow!r} has its arguments already; pass nothing behind it")
-            call: WorkflowCall[Any, Any] = workflow
+                raise TypeError(f"{given!r} has its arguments already; pass nothing behind it")
+            call = given
         elif isinstance(workflow, Workflow):
             call = cast(Workflow[Any, ..., Any], workflow)(*arguments)
         else:

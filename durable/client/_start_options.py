@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, TypedDict, TypeVar, cast
 
-from durable._internal.ids import check_name
+from durable._internal.ids import check_name, check_text
 from durable._internal.instants import Duration, to_duration
 from durable.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from durable.workflow._definition import WorkflowOptions
@@ -119,11 +119,7 @@ def _text(given: Mapping[str, Any], name: str) -> str:
     value: object = given.get(name, "")
     if not isinstance(value, str):
         raise TypeError(f"{name} must be a string, not {type(value).__name__}")
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise ValueError(f"{name} must be valid Unicode, without lone surrogates: {value[:40]!a}") from None
-    return value
+    return check_text(value, name)
 
 
 def _policies(given: Mapping[str, Any]) -> tuple[WorkflowIDReusePolicy, WorkflowIDConflictPolicy]:

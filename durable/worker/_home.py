@@ -7,6 +7,7 @@ from typing import Any, Protocol, TypeVar
 
 from durable._replay._instance import Instance
 from durable.converter import DataConverter
+from durable.exceptions import DeadlockError
 from durable.store import ClaimedRun, Hint, Store
 from durable.worker._activities import Activities
 from durable.worker._clock import DatabaseClock
@@ -92,8 +93,8 @@ class Home(Protocol):
         """Take the news that a run has closed."""
         ...
 
-    def fault(self, error: BaseException) -> BaseException:
-        """Return what an exception out of a turn means: the exception, or what the watchdog knows about it."""
+    def deadlock(self) -> DeadlockError:
+        """Return what the watchdog knows about the turn it broke."""
         ...
 
     def defined(self, activity_type: str) -> str | None:

@@ -46,7 +46,7 @@ from durable.worker._options import WorkerOptions
 from durable.worker._run_host import RunHost
 from durable.worker._timers import Timers
 from durable.worker._turn_queue import TurnQueue
-from durable.worker._watchdog import TurnBroken, Watchdog
+from durable.worker._watchdog import Watchdog
 
 logger = logging.getLogger("durable.worker")
 
@@ -77,6 +77,7 @@ class Incarnation:
         self.hosts: dict[str, RunHost] = {}
         self._local = local
         self._parked: OrderedDict[str, RunHost] = OrderedDict()
+        self._going: set[str] = set()
         self._blocked: dict[str, int] = {}
         self._when_held: list[Callable[[], None]] = []
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -249,6 +250,7 @@ class Incarnation:
         if self.hosts.get(host.run_id) is host:
             del self.hosts[host.run_id]
         self._parked.pop(host.run_id, None)
+        self._going.discard(host.run_id)
         self.committer.withdraw(host)
         self.claims.room_made()
 
@@ -264,9 +266,11 @@ class Incarnation:
             self._blocked.pop(host.run_id, None)
         self._parked[host.run_id] = host
         self._parked.move_to_end(host.run_id)
-        while len(self.hosts) > limit and self._parked:
-            _, oldest = self._parked.popitem(last=False)
+        # A release takes a commit: those on their way out are gone as far as the limit is concerned.
+        while len(self.hosts) - len(self._going) > limit and self._parked:
+            run_id, oldest = self._parked.popitem(last=False)
             if oldest.parked:
+                self._going.add(run_id)
                 oldest.release()
 
     @property
@@ -279,14 +283,12 @@ class Incarnation:
         """Whether a run is held whose owners died with it."""
         return any(_deaths_unproven(host.run) for host in self.hosts.values())
 
-    def fault(self, error: BaseException) -> BaseException:
-        """Return what an exception out of a turn means: the exception, or what the watchdog knows about it."""
-        if isinstance(error, TurnBroken):
-            return DeadlockError(
-                f"workflow code held the event loop for more than {self.options.break_after:g} s without awaiting, so "
-                f"its turn was ended; it was here:\n{self.watchdog.broken_stack}"
-            )
-        return error
+    def deadlock(self) -> DeadlockError:
+        """Return what the watchdog knows about the turn it broke."""
+        return DeadlockError(
+            f"workflow code held the event loop for more than {self.options.break_after:g} s without awaiting, so its "
+            f"turn was ended; it was here:\n{self.watchdog.broken_stack}"
+        )
 
     def blocked(self, host: RunHost) -> int:
         """Count a failed workflow task; return the microseconds until the next try."""

@@ -41,6 +41,7 @@ from durable.store import (
 )
 from durable.worker._attempts import Attempt
 from durable.worker._home import Home
+from durable.worker._timers import Timer
 from durable.workflow._definition import WorkflowDefinition
 
 logger = logging.getLogger("durable.worker")
@@ -70,7 +71,7 @@ class RunHost:
         "_reopening",
         "_rows_in_flight",
         "_task",
-        "_timer_at",
+        "_timer",
         "epoch",
         "gone",
         "instance",
@@ -100,7 +101,7 @@ class RunHost:
         self._releasing: Transition | None = None
         self._reopening: Transition | None = None
         self._fetching = False
-        self._timer_at: int | None = None
+        self._timer: Timer | None = None
 
     # ------------------------------------------------------------------ turns
 
@@ -121,7 +122,11 @@ class RunHost:
         except KeyboardInterrupt:
             raise
         except BaseException as error:
-            self._fault = self._home.fault(error)
+            self._fault = error
+
+    def broken(self) -> None:
+        """Take the news that the turn held the event loop for too long and was ended; nothing of it counts."""
+        self._fault = self._home.deadlock()
 
     def conclude(self) -> None:
         """Take what the turn gave: commands, or a fault of the code."""
@@ -256,9 +261,14 @@ class RunHost:
             running_for=max(0, self._home.clock.now() - attempt.started_at),
         )
 
+    def _forget_timer(self) -> None:
+        if self._timer is not None:
+            self._home.timers.cancel(self._timer)
+            self._timer = None
+
     def timer_due(self) -> None:
         """Look whether a timer is due; called when one should be."""
-        self._timer_at = None
+        self._timer = None
         self.pump()
 
     # ------------------------------------------------------------------ what is written
@@ -280,9 +290,9 @@ class RunHost:
             self._home.committer.submit(self)
             return
         due = run.next_timer()
-        if due is not None and (self._timer_at is None or due < self._timer_at):
-            self._timer_at = due
-            self._home.timers.add(due, self)
+        if due is not None and (self._timer is None or due < self._timer.at):
+            self._forget_timer()
+            self._timer = self._home.timers.add(due, self)
         if urgency is Urgency.SOON:
             self._home.committer.submit_soon(self)
         self._home.resting(self)
@@ -331,7 +341,12 @@ class RunHost:
         assert self.run is not None
         if self._busy:
             return None
-        transition = self.run.propose(now)
+        try:
+            transition = self.run.propose(now)
+        except Exception as error:
+            # What this run's code asked for cannot be written down; no other run shall suffer from it.
+            self.unwritable(error)
+            return self._releasing
         if transition is None:
             self.pump()
         else:
@@ -371,6 +386,7 @@ class RunHost:
             self._home.activities.abandon(attempt)
         self._attempts.clear()
         self.run = None
+        self._reopening = None
         self._block(error)
 
     def _written(self, now: int) -> None:
@@ -539,13 +555,19 @@ class RunHost:
             text,
         )
         self._fault = None
-        if self.run is None:
-            release = Release(wake_in=wait, hold=Hold.BLOCKED, reason=reason)
-            self._give_up(Transition(run_id=self.run_id, epoch=self.epoch, release=release))
-            return
-        self._give_up(
-            self.run.release(self._rows_of_attempts(), hold=Hold.BLOCKED, reason=reason, wake_in=wait)
+        transition = Transition(
+            run_id=self.run_id,
+            epoch=self.epoch,
+            release=Release(wake_in=wait, hold=Hold.BLOCKED, reason=reason),
         )
+        if self.run is not None:
+            try:
+                transition = self.run.release(
+                    self._rows_of_attempts(), hold=Hold.BLOCKED, reason=reason, wake_in=wait
+                )
+            except Exception:
+                logger.exception("run %s: what waits cannot be written and is left out", self.run_id)
+        self._give_up(transition)
 
     def drop(self) -> None:
         """Forget the run: it has closed, or it is somebody else's. Activities that run here for it are stopped."""
@@ -556,16 +578,17 @@ class RunHost:
             self._home.activities.abandon(attempt)
         self._attempts.clear()
         self._home.activities.keep_promises(self.run_id, ())
+        self._forget_timer()
         self.evict()
         self._home.forget(self)
 
 
 def describe_fault(error: BaseException) -> str:
     """Return what is at fault in one line: the exceptions, innermost members for a group, each with its line."""
-    if isinstance(error, BaseExceptionGroup):
-        group = cast(BaseExceptionGroup[BaseException], error)
-        members = "; ".join(describe_fault(member) for member in group.exceptions)
-        return f"{type(error).__name__}: {error}: {members}"[:MAX_REASON]
+    members = cast(Sequence[BaseException], getattr(error, "exceptions", ()))
+    if members:
+        inner = "; ".join(describe_fault(member) for member in members)
+        return f"{type(error).__name__}: {error}: {inner}"[:MAX_REASON]
     where = ""
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if not frame.filename.startswith(_NOT_THE_USERS)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
+from functools import partial
 from typing import Protocol
 
 from durable._replay._turns import Turns
@@ -19,6 +20,10 @@ class Turnable(Protocol):
 
     def turn(self, turns: Turns) -> None:
         """Run its code."""
+        ...
+
+    def broken(self) -> None:
+        """Take the news that the turn held the event loop for too long and was ended; nothing of it counts."""
         ...
 
     def conclude(self) -> None:
@@ -55,8 +60,8 @@ class TurnQueue:
             while queue:
                 run = queue.popleft()
                 done.append(run)
-                with watchdog.turn(run):
-                    run.turn(turns)
+                if watchdog.during(run, partial(run.turn, turns)):
+                    run.broken()
                 if time.perf_counter() > until:
                     break
         for run in done:

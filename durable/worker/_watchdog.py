@@ -10,6 +10,7 @@ the lease is not renewed.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import logging
 import os
@@ -41,24 +42,6 @@ class TurnBroken(BaseException):
     """Raised inside a turn that held the event loop for too long. Code cannot catch it as an `Exception`."""
 
 
-class _Turn:
-    """The turn under way: a context manager that costs next to nothing."""
-
-    __slots__ = ("_watchdog",)
-
-    def __init__(self, watchdog: Watchdog) -> None:
-        self._watchdog = watchdog
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, *_exc: object) -> None:
-        watchdog = self._watchdog
-        watchdog.current = None
-        if watchdog.broken is not None:
-            watchdog.swallow()
-
-
 class Watchdog:
     """See the module. One per worker incarnation; it watches the thread it was started from."""
 
@@ -72,9 +55,8 @@ class Watchdog:
         self._silent_since: float | None = None
         self._warned = False
         self._last_sign = time.monotonic()
-        self._turn = _Turn(self)
         self.current: object | None = None
-        self.broken: object | None = None
+        self._broken: object | None = None
         self.broken_stack = ""
         self._broken_at = 0.0
         self._lock = threading.Lock()
@@ -89,25 +71,38 @@ class Watchdog:
         """Stop watching; again does nothing."""
         self._stop.set()
 
-    def turn(self, run: object) -> _Turn:
-        """Return a context in which `run` is known to have its turn."""
+    def during(self, run: object, turn: Callable[[], object]) -> bool:
+        """Run a turn of `run`, and return whether it had to be broken; then nothing that it did counts.
+
+        A broken turn may look like any other: asyncio keeps the exception in the task it was raised in.
+        """
         self.current = run
-        return self._turn
+        try:
+            try:
+                turn()
+            finally:
+                # Under the lock: a turn is either broken before this, or not at all.
+                with self._lock:
+                    self.current = None
+        except TurnBroken:
+            pass
+        if self._broken is None:
+            return False
+        self._swallow()
+        return True
 
     @property
     def alive(self) -> bool:
         """Whether the event loop has given a sign of life lately. Asked from other threads."""
         return time.monotonic() - self._last_sign < self._break_after
 
-    def swallow(self) -> None:
+    def _swallow(self) -> None:
         """Let an exception that was meant for a turn arrive, if it came too late for it."""
-        with self._lock:
-            self.broken = None
-        try:
+        with contextlib.suppress(TurnBroken):
+            with self._lock:
+                self._broken = None
             for _ in range(1000):
                 pass
-        except TurnBroken:
-            pass
 
     def _sign(self, number: int) -> None:
         self._answered = number
@@ -148,12 +143,12 @@ class Watchdog:
             current = self.current
             if current is None:
                 return
-            if self.broken is None:
-                self.broken, self._broken_at = current, time.monotonic()
+            if self._broken is None:
+                self._broken, self._broken_at = current, time.monotonic()
                 self.broken_stack = self._stack()
                 raise_in_thread(self._thread_id, TurnBroken)
                 return
-            resisted = self.broken is current and time.monotonic() - self._broken_at > EXIT_AFTER
+            resisted = self._broken is current and time.monotonic() - self._broken_at > EXIT_AFTER
         if resisted:
             logger.critical(
                 "workflow code swallows every attempt to end its turn; the process exits:\n%s", self._who()

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator
 from datetime import datetime
 from typing import Any, Literal, TypeVar, cast, overload
 
+from durable._internal.ids import check_text
 from durable._internal.instants import SECOND, Duration, from_datetime, to_duration
 from durable.activity._call import ActivityCall
 from durable.workflow._runtime import current
@@ -101,7 +102,7 @@ def _summary(text: object, name: str) -> str:
         return ""
     if not isinstance(text, str):
         raise TypeError(f"{name} must be a string, not {type(text).__name__}: {text!r}")
-    return text
+    return check_text(text, name)
 
 
 def begin(awaitable: Awaitable[T]) -> asyncio.Future[T]:

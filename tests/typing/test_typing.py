@@ -85,7 +85,6 @@ def test_every_mistake_is_found_and_nothing_else(checker: object) -> None:
 
 
 @CHECKERS
-@pytest.mark.xfail(strict=True, reason="the handle of a client still takes any object for a signal")
 def test_a_message_of_another_workflow_is_found(checker: object) -> None:
     assert callable(checker)
     found = {line for file, line, _ in checker() if file == MISTAKES}

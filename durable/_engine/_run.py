@@ -326,6 +326,10 @@ class Run:
         """Whether owners died with it and it has not shown since that it was not the cause."""
         return self._unproven and self._deaths > 0
 
+    def is_canceled(self, id: int) -> bool:
+        """Whether the code has cancelled an activity that is open."""
+        return id in self._canceled
+
     @property
     def waiting_for_commit(self) -> Sequence[ActivityTaskScheduled]:
         """Activities that start here once their events are committed."""

@@ -173,6 +173,7 @@ class Instance:
         self.loop.now_ms = (self._now - self._origin) // 1000
         self._replaying = replaying
         self._commands = {}
+        self.signals.begin_turn()
         try:
             turns.run(self.loop, lambda: self._apply(task))
         except TurnPoisoned as poisoned:
@@ -557,7 +558,7 @@ class Instance:
 
     def give_back(self, name: str, future: asyncio.Future[Any]) -> None:
         """See `Runtime.give_back`."""
-        self.signals.give_back(name, future.result())
+        self.signals.give_back(name, future, self._decode_signal)
 
     def handlers(self, kind: str) -> Mapping[str | None, Handler]:
         """See `Runtime.handlers`."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 
 from durable.client._local import LocalRuns
-from durable.exceptions import StoreError
+from durable.exceptions import HistoryError, StoreError
 from durable.history import EventData, decode_data
 from durable.store import Hint, HintKind, Store
 
@@ -84,13 +85,17 @@ class Waiting:
                 self._look.set()
 
     async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        everything_at = loop.time() + POLL
         while self._waiters:
-            try:
-                async with asyncio.timeout(POLL):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(everything_at):
                     await self._look.wait()
-            except TimeoutError:
-                self._suspects.update(self._waiters)
             self._look.clear()
+            if loop.time() >= everything_at:
+                # However busy the hints are: the one that was lost is not among them.
+                everything_at = loop.time() + POLL
+                self._suspects.update(self._waiters)
             suspects, self._suspects = [run_id for run_id in self._suspects if run_id in self._waiters], set()
             try:
                 for start in range(0, len(suspects), BATCH):
@@ -103,7 +108,14 @@ class Waiting:
 
     async def _look_at(self, run_ids: list[str]) -> None:
         for run_id, row in (await self._store.read_closing_events(run_ids)).items():
-            self.told(run_id, decode_data(row.type, row.data))
+            try:
+                event = decode_data(row.type, row.data)
+            except HistoryError as error:
+                for future in self._waiters.pop(run_id, ()):
+                    if not future.done():
+                        future.set_exception(error)
+            else:
+                self.told(run_id, event)
 
     async def aclose(self) -> None:
         """Stop; whoever still waits is told that the client was closed."""

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
 
 from durable._internal.instants import SECOND
 from durable.exceptions import StoreUnavailableError
@@ -52,7 +52,7 @@ class Claims:
         self._stopped = False
         self._unlisten: Callable[[], None] = lambda: None
         self._full = False
-        self.claiming = False
+        self._claiming = 0
         self.on_probation = False
 
     def stop(self) -> None:
@@ -95,6 +95,19 @@ class Claims:
                     self._look_for_runs.set()
             case HintKind.CLOSED:
                 pass
+
+    @property
+    def claiming(self) -> bool:
+        """Whether a claim is under way, whose answer may bring more work."""
+        return self._claiming > 0
+
+    @contextlib.contextmanager
+    def _claim(self) -> Generator[None, None, None]:
+        self._claiming += 1
+        try:
+            yield
+        finally:
+            self._claiming -= 1
 
     def mail_for(self, run_id: str) -> None:
         """Read the messages of an owned run soon."""
@@ -143,22 +156,21 @@ class Claims:
             self._full = limit <= 0
             if self._full:
                 break
-            self.claiming = True
-            try:
+            with self._claim():
                 claimed = await self._store.claim_runs(home.worker_id, queues, types, limit, format=FORMAT)
                 home.take(claimed)
-            finally:
-                self.claiming = False
             if len(claimed) < limit and not home.has_unproven:
-                alone = await self._store.claim_probationer(home.worker_id, queues, types, format=FORMAT)
+                with self._claim():
+                    alone = await self._store.claim_probationer(home.worker_id, queues, types, format=FORMAT)
+                    if alone is not None:
+                        self.on_probation = True
+                        home.take([alone])
                 if alone is not None:
                     logger.warning(
                         "run %s was owned by %d workers that died; it is tried alone",
                         alone.run.run_id,
                         alone.run.deaths,
                     )
-                    self.on_probation = True
-                    home.take([alone])
                     continue
             if len(claimed) < limit:
                 break
@@ -183,10 +195,11 @@ class Claims:
             limit = min(ACTIVITY_BATCH, activities.free)
             if limit <= 0:
                 break
-            claimed = await self._store.claim_activities(
-                home.worker_id, [home.task_queue], activities.types, limit, format=FORMAT
-            )
-            activities.take(claimed)
+            with self._claim():
+                claimed = await self._store.claim_activities(
+                    home.worker_id, [home.task_queue], activities.types, limit, format=FORMAT
+                )
+                activities.take(claimed)
             if len(claimed) < limit:
                 break
         return await self._until_next()

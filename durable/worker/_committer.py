@@ -70,6 +70,7 @@ class Committer:
         self._settling: set[asyncio.Task[None]] = set()
         self._busy = False
         self._failures = 0
+        self._repeated: set[str] = set()
 
     def submit(self, run: Committed) -> None:
         """Ask `run` for a transition with the next batch."""
@@ -169,7 +170,12 @@ class Committer:
             if verdict is Verdict.BUSY:
                 self._ready[run] = transition
                 busy = True
+            elif verdict is Verdict.WRITTEN and run.run_id in self._repeated:
+                # The first of the two commits may have been the one, at its own time: the log knows.
+                self._repeated.discard(run.run_id)
+                self._spawn_settling([(run, transition)])
             else:
+                self._repeated.discard(run.run_id)
                 run.answered(verdict, result.now)
         if busy:
             # Whoever holds the row needs a moment; others do not wait for it.
@@ -204,6 +210,7 @@ class Committer:
         elif epoch != transition.epoch:
             run.answered(Verdict.LOST, 0)
         else:
+            self._repeated.add(run.run_id)
             self._ready[run] = transition
             self._wake.set()
 

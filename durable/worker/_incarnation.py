@@ -55,6 +55,9 @@ T = TypeVar("T")
 BLOCKED_FIRST, BLOCKED_LONGEST = 1 * SECOND, 60 * SECOND
 """Microseconds until a blocked run is tried again: doubled each time, but a fixed deploy is never far."""
 
+LOOK_AT_LEASE = 0.5
+"""Seconds until a lease that was not held is looked at again, whatever its thread has told meanwhile."""
+
 LOOK_AGAIN = 0.02
 """Seconds until messages are read again that came for a run which was not ready for them."""
 
@@ -187,6 +190,10 @@ class Incarnation:
 
     async def _leave(self) -> None:
         self.claims.stop()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(RELEASE_WITHIN):
+                while self.claims.claiming:  # noqa: ASYNC110 - what it brings is ours, and leaves like the rest
+                    await asyncio.sleep(0.002)
         await self.activities.drain(self.options.grace)
         self.leaving = True
         for host in list(self.hosts.values()):
@@ -225,12 +232,15 @@ class Incarnation:
         self._loop.call_soon_threadsafe(self._look_at_lease)
 
     def _look_at_lease(self) -> None:
+        """Act on what the lease is now; asked again now and then, since everything that waits for it waits here."""
         if self.lease.ended:
             self._lost.set()
         elif self.lease.held:
             waiting, self._when_held = self._when_held, []
             for callback in waiting:
                 callback()
+        elif self._when_held:
+            self._loop.call_later(LOOK_AT_LEASE, self._look_at_lease)
 
     # ------------------------------------------------------------------ runs come and go
 
@@ -367,6 +377,7 @@ class Incarnation:
     def when_held(self, callback: Callable[[], None]) -> None:
         """Call back once the lease is certain again; never, if it is lost for good."""
         self._when_held.append(callback)
+        self._loop.call_later(LOOK_AT_LEASE, self._look_at_lease)
 
     def hint(self, hints: Sequence[Hint]) -> None:
         """Tell others that something is worth a look."""

@@ -95,7 +95,6 @@ class LeaseKeeper:
                 if not self._alive():
                     continue
                 sent = boottime()
-                missed = sent >= self._deadline
                 try:
                     renewed = await asyncio.wait_for(self._lease.renew(), pause)
                 except Exception as error:
@@ -112,8 +111,10 @@ class LeaseKeeper:
                     self._ended = True
                     self._on_change()
                     return
+                # Judged when the answer is there: whoever asked in between was told that the lease is not held.
+                missed = boottime() >= self._deadline
                 self._deadline = sent + self._duration
-                if missed:
+                if missed and self.held:
                     self._on_change()
         finally:
             if not self._stop.is_set() and not self._ended:

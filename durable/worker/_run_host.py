@@ -199,7 +199,12 @@ class RunHost:
 
     def _start_postponed(self) -> None:
         postponed, self._postponed = self._postponed, []
+        if self.gone or self.run is None:
+            return
         self._release_effects(Effects(start=postponed, cancel=[]))
+        for scheduled in postponed:
+            if self.run.is_canceled(scheduled.id):
+                self._home.activities.cancel(self.run_id, scheduled.id)
 
     def _start(self, scheduled: ActivityTaskScheduled) -> None:
         assert self.run is not None

@@ -56,6 +56,7 @@ class Watchdog:
         self._warned = False
         self._last_sign = time.monotonic()
         self.current: object | None = None
+        self._turn_since = 0.0
         self._broken: object | None = None
         self.broken_stack = ""
         self._broken_at = 0.0
@@ -76,6 +77,7 @@ class Watchdog:
 
         A broken turn may look like any other: asyncio keeps the exception in the task it was raised in.
         """
+        self._turn_since = time.monotonic()
         self.current = run
         try:
             try:
@@ -130,7 +132,7 @@ class Watchdog:
     def _who(self) -> str:
         current = self.current
         stack = self._stack()
-        if current is None:
+        if current is None or time.monotonic() - self._turn_since < self._warn_after / 2:
             return f"something outside of workflow code holds it, perhaps a blocking call in an async activity:\n{stack}"
         return f"the code of workflow {getattr(current, 'workflow_id', current)!r} holds it:\n{stack}"
 
@@ -141,7 +143,8 @@ class Watchdog:
     def _break(self, silent: float) -> None:
         with self._lock:
             current = self.current
-            if current is None:
+            if current is None or time.monotonic() - self._turn_since < self._break_after:
+                # The silence may be somebody else's, from before this turn.
                 return
             if self._broken is None:
                 self._broken, self._broken_at = current, time.monotonic()

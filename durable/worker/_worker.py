@@ -28,6 +28,9 @@ DEFAULT_LEASE = 15.0
 SHORTEST_LEASE = 0.2
 """Seconds a lease lasts at least: shorter ones are missed by a busy process."""
 
+SHORTEST_DEADLOCK = 1.0
+"""Seconds the event loop may stand still at least: signs of life come several times in that time."""
+
 START_OVER = 1.0
 """Seconds before a worker that ended by an error starts over."""
 
@@ -97,6 +100,10 @@ class Worker:
         self._lease = lease
         self._poll = to_duration(poll_interval, "poll_interval", allow_zero=False) / SECOND
         self._break_after = to_duration(deadlock_timeout, "deadlock_timeout", allow_zero=False) / SECOND
+        if self._break_after < SHORTEST_DEADLOCK:
+            raise ValueError(
+                f"deadlock_timeout must be at least {SHORTEST_DEADLOCK} s, not {deadlock_timeout!r}"
+            )
         self._incarnation: Incarnation | None = None
         self._running: asyncio.Task[None] | None = None
         self._ready: asyncio.Future[None] | None = None

@@ -17,23 +17,19 @@ from durable.history import WorkflowExecutionSignaled
 Decode = Callable[[WorkflowExecutionSignaled, Any], Any]
 
 
-class Given:
-    """A value that came back: its receiver was cancelled in the turn that brought it."""
-
-    __slots__ = ("value",)
-
-    def __init__(self, value: Any) -> None:
-        self.value = value
-
-
 class SignalBuffer:
     """Signals of one run that no handler has taken, and the receivers that wait for them, by name."""
 
-    __slots__ = ("_kept", "_receivers")
+    __slots__ = ("_given", "_kept", "_receivers")
 
     def __init__(self) -> None:
-        self._kept: dict[str, deque[WorkflowExecutionSignaled | Given]] = {}
+        self._kept: dict[str, deque[WorkflowExecutionSignaled]] = {}
         self._receivers: dict[str, deque[tuple[asyncio.Future[Any], Any]]] = {}
+        self._given: dict[asyncio.Future[Any], WorkflowExecutionSignaled] = {}
+
+    def begin_turn(self) -> None:
+        """Forget which receiver got which signal in the turn before: those have it now for good."""
+        self._given.clear()
 
     def deliver(self, signal: WorkflowExecutionSignaled, decode: Decode) -> None:
         """Give a signal to the first receiver that still waits, or keep it.
@@ -50,6 +46,7 @@ class SignalBuffer:
                 except BaseException:
                     waiting.appendleft((future, type_hint))
                     raise
+                self._given[future] = signal
                 return
         self._kept.setdefault(signal.name, deque()).append(signal)
 
@@ -62,27 +59,29 @@ class SignalBuffer:
         kept = self._kept.get(name)
         if kept:
             first = kept.popleft()
-            future.set_result(first.value if isinstance(first, Given) else decode(first, type_hint))
+            future.set_result(decode(first, type_hint))
+            self._given[future] = first
         else:
             self._receivers.setdefault(name, deque()).append((future, type_hint))
 
-    def give_back(self, name: str, value: Any) -> None:
-        """Put a value back as the next one."""
+    def give_back(self, name: str, future: asyncio.Future[Any], decode: Decode) -> None:
+        """Put the signal a receiver got in this turn back as the next one: the receiver was cancelled meanwhile."""
+        signal = self._given.pop(future, None)
+        if signal is None:
+            return
         waiting = self._receivers.get(name)
         while waiting:
-            future, _ = waiting.popleft()
-            if not future.done():
-                future.set_result(value)
+            other, type_hint = waiting.popleft()
+            if not other.done():
+                other.set_result(decode(signal, type_hint))
+                self._given[other] = signal
                 return
-        self._kept.setdefault(name, deque()).appendleft(Given(value))
+        self._kept.setdefault(name, deque()).appendleft(signal)
 
     def take(self, name: str | None) -> Iterator[WorkflowExecutionSignaled]:
         """Yield and forget the kept signals of a name (of all names for None), for a handler that was set late."""
         for key in [key for key in self._kept if name is None or key == name]:
-            kept = self._kept.pop(key)
-            for signal in kept:
-                if isinstance(signal, WorkflowExecutionSignaled):
-                    yield signal
+            yield from self._kept.pop(key)
 
     def unread(self) -> dict[str, int]:
         """Return how many signals nobody took, by name."""

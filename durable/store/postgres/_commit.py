@@ -18,7 +18,7 @@ from durable.exceptions import StoreUnavailableError
 from durable.store.postgres._errors import Meaning, connection_survives, meaning
 from durable.store.postgres._part import Part
 from durable.store.postgres._pool import Pool
-from durable.store.postgres._rows import array, readable
+from durable.store.postgres._rows import readable
 from durable.store.postgres._session import Backend, Row, Session
 
 _VERDICTS = {int(verdict): verdict for verdict in Verdict}
@@ -200,7 +200,7 @@ def pack(transitions: Sequence[Transition], now: int = 0) -> list[Any]:
     """The arguments of `commit_1`: one array for each column, None for what is not needed.
 
     This runs for every batch, in the event loop: each column is one comprehension, and what most steps do not have is
-    looked for once. The columns that every step has go as text (see `array`).
+    looked for once.
 
     Args:
         transitions: The closing ones come last.
@@ -209,14 +209,14 @@ def pack(transitions: Sequence[Transition], now: int = 0) -> list[Any]:
     events = [event for transition in transitions for event in transition.events]
     latest = max([transition.not_before for transition in transitions], default=0)
     return [
-        array([transition.run_id for transition in transitions]),
-        array([transition.epoch for transition in transitions]),
+        [transition.run_id for transition in transitions],
+        [transition.epoch for transition in transitions],
         latest,
         [transition.not_before for transition in transitions] if latest > now else None,
-        array([n for n, transition in enumerate(transitions, 1) for _ in transition.events]),
-        array([event.seq for event in events]),
-        array([event.task for event in events]),
-        array([event.type for event in events]),
+        [n for n, transition in enumerate(transitions, 1) for _ in transition.events],
+        [event.seq for event in events],
+        [event.task for event in events],
+        [event.type for event in events],
         [event.data for event in events],
         *_pack_pairs(
             [(transition.run_id, transition.consumed) for transition in transitions if transition.consumed]

@@ -14,22 +14,24 @@ from __future__ import annotations
 import asyncio
 import builtins
 import inspect
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from random import Random
-from types import FrameType, MappingProxyType
-from typing import Any, cast, get_type_hints
+from types import MappingProxyType
+from typing import Any
 from uuid import UUID
 from zlib import crc32
 
-from durable._internal.instants import to_datetime, to_timedelta
 from durable._replay._awaitables import NumberedTask, TimerHandle
+from durable._replay._facts import info_of
+from durable._replay._faults import fails_workflow
+from durable._replay._handlers import Handler, bound_handlers, for_name, hints_of
 from durable._replay._loop import DeterministicLoop
 from durable._replay._randomness import Randomness
+from durable._replay._sources import caller
 from durable._replay._teardown import evict
 from durable._replay._turns import SpinError as TurnSpin
 from durable._replay._turns import TurnPoisoned, Turns
-from durable._replay.machines._activity import ActivityMachine, policy_of
+from durable._replay.machines._activity import ActivityMachine
 from durable._replay.machines._machine import Answered
 from durable._replay.machines._signal import SignalBuffer
 from durable._replay.machines._timer import TimerMachine, wake
@@ -37,7 +39,6 @@ from durable.activity._call import ActivityCall
 from durable.converter import DataConverter
 from durable.exceptions import (
     ConversionError,
-    FailureError,
     NondeterminismError,
     ReadOnlyContextError,
     SpinError,
@@ -67,8 +68,6 @@ from durable.workflow._definition import WorkflowDefinition
 from durable.workflow._info import Info
 
 Note = Callable[[str, BaseException | None], None]
-
-Handler = Callable[..., Any]
 
 
 class Instance:
@@ -223,23 +222,7 @@ class Instance:
         """Build what stands before the first line: info, random numbers, and the object of a class."""
         self._started = started
         self._random = Randomness(started.seed)
-        start = to_datetime(event.time)
-        self._info = Info(
-            workflow_id=started.workflow_id,
-            run_id=self.run_id,
-            workflow_type=started.workflow_type,
-            task_queue=started.task_queue,
-            namespace=self.namespace,
-            attempt=started.attempt,
-            first_execution_run_id=started.first_run_id or self.run_id,
-            start_time=start,
-            workflow_start_time=start,
-            execution_timeout=_timedelta(started.execution_timeout),
-            run_timeout=_timedelta(started.run_timeout),
-            task_timeout=_timedelta(started.task_timeout),
-            retry_policy=policy_of(started.retry_policy),
-            headers=started.headers,
-        )
+        self._info = info_of(started, self.run_id, self.namespace, event.time)
         definition = self.definition
         if definition.cls is not None:
             self._object = (
@@ -290,29 +273,15 @@ class Instance:
         """
         if self._applied_cancel and is_cancelled_exception(error):
             return WorkflowExecutionCanceled()
-        if not self._fails_workflow(error):
+        if not fails_workflow(error, self.definition.failure_exception_types):
             raise error
         return WorkflowExecutionFailed(failure=self._converter.to_failure(error))
-
-    def _fails_workflow(self, error: BaseException) -> bool:
-        if isinstance(error, BaseExceptionGroup):
-            group = cast(BaseExceptionGroup[BaseException], error)
-            return all(self._fails_workflow(member) for member in group.exceptions)
-        if isinstance(error, WorkflowTaskError):
-            return isinstance(error, tuple(self.definition.failure_exception_types))
-        kinds = (
-            FailureError,
-            builtins.TimeoutError,
-            asyncio.CancelledError,
-            *self.definition.failure_exception_types,
-        )
-        return isinstance(error, kinds)
 
     # ------------------------------------------------------------------ signals, handlers and queries
 
     def _signaled(self, signal: WorkflowExecutionSignaled) -> None:
         handlers = self.handlers("signal")
-        handler = handlers.get(signal.name) or _for_name(handlers.get(None), signal.name)
+        handler = handlers.get(signal.name) or for_name(handlers.get(None), signal.name)
         if handler is not None:
             self._start_handler(handler, signal)
             return
@@ -325,7 +294,7 @@ class Instance:
         try:
             arguments = self._decode_arguments(
                 signal.input,
-                _hints(handler),
+                hints_of(handler),
                 f"arguments of signal {signal.name}",
                 inspect.signature(handler),
             )
@@ -364,7 +333,7 @@ class Instance:
             WorkflowQueryFailedError: There is no such query, its arguments do not fit, or its handler raised.
         """
         handlers = self.handlers("query")
-        handler = handlers.get(name) or _for_name(handlers.get(None), name)
+        handler = handlers.get(name) or for_name(handlers.get(None), name)
         if handler is None:
             known = ", ".join(sorted(key for key in handlers if key)) or "none"
             raise WorkflowQueryFailedError(
@@ -374,7 +343,7 @@ class Instance:
 
         def ask() -> Payload:
             arguments = self._decode_arguments(
-                input, _hints(handler), f"arguments of query {name}", inspect.signature(handler)
+                input, hints_of(handler), f"arguments of query {name}", inspect.signature(handler)
             )
             answer = handler(*arguments)
             if inspect.isawaitable(answer):
@@ -396,7 +365,7 @@ class Instance:
     def _issue(self, command: CommandEvent) -> None:
         self.loop.progress += 1
         self._commands[command.id] = command
-        if self.sources is not None and (where := _caller()):
+        if self.sources is not None and (where := caller()):
             self.sources[command.id] = where
 
     def _new_id(self) -> int:
@@ -563,7 +532,7 @@ class Instance:
     def handlers(self, kind: str) -> Mapping[str | None, Handler]:
         """See `Runtime.handlers`."""
         if self._handlers is None:
-            self._handlers = _bound_handlers(self.definition, self._object)
+            self._handlers = bound_handlers(self.definition, self._object)
         return MappingProxyType(self._handlers[kind])
 
     def set_handler(self, kind: str, name: str | None, handler: Handler | None) -> None:
@@ -578,7 +547,7 @@ class Instance:
         self._handlers[kind][name] = handler
         if kind == "signal":
             for signal in list(self.signals.take(name)):
-                own = handler if name is not None else _for_name(handler, signal.name)
+                own = handler if name is not None else for_name(handler, signal.name)
                 assert own is not None
                 self._start_handler(own, signal)
 
@@ -621,66 +590,3 @@ _ANSWERS = (
 """Inputs that answer a command."""
 
 _NOTHING = Payload(encoding="binary/null")
-
-
-def _timedelta(micros: int | None) -> Any:
-    return None if micros is None else to_timedelta(micros)
-
-
-def _bound_handlers(definition: WorkflowDefinition, object: Any) -> dict[str, dict[str | None, Handler]]:
-    """Return the handlers that the definition has, bound to the workflow's object, by kind and name."""
-
-    def bound(definitions: Mapping[str | None, Any]) -> dict[str | None, Handler]:
-        return {name: entry.fn.__get__(object) for name, entry in definitions.items()}
-
-    return {
-        "signal": bound(definition.signals),
-        "query": bound(definition.queries),
-        "update": bound(definition.updates),
-    }
-
-
-def _for_name(dynamic: Handler | None, name: str) -> Handler | None:
-    """Return a dynamic handler as one for `name`: it is given the name, and whatever arguments there are."""
-    if dynamic is None:
-        return None
-
-    def handler(*args: Any) -> Any:
-        return dynamic(name, list(args))
-
-    return handler
-
-
-_hint_cache: dict[Any, list[Any]] = {}
-
-
-def _hints(handler: Handler) -> list[Any] | None:
-    """Return the type hints of a handler's parameters, in order; None if it takes any number of them."""
-    function = inspect.unwrap(getattr(handler, "__func__", handler))
-    if (known := _hint_cache.get(function)) is not None:
-        return known
-    parameters = inspect.signature(handler).parameters
-    if any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters.values()):
-        return None
-    hints = get_type_hints(function) if not isinstance(function, type) else {}
-    names = [
-        name
-        for name, parameter in parameters.items()
-        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
-    ]
-    found = [hints.get(name, Any) for name in names]
-    # Only what lives as long as its module is remembered.
-    if "<" not in getattr(function, "__qualname__", "<"):
-        _hint_cache[function] = found
-    return found
-
-
-def _caller() -> str | None:
-    """Return file and line of the innermost frame that is the user's."""
-    frame: FrameType | None = sys._getframe(2)
-    while frame is not None:
-        name = frame.f_globals.get("__name__", "")
-        if not name.startswith(("durable.", "asyncio", "anyio", "contextlib")):
-            return f"{frame.f_code.co_filename}:{frame.f_lineno}"
-        frame = frame.f_back
-    return None

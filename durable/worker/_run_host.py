@@ -9,14 +9,11 @@ A host may lose its instance and keep its run (eviction): the next task then rea
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import os
 import random
 import traceback
 from collections.abc import Sequence
 from functools import partial
-from typing import cast
 
 from durable._engine._activities import Outcome, cancel_waiting, row
 from durable._engine._run import Effects, Run, Urgency
@@ -40,17 +37,12 @@ from durable.store import (
     Verdict,
 )
 from durable.worker._attempts import Attempt
+from durable.worker._faults import describe_fault
 from durable.worker._home import Home
 from durable.worker._timers import Timer
 from durable.workflow._definition import WorkflowDefinition
 
 logger = logging.getLogger("durable.worker")
-
-_NOT_THE_USERS = (os.path.dirname(os.path.dirname(__file__)), os.path.dirname(asyncio.__file__))
-"""Where source files lie whose lines tell a workflow's author nothing."""
-
-MAX_REASON = 2000
-"""Characters of the reason why a run is blocked; the log has the whole traceback."""
 
 
 class RunHost:
@@ -586,17 +578,3 @@ class RunHost:
         self._forget_timer()
         self.evict()
         self._home.forget(self)
-
-
-def describe_fault(error: BaseException) -> str:
-    """Return what is at fault in one line: the exceptions, innermost members for a group, each with its line."""
-    members = cast(Sequence[BaseException], getattr(error, "exceptions", ()))
-    if members:
-        inner = "; ".join(describe_fault(member) for member in members)
-        return f"{type(error).__name__}: {error}: {inner}"[:MAX_REASON]
-    where = ""
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if not frame.filename.startswith(_NOT_THE_USERS)]
-    if own and not isinstance(error, WorkflowTaskError):
-        where = f" ({own[-1].filename}:{own[-1].lineno})"
-    return f"{type(error).__name__}: {error}{where}"[:MAX_REASON]

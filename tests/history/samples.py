@@ -55,7 +55,9 @@ FAILURE = Failure(
                     "ended",
                     "",
                     TerminatedFailure((ODD,)),
-                    Failure("inner", "", ApplicationFailure("E", True, (PLAIN,), 5_000_000, "benign"), None, ODD),
+                    Failure(
+                        "inner", "", ApplicationFailure("E", True, (PLAIN,), 5_000_000, "benign"), None, ODD
+                    ),
                 ),
             ),
         ),
@@ -110,7 +112,9 @@ FULL: tuple[EventData, ...] = (
     ),
     ActivityTaskCancelRequested(id=1),
     ActivityTaskCompleted(message="activity:1", flags=1, id=1, attempt=3, identity="i", result=ODD),
-    ActivityTaskFailed(id=1, attempt=3, identity="i", failure=FAILURE, retry_state="maximum_attempts_reached"),
+    ActivityTaskFailed(
+        id=1, attempt=3, identity="i", failure=FAILURE, retry_state="maximum_attempts_reached"
+    ),
     ActivityTaskTimedOut(
         id=1,
         attempt=3,

@@ -121,7 +121,8 @@ def test_an_unknown_type_is_a_newer_releases() -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [b'{"v":2,"id":1}', b'{"v":2,"id":"a string now"}', b'{"v":2}', b'{"v":99,"new":[1]}', b'{"v":"2"}']
+    "data",
+    [b'{"v":2,"id":1}', b'{"v":2,"id":"a string now"}', b'{"v":2}', b'{"v":99,"new":[1]}', b'{"v":"2"}'],
 )
 def test_a_newer_version_is_refused_whatever_its_fields_are(data: bytes) -> None:
     with pytest.raises(UnknownEventError, match="TIMER_FIRED"):
@@ -175,7 +176,9 @@ def test_upcasters_follow_each_other_and_end_at_the_present(monkeypatch: pytest.
         UPCASTERS, (EventType.TIMER_STARTED, -1), lambda old: {"id": old["n"], "seconds": old["s"], "v": 0}
     )
     monkeypatch.setitem(UPCASTERS, (EventType.TIMER_STARTED, 0), _rename)
-    assert decode_data(EventType.TIMER_STARTED, b'{"v":-1,"n":4,"s":2}') == TimerStarted(id=4, duration=2_000_000)
+    assert decode_data(EventType.TIMER_STARTED, b'{"v":-1,"n":4,"s":2}') == TimerStarted(
+        id=4, duration=2_000_000
+    )
 
 
 def test_an_upcaster_that_makes_nonsense_is_damage(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,7 +191,9 @@ def test_the_next_format_upcasts_what_this_one_writes(monkeypatch: pytest.Monkey
     """The day `FORMAT` becomes 2, an event without a version is an old one, though it still decodes."""
     monkeypatch.setattr(wire, "FORMAT", 2)
     monkeypatch.setitem(
-        UPCASTERS, (EventType.TIMER_STARTED, 1), lambda old: {**old, "duration": old["duration"] * 1000, "v": 2}
+        UPCASTERS,
+        (EventType.TIMER_STARTED, 1),
+        lambda old: {**old, "duration": old["duration"] * 1000, "v": 2},
     )
     stored = encode_data(TimerStarted(id=4, duration=7))
     assert decode_data(EventType.TIMER_STARTED, stored) == TimerStarted(v=2, id=4, duration=7000)
@@ -215,7 +220,12 @@ DONE = (4, 2, WorkflowExecutionCompleted(), 20)
 
 def test_a_history_is_read_as_it_is() -> None:
     found = decode_history(rows(START, ASKED, POKED, DONE))
-    assert [(event.seq, event.task, event.time) for event in found] == [(1, 1, 10), (2, 1, 10), (3, 2, 20), (4, 2, 20)]
+    assert [(event.seq, event.task, event.time) for event in found] == [
+        (1, 1, 10),
+        (2, 1, 10),
+        (3, 2, 20),
+        (4, 2, 20),
+    ]
     assert [event.data for event in found] == [START[2], ASKED[2], POKED[2], DONE[2]]
     assert decode_history([]) == []
 
@@ -232,8 +242,12 @@ BROKEN: dict[str, list[EventRow]] = {
     "a first event that is no start": rows((1, 1, POKED[2], 10)),
     "a second start": rows(START, (2, 2, START[2], 10)),
     "something behind the close": rows(START, ASKED, POKED, DONE, (5, 3, POKED[2], 30)),
-    "something of its own task behind the close": rows(START, (2, 1, DONE[2], 10), (3, 1, TimerStarted(id=1), 10)),
-    "something behind an end from outside": rows(START, (2, 2, WorkflowExecutionTerminated(), 11), (3, 3, POKED[2], 12)),
+    "something of its own task behind the close": rows(
+        START, (2, 1, DONE[2], 10), (3, 1, TimerStarted(id=1), 10)
+    ),
+    "something behind an end from outside": rows(
+        START, (2, 2, WorkflowExecutionTerminated(), 11), (3, 3, POKED[2], 12)
+    ),
 }
 
 

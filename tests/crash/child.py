@@ -14,6 +14,7 @@ import traceback
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import durable.client._client as client_module
@@ -160,12 +161,18 @@ async def _main(job: Job) -> None:
         Client.connect(job.url, namespace=job.namespace) as client,
         contextlib.AsyncExitStack() as workers,
     ):
-        await workers.enter_async_context(_worker(client, job, job.queue, workflows=True))
-        if job.side:
+        if job.drive != "insurance":
+            await workers.enter_async_context(_worker(client, job, job.queue, workflows=True))
+        if job.side and job.drive != "insurance":
             await workers.enter_async_context(_worker(client, job, f"{job.queue}-side", workflows=False))
         note(phase="ready")
         if job.drive is None:
             await stop.wait()
+        elif job.drive == "insurance":
+            from tests.crash import insurance
+
+            ends = await insurance.drive(client, job.url, job.namespace, Path(job.workflow_id), job.lease)
+            note(phase="result", result=ends)
         else:
             result = await SCENARIOS[job.drive].drive(client, job.workflow_id, job.queue)
             note(phase="result", result=result, workflow=job.workflow_id)

@@ -16,8 +16,8 @@ from typing import Any
 
 from durable import Client
 from tests.crash import child
-from tests.crash.child import Job, Point
 from tests.crash import judge as court
+from tests.crash.child import Job, Point
 from tests.crash.judge import judge_effects, judge_history, judge_replay
 from tests.crash.programs import DEFINITIONS
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from durable import Client, Worker
+from durable import Client, Worker, Workflow
 from durable.client import WorkflowHandle
 from durable.history import CLOSING, FROM_OUTSIDE
 from tests.crash.judge import judge_history, judge_replay
@@ -68,7 +68,11 @@ class Env:
         """A worker that serves these workflows and activities; both kinds in one list."""
         workflows = [one for one in definitions if _is_workflow(one)]
         activities = [one for one in definitions if not _is_workflow(one)]
-        given: dict[str, Any] = {"max_cached_workflows": self.cached, "poll_interval": 0.1, "lease_duration": 1.5}
+        given: dict[str, Any] = {
+            "max_cached_workflows": self.cached,
+            "poll_interval": 0.1,
+            "lease_duration": 1.5,
+        }
         return Worker(client or self.client, workflows=workflows, activities=activities, **given | options)
 
     async def start(self, call: Any, *values: Any, **options: Any) -> WorkflowHandle[Any, Any]:
@@ -98,7 +102,7 @@ class Env:
 
 
 def _is_workflow(one: Any) -> bool:
-    return hasattr(one, "call_options") and hasattr(one, "fn") and "workflow" in repr(one) or isinstance(one, type)
+    return isinstance(one, type | Workflow)
 
 
 async def events(handle: WorkflowHandle[Any, Any]) -> list[str]:

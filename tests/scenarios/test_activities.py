@@ -248,7 +248,7 @@ async def test_what_is_not_retryable_is_not_retried(env: Env) -> None:
         try:
             await workflow.execute_activity(refuses)
         except ActivityError as error:
-            assert isinstance(error.cause, ApplicationError)
+            assert isinstance(error.cause, ApplicationError)  # noqa: PT017 - workflow code
             return [error.cause.type, error.cause.non_retryable, *error.cause.details]
 
     async with env.worker(refused, refuses):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,18 @@ BAD_NAMES = {
     "number": 7,
     "bytes": b"x",
 }
-BAD_DURATIONS = [-1, -0.001, math.nan, math.inf, -math.inf, True, "5", 1e30, timedelta(seconds=-1), timedelta.max]
+BAD_DURATIONS = [
+    -1,
+    -0.001,
+    math.nan,
+    math.inf,
+    -math.inf,
+    True,
+    "5",
+    1e30,
+    timedelta(seconds=-1),
+    timedelta.max,
+]
 
 
 async def nothing_is_stored(env: Env, workflow_id: str) -> bool:
@@ -78,7 +90,12 @@ async def test_durations(plain: Env, value: Any) -> None:
         with pytest.raises((ValueError, TypeError), match=field):
             await client.start_workflow(takes(), id="it", **{field: value})
     assert await nothing_is_stored(plain, "it")
-    for field in ("start_to_close_timeout", "schedule_to_close_timeout", "schedule_to_start_timeout", "heartbeat_timeout"):
+    for field in (
+        "start_to_close_timeout",
+        "schedule_to_close_timeout",
+        "schedule_to_start_timeout",
+        "heartbeat_timeout",
+    ):
         with pytest.raises((ValueError, TypeError), match=field):
             does.options(**{field: value})
     for field in ("initial_interval", "maximum_interval"):
@@ -181,7 +198,10 @@ async def test_workers_that_contradict_themselves(plain: Env) -> None:
         (lambda: Worker(client, workflows=[print]), "print"),
         (lambda: Worker(client, workflows=[takes], max_cached_workflows=-1), "max_cached_workflows"),
         (lambda: Worker(client, workflows=[takes], max_concurrent_activities=0), "max_concurrent_activities"),
-        (lambda: Worker(client, workflows=[takes], max_concurrent_activities=True), "max_concurrent_activities"),
+        (
+            lambda: Worker(client, workflows=[takes], max_concurrent_activities=True),
+            "max_concurrent_activities",
+        ),
     ):
         with pytest.raises((TypeError, ValueError, RegistrationError), match=words):
             wrong()
@@ -218,7 +238,7 @@ async def test_urls(url: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     with pytest.raises((StoreConfigurationError, StoreUnavailableError, TypeError)) as caught:
         await Client.connect(url)
     assert str(caught.value)
-    assert not list(tmp_path.iterdir())
+    assert not os.listdir(tmp_path)
 
 
 async def test_no_url_at_all(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any
 
 import pytest
@@ -42,10 +43,8 @@ async def cleans_up() -> str:
 
 @workflow.defn(name="scn.swallows")
 async def swallows() -> str:
-    try:
+    with contextlib.suppress(asyncio.CancelledError):
         await asyncio.sleep(3600)
-    except asyncio.CancelledError:
-        pass
     await asyncio.sleep(0.01)
     return "went on"
 

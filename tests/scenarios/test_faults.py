@@ -32,7 +32,9 @@ async def two() -> int:
 # --- workflow failures and workflow task failures ---
 
 
-async def test_an_application_error_closes_and_a_bug_blocks(env: Env, caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_application_error_closes_and_a_bug_blocks(
+    env: Env, caplog: pytest.LogCaptureFixture
+) -> None:
     @workflow.defn(name="scn.faults.raises")
     async def raises(what: str) -> None:
         await one()
@@ -213,7 +215,9 @@ async def test_every_kind_of_change_is_noticed(env: Env, change: str) -> None:
     await handle.terminate()
 
 
-async def test_changed_options_and_arguments_are_no_change(env: Env, caplog: pytest.LogCaptureFixture) -> None:
+async def test_changed_options_and_arguments_are_no_change(
+    env: Env, caplog: pytest.LogCaptureFixture
+) -> None:
     @activity.defn(name="scn.faults.takes")
     async def takes(x: int) -> int:
         return x
@@ -361,7 +365,7 @@ async def test_what_cannot_be_stored_as_a_result(env: Env) -> None:
         try:
             return await returns(what)
         except ActivityError as error:
-            assert error.retry_state is not None
+            assert error.retry_state is not None  # noqa: PT017 - workflow code
             return f"{error.retry_state.name} {getattr(error.cause, 'type', None)}"
 
     @workflow.defn(name="scn.faults.bad_result")
@@ -386,7 +390,12 @@ async def test_large_values_pass_unchanged(env: Env) -> None:
     async def large(value: Any) -> Any:
         return await echo_large(value)
 
-    value = {"text": "é" * 300_000, "list": list(range(1000)), "nested": [[["deep"]]], "float": [1e16, -0.0, 0.1]}
+    value = {
+        "text": "é" * 300_000,
+        "list": list(range(1000)),
+        "nested": [[["deep"]]],
+        "float": [1e16, -0.0, 0.1],
+    }
     async with env.worker(large, echo_large):
         handle = await env.start(large(value))
         got = await handle.result(timeout=PATIENCE)
@@ -409,7 +418,9 @@ NASTY = {
 @pytest.mark.parametrize("queue", ["default", "side"])
 @pytest.mark.parametrize("name", NASTY)
 async def test_an_activity_whose_error_message_is_nasty(env: Env, name: str, queue: str) -> None:
-    @activity.defn(name="scn.faults.nasty", retry_policy=RetryPolicy(maximum_attempts=2, initial_interval=0.01))
+    @activity.defn(
+        name="scn.faults.nasty", retry_policy=RetryPolicy(maximum_attempts=2, initial_interval=0.01)
+    )
     async def nasty() -> None:
         raise ValueError(NASTY[name])
 

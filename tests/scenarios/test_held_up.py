@@ -129,7 +129,7 @@ async def test_a_refused_close_keeps_the_retries_of_what_goes_on(env: Env) -> No
 
         async def take() -> None:
             async for word in say:
-                got.append(word)
+                got.append(word)  # noqa: PERF401 - each is looked at as it comes
 
         taking = asyncio.create_task(take())
         await workflow.wait_condition(lambda: bool(got))
@@ -193,7 +193,10 @@ async def test_a_result_of_a_blocked_run_is_no_lost_attempt(env: Env) -> None:
 
     async def commit(real: Any, transitions: Any) -> Any:
         answer = await real(transitions)
-        if any(has(EventType.ACTIVITY_TASK_COMPLETED)(one) for one in transitions) and not hold.reached.is_set():
+        if (
+            any(has(EventType.ACTIVITY_TASK_COMPLETED)(one) for one in transitions)
+            and not hold.reached.is_set()
+        ):
             hold.reached.set()
             await hold.go.wait()
         return answer
@@ -372,3 +375,48 @@ async def test_a_message_that_repeats_itself_does_not_keep_a_run_open(env: Env) 
         await handle.signal(say("word"))
         assert await handle.result(timeout=PATIENCE) == ["word"]
     assert (await events(handle)).count("Signaled") == 2
+
+
+async def test_a_stale_look_does_not_execute_again(env: Env) -> None:
+    """What a worker reads about its own activities may be older than what it has done since."""
+    ran = []
+
+    @activity.defn(name="scn.held.queued_once", retry_policy=ONCE)
+    async def queued_once() -> str:
+        ran.append(activity.info().attempt)
+        return "once"
+
+    @workflow.defn(name="scn.held.calls_queued")
+    async def calls_queued() -> list[str]:
+        first = await workflow.execute_activity(queued_once, task_queue="side")
+        return [first, await say.receive()]
+
+    seen: list[Any] = []
+    looks = 0
+
+    async def claim(real: Any, *args: Any, **kwargs: Any) -> Any:
+        claimed = await real(*args, **kwargs)
+        if claimed:
+            # The answer is on its way while somebody looks, twice if the worker looks that often.
+            before = looks
+            await until("a look at the rows", lambda: looks > before)
+        return claimed
+
+    async def look(real: Any, *args: Any, **kwargs: Any) -> Any:
+        nonlocal looks
+        rows = await real(*args, **kwargs)
+        looks += 1
+        seen.extend(rows)
+        return rows or list(seen)  # as old as can be
+
+    env.store.hooks["claim_activities"] = claim
+    env.store.hooks["owned_activities"] = look
+    async with env.worker(calls_queued), env.worker(queued_once, task_queue="side", lease_duration=0.5):
+        handle = await env.start(calls_queued())
+        await reached(handle, "Started", "ActivityScheduled", "ActivityCompleted")
+        before = looks
+        await until("some more looks", lambda: looks > before + 3)
+        env.store.hooks.clear()
+        await handle.signal(say("done"))
+        assert await handle.result(timeout=PATIENCE) == ["once", "done"]
+    assert ran == [1]

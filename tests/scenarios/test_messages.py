@@ -237,7 +237,7 @@ async def test_a_close_waits_for_what_was_sent_before_it(env: Env) -> None:
         assert await handle.result(timeout=PATIENCE) == [1, 2]
     assert await events(handle) == ["Started", "Signaled", "Signaled", "Completed"]
     seqs = [(one.task, type(one.data)) for one in (await handle.fetch_history()).events]
-    assert [task for task, kind in seqs if kind is WorkflowExecutionSignaled][0] >= 2
+    assert {task for task, kind in seqs if kind is WorkflowExecutionSignaled} == {2}, "both in one task"
 
 
 async def test_async_handlers_interleave_as_recorded(env: Env) -> None:

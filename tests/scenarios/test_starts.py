@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from typing import Any
 
@@ -88,10 +89,8 @@ async def test_reuse_of_an_id(env: Env, policy: Reuse, after_success: bool, afte
 
 
 async def _ended(handle: Any) -> None:
-    try:
+    with contextlib.suppress(WorkflowFailureError):
         await handle.result(timeout=PATIENCE)
-    except WorkflowFailureError:
-        pass
 
 
 async def test_many_starts_of_one_id_make_one_run(env: Env) -> None:

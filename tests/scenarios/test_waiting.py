@@ -145,10 +145,7 @@ async def shield() -> Any:
 
 @pattern([1, 2, 3])
 async def as_completed() -> Any:
-    found = []
-    for one in asyncio.as_completed([_echo(3, 0.2), _echo(1, 0.0), _echo(2, 0.1)]):
-        found.append(await one)
-    return found
+    return [await one for one in asyncio.as_completed([_echo(3, 0.2), _echo(1, 0.0), _echo(2, 0.1)])]
 
 
 @pattern([1, 2, 3])
@@ -224,7 +221,7 @@ async def anyio_groups() -> Any:
     async def consume() -> None:
         async with receive:
             async for item in receive:
-                got.append(item)
+                got.append(item)  # noqa: PERF401 - each as it comes
         ready.set()
 
     async def forever() -> None:
@@ -330,8 +327,7 @@ async def test_a_wait_survives_its_workers(env: Env) -> None:
         feeder = asyncio.create_task(feed())
         found = []
         async with asyncio.timeout(3600):
-            for _ in range(3):
-                found.append(await line.get())
+            found += [await line.get() for _ in range(3)]
         feeder.cancel()
         return found
 
@@ -369,7 +365,9 @@ async def test_an_exception_group_fails_the_run_only_if_all_members_do(env: Env)
 
     @workflow.defn(name="scn.wait.group_fails")
     async def group_fails(bug: bool) -> None:
-        raise ExceptionGroup("several", [ApplicationError("one"), KeyError("x") if bug else TimeoutError("two")])
+        raise ExceptionGroup(
+            "several", [ApplicationError("one"), KeyError("x") if bug else TimeoutError("two")]
+        )
 
     async with env.worker(group_fails):
         handle = await env.start(group_fails(False))

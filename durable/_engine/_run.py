@@ -157,7 +157,9 @@ class Run:
         self._timer_heap = [(at, id) for id, at in self._timers.items()]
         heapify(self._timer_heap)
         self._deferred = False
-        self._in_flight: tuple[list[Event], list[ActivityTaskScheduled], Transition] | None = None
+        self._in_flight: (
+            tuple[list[tuple[int, EventData]], list[ActivityTaskScheduled], Transition] | None
+        ) = None
 
     # ------------------------------------------------------------------ what arrives
 
@@ -392,10 +394,10 @@ class Run:
         """Make a transition of the commands that wait, and of `inputs` as part of `task`; it is in flight from now."""
         state = self.state
         closing = self._closing
-        events: list[tuple[int, EventData]] = [(state.task, data) for data in self._commands]
-        events.extend((task, data) for data in inputs)
+        pending: list[tuple[int, EventData]] = [(state.task, data) for data in self._commands]
+        pending += [(task, data) for data in inputs]
         if closing is not None:
-            events.append((task if inputs else state.task, closing))
+            pending.append((task if inputs else state.task, closing))
         rows_done: list[int] = []
         not_before = state.time
         for data in inputs:
@@ -408,8 +410,10 @@ class Run:
             run_id=state.run_id,
             epoch=self.epoch,
             events=tuple(
-                EventRow(seq, number, int(data.type), encode_data(data))
-                for seq, (number, data) in enumerate(events, state.seq + 1)
+                [
+                    EventRow(seq, number, int(data.type), encode_data(data))
+                    for seq, (number, data) in enumerate(pending, state.seq + 1)
+                ]
             ),
             not_before=not_before,
             consumed=tuple(self._consumed),
@@ -419,7 +423,6 @@ class Run:
             close=None if closing is None else Close(CLOSING_STATUS[type(closing)]),
             proven=proven,
         )
-        pending = [Event(seq, number, 0, data) for seq, (number, data) in enumerate(events, state.seq + 1)]
         self._in_flight = (pending, self._after_commit, transition)
         self._commands, self._consumed, self._rows, self._canceled_rows = [], [], {}, []
         self._after_commit = []
@@ -467,17 +470,17 @@ class Run:
         time = max(now, transition.not_before)
         queued = [row.task_queue for row in transition.activities if row.worker is None]
         answer = Written([], start, queued, transition.activities_canceled, False)
-        for event in pending:
-            stamped = Event(event.seq, event.task, time, event.data)
-            self.state.apply(stamped)
-            if isinstance(event.data, Input):
-                answer.task.append(stamped)
+        for seq, (number, data) in enumerate(pending, self.state.seq + 1):
+            event = Event(seq, number, time, data)
+            self.state.apply(event)
+            if isinstance(data, Input):
+                answer.task.append(event)
                 self._ran = False
-                if isinstance(event.data, ActivityInputEvent):
-                    self._resulted.discard(event.data.id)
-                    self._canceled.discard(event.data.id)
-            elif isinstance(event.data, ActivityTaskScheduled):
-                self._unwritten.pop(event.data.id, None)
+                if isinstance(data, ActivityInputEvent):
+                    self._resulted.discard(data.id)
+                    self._canceled.discard(data.id)
+            elif isinstance(data, ActivityTaskScheduled):
+                self._unwritten.pop(data.id, None)
         self._known.difference_update(transition.consumed)
         for id in transition.activities_done:
             self.rowed.discard(id)
@@ -494,9 +497,7 @@ class Run:
         pending, _, transition = self._in_flight
         self._in_flight = None
         self._commands = [
-            event.data
-            for event in pending
-            if isinstance(event.data, CommandEvent) and event.data is not self._closing
+            data for _, data in pending if isinstance(data, CommandEvent) and data is not self._closing
         ]
         self._rows = {new.id: new for new in transition.activities} | self._rows
         self._consumed = [

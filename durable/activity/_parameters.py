@@ -85,7 +85,18 @@ class Parameters:
         RegistrationError: It takes keyword-only or variable arguments, which a history has no place for.
     """
 
-    __slots__ = ("_fn", "_hints", "local", "method", "names", "required", "signature", "what", "where")
+    __slots__ = (
+        "_fn",
+        "_hints",
+        "_types",
+        "local",
+        "method",
+        "names",
+        "required",
+        "signature",
+        "what",
+        "where",
+    )
 
     def __init__(
         self,
@@ -99,6 +110,7 @@ class Parameters:
         self._fn = fn
         self.local: dict[str, Any] = {} if local is None else local
         self._hints: dict[str, Any] | None = None
+        self._types: tuple[Any, ...] | None = None
         self.what: str = what
         self.where: str = where
         self.method: bool = method
@@ -166,8 +178,10 @@ class Parameters:
         Raises:
             RegistrationError: A hint names something that cannot be found.
         """
-        hints = self._read()
-        return tuple(hints.get(name, Any) for name in self.names)
+        if self._types is None:
+            hints = self._read()
+            self._types = tuple(hints.get(name, Any) for name in self.names)
+        return self._types
 
     @property
     def returns(self) -> Any:

@@ -59,6 +59,9 @@ HEARTBEAT_SHARE = 0.8
 HEARTBEAT_DEFAULT, HEARTBEAT_LONGEST = 30.0, 60.0
 """Seconds between heartbeats passed on, without a heartbeat timeout and at most (Temporal's)."""
 
+LIMIT_AFTER = 0.02
+"""Seconds after its start at which an attempt gets a timer for its deadlines; no timeout is that short in earnest."""
+
 RETRY_PAUSE = 0.2
 """Seconds before the database is asked again after it was away."""
 
@@ -95,6 +98,7 @@ class Activities:
         self._loop = asyncio.get_running_loop()
         self._attempts: dict[tuple[str, int], Attempt] = {}
         self._running: set[asyncio.Task[None]] = set()
+        self._unlimited: list[Attempt] = []
         self._promised: dict[str, set[int]] = {}
         self._abandoned: set[tuple[str, int, int]] = set()
         self._doubtful: set[tuple[str, int, int]] = set()
@@ -203,8 +207,16 @@ class Activities:
         self._attempts[attempt.run_id, attempt.scheduled.id] = attempt
         self._running.add(task)
         self._drained.clear()
-        self._limit(attempt)
+        if not self._unlimited:
+            self._loop.call_later(LIMIT_AFTER, self._limit_all)
+        self._unlimited.append(attempt)
         return attempt
+
+    def _limit_all(self) -> None:
+        """Set the timers of the attempts that started lately and still run: most have ended by now and need none."""
+        started, self._unlimited = self._unlimited, []
+        for attempt in started:
+            self._limit(attempt)
 
     def _limit(self, attempt: Attempt) -> None:
         """Look at an attempt's deadlines: end it, or look again when the first of them comes.
@@ -212,8 +224,7 @@ class Activities:
         A heartbeat moves a deadline without touching the timer; the timer finds out when it fires.
         """
         attempt.timer = None
-        limits = attempt.limits()
-        if not limits or attempt.ended:
+        if attempt.ended or not (limits := attempt.limits()):
             return
         at, kind = min(limits)
         left = at - self._clock.now()
@@ -223,14 +234,13 @@ class Activities:
             attempt.timer = self._loop.call_later(left / SECOND, self._limit, attempt)
 
     async def _run(self, attempt: Attempt) -> None:
-        task = asyncio.current_task()
         try:
             outcome = await self._execute(attempt)
             if not attempt.ended:
                 self._conclude(attempt, outcome)
         finally:
-            assert task is not None
-            self._running.discard(task)
+            assert attempt.task is not None
+            self._running.discard(attempt.task)
             key = attempt.run_id, attempt.scheduled.id
             if self._attempts.get(key) is attempt:
                 del self._attempts[key]

@@ -23,8 +23,8 @@ from durable.worker._lease import LeaseKeeper
 
 logger = logging.getLogger("durable.worker")
 
-MAX_RUNS = 500
-"""Transitions in one batch: beyond it a batch only takes longer."""
+MAX_RUNS = 125
+"""Transitions in one batch: enough to share its cost, few enough that other runs have their turns while it is written."""
 
 MAX_BYTES = 8 * 1024 * 1024
 """Event bytes in one batch, about: a batch must not become a message the database refuses."""

@@ -442,12 +442,14 @@ class Run:
                 self._consumed.append(position)
             self._results, self._messages = [], {}
             return inputs
-        self._deferred = False
         if self._cancels:
+            # Timers that were put off once are not put off again because a cancel goes before them.
+            self._deferred = bool(fired)
             self._consumed.extend(sorted(self._cancels))
             inputs = [self._cancels[position] for position in sorted(self._cancels)]
             self._cancels = {}
             return inputs
+        self._deferred = False
         return fired
 
     def _due_timers(self, now: int) -> list[Input]:

@@ -402,12 +402,12 @@ async def test_a_stale_look_does_not_execute_again(env: Env) -> None:
             await until("a look at the rows", lambda: looks > before)
         return claimed
 
-    async def look(real: Any, *args: Any, **kwargs: Any) -> Any:
+    async def look(real: Any, worker_id: str) -> Any:
         nonlocal looks
-        rows = await real(*args, **kwargs)
+        rows = await real(worker_id)
         looks += 1
         seen.extend(rows)
-        return rows or list(seen)  # as old as can be
+        return rows or [row for row in seen if row.worker == worker_id]  # as old as can be
 
     env.store.hooks["claim_activities"] = claim
     env.store.hooks["owned_activities"] = look

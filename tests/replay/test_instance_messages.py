@@ -1,0 +1,233 @@
+"""Signals and their handlers, as one run's code sees them."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from durable import Signal, workflow
+from durable.exceptions import ApplicationError
+from durable.history import (
+    TimerFired,
+    WorkflowExecutionCompleted,
+    WorkflowExecutionFailed,
+    WorkflowExecutionSignaled,
+)
+from tests.replay.test_instance import CANCEL, Rig, _put_away, act, done, names, payloads, result, signal
+
+__all__ = ["_put_away"]  # a fixture for every test here
+
+go = Signal("go", str)
+other = Signal("other", str)
+number = Signal("number", int)
+
+
+@workflow.defn(name="instance_handled")
+class Handled:
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+
+    @workflow.run
+    async def run(self) -> list[str]:
+        self.seen.append("first line")
+        await go.receive()
+        return self.seen
+
+    @workflow.signal
+    def note(self, text: str) -> None:
+        self.seen.append(text)
+
+    @workflow.signal
+    async def slow(self, text: str) -> None:
+        await act(1)
+        self.seen.append(text)
+
+    @workflow.signal
+    def fails(self, how: str) -> None:
+        raise ApplicationError("on purpose") if how == "failure" else ValueError("bug")
+
+
+def test_handlers_of_early_signals_run_before_the_first_line() -> None:
+    rig = Rig(Handled)
+    rig.start(signal("note", "a"), signal("note", "b"))
+    assert result(rig.tell(signal("go", "x"))) == ["a", "b", "first line"]
+    rig.replay()
+
+
+def test_signals_are_handled_in_their_order_and_async_handlers_go_on_beside() -> None:
+    rig = Rig(Handled)
+    rig.start()
+    assert names(rig.tell(signal("slow", "s"), signal("note", "a"))) == ["Scheduled"]
+    rig.tell(signal("note", "b"))
+    rig.tell(done(1))
+    assert result(rig.tell(signal("go", "x"))) == ["first line", "a", "b", "s"]
+    rig.replay()
+
+
+def test_a_failure_in_a_handler_fails_the_workflow() -> None:
+    rig = Rig(Handled)
+    rig.start()
+    (closing,) = rig.tell(signal("fails", "failure"))
+    assert isinstance(closing, WorkflowExecutionFailed)
+    assert closing.failure.message == "on purpose"
+    rig.replay()
+
+
+def test_a_bug_in_a_handler_blocks_the_task() -> None:
+    rig = Rig(Handled)
+    rig.start()
+    with pytest.raises(ValueError, match="bug"):
+        rig.tell(signal("fails", "bug"))
+
+
+def test_a_bug_in_a_handler_goes_before_a_close_of_the_same_task() -> None:
+    """Nothing of a task at fault is kept, its close neither."""
+    rig = Rig(Handled)
+    rig.start()
+    with pytest.raises(ValueError, match="bug"):
+        rig.tell(signal("go", "x"), signal("fails", "bug"))
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        WorkflowExecutionSignaled(name="note"),
+        signal("note", "a", "b"),
+        signal("note", 5),
+        WorkflowExecutionSignaled(
+            name="note", input=(*payloads("a")[:0], type(payloads("a")[0])(b"{broken"))
+        ),
+    ],
+    ids=["too few", "too many", "wrong type", "damaged"],
+)
+def test_a_signal_that_does_not_fit_its_handler_is_dropped_with_a_note(
+    bad: WorkflowExecutionSignaled,
+) -> None:
+    rig = Rig(Handled)
+    rig.start()
+    assert rig.tell(bad) == []
+    assert any("note" in text and "dropped" in text for text in rig.notes), rig.notes
+    assert result(rig.tell(signal("note", "good"), signal("go", "x"))) == ["first line", "good"]
+
+
+# ---------------------------------------------------------------- receivers and the buffer
+
+
+@workflow.defn(name="instance_receives")
+async def receives(n: int) -> list[Any]:
+    return [await number.receive() for _ in range(n)]
+
+
+def test_signals_nobody_waits_for_are_kept_in_order() -> None:
+    rig = Rig(receives, 3)
+    rig.start(signal("number", 1), signal("unheard of", 9), signal("number", 2))
+    assert rig.code.signals.unread() == {"unheard of": 1}
+    assert result(rig.tell(signal("number", 3))) == [1, 2, 3]
+    rig.replay()
+
+
+@pytest.mark.parametrize("early", [True, False], ids=["kept", "received"])
+def test_a_signal_that_cannot_be_read_is_dropped_with_a_note(early: bool) -> None:
+    rig = Rig(receives, 2)
+    bad, good = signal("number", "not a number"), signal("number", 1)
+    if early:
+        rig.start(bad, good)
+    else:
+        rig.start()
+        rig.tell(bad, good)
+    assert any("'number'" in text and "dropped" in text for text in rig.notes), rig.notes
+    assert result(rig.tell(signal("number", 2))) == [1, 2]
+    rig.replay()
+
+
+@workflow.defn(name="instance_timed")
+async def timed() -> str:
+    try:
+        return await go.receive(timeout=5)
+    except TimeoutError:
+        return "late"
+
+
+def test_a_signal_that_comes_with_its_timeout_wins() -> None:
+    rig = Rig(timed)
+    rig.start()
+    assert result(rig.tell(signal("go", "x"), TimerFired(id=1), after=5)) == "x"
+
+
+def test_a_timeout_alone() -> None:
+    rig = Rig(timed)
+    rig.start()
+    assert result(rig.tell(TimerFired(id=1), after=5)) == "late"
+
+
+@workflow.defn(name="instance_gives_back")
+async def gives_back(then: str) -> list[str]:
+    """Its receiver is cancelled in the very turn that brings the signal."""
+    got: list[str] = []
+    task = asyncio.create_task(go.receive())
+    await other.receive()
+    task.cancel()
+    await asyncio.wait([task])
+    assert task.cancelled()
+    if then == "receive":
+        got.append(await go.receive())
+        got.append(await go.receive())
+    elif then == "waiting":
+        waiting = asyncio.create_task(go.receive())
+        await asyncio.sleep(0)
+        got.append(await waiting)
+        got.append(await go.receive())
+    else:
+        workflow.set_signal_handler("go", _appends(got))
+        await workflow.wait_condition(lambda: len(got) == 2)
+    return got
+
+
+def _appends(got: list[str]) -> Any:
+    def handler(text: str) -> None:
+        got.append(text)
+
+    return handler
+
+
+@pytest.mark.parametrize("then", ["receive", "waiting", "handler"])
+def test_a_signal_that_is_given_back_is_the_next_one(then: str) -> None:
+    rig = Rig(gives_back, then)
+    rig.start()
+    commands = rig.tell(signal("other", "now"), signal("go", "first"), signal("go", "second"))
+    assert commands, "a signal was lost"
+    assert result(commands) == ["first", "second"]
+    rig.replay()
+
+
+@workflow.defn(name="instance_late_handler")
+async def late_handler(dynamic: bool) -> list[str]:
+    got: list[str] = []
+    await workflow.sleep(5)
+    if dynamic:
+        workflow.set_dynamic_signal_handler(lambda name, args: got.append(f"{name}:{len(args)}"))
+    else:
+        workflow.set_signal_handler("go", _appends(got))
+    await workflow.wait_condition(lambda: len(got) >= 3)
+    return got
+
+
+@pytest.mark.parametrize(("dynamic", "found"), [(False, ["a", "b", "c"]), (True, ["go:1", "go:1", "go:1"])])
+def test_a_handler_that_is_set_late_is_given_what_came_before(dynamic: bool, found: list[str]) -> None:
+    rig = Rig(late_handler, dynamic)
+    rig.start(signal("go", "a"))
+    rig.tell(signal("go", "b"))
+    rig.tell(TimerFired(id=1), after=5)
+    assert result(rig.tell(signal("go", "c"))) == found
+    rig.replay()
+
+
+def test_signals_behind_a_cancel_of_the_same_task_are_kept() -> None:
+    rig = Rig(receives, 1)
+    rig.start()
+    commands = rig.tell(signal("unheard of", "x"), CANCEL)
+    assert names(commands) == ["Canceled"]
+    assert not isinstance(commands[-1], WorkflowExecutionCompleted)
+    assert rig.code.signals.unread() == {"unheard of": 1}

@@ -147,14 +147,33 @@ async def test_it_may_be_swallowed(env: Env) -> None:
 
 
 async def test_twice_is_once(env: Env) -> None:
-    async with env.worker(cleans_up, cleanup):
-        handle = await env.start(cleans_up())
+    gate = asyncio.Event()
+
+    @activity.defn(name="scn.slow_cleanup")
+    async def slow_cleanup() -> str:
+        await gate.wait()
+        return "cleaned"
+
+    @workflow.defn(name="scn.cleans_up_slowly")
+    async def cleans_up_slowly() -> None:
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            await slow_cleanup()
+
+    async with env.worker(cleans_up_slowly, slow_cleanup):
+        handle = await env.start(cleans_up_slowly())
         await reached(handle, "Started", "TimerStarted")
-        await asyncio.gather(handle.cancel("one"), handle.cancel("two"))
+        await handle.cancel("one")
+        await handle.cancel("two")
+
+        async def both() -> bool:
+            return (await events(handle)).count("CancelRequested") == 2
+
+        await until("both are recorded", both)
+        gate.set()
         assert isinstance(await fails(handle), CancelledError)
-    told = await events(handle)
-    assert told.count("CancelRequested") == 2
-    assert "ActivityCompleted" in told
+    assert (await events(handle))[-2:] == ["ActivityCompleted", "Canceled"]
 
 
 async def test_of_a_closed_workflow_is_an_error(env: Env) -> None:

@@ -1,0 +1,125 @@
+"""The watchdog, with a thread that really is blocked, in fractions of a second."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from durable.worker import _watchdog
+from durable.worker._watchdog import EXIT_CODE, Watchdog
+
+RUN = SimpleNamespace(workflow_id="order-42")
+
+
+@pytest.fixture
+async def dog(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Watchdog]:
+    monkeypatch.setattr(_watchdog, "INTERVAL", 0.005)
+    monkeypatch.setattr(_watchdog, "EXIT_AFTER", 0.05)
+    monkeypatch.setattr(_watchdog, "_debugged", lambda: False)  # coverage and debuggers trace
+    monkeypatch.setattr(_watchdog.logging, "shutdown", lambda: None)
+    made = Watchdog(warn_after=0.04, break_after=0.25)
+    made.exits = []  # type: ignore[attr-defined]
+    made.exit = made.exits.append  # type: ignore[attr-defined]
+    made.start()
+    await asyncio.sleep(0)
+    yield made
+    await made.stop()
+    await made.stop()
+
+
+def hold(seconds: float) -> None:
+    """Hold the thread with Python code, which an exception can end."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        pass
+
+
+async def test_a_blocked_loop_is_named_with_its_stack(
+    dog: Watchdog, caplog: pytest.LogCaptureFixture
+) -> None:
+    hold(0.2)
+    await asyncio.sleep(0)
+    assert caplog.text.count("the event loop has stood still") == 1
+    assert "outside of workflow code" in caplog.text
+    assert "in hold" in caplog.text
+
+
+async def test_a_blocking_turn_is_named_by_its_workflow(
+    dog: Watchdog, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert dog.during(RUN, lambda: hold(0.2)) is False
+    assert "the code of workflow 'order-42' holds it" in caplog.text
+    assert "in hold" in caplog.text
+
+
+async def test_a_turn_that_never_ends_is_broken(dog: Watchdog) -> None:
+    def spin() -> None:
+        while True:
+            pass
+
+    assert dog.during(RUN, spin) is True
+    assert "in spin" in dog.broken_stack
+    assert dog.exits == []  # type: ignore[attr-defined]
+    # The next turn is nobody's business.
+    assert dog.during(RUN, lambda: None) is False
+    assert dog.current is None
+
+
+async def test_a_turn_that_swallows_the_exception_once_counts_as_broken(dog: Watchdog) -> None:
+    def swallow() -> None:
+        with contextlib.suppress(BaseException):
+            hold(5)
+
+    assert dog.during(RUN, swallow) is True
+
+
+async def test_a_turn_that_resists_costs_the_process(dog: Watchdog) -> None:
+    exits: list[int] = dog.exits  # type: ignore[attr-defined]
+
+    def resist() -> None:
+        end = time.monotonic() + 5
+        while not exits and time.monotonic() < end:
+            try:
+                hold(1)
+            except BaseException:
+                continue
+
+    assert dog.during(RUN, resist) is True
+    assert exits
+    assert exits[0] == EXIT_CODE
+
+
+async def test_silence_from_before_a_turn_is_not_the_turns(dog: Watchdog) -> None:
+    hold(0.3)
+    assert dog.during(RUN, lambda: hold(0.05)) is False
+
+
+async def test_blocking_outside_of_a_turn_breaks_nothing(dog: Watchdog) -> None:
+    hold(0.4)
+    assert dog.broken_stack == ""
+    assert dog.exits == []  # type: ignore[attr-defined]
+
+
+async def test_a_loop_that_stands_still_is_not_alive(dog: Watchdog) -> None:
+    assert dog.alive
+    hold(0.3)
+    assert not dog.alive
+    end = time.monotonic() + 5
+    while not dog.alive and time.monotonic() < end:
+        await asyncio.sleep(0.001)
+    assert dog.alive
+
+
+async def test_an_error_of_the_turn_goes_on_its_way(dog: Watchdog) -> None:
+    def fail() -> Any:
+        raise KeyError("x")
+
+    with pytest.raises(KeyError):
+        dog.during(RUN, fail)
+    assert dog.current is None

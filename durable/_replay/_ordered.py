@@ -219,6 +219,8 @@ def _replace_wait_for() -> None:
     """
     original = asyncio.wait_for
     names: dict[str, Any] = asyncio.tasks.__dict__
+    if "_durable_wait_for" in names:
+        return
     names["_durable_ours"] = _ours
     names["_durable_wait_for"] = types.FunctionType(
         original.__code__, names, original.__name__, original.__defaults__, original.__closure__

@@ -13,7 +13,16 @@ from typing import Any
 import msgspec
 
 from durable.exceptions import HistoryCorruptError, UnknownEventError
-from durable.history._events import COMMANDS, FROM_OUTSIDE, INPUTS, Event, EventData, EventRow, EventType
+from durable.history._events import (
+    CLOSING,
+    COMMANDS,
+    FROM_OUTSIDE,
+    INPUTS,
+    Event,
+    EventData,
+    EventRow,
+    EventType,
+)
 
 FORMAT = 1
 """The newest format version of any event this release writes or reads. A run is claimed only by workers whose
@@ -55,7 +64,9 @@ def decode_data(type: int, data: bytes) -> EventData:
         facts = decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         return _decode_again(type, data, error)
-    return facts if facts.v == 1 else _decode_again(type, data, None)
+    if facts.v == 1 and (type, 1) not in UPCASTERS:
+        return facts
+    return _decode_again(type, data, None)
 
 
 def _decode_again(type: int, data: bytes, error: Exception | None) -> EventData:
@@ -63,11 +74,11 @@ def _decode_again(type: int, data: bytes, error: Exception | None) -> EventData:
     kind = EventType(type)
     try:
         fields: dict[str, Any] = msgspec.json.decode(data, type=dict[str, Any])
-        version = fields.get("v", 1)
-        while (kind, version) in UPCASTERS:
+        version: object = fields.get("v", 1)
+        while isinstance(version, int) and (kind, version) in UPCASTERS:
             fields = UPCASTERS[kind, version](fields)
             version = fields["v"]
-        if not isinstance(version, int) or version > FORMAT:
+        if isinstance(version, bool) or not isinstance(version, int) or version > FORMAT:
             raise UnknownEventError(
                 f"{kind.name} has format version {version!r}, this release reads up to {FORMAT}"
             )
@@ -93,7 +104,10 @@ def decode_history(rows: Iterable[EventRow]) -> list[Event]:
     """
     from_rows = [decode_event(row) for row in rows]
     task = time = 0
+    closed = False
     for position, event in enumerate(from_rows, 1):
+        if closed:
+            raise HistoryCorruptError(f"event {event.seq} stands behind the event that closes the run")
         if event.seq != position:
             raise HistoryCorruptError(f"event {event.seq} stands where event {position} should be")
         if event.task < task or (event.task > task + 1 and not isinstance(event.data, FROM_OUTSIDE)):
@@ -105,4 +119,5 @@ def decode_history(rows: Iterable[EventRow]) -> list[Event]:
         if (position == 1) != (event.type is EventType.WORKFLOW_EXECUTION_STARTED):
             raise HistoryCorruptError(f"event {event.seq} is {event.type.name}")
         task, time = event.task, event.time
+        closed = isinstance(event.data, CLOSING)
     return from_rows

@@ -239,6 +239,7 @@ def test_installation_refuses_a_library_that_moved_a_private_name(monkeypatch: p
         Rig()
     monkeypatch.undo()
     monkeypatch.setattr(_ordered._State, "loop_type", None)
+    monkeypatch.setattr(_ordered._State, "anyio", None)
     monkeypatch.delattr(asyncio.tasks, "set")
     monkeypatch.delattr(asyncio.taskgroups, "set")
     monkeypatch.delattr("anyio._backends._asyncio.CancelScope._deliver_cancellation")

@@ -194,7 +194,7 @@ async def test_workers_that_contradict_themselves(plain: Env) -> None:
     for wrong, words in (
         (lambda: Worker(client, workflows=[takes, another]), "scn.bad.takes"),
         (lambda: Worker(client, workflows=[does]), "does"),
-        (lambda: Worker(client, activities=[takes]), "takes"),
+        (lambda: Worker(client, workflows=[], activities=[takes]), "takes"),
         (lambda: Worker(client, workflows=[print]), "print"),
         (lambda: Worker(client, workflows=[takes], max_cached_workflows=-1), "max_cached_workflows"),
         (lambda: Worker(client, workflows=[takes], max_concurrent_activities=0), "max_concurrent_activities"),

@@ -537,6 +537,17 @@ class Run:
 
     # ------------------------------------------------------------------ giving it up
 
+    def salvage(self) -> list[Message]:
+        """Return the results that have come and are not in the log, as messages to the run itself."""
+        flying = () if self._in_flight is None else (data for _, data in self._in_flight[0])
+        results = [
+            *self._results,
+            *(data for data in flying if isinstance(data, ActivityInputEvent) and not data.message),
+        ]
+        return [
+            message_of(self.state.run_id, result) for result in results if result.id in self.state.activities
+        ]
+
     def release(
         self,
         running: Iterable[NewActivity] = (),

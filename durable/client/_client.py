@@ -28,7 +28,18 @@ from durable.common import WorkflowIDConflictPolicy
 from durable.converter import DataConverter, default
 from durable.exceptions import StoreConfigurationError, WorkflowAlreadyStartedError
 from durable.history import WorkflowExecutionStarted
-from durable.store import Hint, HintKind, NewRun, RunStatus, StartOutcome, StartVerdict, Store, open_store
+from durable.store import (
+    Hint,
+    HintKind,
+    NewRun,
+    Release,
+    RunStatus,
+    StartOutcome,
+    StartVerdict,
+    Store,
+    Transition,
+    open_store,
+)
 from durable.workflow._calls import WorkflowCall
 from durable.workflow._definition import WorkflowOptions
 from durable.workflow._workflow import Workflow, definition_of
@@ -222,9 +233,12 @@ class Client:
                     continue
             break
         started = verdict.outcome in (StartOutcome.STARTED, StartOutcome.SAME)
-        if started and worker is not None and verdict.epoch:
-            worker.adopt(owned, verdict)
-        elif started:
+        adopted = started and worker is not None and verdict.epoch > 0 and worker.adopt(owned, verdict)
+        if started and not adopted:
+            if verdict.epoch > 0:
+                # Its worker began to leave meanwhile; any other one may have it.
+                release = Transition(verdict.run_id, verdict.epoch, release=Release(wake_in=0))
+                await patiently(partial(self.store.commit, [release]))
             self.store.hint([Hint(HintKind.RUN, new.task_queue)])
         return verdict
 

@@ -22,8 +22,8 @@ class LocalWorker(Protocol):
         """Whether a new run of this kind may be this worker's from the start."""
         ...
 
-    def adopt(self, new: NewRun, verdict: StartVerdict) -> None:
-        """Take a run that was created as this worker's."""
+    def adopt(self, new: NewRun, verdict: StartVerdict) -> bool:
+        """Take a run that was created as this worker's; False if it is leaving and the run must be handed back."""
         ...
 
     def owns(self, run_id: str) -> bool:

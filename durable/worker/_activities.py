@@ -49,7 +49,6 @@ from durable.store import (
 )
 from durable.worker._attempts import Attempt, Flag, Owner
 from durable.worker._clock import DatabaseClock
-from durable.worker._lease import LeaseKeeper
 
 logger = logging.getLogger("durable.worker")
 
@@ -82,7 +81,7 @@ class Activities:
         slots: int,
         executor: ThreadPoolExecutor,
         clock: DatabaseClock,
-        lease: LeaseKeeper,
+        defect: Callable[[BaseException], None],
     ) -> None:
         self._store = store
         self._worker_id = worker_id
@@ -94,7 +93,7 @@ class Activities:
         self._slots = slots
         self._executor = executor
         self._clock = clock
-        self._lease = lease
+        self._defect = defect
         self._loop = asyncio.get_running_loop()
         self._attempts: dict[tuple[str, int], Attempt] = {}
         self._running: set[asyncio.Task[None]] = set()
@@ -238,6 +237,8 @@ class Activities:
             outcome = await self._execute(attempt)
             if not attempt.ended:
                 self._conclude(attempt, outcome)
+        except Exception as error:
+            self._defect(error)
         finally:
             assert attempt.task is not None
             self._running.discard(attempt.task)
@@ -274,6 +275,8 @@ class Activities:
                 return Failed(self._converter.to_failure(error))
             if attempt.details.cancel_requested:
                 return Canceled()
+            if not attempt.details.worker_shutdown:
+                return Failed(self._converter.to_failure(error))
             return Failed(
                 self._converter.to_failure(
                     ApplicationError("the worker was shut down", type="WorkerShutdown")
@@ -383,7 +386,9 @@ class Activities:
 
     def _conclude(self, attempt: Attempt, outcome: Outcome) -> None:
         if attempt.awaiting_row:
-            attempt.waiting_outcome = outcome
+            # The first end is the end: what a timed-out function returns later does not count.
+            if attempt.waiting_outcome is None:
+                attempt.waiting_outcome = outcome
             return
         attempt.ended = True
         if attempt.record is None:
@@ -484,22 +489,45 @@ class Activities:
         while self._outcomes:
             batch = self._outcomes[:500]
             # Asked again after an unknown outcome, the row answers that this attempt has been ended: no harm.
-            answers = await self._store.finish_attempts(batch)
+            try:
+                await self._post_batch(batch)
+            except StoreUnavailableError:
+                raise
+            except Exception:
+                for outcome in batch:
+                    await self._post_alone(outcome)
             del self._outcomes[: len(batch)]
-            hints: list[Hint] = []
-            for outcome, accepted in zip(batch, answers, strict=True):
-                if accepted and outcome.message is not None:
-                    hints.append(Hint(HintKind.MESSAGE, outcome.run_id))
-                elif accepted:
-                    hints.append(Hint(HintKind.ACTIVITY, self._task_queue))
-                else:
-                    logger.info(
-                        "activity %d of run %s: attempt %d had been ended otherwise, its outcome is dropped",
-                        outcome.id,
-                        outcome.run_id,
-                        outcome.attempt,
-                    )
-            self._store.hint(hints)
+
+    async def _post_alone(self, outcome: AttemptOutcome) -> None:
+        """Post what a batch was refused with; one that cannot be stored at all is given up, and its attempt with it."""
+        try:
+            await self._post_batch([outcome])
+        except StoreUnavailableError:
+            raise
+        except Exception:
+            logger.exception(
+                "activity %d of run %s: its outcome cannot be stored, attempt %d counts as lost",
+                outcome.id,
+                outcome.run_id,
+                outcome.attempt,
+            )
+            self._abandoned.add((outcome.run_id, outcome.id, outcome.attempt))
+
+    async def _post_batch(self, batch: Sequence[AttemptOutcome]) -> None:
+        hints: list[Hint] = []
+        for outcome, accepted in zip(batch, await self._store.finish_attempts(batch), strict=True):
+            if accepted and outcome.message is not None:
+                hints.append(Hint(HintKind.MESSAGE, outcome.run_id))
+            elif accepted:
+                hints.append(Hint(HintKind.ACTIVITY, self._task_queue))
+            else:
+                logger.info(
+                    "activity %d of run %s: attempt %d had been ended otherwise, its outcome is dropped",
+                    outcome.id,
+                    outcome.run_id,
+                    outcome.attempt,
+                )
+        self._store.hint(hints)
 
     async def _post_beats(self) -> None:
         beating, self._beats = list(self._beats.values()), {}

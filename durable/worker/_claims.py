@@ -242,5 +242,8 @@ class Claims:
             for run_id, own in by_run.items():
                 host = home.hosts.get(run_id)
                 if host is not None:
-                    host.deliver(own)
+                    try:
+                        host.deliver(own)
+                    except Exception as error:
+                        home.defect(error)
         return max(0.0, self._read_all_at - loop.time())

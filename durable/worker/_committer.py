@@ -170,7 +170,7 @@ class Committer:
             if verdict is Verdict.BUSY:
                 self._ready[run] = transition
                 busy = True
-            elif verdict is Verdict.WRITTEN and run.run_id in self._repeated:
+            elif verdict is Verdict.WRITTEN and transition.events and run.run_id in self._repeated:
                 # The first of the two commits may have been the one, at its own time: the log knows.
                 self._repeated.discard(run.run_id)
                 self._spawn_settling([(run, transition)])
@@ -202,6 +202,10 @@ class Committer:
                     unknown.pop()
             except StoreUnavailableError:
                 continue
+            except Exception:
+                # Whatever it is, these runs wait for an answer that nobody else brings.
+                logger.exception("reading back a commit failed, trying again")
+                unknown.insert(0, unknown.pop())
 
     async def _settle_one(self, run: Committed, transition: Transition, epoch: int | None) -> None:
         written_at = await self._find(transition)

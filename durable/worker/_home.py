@@ -97,6 +97,10 @@ class Home(Protocol):
         """Return what the watchdog knows about the turn it broke."""
         ...
 
+    def defect(self, error: BaseException) -> None:
+        """Take an error that should not have been: the incarnation ends."""
+        ...
+
     def defined(self, activity_type: str) -> str | None:
         """Return where an activity is defined, if this worker knows it."""
         ...

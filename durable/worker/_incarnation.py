@@ -22,7 +22,7 @@ from durable._internal.instants import SECOND
 from durable._replay._instance import Instance
 from durable._replay._turns import Turns
 from durable.client._local import LocalRuns
-from durable.exceptions import DeadlockError, StoreError, StoreUnavailableError
+from durable.exceptions import DeadlockError, StoreError, StoreUnavailableError, WorkflowQueryFailedError
 from durable.history import EventRow, Payload, Payloads
 from durable.store import (
     ClaimedRun,
@@ -97,7 +97,13 @@ class Incarnation:
         Returns:
             Whether another incarnation should follow.
         """
-        await self._begin()
+        try:
+            await self._begin()
+        except BaseException:
+            # Registered or not: nothing of it will act, and nobody shall wait for its lease.
+            with contextlib.suppress(StoreError):
+                await self.store.unregister_worker(self.worker_id)
+            raise
         loops = [
             self._loop.create_task(part, name=f"durable {name}")
             for name, part in (
@@ -163,8 +169,8 @@ class Incarnation:
         )
         self.clock = DatabaseClock(await self.store.now())
         self.committer = Committer(self.store, self.worker_id, self.clock, self.lease)
-        self.turns = TurnQueue(self.watchdog)
-        self.timers = Timers(self.clock)
+        self.turns = TurnQueue(self.watchdog, self.defect)
+        self.timers = Timers(self.clock, self.defect)
         self.executor = ThreadPoolExecutor(options.activity_slots, thread_name_prefix="durable-activity")
         self.activities = Activities(
             self.store,
@@ -177,7 +183,7 @@ class Incarnation:
             slots=options.activity_slots,
             executor=self.executor,
             clock=self.clock,
-            lease=self.lease,
+            defect=self.defect,
         )
         self.claims = Claims(self)
         self.housekeeping = Housekeeping(self)
@@ -326,10 +332,10 @@ class Incarnation:
             and not self.claims.on_probation
         )
 
-    def adopt(self, new: NewRun, verdict: StartVerdict) -> None:
-        """Take a run that was created as this worker's."""
-        if self._lost.is_set() or self.leaving:
-            return
+    def adopt(self, new: NewRun, verdict: StartVerdict) -> bool:
+        """Take a run that was created as this worker's; False if it is leaving and the run must be handed back."""
+        if self._lost.is_set() or self._stopping.is_set() or not self.lease.held:
+            return False
         self.clock.observe(verdict.now)
         record = RunRecord(
             run_id=new.run_id,
@@ -353,6 +359,7 @@ class Incarnation:
         )
         first = EventRow(1, 1, 1, new.started, verdict.now)
         self.take([ClaimedRun(run=record, events=(first,), messages=(), activities=())])
+        return True
 
     def owns(self, run_id: str) -> bool:
         """Whether the run is this worker's."""
@@ -364,8 +371,17 @@ class Incarnation:
         instance = None if host is None else host.settled_instance
         if instance is None:
             return None
-        with Turns() as turns:
-            return instance.query(turns, name, input)
+        answers: list[Payload] = []
+
+        def ask() -> None:
+            with Turns() as turns:
+                answers.append(instance.query(turns, name, input))
+
+        if self.watchdog.during(host, ask):
+            assert host is not None
+            host.evict()
+            raise WorkflowQueryFailedError(f"query {name!r}: {self.deadlock()}")
+        return answers[0]
 
     # ------------------------------------------------------------------ small services for hosts
 
@@ -407,9 +423,13 @@ class Incarnation:
     def _spawned(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            logger.critical("a defect in the worker; please report it", exc_info=error)
-            self.lease.end()
-            self._lost.set()
+            self.defect(error)
+
+    def defect(self, error: BaseException) -> None:
+        """Take an error that should not have been: the incarnation ends, and another one starts from what is stored."""
+        logger.critical("a defect in the worker, which starts over; please report it", exc_info=error)
+        self.lease.end()
+        self._lost.set()
 
     async def patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
         """Ask the database, and again for as long as it is away."""

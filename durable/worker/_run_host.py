@@ -62,6 +62,7 @@ class RunHost:
         "_releasing",
         "_reopening",
         "_rows_in_flight",
+        "_salvaged",
         "_task",
         "_timer",
         "epoch",
@@ -90,6 +91,7 @@ class RunHost:
         self._attempts: dict[int, Attempt] = {}
         self._awaiting_rows: list[Attempt] = []
         self._rows_in_flight: list[Attempt] = []
+        self._salvaged: tuple[Message, ...] = ()
         self._releasing: Transition | None = None
         self._reopening: Transition | None = None
         self._fetching = False
@@ -133,6 +135,11 @@ class RunHost:
             self._opened = True
             # Messages first: one of them may be the outcome of an attempt that would else count as lost.
             self._receive(first.messages)
+            canceled = [
+                a.id for a in first.activities if a.cancel_requested and a.state is ActivityState.QUEUED
+            ]
+            if canceled:
+                self._home.spawn(self._end_waiting(canceled))
             self.run.recover(now=self._home.clock.now(), jitter=random.random())
         commands, self._commands = self._commands, []
         activities = self._home.activities
@@ -382,6 +389,8 @@ class RunHost:
         for attempt in self._attempts.values():
             self._home.activities.abandon(attempt)
         self._attempts.clear()
+        # Results that have come are kept, in the run's own inbox: their attempts must not count as lost.
+        self._salvaged = () if self.run is None else tuple(self.run.salvage())
         self.run = None
         self._reopening = None
         self._block(error)
@@ -555,6 +564,7 @@ class RunHost:
         transition = Transition(
             run_id=self.run_id,
             epoch=self.epoch,
+            messages=self._salvaged,
             release=Release(wake_in=wait, hold=Hold.BLOCKED, reason=reason),
         )
         if self.run is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+from collections.abc import Callable
 from itertools import count
 from typing import Protocol
 
@@ -35,8 +36,9 @@ class Timer:
 class Timers:
     """The timers of all runs of a worker, earliest first; one timer of the event loop for all of them."""
 
-    def __init__(self, clock: DatabaseClock) -> None:
+    def __init__(self, clock: DatabaseClock, defect: Callable[[BaseException], None]) -> None:
         self._clock = clock
+        self._defect = defect
         self._loop = asyncio.get_running_loop()
         self._heap: list[tuple[int, int, Timer]] = []
         self._count = count()
@@ -88,7 +90,10 @@ class Timers:
                 due.append(timer.run)
                 timer.run = None
         for run in due:
-            run.timer_due()
+            try:
+                run.timer_due()
+            except Exception as error:
+                self._defect(error)
         if self._handle is None:
             self._arm()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
+from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 
@@ -34,11 +35,12 @@ class Turnable(Protocol):
 class TurnQueue:
     """Runs that are ready for a turn, in order."""
 
-    def __init__(self, watchdog: Watchdog) -> None:
+    def __init__(self, watchdog: Watchdog, defect: Callable[[BaseException], None]) -> None:
         self._loop = asyncio.get_running_loop()
         self._queue: deque[Turnable] = deque()
         self._scheduled = False
         self._watchdog = watchdog
+        self._defect = defect
 
     def add(self, run: Turnable) -> None:
         """Give a run a turn soon."""
@@ -65,7 +67,10 @@ class TurnQueue:
                 if time.perf_counter() > until:
                     break
         for run in done:
-            run.conclude()
+            try:
+                run.conclude()
+            except Exception as error:
+                self._defect(error)
         if queue and not self._scheduled:
             self._scheduled = True
             self._loop.call_soon(self._run)

@@ -88,6 +88,7 @@ class Watchdog:
                     self.current = None
         except TurnBroken:
             pass
+        self.current = None  # Once more: the exception may have come in the middle of the line above.
         if self._broken is None:
             return False
         self._swallow()

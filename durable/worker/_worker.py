@@ -199,7 +199,12 @@ class Worker:
         loop = asyncio.get_running_loop()
         self._ready = loop.create_future()
         self._running = loop.create_task(self._run(self._ready), name="durable worker")
-        await asyncio.wait([self._running, self._ready], return_when=asyncio.FIRST_COMPLETED)
+        try:
+            await asyncio.wait([self._running, self._ready], return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            # Nobody will leave the block that was not entered.
+            await self.shutdown()
+            raise
         if self._running.done():
             self._running.result()
 

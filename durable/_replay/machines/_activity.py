@@ -22,7 +22,7 @@ from durable._replay.machines._machine import Machine, State, Table, Trigger
 from durable.activity._call import ActivityCall
 from durable.common import ActivityCancellationType, RetryPolicy
 from durable.converter import DataConverter
-from durable.exceptions import ActivityError, RetryState
+from durable.exceptions import ActivityError, NondeterminismError, RetryState
 from durable.history import (
     ActivityTaskCanceled,
     ActivityTaskCancelRequested,
@@ -132,7 +132,10 @@ class ActivityMachine(Machine):
             case ActivityTaskCanceled():
                 self.operation.complete_cancelled()
             case _:
-                raise AssertionError(event)
+                raise NondeterminismError(
+                    f"history has {type(event).__name__} for command {self.id}, which is activity "
+                    f"{self._call.name!r} in the code"
+                )
 
     def _error(self, event: ActivityTaskFailed | ActivityTaskTimedOut) -> ActivityError:
         error = ActivityError(

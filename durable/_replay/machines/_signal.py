@@ -62,7 +62,10 @@ class SignalBuffer:
             future.set_result(decode(first, type_hint))
             self._given[future] = first
         else:
-            self._receivers.setdefault(name, deque()).append((future, type_hint))
+            waiting = self._receivers.setdefault(name, deque())
+            while waiting and waiting[0][0].done():
+                waiting.popleft()
+            waiting.append((future, type_hint))
 
     def give_back(self, name: str, future: asyncio.Future[Any], decode: Decode) -> None:
         """Put the signal a receiver got in this turn back as the next one: the receiver was cancelled meanwhile."""

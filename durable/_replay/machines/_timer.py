@@ -11,7 +11,8 @@ from typing import Any, ClassVar
 
 from durable._replay._awaitables import Operation, TimerHandle
 from durable._replay.machines._machine import Machine, State, Table, Trigger
-from durable.history import Input, TimerCanceled, TimerStarted
+from durable.exceptions import NondeterminismError
+from durable.history import Input, TimerCanceled, TimerFired, TimerStarted
 
 
 class TimerMachine(Machine):
@@ -38,7 +39,15 @@ class TimerMachine(Machine):
         return TimerCanceled(id=self.id)
 
     def close(self, event: Input) -> None:
-        """Wake whoever waits."""
+        """Wake whoever waits.
+
+        Raises:
+            NondeterminismError: The event answers something else than a timer.
+        """
+        if not isinstance(event, TimerFired):
+            raise NondeterminismError(
+                f"history has {type(event).__name__} for command {self.id}, which is a timer in the code"
+            )
         self.step(Trigger.CLOSE)
         self._fire()
 

@@ -135,7 +135,12 @@ class Committer:
             if len(batch) >= MAX_RUNS or size >= MAX_BYTES:
                 break
             run = next(iter(ready))
-            transition = ready.pop(run) or run.next_transition(self._clock.now())
+            try:
+                transition = ready.pop(run) or run.next_transition(self._clock.now())
+            except Exception as error:
+                # What this run's code asked for cannot be written down; no other run shall suffer from it.
+                run.unwritable(error)
+                continue
             if transition is not None:
                 batch.append((run, transition))
                 size += sum(len(event.data) for event in transition.events)

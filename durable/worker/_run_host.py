@@ -345,12 +345,7 @@ class RunHost:
         assert self.run is not None
         if self._busy:
             return None
-        try:
-            transition = self.run.propose(now)
-        except Exception as error:
-            # What this run's code asked for cannot be written down; no other run shall suffer from it.
-            self.unwritable(error)
-            return self._releasing
+        transition = self.run.propose(now)
         if transition is None:
             self.pump()
         else:

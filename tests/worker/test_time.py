@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from durable.worker._clock import DatabaseClock
 from durable.worker._timers import LONGEST, Timers
 
@@ -75,7 +77,7 @@ class Host:
 
 async def rig() -> tuple[Timers, Loop, Local]:
     local = Local()
-    timers = Timers(DatabaseClock(0, local))
+    timers = Timers(DatabaseClock(0, local), pytest.fail)
     loop: Any = Loop()
     timers._loop = loop
     return timers, loop, local

@@ -45,26 +45,26 @@ class Dispatch(Enum):
     """Wherever a worker claims its row."""
 
 
-class Progress(Struct, frozen=True, omit_defaults=True):
+class Progress(Struct, frozen=True, gc=False, omit_defaults=True):
     """What the next attempt is told about the ones before it."""
 
     heartbeat: Payloads = ()
     last_failure: Failure | None = None
 
 
-class Completed(Struct, frozen=True):
+class Completed(Struct, frozen=True, gc=False):
     """An attempt returned."""
 
     result: Payload
 
 
-class Failed(Struct, frozen=True):
+class Failed(Struct, frozen=True, gc=False):
     """An attempt raised, timed out, or was lost with its worker."""
 
     failure: Failure
 
 
-class Canceled(Struct, frozen=True):
+class Canceled(Struct, frozen=True, gc=False):
     """An attempt ended because it was asked to."""
 
     details: Payloads = ()

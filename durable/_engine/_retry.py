@@ -26,7 +26,7 @@ class RetryState(Enum):
     CANCEL_REQUESTED = "cancel_requested"
 
 
-class Retry(Struct, frozen=True):
+class Retry(Struct, frozen=True, gc=False):
     """There is another attempt, `delay` microseconds from now."""
 
     delay: int

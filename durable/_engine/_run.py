@@ -64,14 +64,14 @@ class Urgency(Enum):
     NOW = 2
 
 
-class Effects(msgspec.Struct):
+class Effects(msgspec.Struct, gc=False):
     """What the host does once a turn has ended: activities to start here, and to ask to end."""
 
     start: list[ActivityTaskScheduled] = []
     cancel: list[int] = []
 
 
-class Written(msgspec.Struct):
+class Written(msgspec.Struct, gc=False):
     """What follows a committed transition.
 
     Attributes:

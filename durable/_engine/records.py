@@ -38,7 +38,7 @@ class Hold(IntEnum):
     PAUSED = 3
 
 
-class NewRun(Struct, frozen=True):
+class NewRun(Struct, frozen=True, gc=False):
     """A run to be created: its row and its first event.
 
     Attributes:
@@ -77,7 +77,7 @@ class StartOutcome(IntEnum):
     """The workflow id is in use, or may not be used again. Nothing was written."""
 
 
-class StartVerdict(Struct, frozen=True):
+class StartVerdict(Struct, frozen=True, gc=False):
     """The answer to one `NewRun`. `run_id` names the run that is there now; `epoch` is set when the caller owns it."""
 
     outcome: StartOutcome
@@ -87,7 +87,7 @@ class StartVerdict(Struct, frozen=True):
     now: int = 0
 
 
-class RunRecord(Struct, frozen=True):
+class RunRecord(Struct, frozen=True, gc=False):
     """A run's row as readers see it."""
 
     run_id: str
@@ -110,7 +110,7 @@ class RunRecord(Struct, frozen=True):
     info: bytes
 
 
-class Message(Struct, frozen=True):
+class Message(Struct, frozen=True, gc=False):
     """A message to a run: an event in waiting. The owner appends `data` as it stands.
 
     Attributes:
@@ -151,7 +151,7 @@ class ActivityState(IntEnum):
     """Its outcome is in the inbox; the row lives until the owner has appended it, as the fence against other attempts."""
 
 
-class NewActivity(Struct, frozen=True):
+class NewActivity(Struct, frozen=True, gc=False):
     """An activity that needs a row: queued, backing off, or running here and heartbeating.
 
     Attributes:
@@ -184,7 +184,7 @@ class NewActivity(Struct, frozen=True):
     running_for: int = 0
 
 
-class ActivityRecord(Struct, frozen=True):
+class ActivityRecord(Struct, frozen=True, gc=False):
     """An activity's row. `workflow_id` and `workflow_type` are the run's."""
 
     run_id: str
@@ -210,13 +210,13 @@ class ActivityRecord(Struct, frozen=True):
     now: int
 
 
-class Close(Struct, frozen=True):
+class Close(Struct, frozen=True, gc=False):
     """The run ends with this transition; its last event says how."""
 
     status: RunStatus
 
 
-class Release(Struct, frozen=True):
+class Release(Struct, frozen=True, gc=False):
     """Ownership is given up with this transition.
 
     Attributes:
@@ -232,7 +232,7 @@ class Release(Struct, frozen=True):
     reason: str = ""
 
 
-class Transition(Struct, frozen=True):
+class Transition(Struct, frozen=True, gc=False):
     """All that one step of one run writes: applied whole under the fence (`run_id`, `epoch`), or not at all.
 
     Attributes:
@@ -274,7 +274,7 @@ class Verdict(IntEnum):
     """It closes the run, and there is an unread message. Nothing was written; read the message first."""
 
 
-class CommitResult(Struct, frozen=True):
+class CommitResult(Struct, frozen=True, gc=False):
     """The answer to a batch: the database's time, with which its events were stamped, and a verdict for each run.
 
     An event's time is the later of `now` and its transition's `not_before`.
@@ -284,7 +284,7 @@ class CommitResult(Struct, frozen=True):
     verdicts: tuple[Verdict, ...]
 
 
-class ClaimedRun(Struct, frozen=True):
+class ClaimedRun(Struct, frozen=True, gc=False):
     """A run that the claiming worker now owns, with all that it needs, read behind the claim."""
 
     run: RunRecord
@@ -293,7 +293,7 @@ class ClaimedRun(Struct, frozen=True):
     activities: tuple[ActivityRecord, ...]
 
 
-class AttemptOutcome(Struct, frozen=True):
+class AttemptOutcome(Struct, frozen=True, gc=False):
     """How an attempt of an activity with a row ended; applied only while the row still shows that attempt, running.
 
     Attributes:
@@ -314,7 +314,7 @@ class AttemptOutcome(Struct, frozen=True):
     state: ActivityState = ActivityState.RUNNING
 
 
-class Heartbeat(Struct, frozen=True):
+class Heartbeat(Struct, frozen=True, gc=False):
     """A sign of life of a running attempt."""
 
     run_id: str
@@ -333,7 +333,7 @@ class HeartbeatAnswer(IntEnum):
     """The attempt is no longer wanted: timed out, taken over, or its run has closed."""
 
 
-class WorkerRecord(Struct, frozen=True):
+class WorkerRecord(Struct, frozen=True, gc=False):
     """A worker incarnation. `expired` and `dead_for_sure` are judged by the database (or the operating system)."""
 
     worker_id: str
@@ -368,7 +368,7 @@ RECENT = 100_000
 are apart."""
 
 
-class Hint(Struct, frozen=True):
+class Hint(Struct, frozen=True, gc=False):
     """Something worth looking at. Hints may be lost, repeated or wrong; nothing depends on one.
 
     A store that sees only that somebody has written something gives one hint of each kind, with the key `ANY_KEY`.

@@ -15,6 +15,7 @@ import asyncio
 import builtins
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from random import Random
 from types import MappingProxyType
 from typing import Any
@@ -471,7 +472,7 @@ class Instance:
         machine = ActivityMachine(id, call, self._converter)
         command = machine.start(self._started.task_queue, check=not self._replaying)
         machine.operation = operation = self.loop.operation(id, None)
-        operation.on_cancel = lambda: self._cancel_activity(machine)
+        operation.on_cancel = partial(self._cancel_activity, machine)
         self._operations[id] = machine
         self._issue(command)
         return operation

@@ -94,10 +94,9 @@ def check(given: Mapping[str, Any], definition: WorkflowOptions | None) -> Start
 
     delay: Duration | None = given.get("start_delay")
     workflow_id: Any = given.get("id")
-    memo: Any = given.get("memo") or {}
+    memo: dict[Any, Any] = given.get("memo") or {}
     if not isinstance(memo, Mapping):
         raise TypeError(f"memo must be a mapping of names to values, not {type(memo).__name__}")
-    memo = cast(Mapping[Any, Any], memo)
     queue: Any = given.get("task_queue")
     reuse, conflict = _policies(given)
     return Start(

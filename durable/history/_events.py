@@ -52,7 +52,7 @@ class EventType(IntEnum):
     TIMER_FIRED = 32
 
 
-class RetryPolicyData(Struct, frozen=True, omit_defaults=True):
+class RetryPolicyData(Struct, frozen=True, gc=False, omit_defaults=True):
     """A retry policy as stored; durations in microseconds, `maximum_interval` 0 means 100 times the initial one."""
 
     initial_interval: int = 1_000_000
@@ -62,7 +62,7 @@ class RetryPolicyData(Struct, frozen=True, omit_defaults=True):
     non_retryable_error_types: tuple[str, ...] = ()
 
 
-class EventData(Struct, frozen=True, omit_defaults=True):
+class EventData(Struct, frozen=True, gc=False, omit_defaults=True):
     """The facts of an event. `v` is the format version of this kind of event, see `history.FORMAT`."""
 
     type: ClassVar[EventType]
@@ -270,7 +270,7 @@ class TimerFired(Input, frozen=True, omit_defaults=True):
     id: int = 0
 
 
-class Event(Struct, frozen=True):
+class Event(Struct, frozen=True, gc=False):
     """One entry of a history.
 
     Attributes:
@@ -291,7 +291,7 @@ class Event(Struct, frozen=True):
         return self.data.type
 
 
-class EventRow(Struct, frozen=True):
+class EventRow(Struct, frozen=True, gc=False):
     """An event as a store keeps it: `type` is an `EventType`'s number, `data` the encoded facts, byte for byte."""
 
     seq: int

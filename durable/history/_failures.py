@@ -11,7 +11,7 @@ from msgspec import Struct
 from durable.history._payloads import Payload, Payloads
 
 
-class _Info(Struct, frozen=True, omit_defaults=True, tag_field="kind"):
+class _Info(Struct, frozen=True, gc=False, omit_defaults=True, tag_field="kind"):
     pass
 
 
@@ -72,7 +72,7 @@ FailureInfo = (
 )
 
 
-class Failure(Struct, frozen=True, omit_defaults=True):
+class Failure(Struct, frozen=True, gc=False, omit_defaults=True):
     """Why something did not succeed, as data.
 
     Attributes:

@@ -9,7 +9,7 @@ BINARY_NULL = "binary/null"
 BINARY_PLAIN = "binary/plain"
 
 
-class Payload(Struct, frozen=True, omit_defaults=True):
+class Payload(Struct, frozen=True, gc=False, omit_defaults=True):
     """One value, encoded. The library never looks inside; only a payload converter or a codec does.
 
     Attributes:

@@ -99,7 +99,8 @@ class Activities:
         self._running: set[asyncio.Task[None]] = set()
         self._unlimited: list[Attempt] = []
         self._promised: dict[str, set[int]] = {}
-        self._abandoned: set[tuple[str, int, int]] = set()
+        self._begun: set[tuple[str, int, int]] = set()
+        self._unseen: set[tuple[str, int, int]] = set()
         self._doubtful: set[tuple[str, int, int]] = set()
         self._outcomes: list[AttemptOutcome] = []
         self._beats: dict[tuple[str, int], Attempt] = {}
@@ -201,6 +202,8 @@ class Activities:
             self._start(attempt)
 
     def _start(self, attempt: Attempt) -> Attempt:
+        if attempt.record is not None:
+            self._begun.add((attempt.run_id, attempt.scheduled.id, attempt.number))
         task = self._loop.create_task(self._run(attempt), name=f"activity {attempt.scheduled.activity_type}")
         attempt.task = task
         self._attempts[attempt.run_id, attempt.scheduled.id] = attempt
@@ -249,7 +252,8 @@ class Activities:
                 attempt.timer.cancel()
             if attempt.beat_timer is not None:
                 attempt.beat_timer.cancel()
-            self.freed.set()
+            if self.was_full:
+                self.freed.set()
             if not self._running:
                 self._drained.set()
 
@@ -353,13 +357,12 @@ class Activities:
         """Stop an attempt that nobody waits for any more; its end is not reported."""
         attempt.stop(ActivityCancellationDetails(not_found=True))
         attempt.ended = True
-        self._abandoned.add((attempt.run_id, attempt.scheduled.id, attempt.number))
 
     def reconcile(self, rows: Sequence[ActivityRecord]) -> None:
         """Compare what the database says runs here with what does.
 
         A row that is unknown at two looks in a row was claimed by a call whose answer was lost: its attempt begins now.
-        One whose attempt was abandoned here counts as lost.
+        One whose attempt began here counts as lost; should the look be older than the attempt's end, the row refuses.
         """
         unposted = {(outcome.run_id, outcome.id) for outcome in self._outcomes}
         unknown: dict[tuple[str, int, int], ActivityRecord] = {}
@@ -368,11 +371,14 @@ class Activities:
             known = attempt is not None and attempt.number == record.attempt
             if not known and (record.run_id, record.id) not in unposted:
                 unknown[record.run_id, record.id, record.attempt] = record
-        self._abandoned.intersection_update({(row.run_id, row.id, row.attempt) for row in rows})
+        shown = {(row.run_id, row.id, row.attempt) for row in rows}
+        # Kept until two looks in a row did not show it: one of them may have been on its way for long.
+        self._begun -= self._unseen - shown
+        self._unseen = self._begun - shown
         for key, record in unknown.items():
             if key not in self._doubtful:
                 continue
-            if key in self._abandoned:
+            if key in self._begun:
                 progress = decode_progress(record.progress)
                 self._post_outcome(record, lost(scheduled_of(record), progress.heartbeat), progress)
             else:
@@ -420,6 +426,7 @@ class Activities:
         """Take the news that an attempt has a row now."""
         attempt.record = record
         attempt.owner = None
+        self._begun.add((attempt.run_id, attempt.scheduled.id, attempt.number))
         attempt.awaiting_row = False
         if attempt.waiting_outcome is not None and not attempt.ended:
             outcome, attempt.waiting_outcome = attempt.waiting_outcome, None
@@ -511,7 +518,6 @@ class Activities:
                 outcome.run_id,
                 outcome.attempt,
             )
-            self._abandoned.add((outcome.run_id, outcome.id, outcome.attempt))
 
     async def _post_batch(self, batch: Sequence[AttemptOutcome]) -> None:
         hints: list[Hint] = []

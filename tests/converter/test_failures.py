@@ -26,7 +26,7 @@ from durable.exceptions import (
     PayloadTooLargeError,
     RetryState,
     TerminatedError,
-    TimeoutError,  # noqa: A004
+    TimeoutError,
     TimeoutType,
     WorkflowAlreadyStartedError,
 )

@@ -195,7 +195,7 @@ def test_a_run_that_ignores_cancels_and_waits_for_nothing_is_a_spin() -> None:
 
 def test_polling_without_progress_is_a_spin_that_names_the_line() -> None:
     async def main() -> None:
-        while True:  # noqa: ASYNC110  # the mistake
+        while True:  # the mistake
             await asyncio.sleep(0)
 
     rig = Rig()

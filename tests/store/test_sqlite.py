@@ -243,7 +243,7 @@ async def test_what_came_while_waiting_goes_along(store: SQLiteStore, path: Path
     lock.acquire()
     before = store.writer.transactions
     starting = [asyncio.ensure_future(store.create_runs([new_run()]))]
-    while store.writer._waiting is None:  # noqa: ASYNC110 - set by another thread
+    while store.writer._waiting is None:
         await asyncio.sleep(0)
     starting += [asyncio.ensure_future(store.create_runs([new_run()])) for _ in range(20)]
     await asyncio.sleep(0)

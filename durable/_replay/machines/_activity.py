@@ -115,7 +115,9 @@ class ActivityMachine(Machine):
     def close(self, event: Input) -> None:
         """Give the outcome to whoever still waits for it."""
         self.step(Trigger.CLOSE)
-        if self.operation.done():
+        operation = self.operation
+        operation.on_cancel = None  # It leads back to here, and only the collector opens circles.
+        if operation.done():
             return
         match event:
             case ActivityTaskCompleted(result=result):
@@ -124,13 +126,13 @@ class ActivityMachine(Machine):
                         result, self._call.result_type, path=f"result of activity {self._call.name}"
                     )
                 except Exception as error:
-                    self.operation.set_exception(error)
+                    operation.set_exception(error)
                 else:
-                    self.operation.set_result(value)
+                    operation.set_result(value)
             case ActivityTaskFailed() | ActivityTaskTimedOut():
-                self.operation.set_exception(self._error(event))
+                operation.set_exception(self._error(event))
             case ActivityTaskCanceled():
-                self.operation.complete_cancelled()
+                operation.complete_cancelled()
             case _:
                 raise NondeterminismError(
                     f"history has {type(event).__name__} for command {self.id}, which is activity "

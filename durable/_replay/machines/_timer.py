@@ -56,6 +56,7 @@ def wake(operation: Operation[Any]) -> Callable[[], None]:
     """Return what completes an operation that nobody has cancelled."""
 
     def fire() -> None:
+        operation.on_cancel = None  # It leads back to the timer, and only the collector opens circles.
         if not operation.done():
             operation.set_result(None)
 

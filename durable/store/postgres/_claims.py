@@ -74,4 +74,5 @@ class Claims(Commits):
     async def next_wake(self, task_queues: Sequence[str]) -> int | None:
         """Return in how many microseconds the next unowned run or queued activity of these queues is due, or None."""
         ((wake_in,),) = await self._read("next_wake", list(dict.fromkeys(task_queues)), RECENT)
-        return wake_in
+        wake: int | None = wake_in
+        return wake

@@ -86,6 +86,9 @@ def meaning(error: BaseException) -> Meaning:
         return Meaning.DATA
     if isinstance(error, OSError | TimeoutError | asyncpg.InterfaceError | asyncpg.PostgresConnectionError):
         return Meaning.UNAVAILABLE
+    if isinstance(error, asyncpg.InternalClientError):
+        # A connection that was cut in the middle of something trips over its own state: nothing is known.
+        return Meaning.UNAVAILABLE
     return Meaning.BUG
 
 

@@ -59,12 +59,12 @@ class Workers(Messages):
         """Free at most `limit` runs and activities of workers that are dead or do not exist; return how many."""
         ((freed,),) = await self._fetch("take_over", limit, QUARANTINED)
         await self._sweep()
-        return freed
+        return int(freed)
 
     async def now(self) -> int:
         """Return the database's time."""
         ((now,),) = await self._read("now")
-        return now
+        return int(now)
 
 
 class PostgresLease:

@@ -131,7 +131,7 @@ async def slow(seconds: float) -> str:
 async def elsewhere(until: str) -> str:
     """Runs until a file is there; on a queue that only some processes serve."""
     with effect():
-        while not os.path.exists(until):  # noqa: ASYNC110, ASYNC240 - who opens the door is another process
+        while not os.path.exists(until):  # noqa: ASYNC240 - who opens the door is another process
             await asyncio.sleep(0.01)
         return f"ran in {os.getpid()}"
 
@@ -303,7 +303,7 @@ async def _beats(client: Client, workflow_id: str, queue: str) -> Any:
 async def _cancels(client: Client, workflow_id: str, queue: str) -> Any:
     handle = await _start(client, cancels(), workflow_id, queue)
     async with _again():
-        while len((await handle.fetch_history()).events) < 3:  # noqa: ASYNC110 - the run may be elsewhere
+        while len((await handle.fetch_history()).events) < 3:
             await asyncio.sleep(0.01)
         await handle.cancel("enough")
     try:

@@ -8,6 +8,7 @@ from typing import Any
 from durable import Client, RetryPolicy, Signal, activity, workflow
 from durable.exceptions import StoreError, StoreUnavailableError
 from durable.history import EventType
+from durable.store import Hint, HintKind
 from tests.scenarios.rig import PATIENCE, Env, StoreProxy, events, held, reached, until
 
 say: Signal[str] = Signal("scn.held.say", str)
@@ -129,7 +130,7 @@ async def test_a_refused_close_keeps_the_retries_of_what_goes_on(env: Env) -> No
 
         async def take() -> None:
             async for word in say:
-                got.append(word)  # noqa: PERF401 - each is looked at as it comes
+                got.append(word)
 
         taking = asyncio.create_task(take())
         await workflow.wait_condition(lambda: bool(got))
@@ -419,4 +420,83 @@ async def test_a_stale_look_does_not_execute_again(env: Env) -> None:
         env.store.hooks.clear()
         await handle.signal(say("done"))
         assert await handle.result(timeout=PATIENCE) == ["once", "done"]
+    assert ran == [1]
+
+
+async def test_a_repeated_signal_while_its_commit_is_answered(env: Env) -> None:
+    """The first send was read and committed; its repeat arrives before the worker knows of that commit."""
+
+    @workflow.defn(name="scn.held.hears_once")
+    async def hears_once() -> list[str]:
+        found = []
+        while (word := await say.receive()) != "end":
+            found.append(word)
+        return found
+
+    hold = Held(env, has(EventType.WORKFLOW_EXECUTION_SIGNALED))
+    lost = []
+
+    async def send(real: Any, messages: Any) -> Any:
+        answer = await real(messages)
+        if not lost:
+            lost.append(1)
+            await asyncio.wait_for(hold.reached.wait(), PATIENCE)
+            raise StoreUnavailableError("the answer was lost")
+        return answer
+
+    read = []
+
+    async def read_messages(real: Any, *args: Any) -> Any:
+        messages = await real(*args)
+        read.extend(messages)
+        return messages
+
+    async with env.worker(hears_once):
+        handle = await env.start(hears_once())
+        await until("it is there", handle.describe)
+        env.store.hooks["send"] = send
+        await handle.signal(say("once"))
+        for name in ("read_messages", "read_owned_messages"):
+            env.store.hooks[name] = read_messages
+        env.store.hint([Hint(HintKind.MESSAGE, handle.result_run_id)])
+        await until("the worker has read the repeat", lambda: read)
+        await asyncio.sleep(0)
+        hold.go.set()
+        await handle.signal(say("end"))
+        assert await handle.result(timeout=PATIENCE) == ["once"]
+    assert (await events(handle)).count("Signaled") == 2
+
+
+async def test_a_start_that_is_repeated_while_its_run_is_at_work(env: Env) -> None:
+    """Created as the worker's own, the answer lost, found by the worker's own look; then the client asks again: SAME."""
+    ran = []
+    gate = asyncio.Event()
+
+    @activity.defn(name="scn.held.first")
+    async def first() -> str:
+        ran.append(activity.info().attempt)
+        return "first"
+
+    @workflow.defn(name="scn.held.started_twice")
+    async def started_twice() -> list[str]:
+        return [await first(), await say.receive()]
+
+    lost = []
+
+    async def create(real: Any, runs: Any) -> Any:
+        made = await real(runs)
+        if not lost:
+            lost.append(1)
+            client = env.client.get_workflow_handle("twice")
+            await reached(client, "Started", "ActivityScheduled", "ActivityCompleted")
+            raise StoreUnavailableError("the answer was lost")
+        gate.set()
+        return made
+
+    env.store.hooks["create_runs"] = create
+    async with env.worker(started_twice, first, lease_duration=0.6):
+        handle = await env.start(started_twice(), id="twice")
+        assert gate.is_set()
+        await handle.signal(say("on"))
+        assert await handle.result(timeout=PATIENCE) == ["first", "on"]
     assert ran == [1]

@@ -221,7 +221,7 @@ async def anyio_groups() -> Any:
     async def consume() -> None:
         async with receive:
             async for item in receive:
-                got.append(item)  # noqa: PERF401 - each as it comes
+                got.append(item)
         ready.set()
 
     async def forever() -> None:

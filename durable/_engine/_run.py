@@ -436,21 +436,34 @@ class Run:
         alone = bool(self._cancels or fired)
         if (self._results or self._messages) and not (alone and self._deferred):
             self._deferred = alone
-            inputs: list[Input] = [*self._results]
-            for position in sorted(self._messages):
-                inputs.append(self._messages[position])
-                self._consumed.append(position)
+            inputs: list[Input] = [*self._results, *self._take(self._messages)]
             self._results, self._messages = [], {}
             return inputs
         if self._cancels:
             # Timers that were put off once are not put off again because a cancel goes before them.
             self._deferred = bool(fired)
-            self._consumed.extend(sorted(self._cancels))
-            inputs = [self._cancels[position] for position in sorted(self._cancels)]
+            inputs = self._take(self._cancels)
             self._cancels = {}
             return inputs
         self._deferred = False
         return fired
+
+    def _take(self, waiting: dict[int, Input]) -> list[Input]:
+        """Return the messages that become inputs, in order; all of them are consumed.
+
+        Only now is it certain what the log holds: nothing is in flight. A message that was sent again while the commit
+        of its first copy was on its way waits here under another position, and is dropped.
+        """
+        taken: list[Input] = []
+        seen: set[str] = set()
+        for position in sorted(waiting):
+            self._consumed.append(position)
+            event = waiting[position]
+            stale = isinstance(event, ActivityInputEvent) and event.id not in self.state.activities
+            if not stale and event.message not in self.state.messages and event.message not in seen:
+                seen.add(event.message)
+                taken.append(event)
+        return taken
 
     def _due_timers(self, now: int) -> list[Input]:
         """The timers of the earliest instant, if it has come."""
@@ -521,17 +534,11 @@ class Run:
             it closes the run.
         """
         if self._cancels and not self._messages:
-            positions = sorted(self._cancels)
-            inputs = [self._cancels[position] for position in positions]
-            self._consumed.extend(positions)
-            return self._fly(inputs, self.state.task + 1)
+            return self._fly(self._take(self._cancels), self.state.task + 1)
         self._commands, self._closing, self._ran = [], None, False
         if not self._messages and not self._consumed:
             return None
-        joining: list[Input] = []
-        for position in sorted(self._messages):
-            joining.append(self._messages[position])
-            self._consumed.append(position)
+        joining = self._take(self._messages)
         self._messages = {}
         return self._fly(joining, self.state.task)
 

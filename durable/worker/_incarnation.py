@@ -32,6 +32,7 @@ from durable.store import (
     NewRun,
     RunRecord,
     RunStatus,
+    StartOutcome,
     StartVerdict,
     Store,
     WorkerRecord,
@@ -256,6 +257,9 @@ class Incarnation:
             definition = self.options.workflows.get(one.run.workflow_type)
             assert definition is not None, one.run.workflow_type
             if (old := self.hosts.get(one.run.run_id)) is not None:
+                if old.epoch == one.run.epoch:
+                    # The same ownership, told twice: the host that is at work stays.
+                    continue
                 old.drop()
             host = RunHost(self, one, definition)
             self.hosts[host.run_id] = host
@@ -336,6 +340,10 @@ class Incarnation:
         """Take a run that was created as this worker's; False if it is leaving and the run must be handed back."""
         if self._lost.is_set() or self._stopping.is_set() or not self.lease.held:
             return False
+        if verdict.outcome is not StartOutcome.STARTED:
+            # The start was repeated: the log may be longer by now, and the run may be here.
+            self.spawn(self._take_up(new.run_id, verdict.epoch))
+            return True
         self.clock.observe(verdict.now)
         record = RunRecord(
             run_id=new.run_id,
@@ -360,6 +368,12 @@ class Incarnation:
         first = EventRow(1, 1, 1, new.started, verdict.now)
         self.take([ClaimedRun(run=record, events=(first,), messages=(), activities=())])
         return True
+
+    async def _take_up(self, run_id: str, epoch: int) -> None:
+        """Take a run that the database says is this worker's, as its log has it now."""
+        claimed = await self.patiently(lambda: self.store.reload_run(self.worker_id, run_id, epoch))
+        if claimed is not None:
+            self.take([claimed])
 
     def owns(self, run_id: str) -> bool:
         """Whether the run is this worker's."""

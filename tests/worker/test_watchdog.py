@@ -111,7 +111,7 @@ async def test_a_loop_that_stands_still_is_not_alive(dog: Watchdog) -> None:
     hold(0.3)
     assert not dog.alive
     async with asyncio.timeout(5):
-        while not dog.alive:  # noqa: ASYNC110  # nobody tells; whoever asks is told
+        while not dog.alive:  # nobody tells; whoever asks is told
             await asyncio.sleep(0.001)
 
 

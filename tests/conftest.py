@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import signal
 import sqlite3
 import sys
 import sysconfig
@@ -17,6 +18,11 @@ from tests._postgres import PostgresServer, PostgresUnavailable
 POSTGRES = pytest.StashKey[str]()
 SLICE_END = pytest.StashKey[float]()
 SLICE_LEFT = pytest.StashKey[int]()
+
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell that starts the tests in the background takes Ctrl-C from them and from all that they start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -99,6 +99,7 @@ class Activities:
         self._running: set[asyncio.Task[None]] = set()
         self._unlimited: list[Attempt] = []
         self._promised: dict[str, set[int]] = {}
+        self._promises = 0
         self._begun: set[tuple[str, int, int]] = set()
         self._unseen: set[tuple[str, int, int]] = set()
         self._doubtful: set[tuple[str, int, int]] = set()
@@ -117,7 +118,7 @@ class Activities:
     @property
     def free(self) -> int:
         """How many more attempts may start."""
-        free = self._slots - len(self._running) - sum(map(len, self._promised.values()))
+        free = self._slots - len(self._running) - self._promises
         if free <= 0:
             self.was_full = True
         return max(0, free)
@@ -137,14 +138,21 @@ class Activities:
         )
         if possible:
             self._promised.setdefault(run_id, set()).add(scheduled.id)
+            self._promises += 1
         return possible
+
+    def has_promised(self, run_id: str) -> bool:
+        """Whether slots are kept for a run."""
+        return run_id in self._promised
 
     def keep_promises(self, run_id: str, ids: Iterable[int]) -> None:
         """Give back the slots that are kept for a run, but for those of these activities."""
         promised = self._promised.get(run_id)
         if promised is None:
             return
+        before = len(promised)
         promised.intersection_update(ids)
+        self._promises -= before - len(promised)
         if not promised:
             del self._promised[run_id]
             self.freed.set()
@@ -155,8 +163,10 @@ class Activities:
         self, owner: Owner, scheduled: ActivityTaskScheduled, scheduled_at: int, names: tuple[str, str]
     ) -> Attempt:
         """Start the first attempt of an activity for a run of this worker; `names` are its workflow's id and type."""
-        if (promised := self._promised.get(owner.run_id)) is not None:
-            promised.discard(scheduled.id)
+        promised = self._promised.get(owner.run_id)
+        if promised is not None and scheduled.id in promised:
+            promised.remove(scheduled.id)
+            self._promises -= 1
             if not promised:
                 del self._promised[owner.run_id]
         return self._start(
@@ -236,6 +246,7 @@ class Activities:
             attempt.timer = self._loop.call_later(left / SECOND, self._limit, attempt)
 
     async def _run(self, attempt: Attempt) -> None:
+        attempt.begun = True
         try:
             outcome = await self._execute(attempt)
             if not attempt.ended:
@@ -262,6 +273,8 @@ class Activities:
         activity = self._served[scheduled.activity_type]
         definition = activity.definition
         try:
+            if attempt.details is not None:
+                raise asyncio.CancelledError  # It was stopped before its first step.
             args = self._converter.from_payloads(
                 scheduled.input, definition.arg_types[: len(scheduled.input)], path=f"{definition.name} input"
             )
@@ -343,8 +356,7 @@ class Activities:
         self._conclude(attempt, timeout(kind, heartbeat=attempt.heartbeat))
         attempt.details = ActivityCancellationDetails(timed_out=True)
         attempt.cancelled.set()
-        if attempt.task is not None:
-            attempt.task.cancel()
+        attempt.interrupt()
 
     def cancel(self, run_id: str, id: int) -> None:
         """Pass on that the workflow cancelled an activity, if an attempt of it runs here."""

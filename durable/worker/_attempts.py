@@ -84,6 +84,7 @@ class Attempt:
         "awaiting_row",
         "beat_at",
         "beat_timer",
+        "begun",
         "cancel_requested",
         "cancelled",
         "details",
@@ -134,6 +135,7 @@ class Attempt:
         self.cancelled = Flag(loop)
         self.cancel_requested = False
         self.details: ActivityCancellationDetails | None = None
+        self.begun = False
         self.ended = False
         self.task: asyncio.Task[None] | None = None
         self.timer: asyncio.TimerHandle | None = None
@@ -151,7 +153,11 @@ class Attempt:
             return
         self.details = details
         self.cancelled.set()
-        if self.task is not None:
+        self.interrupt()
+
+    def interrupt(self) -> None:
+        """Cancel the function, if it has begun: a task that is cancelled before its first step never runs a line."""
+        if self.begun and self.task is not None:
             self.task.cancel()
 
     def limits(self) -> Sequence[tuple[int, str]]:

@@ -144,8 +144,9 @@ class RunHost:
         commands, self._commands = self._commands, []
         activities = self._home.activities
         effects = self.run.commands(commands, local=partial(activities.promise, self.run_id))
-        activities.keep_promises(self.run_id, (a.id for a in (*effects.start, *self.run.waiting_for_commit)))
         self._release_effects(effects)
+        if activities.has_promised(self.run_id):
+            activities.keep_promises(self.run_id, [scheduled.id for scheduled in self.run.waiting_for_commit])
         self.pump()
 
     def _open(self, turns: Turns, claimed: ClaimedRun) -> list[CommandEvent]:

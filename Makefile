@@ -59,7 +59,7 @@ test: $(VENV)/.test ## All tests, on SQLite and a real PostgreSQL (ARGS="-k name
 
 .PHONY: test-postgres
 test-postgres: $(VENV)/.test ## Two minutes of what runs on PostgreSQL, on a server of KIND=system or wheel
-	@DURABLE_TEST_POSTGRES_KIND=$(KIND) $(PYTEST) -q -m postgres --slice=$(SLICE) $(ARGS)
+	@DURABLE_TEST_POSTGRES_KIND=$(KIND) $(PYTEST) -q -m postgres --slice=$(SLICE) tests/store tests/scenarios $(ARGS)
 
 .PHONY: test-pythons
 test-pythons: $(VENV)/.base ## The replay tests under every Python found here

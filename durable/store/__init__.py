@@ -5,10 +5,67 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from durable._engine.records import *  # noqa: F403 - all of them are this package's vocabulary
+from durable._engine.records import (
+    ANY_KEY,
+    RECENT,
+    ActivityRecord,
+    ActivityState,
+    AttemptOutcome,
+    ClaimedRun,
+    Close,
+    CommitResult,
+    Heartbeat,
+    HeartbeatAnswer,
+    Hint,
+    HintKind,
+    Hold,
+    Message,
+    NewActivity,
+    NewRun,
+    Release,
+    RunRecord,
+    RunStatus,
+    SendOutcome,
+    StartOutcome,
+    StartVerdict,
+    Transition,
+    Verdict,
+    WorkerRecord,
+)
 from durable.store import _url
-from durable.store._protocol import Lease as Lease
-from durable.store._protocol import Store as Store
+from durable.store._protocol import Lease, Store
+
+__all__ = [
+    "ANY_KEY",
+    "RECENT",
+    "ActivityRecord",
+    "ActivityState",
+    "AttemptOutcome",
+    "ClaimedRun",
+    "Close",
+    "CommitResult",
+    "Heartbeat",
+    "HeartbeatAnswer",
+    "Hint",
+    "HintKind",
+    "Hold",
+    "Lease",
+    "Message",
+    "NewActivity",
+    "NewRun",
+    "Release",
+    "RunRecord",
+    "RunStatus",
+    "SendOutcome",
+    "StartOutcome",
+    "StartVerdict",
+    "Store",
+    "Transition",
+    "Verdict",
+    "WorkerRecord",
+    "migrate",
+    "open_store",
+]
 
 
 async def open_store(url: str, *, namespace: str | None = None, migrate: bool = True, **limits: Any) -> Store:

@@ -33,6 +33,13 @@ async def dog(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Watchdog]:
     await made.stop()
 
 
+async def told(caplog: pytest.LogCaptureFixture) -> None:
+    """Wait for the watchdog's thread, which may still be reading source files for its stack."""
+    async with asyncio.timeout(5):
+        while "stood still" not in caplog.text:
+            await asyncio.sleep(0.001)
+
+
 def hold(seconds: float) -> None:
     """Hold the thread with Python code, which an exception can end."""
     end = time.monotonic() + seconds
@@ -44,7 +51,7 @@ async def test_a_blocked_loop_is_named_with_its_stack(
     dog: Watchdog, caplog: pytest.LogCaptureFixture
 ) -> None:
     hold(0.2)
-    await asyncio.sleep(0)
+    await told(caplog)
     assert caplog.text.count("the event loop has stood still") == 1
     assert "outside of workflow code" in caplog.text
     assert "in hold" in caplog.text
@@ -54,6 +61,7 @@ async def test_a_blocking_turn_is_named_by_its_workflow(
     dog: Watchdog, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert dog.during(RUN, lambda: hold(0.2)) is False
+    await told(caplog)
     assert "the code of workflow 'order-42' holds it" in caplog.text
     assert "in hold" in caplog.text
 

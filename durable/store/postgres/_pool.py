@@ -128,7 +128,7 @@ class Pool:
 
     async def _take(self, deadline: float) -> Session:
         if self.closed:
-            raise StoreError(f"the client's connection to {self.settings.shown} was closed")
+            raise StoreUnavailableError(f"the store on {self.settings.shown} is closed")
         while self._idle:
             session = self._idle.pop()
             if not session.closed:

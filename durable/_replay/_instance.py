@@ -101,7 +101,6 @@ class Instance:
         "namespace",
         "run_id",
         "signals",
-        "size",
         "sources",
     )
 
@@ -132,7 +131,6 @@ class Instance:
         self.loop = DeterministicLoop(self, salt=crc32(run_id.encode()))  # type: ignore[abstract]
         self.signals = SignalBuffer()
         self.sources: dict[int, str] | None = {} if trace else None
-        self.size = (0, 0)
         self._converter = converter
         self._note = note
         self._commands: dict[int, CommandEvent] = {}
@@ -564,10 +562,6 @@ class Instance:
         """See `Runtime.memo`."""
         convert = self._converter.from_payload
         return {key: convert(value, path=f"memo {key}") for key, value in self._started.memo.items()}
-
-    def payloads(self, values: Sequence[Any]) -> Sequence[Any]:
-        """See `Runtime.payloads`."""
-        return self._converter.to_payloads(values, path="values")
 
     # ------------------------------------------------------------------ the end
 

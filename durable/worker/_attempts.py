@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 from durable._engine._activities import Outcome, Progress, close_by
 from durable.activity._context import ActivityCancellationDetails
@@ -171,6 +171,3 @@ class Attempt:
         if scheduled.heartbeat is not None:
             found.append((self.last_sign + scheduled.heartbeat, "heartbeat"))
         return found
-
-
-Details = tuple[Any, ...]

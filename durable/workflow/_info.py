@@ -31,13 +31,3 @@ class Info:
     task_timeout: timedelta | None
     retry_policy: RetryPolicy | None
     headers: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    history_length: int = 0
-    history_size: int = 0
-
-    def get_current_history_length(self) -> int:
-        """Return the number of events up to and including the inputs of the present task."""
-        return self.history_length
-
-    def get_current_history_size(self) -> int:
-        """Return the size of these events in bytes."""
-        return self.history_size

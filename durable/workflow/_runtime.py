@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import events
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from random import Random
 from typing import Any, Protocol
 from uuid import UUID
@@ -84,10 +84,6 @@ class Runtime(Protocol):
 
     def memo(self) -> Mapping[str, Any]:
         """Return the run's memo, decoded."""
-        ...
-
-    def payloads(self, values: Sequence[Any]) -> Sequence[Any]:
-        """Return values as payloads, by the run's converter."""
         ...
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict, deque
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping
 from datetime import timedelta
 from random import Random
 from typing import Any, TypeVar
@@ -170,9 +170,6 @@ class FakeRuntime:
 
     def memo(self) -> Mapping[str, Any]:
         return {"tier": "gold"}
-
-    def payloads(self, values: Sequence[Any]) -> Sequence[Any]:
-        return list(values)
 
 
 _: type[Runtime] = FakeRuntime

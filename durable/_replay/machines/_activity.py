@@ -13,7 +13,6 @@ anyio's scopes work: Temporal's `ActivityError` with a `CancelledError` inside w
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, ClassVar
 
 from durable._internal.instants import MICROSECOND, SECOND, to_duration
@@ -199,5 +198,3 @@ def policy_of(data: RetryPolicyData | None) -> RetryPolicy | None:
 
 
 _DEFAULT_POLICY = RetryPolicyData()
-
-OnCancel = Callable[[], bool]

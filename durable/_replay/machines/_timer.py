@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-from durable._replay._awaitables import Operation, TimerHandle
+from durable._replay._awaitables import Operation
 from durable._replay.machines._machine import Machine, State, Table, Trigger
 from durable.exceptions import NondeterminismError
 from durable.history import Input, TimerCanceled, TimerFired, TimerStarted
@@ -61,6 +61,3 @@ def wake(operation: Operation[Any]) -> Callable[[], None]:
             operation.set_result(None)
 
     return fire
-
-
-LoopTimers = dict[TimerHandle, TimerMachine]

@@ -165,15 +165,16 @@ class Instance:
             WorkflowTaskError: The code is at fault; the instance is to be thrown away, nothing of it committed.
             BaseException: Whatever else the code raised that does not fail a workflow: likewise.
         """
-        self._now = task[-1].time
+        loop = self.loop
+        self._now = now = task[-1].time
         if self._origin is None:
-            self._origin = self._now
-        self.loop.now_ms = (self._now - self._origin) // 1000
+            self._origin = now
+        loop.now_ms = (now - self._origin) // 1000
         self._replaying = replaying
         self._commands = {}
         self.signals.begin_turn()
         try:
-            turns.run(self.loop, lambda: self._apply(task))
+            turns.run(loop, self._apply, task)
         except TurnPoisoned as poisoned:
             raise poisoned.cause from None
         except TurnSpin as spin:

@@ -18,6 +18,9 @@ from durable.history import Input
 class State(Enum):
     """Where a command is in its life."""
 
+    # By identity and in C; that of Enum is a Python call, and a table is looked up at every step.
+    __hash__ = object.__hash__
+
     ISSUED = "issued"
     CANCEL_REQUESTED = "cancel requested"
     DONE = "done"
@@ -25,6 +28,8 @@ class State(Enum):
 
 class Trigger(Enum):
     """What can happen to a command."""
+
+    __hash__ = object.__hash__
 
     CANCEL = "cancel"
     """The code no longer wants it."""

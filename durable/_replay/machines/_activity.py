@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from durable._internal.instants import MICROSECOND, SECOND, to_duration
 from durable._replay._awaitables import Operation
-from durable._replay.machines._machine import Machine, State, Table, Trigger
+from durable._replay.machines._machine import Machine, Table
 from durable.activity._call import ActivityCall
 from durable.activity._options import ActivityOptions
 from durable.common import ActivityCancellationType, RetryPolicy
@@ -47,17 +47,17 @@ class ActivityMachine(Machine):
     __slots__ = ("_call", "_converter", "operation")
 
     table: ClassVar[Table] = {
-        (State.ISSUED, Trigger.CANCEL): State.CANCEL_REQUESTED,
-        (State.ISSUED, Trigger.CLOSE): State.DONE,
-        (State.CANCEL_REQUESTED, Trigger.CANCEL): State.CANCEL_REQUESTED,
-        (State.CANCEL_REQUESTED, Trigger.CLOSE): State.DONE,
+        ("issued", "cancel"): "cancel requested",
+        ("issued", "close"): "done",
+        ("cancel requested", "cancel"): "cancel requested",
+        ("cancel requested", "close"): "done",
     }
 
     operation: Operation[Any]
 
     def __init__(self, id: int, call: ActivityCall[Any], converter: DataConverter) -> None:
         self.id = id  # not by `super().__init__`, which would be a second call per step
-        self.state = State.ISSUED
+        self.state = "issued"
         self._call = call
         self._converter = converter
 
@@ -104,14 +104,14 @@ class ActivityMachine(Machine):
     def cancel(self) -> ActivityTaskCancelRequested | None:
         """Return the command that asks for its end, if that is to be asked and has not been."""
         before = self.state
-        self.step(Trigger.CANCEL)
-        if before is not State.ISSUED or self.cancellation is ActivityCancellationType.ABANDON:
+        self.step("cancel")
+        if before != "issued" or self.cancellation is ActivityCancellationType.ABANDON:
             return None
         return ActivityTaskCancelRequested(id=self.id)
 
     def close(self, event: Input) -> None:
         """Give the outcome to whoever still waits for it."""
-        self.step(Trigger.CLOSE)
+        self.step("close")
         operation = self.operation
         operation.on_cancel = None  # It leads back to here, and only the collector opens circles.
         if operation.done():

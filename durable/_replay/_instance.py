@@ -466,8 +466,7 @@ class Instance:
         id = self._new_id()
         machine = ActivityMachine(id, call, self._converter)
         command = machine.start(self._started.task_queue, check=not self._replaying)
-        machine.operation = operation = self.loop.operation(id, None)
-        operation.on_cancel = partial(self._cancel_activity, machine)
+        machine.operation = operation = self.loop.operation(id, partial(self._cancel_activity, machine))
         self._operations[id] = machine
         self._issue(command)
         return operation

@@ -116,25 +116,25 @@ class ActivityMachine(Machine):
         operation.on_cancel = None  # It leads back to here, and only the collector opens circles.
         if operation.done():
             return
-        match event:
-            case ActivityTaskCompleted(result=result):
-                try:
-                    value = self._converter.from_payload(
-                        result, self._call.result_type, path=f"result of activity {self._call.name}"
-                    )
-                except Exception as error:
-                    operation.set_exception(error)
-                else:
-                    operation.set_result(value)
-            case ActivityTaskFailed() | ActivityTaskTimedOut():
-                operation.set_exception(self._error(event))
-            case ActivityTaskCanceled():
-                operation.complete_cancelled()
-            case _:
-                raise NondeterminismError(
-                    f"history has {type(event).__name__} for command {self.id}, which is activity "
-                    f"{self._call.name!r} in the code"
+        call = self._call
+        if isinstance(event, ActivityTaskCompleted):
+            try:
+                value = self._converter.from_payload(
+                    event.result, call.result_type, path=f"result of activity {call.name}"
                 )
+            except Exception as error:
+                operation.set_exception(error)
+            else:
+                operation.set_result(value)
+        elif isinstance(event, ActivityTaskFailed | ActivityTaskTimedOut):
+            operation.set_exception(self._error(event))
+        elif isinstance(event, ActivityTaskCanceled):
+            operation.complete_cancelled()
+        else:
+            raise NondeterminismError(
+                f"history has {type(event).__name__} for command {self.id}, which is activity "
+                f"{call.name!r} in the code"
+            )
 
     def _error(self, event: ActivityTaskFailed | ActivityTaskTimedOut) -> ActivityError:
         error = ActivityError(

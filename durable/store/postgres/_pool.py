@@ -101,6 +101,7 @@ class Pool:
     @asynccontextmanager
     async def session(self) -> AsyncGenerator[Session]:
         """Lend a session. It goes back when the block ends well, or with an error that leaves it whole."""
+        self._check_open()
         limits = self.settings.limits
         deadline = asyncio.get_running_loop().time() + limits.acquire
         try:
@@ -127,8 +128,6 @@ class Pool:
             self._slots.release()
 
     async def _take(self, deadline: float) -> Session:
-        if self.closed:
-            raise StoreUnavailableError(f"the store on {self.settings.shown} is closed")
         while self._idle:
             session = self._idle.pop()
             if not session.closed:
@@ -137,6 +136,7 @@ class Pool:
 
     async def connect(self, role: str, deadline: float | None = None) -> Session:
         """Make a connection, trying until the deadline."""
+        self._check_open()
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self.settings.limits.acquire if deadline is None else deadline
         tries = 0
@@ -155,6 +155,10 @@ class Pool:
                 if self.closed or loop.time() >= deadline:
                     raise
                 await self.back_off(tries)
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise StoreUnavailableError("the store has been closed")
 
     def _give_back(self, session: Session) -> None:
         if self.closed or session.closed:

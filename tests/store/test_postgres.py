@@ -469,12 +469,13 @@ class Proxy:
         self.cut: str | None = None
         self.cuts = 0
         self.url = ""
+        self._port = 0
 
     async def __aenter__(self) -> Proxy:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        port = self._server.sockets[0].getsockname()[1]
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self._port)
+        self._port = self._server.sockets[0].getsockname()[1]  # entered again, it is where it was
         user = self._target.netloc.rpartition("@")[0]
-        self.url = urlunsplit(self._target._replace(netloc=f"{user}@127.0.0.1:{port}"))
+        self.url = urlunsplit(self._target._replace(netloc=f"{user}@127.0.0.1:{self._port}"))
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -627,11 +628,55 @@ async def test_killed_sessions_are_made_up_for(store: PostgresStore, stranger: a
         assert verdict is Verdict.WRITTEN
 
 
-async def test_a_database_that_is_away_is_an_error_within_the_limit() -> None:
-    url = "postgresql://someone:hunter2@127.0.0.1:1/nowhere"
-    with pytest.raises(StoreUnavailableError) as caught:
-        await postgres.open(url, acquire=0.2)
+NOWHERE = "postgresql://someone:hunter2@127.0.0.1:1/nowhere"
+
+
+@pytest.mark.parametrize(
+    ("url", "address"),
+    [
+        (NOWHERE, "127.0.0.1:1"),
+        ("postgresql://someone:hunter2@nohost.invalid/db", "nohost.invalid:5432"),
+        ("postgresql://someone@/db?host=/no/such/folder&password=hunter2", "/no/such/folder:5432"),
+        ("postgresql:///db", "/no/such/environment:5432"),
+    ],
+)
+async def test_an_address_where_nobody_listens_is_told_soon(
+    url: str, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGHOST", "/no/such/environment")
+    monkeypatch.setenv("PGPORT", "")
+    began = asyncio.get_running_loop().time()
+    with pytest.raises(
+        StoreUnavailableError, match=f"at {address} .* start the server, or correct"
+    ) as caught:
+        await postgres.open(url, opening=0.2, acquire=60)
+    assert type(caught.value) is StoreUnavailableError
     assert "hunter2" not in str(caught.value)
+    assert asyncio.get_running_loop().time() - began < 10
+
+
+async def test_a_server_that_is_back_in_a_moment_is_waited_for(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Proxy(postgres_url) as proxy:
+        pass
+    refused = asyncio.Event()
+    connect = asyncpg.connect
+
+    async def watched(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return await connect(*args, **kwargs)
+        except ConnectionRefusedError:
+            refused.set()
+            raise
+
+    monkeypatch.setattr(asyncpg, "connect", watched)
+    opening = asyncio.ensure_future(postgres.open(proxy.url, opening=PATIENCE))
+    await asyncio.wait_for(refused.wait(), PATIENCE)
+    async with proxy:
+        store = await opening
+        assert await store.now() > 0
+        await store.aclose()
 
 
 async def test_waiting_for_a_connection_has_an_end(postgres_url: str) -> None:

@@ -932,6 +932,27 @@ async def test_hints_reach_other_processes_and_this_one(store: PostgresStore, po
         assert Hint(HintKind.RUN, "queue") in here.heard
 
 
+async def test_a_busy_pool_does_not_hold_up_hints(postgres_url: str) -> None:
+    async with opened(postgres_url, pool_size=1) as store, opened(postgres_url) as other:
+        ear = Ear()
+        other.listen(ear)
+        store.listen(Ear())
+        for one in (store, other):
+            await asyncio.wait_for(one.listening.wait(), PATIENCE)
+        async with store._pool.session():
+            for number in range(5):
+                hint = Hint(HintKind.RUN, f"queue {number}")
+                store.hint([hint])
+                await ear.hears(lambda heard, hint=hint: heard == hint)
+
+
+async def test_nobody_listens_at_a_closed_store(postgres_url: str) -> None:
+    async with opened(postgres_url) as store:
+        pass
+    store.listen(Ear())()
+    assert store._listener is None
+
+
 async def test_a_lost_listener_comes_back_and_says_that_anything_may_have_happened(
     store: PostgresStore, stranger: asyncpg.Connection
 ) -> None:

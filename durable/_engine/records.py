@@ -45,9 +45,10 @@ class NewRun(Struct, frozen=True, gc=False):
         run_id: A UUIDv7 made by whoever starts it. A start repeated with the same run id is the same start.
         started: The encoded `WorkflowExecutionStarted`, event 1 of task 1.
         info: Encoded `RunInfo`, what lists and descriptions show of a run beside its row.
-        owner: The worker that owns it from the start, or None. It is honoured only while that worker's lease is live.
+        owner: The worker that owns it from the start, or None. It is honoured only while that worker's lease is live,
+            and without a delay: nobody owns a run that is not to begin yet.
         delay: How long until it may first be claimed.
-        run_timeout: How long until the run is timed out, None for never.
+        run_timeout: How long until the run is timed out, counted from the end of the delay; None for never.
     """
 
     run_id: str

@@ -35,6 +35,8 @@ SHOW_AFTER = 0.02
 RETRY_FIRST, RETRY_LONGEST = 0.05, 5.0
 """Seconds between attempts to reach a database that is away, with full jitter."""
 
+BUSY = Verdict.BUSY
+
 
 class Committed(Protocol):
     """A run whose transitions are committed."""
@@ -130,20 +132,22 @@ class Committer:
         batch: list[tuple[Committed, Transition]] = []
         size = 0
         ready = self._ready
+        now = self._clock.now()
         # Each run is asked once: one that has nothing to write after all may submit itself again meanwhile.
         for _ in range(len(ready)):
             if len(batch) >= MAX_RUNS or size >= MAX_BYTES:
                 break
             run = next(iter(ready))
             try:
-                transition = ready.pop(run) or run.next_transition(self._clock.now())
+                transition = ready.pop(run) or run.next_transition(now)
             except Exception as error:
                 # What this run's code asked for cannot be written down; no other run shall suffer from it.
                 run.unwritable(error)
                 continue
             if transition is not None:
                 batch.append((run, transition))
-                size += sum(len(event.data) for event in transition.events)
+                for event in transition.events:
+                    size += len(event.data)
         return batch
 
     async def _commit(self, batch: Sequence[tuple[Committed, Transition]]) -> None:
@@ -171,17 +175,20 @@ class Committer:
         self._failures = 0
         self._clock.observe(result.now)
         busy = False
+        now, repeated = result.now, self._repeated
         for (run, transition), verdict in zip(batch, result.verdicts, strict=True):
-            if verdict is Verdict.BUSY:
+            if verdict is BUSY:
                 self._ready[run] = transition
                 busy = True
-            elif verdict is Verdict.WRITTEN and transition.events and run.run_id in self._repeated:
-                # The first of the two commits may have been the one, at its own time: the log knows.
-                self._repeated.discard(run.run_id)
-                self._spawn_settling([(run, transition)])
+            elif run.run_id not in repeated:
+                run.answered(verdict, now)
             else:
-                self._repeated.discard(run.run_id)
-                run.answered(verdict, result.now)
+                repeated.discard(run.run_id)
+                if verdict is Verdict.WRITTEN and transition.events:
+                    # The first of the two commits may have been the one, at its own time: the log knows.
+                    self._spawn_settling([(run, transition)])
+                else:
+                    run.answered(verdict, now)
         if busy:
             # Whoever holds the row needs a moment; others do not wait for it.
             await asyncio.sleep(0.001)

@@ -387,11 +387,12 @@ class Incarnation:
             return None
         answers: list[Payload] = []
 
-        def ask() -> None:
-            with Turns() as turns:
-                answers.append(instance.query(turns, name, input))
+        def ask(turns: Turns) -> None:
+            answers.append(instance.query(turns, name, input))
 
-        if self.watchdog.during(host, ask):
+        with Turns() as turns:
+            broken = self.watchdog.during(host, ask, turns)
+        if broken:
             assert host is not None
             host.evict()
             raise WorkflowQueryFailedError(f"query {name!r}: {self.deadlock()}")

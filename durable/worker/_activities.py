@@ -159,7 +159,7 @@ class Activities:
     def _start(self, attempt: Attempt) -> Attempt:
         if attempt.record is not None:
             self._begun.add((attempt.run_id, attempt.scheduled.id, attempt.number))
-        task = self._loop.create_task(self._run(attempt), name=f"activity {attempt.scheduled.activity_type}")
+        task = self._loop.create_task(self._run(attempt), name=attempt.scheduled.activity_type)
         attempt.task = task
         self._attempts[attempt.key] = attempt
         self._running.add(task)
@@ -172,7 +172,8 @@ class Activities:
         """Set the timers of the attempts that started lately and still run: most have ended by now and need none."""
         started, self._unlimited = self._unlimited, []
         for attempt in started:
-            self._limit(attempt)
+            if not attempt.ended:
+                self._limit(attempt)
 
     def _limit(self, attempt: Attempt) -> None:
         """Look at an attempt's deadlines: end it, or look again when the first of them comes.

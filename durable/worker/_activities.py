@@ -356,7 +356,7 @@ class Activities:
 
     def row_written(self, attempt: Attempt, record: ActivityRecord) -> None:
         """Take the news that an attempt has a row now."""
-        attempt.record = record
+        attempt.record = attempt.asked_by = record
         attempt.owner = None
         self._begun.add((attempt.run_id, attempt.scheduled.id, attempt.number))
         attempt.awaiting_row = False

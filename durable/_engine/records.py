@@ -268,7 +268,7 @@ class Verdict(IntEnum):
 
     WRITTEN = 1
     BUSY = 2
-    """A row it needs is locked by somebody else. Nothing was written; it comes again with the next batch."""
+    """A row it needs is locked by somebody else. Nothing was written; it comes again a little later."""
     LOST = 3
     """The run has another owner or is closed. Nothing was written, and never will be under this epoch."""
     REFUSED = 4

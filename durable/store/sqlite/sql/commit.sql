@@ -40,8 +40,7 @@ WHERE (deaths > 0 OR hold > 0) AND run_id IN (SELECT value FROM json_each(?))
 -- name: close
 UPDATE runs SET
     status = given.column2, closed_at = given.column3, owner = NULL, wake_at = NULL, hold = 0, reason = '',
-    history_length = (SELECT count(*) FROM events WHERE events.run_id = runs.run_id),
-    history_size = (SELECT sum(length(data)) FROM events WHERE events.run_id = runs.run_id)
+    (history_length, history_size) = (SELECT count(*), sum(length(data)) FROM events WHERE events.run_id = runs.run_id)
 FROM (VALUES (?, ?, ?)) AS given WHERE runs.run_id = given.column1
 
 -- name: drop_messages

@@ -3,6 +3,14 @@
 SELECT key FROM json_each(?) AS fenced
 WHERE NOT EXISTS (SELECT 1 FROM runs WHERE run_id = fenced.key AND epoch = fenced.value AND status = 1)
 
+-- name: append_fenced
+-- Events of runs (id: epoch) that are all open under that epoch; of others, nothing at all.
+INSERT INTO events (run_id, seq, task, type, time, data)
+SELECT * FROM (VALUES (?, ?, ?, ?, ?, ?)) WHERE column1 IS NOT NULL AND NOT EXISTS (
+    SELECT 1 FROM json_each(?) AS fenced
+    WHERE NOT EXISTS (SELECT 1 FROM runs WHERE run_id = fenced.key AND epoch = fenced.value AND status = 1)
+)
+
 -- name: fence_one
 SELECT 1 FROM runs WHERE run_id = ? AND epoch = ? AND status = 1
 

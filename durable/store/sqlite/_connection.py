@@ -13,7 +13,8 @@ That also keeps checkpoints away from the commits of other connections (the WAL-
 
 **Few rows, few steps.** `sqlite3` gives up the interpreter lock for every step of a statement, and a thread that asks for
 it back beside a busy event loop waits up to 5 ms. A batch of 500 rows by `executemany` takes 2.5 ms alone and 650 ms beside
-such a loop, measured; as one statement it takes one step. See `_rows` for how rows are packed.
+such a loop, measured; as one statement it takes one step. See `_rows` for how rows are packed. An operation that is alone
+may even be one statement in all, without a transaction around it.
 """
 
 from __future__ import annotations
@@ -37,6 +38,9 @@ Given = TypeVar("Given")
 FOR_EVER = -1.0
 """What a lock takes for no timeout."""
 
+COMMITS_PER_LOOK = 8
+"""Commits between two looks at the size of the log."""
+
 PAGE_BYTES = 4096
 """SQLite's page, and very nearly a frame of its log."""
 
@@ -44,10 +48,11 @@ PAGE_BYTES = 4096
 class Job:
     """A call for a lane's thread, and who waits for it."""
 
-    __slots__ = ("call", "error", "future", "loop", "result")
+    __slots__ = ("call", "error", "future", "loop", "result", "statement")
 
-    def __init__(self, call: Callable[..., Any]) -> None:
+    def __init__(self, call: Callable[..., Any], statement: Callable[..., Any] | None) -> None:
         self.call = call
+        self.statement = statement
         self.loop = asyncio.get_running_loop()
         self.future: asyncio.Future[Any] = self.loop.create_future()
         self.result: Any = None
@@ -99,9 +104,17 @@ class Lane(Generic[Given]):
         """Start the thread."""
         self._thread.start()
 
-    async def run(self, call: Callable[[Given], T]) -> T:
-        """Return what `call`, given the connection (or transaction), returns."""
-        job = Job(call)
+    async def run(
+        self, call: Callable[[Given], T], statement: Callable[[Given], T | None] | None = None
+    ) -> T:
+        """Return what `call`, given the connection (or transaction), returns.
+
+        Args:
+            call: What to run.
+            statement: Does the same in a single statement, outside of any transaction, or returns None and has done nothing.
+                It is tried first by the writer when there is no other call to share a transaction with.
+        """
+        job = Job(call, statement)
         with self._guard:
             if self._closed:
                 raise StoreUnavailableError("the store has been closed")
@@ -231,7 +244,8 @@ class Writer(Lane["Transaction"]):
         if not jobs:
             return
         try:
-            self._run_together(jobs)
+            if len(jobs) > 1 or not self._run_statement(jobs[0]):
+                self._run_together(jobs)
         except sqlite3.Error as error:
             self._fail(jobs, unavailable(error))
         except BaseException as error:  # the thread must live: everybody waits for it
@@ -239,6 +253,15 @@ class Writer(Lane["Transaction"]):
         finally:
             self._leave()
         deliver(jobs)
+
+    def _run_statement(self, job: Job) -> bool:
+        """Run a job as one statement, which SQLite makes a transaction by itself, if it can be."""
+        if job.statement is None:
+            return False
+        before = self.db.total_changes
+        job.result = job.statement(Transaction(self.db, self._stamp()))
+        self._count_commit(before)
+        return job.result is not None
 
     def _run_together(self, jobs: list[Job]) -> None:
         db = self.db
@@ -278,12 +301,16 @@ class Writer(Lane["Transaction"]):
 
     def _commit(self, changes_before: int) -> None:
         self.db.execute("COMMIT")
+        self._count_commit(changes_before)
+
+    def _count_commit(self, changes_before: int) -> None:
         if self.db.total_changes != changes_before:
             self.transactions += 1
             self._commits += 1
             self._committed_at = time.monotonic()
-            # Now, not when it is wanted: behind the answer it would be a race with the event loop for the interpreter lock.
-            self._measure_wal()
+            if self._commits % COMMITS_PER_LOOK == 0:
+                # Not behind the answer, where it would be a race with the event loop for the interpreter lock.
+                self._measure_wal()
 
     def _fail(self, jobs: list[Job], error: BaseException) -> None:
         if self.db.in_transaction:

@@ -110,7 +110,9 @@ class SQLiteStore:
     # ---------------------------------------------------------------- the commit path
 
     async def commit(self, transitions: Sequence[Transition]) -> CommitResult:
-        return await self.writer.run(partial(_commit.commit, transitions=transitions))
+        return await self.writer.run(
+            partial(_commit.commit, transitions=transitions), partial(_commit.append, transitions=transitions)
+        )
 
     async def terminate(self, run_id: str, event: Callable[[int], EventRow], status: int) -> bool:
         return await self.writer.run(partial(_commit.terminate, run_id=run_id, event=event, status=status))

@@ -46,10 +46,8 @@ def list_statement(
     if behind is not None:
         conditions.append(builder.behind(query.order, keys, behind))
     order = ", ".join(_direction(key, expression) for key, expression in zip(query.order, keys, strict=True))
-    return builder.statement(
-        f"select r.run_id, {', '.join(keys)} from {dialect.runs} r{_where(conditions)} "
-        f"order by {order} limit {builder.parameters.add(limit)}"
-    )
+    rows = f"{dialect.runs} r{_where(conditions)} order by {order} limit {builder.parameters.add(limit)}"
+    return builder.statement(f"select r.run_id, {', '.join(keys)} from {rows}")  # noqa: S608
 
 
 def count_statement(query: CountQuery, dialect: Dialect) -> Statement:
@@ -166,11 +164,8 @@ class _Builder:
         """A column's value, as a key to order or group by."""
         if not column.custom:
             return self.dialect.columns[column.name]
-        named = self._named(column)
-        return (
-            f"(select {_stored(column)} from {self.dialect.attributes} s "
-            f"where s.run_id = r.run_id and {named} and s.position = 0)"  # noqa: S608
-        )
+        rows = f"{self.dialect.attributes} s where s.run_id = r.run_id and {self._named(column)} and s.position = 0"
+        return f"(select {_stored(column)} from {rows})"  # noqa: S608
 
     def behind(self, order: tuple[SortKey, ...], keys: list[str], position: Position) -> str:
         """True for the rows that come after this one."""

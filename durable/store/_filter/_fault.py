@@ -20,9 +20,9 @@ def nearest(name: str, known: Collection[str]) -> list[str]:
     """The names that may have been meant by this one, best first: `Status` is in `ExecutionStatus`."""
     folded = {other.casefold(): other for other in sorted(known)}
     asked = name.casefold()
+    within = sorted((other for other in folded if len(asked) > 2 and asked in other), key=len)
     close = get_close_matches(asked, folded, n=3, cutoff=0.6)
-    within = [other for other in folded if len(asked) > 2 and asked in other and other not in close]
-    return [folded[other] for other in (*close, *within)][:3]
+    return [folded[other] for other in dict.fromkeys((*within, *close))][:3]
 
 
 def shown(text: str) -> str:

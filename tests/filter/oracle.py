@@ -136,7 +136,7 @@ def _attributes(chosen: random.Random) -> TypedSearchAttributes:
 def _value(chosen: random.Random, kind: Type) -> Any:
     match kind:
         case Type.KEYWORD:
-            return chosen.choice([text for text in TEXTS if text != "\0"])
+            return chosen.choice(TEXTS)
         case Type.TEXT:
             return " ".join(chosen.choices(WORDS, k=chosen.randrange(4)))
         case Type.INT:

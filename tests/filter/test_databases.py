@@ -285,7 +285,7 @@ async def test_values_stay_values(database: Database, hostile: str) -> None:
     ):
         query = check_list(parse(condition), CUSTOM)
         statement = list_statement(query, database.dialect, 1000)
-        assert repr(hostile)[1:-1] not in statement.sql or hostile in ("$1", "?1", "durable.")
+        assert hostile not in statement.sql or hostile in ("$1", "?1", "durable.")
         assert (await database.list(condition))[0] == found(parse(condition), POOL)
     assert (await database.count(""))[0] == (len(POOL),)
 

@@ -19,8 +19,8 @@ from hashlib import sha256
 from durable.store._filter._columns import (
     BUILT_IN,
     GROUPABLE,
+    MULTIPLE,
     OPERATORS,
-    UNORDERED,
     Column,
     CustomTypes,
     Kind,
@@ -182,7 +182,7 @@ def _order(order_by: tuple[Order, ...], custom: CustomTypes) -> tuple[SortKey, .
     for order in order_by:
         place = order.name.column
         column = resolve(order.name, custom)
-        if column.kind in UNORDERED:
+        if column.kind in MULTIPLE:
             raise FilterError(
                 place, f"there is no order by {column.name} ({column.kind.value}): a run has many of them"
             )

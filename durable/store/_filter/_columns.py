@@ -46,8 +46,8 @@ OPERATORS: dict[Kind, frozenset[Operator]] = {
 }
 """What may be asked of a column of each kind."""
 
-UNORDERED = (Kind.TEXT, Kind.KEYWORD_LIST)
-"""Kinds of which a run has many values, so that there is no order by them."""
+MULTIPLE = (Kind.TEXT, Kind.KEYWORD_LIST)
+"""Kinds of which a run has many values: words, keywords. There is no order by them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,14 +9,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from durable.store._filter._check import AllOf, AnyOf, Condition, CountQuery, ListQuery, Predicate, SortKey
-from durable.store._filter._columns import Column, Kind
+from durable.store._filter._columns import MULTIPLE, Column, Kind
 from durable.store._filter._dialects import Dialect, Parameters
 from durable.store._filter._paging import Position
 from durable.store._filter._syntax import Operator
 from durable.store._filter._values import Stored
 
-MULTIPLE = (Kind.TEXT, Kind.KEYWORD_LIST)
-"""Kinds of which an attribute has a row for each word or keyword."""
+_FEW = (
+    Operator.EQ,
+    Operator.IN,
+    Operator.GT,
+    Operator.GE,
+    Operator.LT,
+    Operator.LE,
+    Operator.BETWEEN,
+    Operator.STARTS_WITH,
+)
+"""Operators that are expected to be true of few runs."""
 
 _STORED_IN = {
     Kind.INT: "int_value",
@@ -89,37 +98,26 @@ class _Builder:
             case Predicate():
                 if not condition.column.custom:
                     return self._compared(condition, self.dialect.columns[condition.column.name])
-                if condition.column.kind in MULTIPLE:
-                    return self._multiple(condition)
-                return self._single(condition)
+                return self._attribute(condition)
 
     # ---------------------------------------------------------------- attributes in rows of their own
 
-    def _single(self, predicate: Predicate) -> str:
-        if predicate.operator is Operator.IS_NULL:
-            return self._none(predicate.column)
-        name = self._named(predicate.column)
-        return self.dialect.found(f"{name} and {self._compared(predicate, _stored(predicate.column))}")
-
-    def _multiple(self, predicate: Predicate) -> str:
+    def _attribute(self, predicate: Predicate) -> str:
+        """What few runs have is looked for from the attribute's end, by an index of values; what most have, run by run."""
         column, stored = predicate.column, _stored(predicate.column)
-        match predicate.operator:
-            case Operator.IS_NULL:
-                return self._none(column)
-            case Operator.NOT_IN:
-                there = self.dialect.found(f"{self._named(column)} and {stored} is not null")
-                among = self.dialect.among(column, stored, predicate.values, self.parameters)
-                return f"({there} and {self._none(column, f' and {among}')})"
-            case _:
-                return self.dialect.found(f"{self._named(column)} and {self._compared(predicate, stored)}")
+        if predicate.operator in _FEW:
+            return self.dialect.found(f"{self._named(column)} and {self._compared(predicate, stored)}")
+        if column.kind in MULTIPLE and predicate.operator is Operator.NOT_IN:
+            rows = f"{self._rows(column)} and {self.dialect.among(column, stored, predicate.values, self.parameters)}"
+            return f"({self.operand(column)} is not null and not exists (select 1 from {rows}))"  # noqa: S608
+        return self._compared(predicate, self.operand(column))
+
+    def _rows(self, column: Column) -> str:
+        """The run's rows of an attribute, as far as `where` and open for more conditions."""
+        return f"{self.dialect.attributes} s where s.run_id = r.run_id and {self._named(column)}"
 
     def _named(self, column: Column) -> str:
         return f"s.name = {self.parameters.add(column.name)}"
-
-    def _none(self, column: Column, condition: str = "") -> str:
-        """True where the run has no row of this attribute for which the condition is true."""
-        rows = f"{self.dialect.attributes} s where s.run_id = r.run_id and {self._named(column)}{condition}"
-        return f"not exists (select 1 from {rows})"  # noqa: S608
 
     # ---------------------------------------------------------------- comparisons
 
@@ -155,24 +153,23 @@ class _Builder:
             f"{expression} < {low}" if high is None else f"({expression} < {low} or {expression} >= {high})"
         )
 
-    def _value(self, column: Column, value: Stored) -> str:
+    def _value(self, column: Column, value: Stored | None) -> str:
         return self.dialect.value(column, self.parameters.add(value))
 
     # ---------------------------------------------------------------- pages
 
     def operand(self, column: Column) -> str:
-        """A column's value, as a key to order or group by."""
+        """A column's value; of an attribute that has many, the first."""
         if not column.custom:
             return self.dialect.columns[column.name]
-        rows = f"{self.dialect.attributes} s where s.run_id = r.run_id and {self._named(column)} and s.position = 0"
-        return f"(select {_stored(column)} from {rows})"  # noqa: S608
+        return f"(select {_stored(column)} from {self._rows(column)} and s.position = 0)"  # noqa: S608
 
     def behind(self, order: tuple[SortKey, ...], keys: list[str], position: Position) -> str:
         """True for the rows that come after this one."""
         directions = {key.descending for key in order}
         if len(directions) == 1 and not any(key.column.nullable for key in order):
             # Compared as a whole, which is the range of an index if there is one in this order.
-            values = [self._key(key.column, value) for key, value in zip(order, position, strict=True)]
+            values = [self._value(key.column, value) for key, value in zip(order, position, strict=True)]
             sign = "<" if directions == {True} else ">"
             return f"({', '.join(keys)}) {sign} ({', '.join(values)})"
         return self._behind_one_by_one(order, keys, position)
@@ -181,7 +178,7 @@ class _Builder:
         alternatives: list[str] = []
         same: list[str] = []
         for key, expression, value in zip(order, keys, position, strict=True):
-            name = None if value is None else self._key(key.column, value)
+            name = None if value is None else self._value(key.column, value)
             if name is not None:
                 later = f"{expression} {'<' if key.descending else '>'} {name}"
                 if key.column.nullable:
@@ -189,9 +186,6 @@ class _Builder:
                 alternatives.append(" and ".join((*same, later)))
             same.append(f"{expression} is null" if name is None else f"{expression} = {name}")
         return f"({' or '.join(f'({alternative})' for alternative in alternatives)})"
-
-    def _key(self, column: Column, value: Stored | None) -> str:
-        return self.dialect.value(column, self.parameters.add(value))
 
 
 def _stored(column: Column) -> str:

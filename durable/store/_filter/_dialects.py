@@ -45,7 +45,7 @@ class Dialect(Protocol):
         ...
 
     def found(self, condition: str) -> str:
-        """True where the run has an attribute row `s` of which the condition is true."""
+        """True where the run has a row `s` of search attributes of which the condition is true; few runs are expected to."""
         ...
 
 

@@ -51,6 +51,15 @@ class WorkflowIDConflictPolicy(IntEnum):
     TERMINATE_EXISTING = 3
 
 
+class ParentClosePolicy(IntEnum):
+    """What the end of a workflow does to a child that is still open. Values are Temporal's."""
+
+    UNSPECIFIED = 0
+    TERMINATE = 1
+    ABANDON = 2
+    REQUEST_CANCEL = 3
+
+
 class WorkflowExecutionStatus(IntEnum):
     """Where a run is in its life. Values are Temporal's; a blocked run is RUNNING with a reason."""
 

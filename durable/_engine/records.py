@@ -11,7 +11,7 @@ from enum import IntEnum
 
 from msgspec import Struct
 
-from durable.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from durable.common import ParentClosePolicy, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from durable.history import EventRow
 
 
@@ -38,6 +38,17 @@ class Hold(IntEnum):
     PAUSED = 3
 
 
+class Unread(IntEnum):
+    """What a closing run does about messages in its inbox that are not the library's own."""
+
+    REFUSE = 1
+    """Any of them refuses the close."""
+    REFUSE_SIGNALS = 2
+    """Any but an update refuses it; updates go on to the successor."""
+    MOVE = 3
+    """None refuses it: they go on to the successor, in their order."""
+
+
 class NewRun(Struct, frozen=True, gc=False):
     """A run to be created: its row and its first event.
 
@@ -49,6 +60,11 @@ class NewRun(Struct, frozen=True, gc=False):
             and without a delay: nobody owns a run that is not to begin yet.
         delay: How long until it may first be claimed.
         run_timeout: How long until the run is timed out, counted from the end of the delay; None for never.
+        first_run_id: The first run of the chain it continues; "" when it is the first itself.
+        parent_run_id: The run whose child it is, or None.
+        parent_close_policy: What the end of that run does to it; None when it has no parent, or is abandoned by it.
+        messages: What is put into the inbox of the run that the verdict names, with it or not at all: of the new run, or
+            of the existing one that the start was content with. Their `run_id` is ignored.
     """
 
     run_id: str
@@ -64,6 +80,10 @@ class NewRun(Struct, frozen=True, gc=False):
     owner: str | None = None
     reuse: WorkflowIDReusePolicy = WorkflowIDReusePolicy.ALLOW_DUPLICATE
     conflict: WorkflowIDConflictPolicy = WorkflowIDConflictPolicy.FAIL
+    first_run_id: str = ""
+    parent_run_id: str | None = None
+    parent_close_policy: ParentClosePolicy | None = None
+    messages: tuple[Message, ...] = ()
 
 
 class StartOutcome(IntEnum):
@@ -139,6 +159,73 @@ class SendOutcome(IntEnum):
     """It is in the inbox already, or in the history: the send was repeated."""
     CLOSED = 3
     NOT_FOUND = 4
+    HELD_BACK = 5
+    """The run is about to close and takes nothing for a moment; send it again soon."""
+
+
+class Reply(Struct, frozen=True, gc=False):
+    """What a run tells itself about something it did to others: one of two messages, chosen when that is written.
+
+    Both are internal, and in the run's own inbox in the same transaction, so that no crash comes between.
+    """
+
+    message_id: str
+    done_type: int
+    done: bytes
+    failed_type: int
+    failed: bytes
+
+
+class ChildStart(Struct, frozen=True, gc=False):
+    """A child to be created, under the policies of its `NewRun`; `reply` tells whether it is there."""
+
+    run: NewRun
+    reply: Reply
+
+
+class ExternalSend(Struct, frozen=True, gc=False):
+    """A message to whatever open run a workflow id has; `reply` tells whether there was one.
+
+    Attributes:
+        workflow_id: Whose run is meant.
+        run_id: Only this run, if given.
+        first_run_id: Only a run of this chain, if given.
+        message_id: Unique for the receiver: one that is there already counts as sent.
+        type: The `EventType` it becomes there.
+        data: The encoded facts of that event.
+    """
+
+    workflow_id: str
+    message_id: str
+    type: int
+    data: bytes
+    reply: Reply
+    run_id: str | None = None
+    first_run_id: str | None = None
+
+
+class UpdateStage(IntEnum):
+    """How far an update has come. Values are Temporal's."""
+
+    ADMITTED = 1
+    """In the inbox: it will be looked at, whatever crashes."""
+    ACCEPTED = 2
+    COMPLETED = 3
+    """It has its one outcome: a result, a failure, or a rejection."""
+
+
+class UpdateOutcome(Struct, frozen=True, gc=False):
+    """What callers of an update wait for.
+
+    Attributes:
+        message_id: The update's, as a message.
+        stage: ACCEPTED or COMPLETED when written; what is read may also be ADMITTED.
+        data: The encoded outcome, empty before there is one.
+    """
+
+    message_id: str
+    stage: UpdateStage
+    data: bytes = b""
 
 
 class ActivityState(IntEnum):
@@ -212,9 +299,21 @@ class ActivityRecord(Struct, frozen=True, gc=False):
 
 
 class Close(Struct, frozen=True, gc=False):
-    """The run ends with this transition; its last event says how."""
+    """The run ends with this transition; its last event says how.
+
+    Attributes:
+        status: How.
+        unread: What unread messages mean to it. One in `consumed` never counts.
+        successor: The run that goes on under the same workflow id, created in the same transaction, behind the close.
+            It is not held up by any policy. What moves to it keeps its message id and its order.
+        update_lost: The encoded outcome for updates that end with the run: those in the inbox that nobody takes over,
+            and those that are accepted and have no outcome.
+    """
 
     status: RunStatus
+    unread: Unread = Unread.REFUSE
+    successor: NewRun | None = None
+    update_lost: bytes = b""
 
 
 class Release(Struct, frozen=True, gc=False):
@@ -243,7 +342,13 @@ class Transition(Struct, frozen=True, gc=False):
         activities: Rows to insert; one with the same id is replaced.
         activities_done: Ids of rows to delete.
         activities_canceled: Ids of rows whose `cancel_requested` is set.
-        close: Set when the run closes. Refused (`REFUSED`) while a message that is not in `consumed` is unread.
+        messages: What it sends to runs it knows, itself included.
+        starts: Children to be created.
+        sends: What it sends to other workflows by their ids.
+        outcomes: What became of updates.
+        close: Set when the run closes. `REFUSED` over unread messages, see `Unread`. Its children that are open get an
+            internal message each: a termination or a cancel request, as their `parent_close_policy` says.
+        hold_back: New messages from outside are not taken for this long, so that a close can get through. Microseconds.
         release: Set when ownership is given up.
         proven: The code has run as far as the log goes, and neither killed its worker nor failed: the death count goes to
             0, and a hold and its reason go.
@@ -258,8 +363,12 @@ class Transition(Struct, frozen=True, gc=False):
     activities_done: tuple[int, ...] = ()
     activities_canceled: tuple[int, ...] = ()
     messages: tuple[Message, ...] = ()
+    starts: tuple[ChildStart, ...] = ()
+    sends: tuple[ExternalSend, ...] = ()
+    outcomes: tuple[UpdateOutcome, ...] = ()
     close: Close | None = None
     release: Release | None = None
+    hold_back: int = 0
     proven: bool = False
 
 
@@ -272,7 +381,7 @@ class Verdict(IntEnum):
     LOST = 3
     """The run has another owner or is closed. Nothing was written, and never will be under this epoch."""
     REFUSED = 4
-    """It closes the run, and there is an unread message. Nothing was written; read the message first."""
+    """It closes the run, and there is an unread message that `Unread` does not let pass. Nothing was written; read the message first."""
 
 
 class CommitResult(Struct, frozen=True, gc=False):

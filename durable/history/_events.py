@@ -21,6 +21,7 @@ answer it carry the same `id`. Instants and durations are integers of microsecon
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import IntEnum
 from typing import ClassVar
 
@@ -41,6 +42,7 @@ class EventType(IntEnum):
     WORKFLOW_EXECUTION_CANCELED = 12
     WORKFLOW_EXECUTION_TERMINATED = 13
     WORKFLOW_EXECUTION_TIMED_OUT = 14
+    WORKFLOW_EXECUTION_CONTINUED_AS_NEW = 15
     ACTIVITY_TASK_SCHEDULED = 20
     ACTIVITY_TASK_CANCEL_REQUESTED = 21
     ACTIVITY_TASK_COMPLETED = 22
@@ -50,6 +52,22 @@ class EventType(IntEnum):
     TIMER_STARTED = 30
     TIMER_CANCELED = 31
     TIMER_FIRED = 32
+    START_CHILD_WORKFLOW_EXECUTION_INITIATED = 40
+    CHILD_WORKFLOW_EXECUTION_STARTED = 41
+    START_CHILD_WORKFLOW_EXECUTION_FAILED = 42
+    CHILD_WORKFLOW_EXECUTION_COMPLETED = 43
+    CHILD_WORKFLOW_EXECUTION_FAILED = 44
+    CHILD_WORKFLOW_EXECUTION_CANCELED = 45
+    CHILD_WORKFLOW_EXECUTION_TERMINATED = 46
+    CHILD_WORKFLOW_EXECUTION_TIMED_OUT = 47
+    SIGNAL_EXTERNAL_WORKFLOW_EXECUTION_INITIATED = 50
+    EXTERNAL_WORKFLOW_EXECUTION_SIGNALED = 51
+    SIGNAL_EXTERNAL_WORKFLOW_EXECUTION_FAILED = 52
+    REQUEST_CANCEL_EXTERNAL_WORKFLOW_EXECUTION_INITIATED = 53
+    EXTERNAL_WORKFLOW_EXECUTION_CANCEL_REQUESTED = 54
+    REQUEST_CANCEL_EXTERNAL_WORKFLOW_EXECUTION_FAILED = 55
+    WORKFLOW_EXECUTION_UPDATE_ACCEPTED = 60
+    WORKFLOW_EXECUTION_UPDATE_COMPLETED = 61
 
 
 class RetryPolicyData(Struct, frozen=True, gc=False, omit_defaults=True):
@@ -63,9 +81,15 @@ class RetryPolicyData(Struct, frozen=True, gc=False, omit_defaults=True):
 
 
 class EventData(Struct, frozen=True, gc=False, omit_defaults=True):
-    """The facts of an event. `v` is the format version of this kind of event, see `history.FORMAT`."""
+    """The facts of an event.
+
+    `v` is the format version of these facts, see `history.FORMAT`. A field that came later than its kind names the
+    version it came with (`NEWER`); facts that use none of them are written as version 1, so that older workers can
+    still read them.
+    """
 
     type: ClassVar[EventType]
+    NEWER: ClassVar[Mapping[str, int]] = {}
 
     v: int = 1
 
@@ -88,10 +112,49 @@ class CommandEvent(EventData, frozen=True, omit_defaults=True):
     id: int = 0
 
 
+class ParentLink(Struct, frozen=True, gc=False, omit_defaults=True):
+    """Whose child a run is: the parent's run, and the number of the command there that started it.
+
+    A child that continues as new, or is retried, hands this on: the parent hears of the end of the last run.
+    """
+
+    workflow_id: str = ""
+    run_id: str = ""
+    id: int = 0
+
+
 class WorkflowExecutionStarted(Input, frozen=True, omit_defaults=True):
-    """The first event of every run: everything that the run was started with."""
+    """The first event of every run: everything that the run was started with.
+
+    Attributes:
+        execution_timeout: How long this run and all that follow it may take together.
+        attempt: Which try of the workflow's retry policy this run is, from 1.
+        first_run_id: The first run of the chain of runs that continue, retry or repeat each other; "" for itself.
+        continued_run_id: The run before it in that chain.
+        expires_at: The instant at which the chain's execution timeout passes.
+        parent_close_policy: What becomes of it when its parent ends, a name of `ParentClosePolicy` in lower case.
+        root_workflow_id: The top of the tree of parents, with `root_run_id`; "" when it has no parent.
+        last_result: What the chain's last successful run returned.
+        last_failure: Why the run before this one failed.
+    """
 
     type = EventType.WORKFLOW_EXECUTION_STARTED
+    NEWER = dict.fromkeys(
+        (
+            "continued_run_id",
+            "expires_at",
+            "parent",
+            "parent_close_policy",
+            "root_workflow_id",
+            "root_run_id",
+            "cron_schedule",
+            "search_attributes",
+            "priority",
+            "last_result",
+            "last_failure",
+        ),
+        2,
+    )
 
     workflow_id: str = ""
     workflow_type: str = ""
@@ -109,6 +172,17 @@ class WorkflowExecutionStarted(Input, frozen=True, omit_defaults=True):
     identity: str = ""
     static_summary: str = ""
     static_details: str = ""
+    continued_run_id: str = ""
+    expires_at: int | None = None
+    parent: ParentLink | None = None
+    parent_close_policy: str = ""
+    root_workflow_id: str = ""
+    root_run_id: str = ""
+    cron_schedule: str = ""
+    search_attributes: dict[str, Payload] = {}
+    priority: int = 3
+    last_result: Payload | None = None
+    last_failure: Failure | None = None
 
 
 class WorkflowExecutionSignaled(Input, frozen=True, omit_defaults=True):
@@ -132,20 +206,24 @@ class WorkflowExecutionCancelRequested(Input, frozen=True, omit_defaults=True):
 
 
 class WorkflowExecutionCompleted(CommandEvent, frozen=True, omit_defaults=True):
-    """The workflow function returned."""
+    """The workflow function returned. `new_run_id` is the run that its cron schedule started, if it has one."""
 
     type = EventType.WORKFLOW_EXECUTION_COMPLETED
+    NEWER = {"new_run_id": 2}
 
     result: Payload = Payload()
+    new_run_id: str = ""
 
 
 class WorkflowExecutionFailed(CommandEvent, frozen=True, omit_defaults=True):
-    """A workflow failure left the workflow function."""
+    """A workflow failure left the workflow function. `new_run_id` is the run that tries again, if one does."""
 
     type = EventType.WORKFLOW_EXECUTION_FAILED
+    NEWER = {"new_run_id": 2}
 
     failure: Failure = Failure()
     retry_state: str | None = None
+    new_run_id: str = ""
 
 
 class WorkflowExecutionCanceled(CommandEvent, frozen=True, omit_defaults=True):
@@ -154,6 +232,24 @@ class WorkflowExecutionCanceled(CommandEvent, frozen=True, omit_defaults=True):
     type = EventType.WORKFLOW_EXECUTION_CANCELED
 
     details: Payloads = ()
+
+
+class WorkflowExecutionContinuedAsNew(CommandEvent, frozen=True, omit_defaults=True):
+    """The workflow asked to go on as another run, `new_run_id`, with a fresh history."""
+
+    type = EventType.WORKFLOW_EXECUTION_CONTINUED_AS_NEW
+
+    new_run_id: str = ""
+    workflow_type: str = ""
+    task_queue: str = ""
+    input: Payloads = ()
+    run_timeout: int | None = None
+    task_timeout: int | None = None
+    backoff: int = 0
+    retry_policy: RetryPolicyData | None = None
+    memo: dict[str, Payload] | None = None
+    search_attributes: dict[str, Payload] | None = None
+    headers: dict[str, Payload] = {}
 
 
 class WorkflowExecutionTerminated(Input, frozen=True, omit_defaults=True):
@@ -167,11 +263,13 @@ class WorkflowExecutionTerminated(Input, frozen=True, omit_defaults=True):
 
 
 class WorkflowExecutionTimedOut(Input, frozen=True, omit_defaults=True):
-    """The run or its execution outlived its timeout."""
+    """The run or its execution outlived its timeout. `new_run_id` is the run that tries again, if one does."""
 
     type = EventType.WORKFLOW_EXECUTION_TIMED_OUT
+    NEWER = {"new_run_id": 2}
 
     timeout_type: str = "run"
+    new_run_id: str = ""
 
 
 class ActivityTaskScheduled(CommandEvent, frozen=True, omit_defaults=True):
@@ -270,6 +368,180 @@ class TimerFired(Input, frozen=True, omit_defaults=True):
     id: int = 0
 
 
+class StartChildWorkflowExecutionInitiated(CommandEvent, frozen=True, omit_defaults=True):
+    """A child workflow was asked for. Whether it could be started is told by an input of a later task.
+
+    Attributes:
+        run_id: The child's first run.
+        cancellation_type: What the parent's code sees when it cancels the child, a name of
+            `ChildWorkflowCancellationType` in lower case.
+    """
+
+    type = EventType.START_CHILD_WORKFLOW_EXECUTION_INITIATED
+
+    workflow_id: str = ""
+    run_id: str = ""
+    workflow_type: str = ""
+    task_queue: str = ""
+    input: Payloads = ()
+    parent_close_policy: str = "terminate"
+    cancellation_type: str = "wait_cancellation_completed"
+    id_reuse_policy: str = "allow_duplicate"
+    execution_timeout: int | None = None
+    run_timeout: int | None = None
+    task_timeout: int | None = None
+    retry_policy: RetryPolicyData | None = None
+    cron_schedule: str = ""
+    memo: dict[str, Payload] = {}
+    search_attributes: dict[str, Payload] = {}
+    headers: dict[str, Payload] = {}
+    priority: int = 3
+    static_summary: str = ""
+    static_details: str = ""
+
+
+class OperationInput(Input, frozen=True, omit_defaults=True):
+    """News of command `id`, a child workflow or a message to another workflow."""
+
+    id: int = 0
+
+
+class ChildWorkflowExecutionStarted(OperationInput, frozen=True, omit_defaults=True):
+    """The child is there, as run `run_id`."""
+
+    type = EventType.CHILD_WORKFLOW_EXECUTION_STARTED
+
+    run_id: str = ""
+
+
+class StartChildWorkflowExecutionFailed(OperationInput, frozen=True, omit_defaults=True):
+    """The child could not be started: its workflow id is in use, or may not be used again."""
+
+    type = EventType.START_CHILD_WORKFLOW_EXECUTION_FAILED
+
+    cause: str = "workflow_already_exists"
+
+
+class ChildWorkflowExecutionCompleted(OperationInput, frozen=True, omit_defaults=True):
+    """The child returned."""
+
+    type = EventType.CHILD_WORKFLOW_EXECUTION_COMPLETED
+
+    result: Payload = Payload()
+
+
+class ChildWorkflowExecutionFailed(OperationInput, frozen=True, omit_defaults=True):
+    """The child failed and will not be tried again."""
+
+    type = EventType.CHILD_WORKFLOW_EXECUTION_FAILED
+
+    failure: Failure = Failure()
+    retry_state: str | None = None
+
+
+class ChildWorkflowExecutionCanceled(OperationInput, frozen=True, omit_defaults=True):
+    """The child ended because it had been asked to."""
+
+    type = EventType.CHILD_WORKFLOW_EXECUTION_CANCELED
+
+    details: Payloads = ()
+
+
+class ChildWorkflowExecutionTerminated(OperationInput, frozen=True, omit_defaults=True):
+    """The child was ended by an operator."""
+
+    type = EventType.CHILD_WORKFLOW_EXECUTION_TERMINATED
+
+    reason: str = ""
+
+
+class ChildWorkflowExecutionTimedOut(OperationInput, frozen=True, omit_defaults=True):
+    """The child outlived its timeout."""
+
+    type = EventType.CHILD_WORKFLOW_EXECUTION_TIMED_OUT
+
+    timeout_type: str = "run"
+
+
+class ExternalCommand(CommandEvent, frozen=True, omit_defaults=True):
+    """Something is to be said to another workflow: its run `run_id`, or else whichever is open.
+
+    `first_run_id` narrows that to the runs of one chain: a child is meant, and nobody who took its id later.
+    """
+
+    workflow_id: str = ""
+    run_id: str = ""
+    first_run_id: str = ""
+
+
+class SignalExternalWorkflowExecutionInitiated(ExternalCommand, frozen=True, omit_defaults=True):
+    """Another workflow, or a child, is to be signalled."""
+
+    type = EventType.SIGNAL_EXTERNAL_WORKFLOW_EXECUTION_INITIATED
+
+    name: str = ""
+    input: Payloads = ()
+    headers: dict[str, Payload] = {}
+
+
+class ExternalWorkflowExecutionSignaled(OperationInput, frozen=True, omit_defaults=True):
+    """The signal is in the other run's inbox."""
+
+    type = EventType.EXTERNAL_WORKFLOW_EXECUTION_SIGNALED
+
+
+class SignalExternalWorkflowExecutionFailed(OperationInput, frozen=True, omit_defaults=True):
+    """There was no such open run to signal."""
+
+    type = EventType.SIGNAL_EXTERNAL_WORKFLOW_EXECUTION_FAILED
+
+    cause: str = "not_found"
+
+
+class RequestCancelExternalWorkflowExecutionInitiated(ExternalCommand, frozen=True, omit_defaults=True):
+    """Another workflow, or a child, is to be asked to cancel itself; `id` is the request's, `child` the child's."""
+
+    type = EventType.REQUEST_CANCEL_EXTERNAL_WORKFLOW_EXECUTION_INITIATED
+
+    reason: str = ""
+    child: int = 0
+
+
+class ExternalWorkflowExecutionCancelRequested(OperationInput, frozen=True, omit_defaults=True):
+    """The cancel request is in the other run's inbox."""
+
+    type = EventType.EXTERNAL_WORKFLOW_EXECUTION_CANCEL_REQUESTED
+
+
+class RequestCancelExternalWorkflowExecutionFailed(OperationInput, frozen=True, omit_defaults=True):
+    """There was no such open run to ask."""
+
+    type = EventType.REQUEST_CANCEL_EXTERNAL_WORKFLOW_EXECUTION_FAILED
+
+    cause: str = "not_found"
+
+
+class WorkflowExecutionUpdateAccepted(Input, frozen=True, omit_defaults=True):
+    """An update passed its validator, and its handler began. A rejected one leaves no event. `message` is its id."""
+
+    type = EventType.WORKFLOW_EXECUTION_UPDATE_ACCEPTED
+
+    name: str = ""
+    input: Payloads = ()
+    headers: dict[str, Payload] = {}
+    identity: str = ""
+
+
+class WorkflowExecutionUpdateCompleted(CommandEvent, frozen=True, omit_defaults=True):
+    """The handler of the update `update` (the id of its message) ended, with a result or a failure."""
+
+    type = EventType.WORKFLOW_EXECUTION_UPDATE_COMPLETED
+
+    update: str = ""
+    result: Payload | None = None
+    failure: Failure | None = None
+
+
 class Event(Struct, frozen=True, gc=False):
     """One entry of a history.
 
@@ -312,6 +584,18 @@ INPUTS: tuple[type[Input], ...] = (
     ActivityTaskTimedOut,
     ActivityTaskCanceled,
     TimerFired,
+    ChildWorkflowExecutionStarted,
+    StartChildWorkflowExecutionFailed,
+    ChildWorkflowExecutionCompleted,
+    ChildWorkflowExecutionFailed,
+    ChildWorkflowExecutionCanceled,
+    ChildWorkflowExecutionTerminated,
+    ChildWorkflowExecutionTimedOut,
+    ExternalWorkflowExecutionSignaled,
+    SignalExternalWorkflowExecutionFailed,
+    ExternalWorkflowExecutionCancelRequested,
+    RequestCancelExternalWorkflowExecutionFailed,
+    WorkflowExecutionUpdateAccepted,
 )
 
 COMMANDS: tuple[type[CommandEvent], ...] = (
@@ -322,12 +606,18 @@ COMMANDS: tuple[type[CommandEvent], ...] = (
     ActivityTaskCancelRequested,
     TimerStarted,
     TimerCanceled,
+    WorkflowExecutionContinuedAsNew,
+    StartChildWorkflowExecutionInitiated,
+    SignalExternalWorkflowExecutionInitiated,
+    RequestCancelExternalWorkflowExecutionInitiated,
+    WorkflowExecutionUpdateCompleted,
 )
 
 CLOSING: tuple[type[EventData], ...] = (
     WorkflowExecutionCompleted,
     WorkflowExecutionFailed,
     WorkflowExecutionCanceled,
+    WorkflowExecutionContinuedAsNew,
     WorkflowExecutionTerminated,
     WorkflowExecutionTimedOut,
 )

@@ -25,7 +25,7 @@ from durable.history._events import (
     WorkflowExecutionStarted,
 )
 
-FORMAT = 1
+FORMAT = 2
 """The newest format version of any event this release writes or reads. A run is claimed only by workers whose
 `FORMAT` is at least the run's."""
 
@@ -41,15 +41,37 @@ _DECODERS: dict[int, Callable[[bytes], EventData]] = {
     code: msgspec.json.Decoder(kind).decode for code, kind in _KINDS.items()
 }
 
+_NEWEST: dict[int, int] = {code: max(kind.NEWER.values(), default=1) for code, kind in _KINDS.items()}
+_DEFAULTS: dict[type[EventData], dict[str, Any]] = {
+    kind: {field: getattr(kind(), field) for field in kind.NEWER}
+    for kind in (*INPUTS, *COMMANDS)
+    if kind.NEWER
+}
+
 
 def encode_data(data: EventData) -> bytes:
-    """Return the bytes an event's facts are stored as; equal facts give equal bytes."""
+    """Return the bytes an event's facts are stored as, under the lowest version that knows all fields they use.
+
+    Equal facts give equal bytes.
+    """
+    if data.NEWER:
+        data = _versioned(data)
     return _encode(data)
+
+
+def _versioned(data: EventData) -> EventData:
+    used = [
+        version
+        for field, version in data.NEWER.items()
+        if getattr(data, field) != _DEFAULTS[type(data)][field]
+    ]
+    version = max(used, default=1)
+    return data if data.v == version else msgspec.structs.replace(data, v=version)
 
 
 def encode_event(event: Event) -> EventRow:
     """Return the row an event is stored as."""
-    return EventRow(event.seq, event.task, int(event.data.type), _encode(event.data), event.time)
+    return EventRow(event.seq, event.task, int(event.data.type), encode_data(event.data), event.time)
 
 
 def decode_data(type: int, data: bytes) -> EventData:
@@ -66,7 +88,7 @@ def decode_data(type: int, data: bytes) -> EventData:
         facts = decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         return _decode_again(type, data, error)
-    if facts.v == 1 and (type, 1) not in UPCASTERS:
+    if facts.v <= _NEWEST[type] and (type, facts.v) not in UPCASTERS:
         return facts
     return _decode_again(type, data, None)
 
@@ -80,9 +102,9 @@ def _decode_again(type: int, data: bytes, error: Exception | None) -> EventData:
         while isinstance(version, int) and (kind, version) in UPCASTERS:
             fields = UPCASTERS[kind, version](fields)
             version = fields["v"]
-        if isinstance(version, bool) or not isinstance(version, int) or version > FORMAT:
+        if isinstance(version, bool) or not isinstance(version, int) or version > _NEWEST[type]:
             raise UnknownEventError(
-                f"{kind.name} has format version {version!r}, this release reads up to {FORMAT}"
+                f"{kind.name} has format version {version!r}, this release reads up to {_NEWEST[type]}"
             )
         if error is not None:
             raise error

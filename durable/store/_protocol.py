@@ -17,6 +17,7 @@ from durable._engine.records import (
     ActivityRecord,
     AttemptOutcome,
     ClaimedRun,
+    Close,
     CommitResult,
     Heartbeat,
     HeartbeatAnswer,
@@ -27,6 +28,7 @@ from durable._engine.records import (
     SendOutcome,
     StartVerdict,
     Transition,
+    UpdateOutcome,
     WorkerRecord,
 )
 from durable.history import EventRow
@@ -70,6 +72,10 @@ class Store(Protocol):
         already there answers SAME. A delayed start is left without an owner, and its run timeout counts from the end of
         the delay. TERMINATE_EXISTING (and reuse TERMINATE_IF_RUNNING) is not done here: the client
         terminates the open run first, so here it acts as FAIL.
+
+        The messages of a start (`NewRun.messages`) are put into the inbox of the run its verdict names, STARTED, SAME
+        or USED_EXISTING, in the same transaction; one whose id is there already, or has been consumed with an outcome,
+        is left out. When that run closes meanwhile the start is judged again.
         """
         ...
 
@@ -95,7 +101,8 @@ class Store(Protocol):
         """Put messages into inboxes of open runs; each stands or falls alone.
 
         A message accepted here is read before its run closes. `REPEATED` is answered for an id that is in the inbox; the
-        caller looks into the history for one that has been consumed already.
+        caller looks into the history for one that has been consumed already. An update that has an outcome is REPEATED
+        too. `HELD_BACK` is answered for a moment by a run that is about to close (`Transition.hold_back`).
         """
         ...
 
@@ -117,6 +124,17 @@ class Store(Protocol):
         A run that closes is looked at for unread messages under its lock, by a later statement. A closed run loses its
         unread internal messages and activity rows, its owner and its `wake_at`.
 
+        Children (`starts`) are created under their policies, and messages to other workflows (`sends`) go to the open
+        run that is meant; what became of each is a message in the sender's own inbox, in the same transaction. Creating
+        a run may have to wait for a stranger who creates one under the same workflow id: such transitions are written
+        apart from the others, which they never hold up, and are BUSY when it takes long. A receiver that is locked by a
+        closing transaction, or holds messages back, makes the sender BUSY.
+
+        A close makes its successor, moves to it what `Unread` lets move, and gives every update that is lost with the
+        run its outcome; each of its open children that is not to be abandoned gets an internal message, with the id
+        "parent-closed", of type WORKFLOW_EXECUTION_TERMINATED or WORKFLOW_EXECUTION_CANCEL_REQUESTED. A child that
+        cannot be locked makes the transition BUSY.
+
         A transition that was written before is WRITTEN, and nothing happens again: all its events stand there byte for
         byte, and the run has its epoch still. Their time is that of the first commit, not `now`.
 
@@ -126,11 +144,18 @@ class Store(Protocol):
         """
         ...
 
-    async def terminate(self, run_id: str, event: Callable[[int], EventRow], status: int) -> bool:
+    async def terminate(
+        self,
+        run_id: str,
+        event: Callable[[int], EventRow],
+        close: Close,
+        messages: Sequence[Message] = (),
+    ) -> bool:
         """Close an open run whoever owns it, without reading its messages; they are deleted with it.
 
-        `event` is given the next free position and returns the closing event. Waits for the run's lock for a bounded
-        time.
+        `event` is given the next free position and returns the closing event. `close.unread` must be MOVE or say
+        nothing: without a successor unread messages are deleted, and its updates get `update_lost`; children are told
+        as in `commit`, and so is whoever `messages` are for (a parent). Waits for the run's lock for a bounded time.
 
         Returns:
             False when the run is not open (any more).
@@ -138,6 +163,14 @@ class Store(Protocol):
         Raises:
             StoreUnavailableError: Unknown; look at the run.
         """
+        ...
+
+    async def find_update(self, run_id: str, message_id: str) -> UpdateOutcome | None:
+        """Return how far an update has come: its outcome, ADMITTED while it is unread, None if the run knows nothing of it."""
+        ...
+
+    async def condemned_runs(self, limit: int) -> list[RunRecord]:
+        """Return open runs with an unread termination in their inbox, whoever owns or holds them."""
         ...
 
     # ---------------------------------------------------------------- claims

@@ -29,11 +29,13 @@ from durable.history import (
     WorkflowExecutionCanceled,
     WorkflowExecutionCancelRequested,
     WorkflowExecutionCompleted,
+    WorkflowExecutionContinuedAsNew,
     WorkflowExecutionFailed,
     WorkflowExecutionSignaled,
     WorkflowExecutionStarted,
     WorkflowExecutionTerminated,
     WorkflowExecutionTimedOut,
+    begins_at,
 )
 
 RUNNING = RunStatus.RUNNING
@@ -60,7 +62,9 @@ class RunState:
         seq: Position of the newest event.
         task: Number of the newest workflow task.
         time: Time of the newest event.
-        task_time: Time of the newest task: that of its last input. Timers and deadlines count from it.
+        task_time: Time of the newest task: that of its last input. Timers and deadlines count from it. That of a first
+            task is not before the run begins.
+        created_at: Time of the first event.
         trailing: Whether the newest task has no commands (yet).
         messages: Ids of the inbox messages that have become events.
     """
@@ -68,6 +72,7 @@ class RunState:
     __slots__ = (
         "activities",
         "cancel_requested",
+        "created_at",
         "messages",
         "run_id",
         "seq",
@@ -89,6 +94,7 @@ class RunState:
         self.task: int = 0
         self.time = 0
         self.task_time = 0
+        self.created_at = 0
         self.size = 0
         self.trailing = False
         self.activities: dict[int, PendingActivity] = {}
@@ -117,7 +123,9 @@ class RunState:
         self.task = task
         self.time = time
         if isinstance(data, Input):
-            self.task_time = time
+            # Only the first task of a run that was started with a delay may be in the future.
+            early = self.task_time > time and task == 1
+            self.task_time = begins_at(self.started, self.task_time, data, time) if early else time
             self.trailing = True
             if data.message:
                 self.messages.add(data.message)
@@ -132,8 +140,18 @@ class RunState:
     def _signaled(self, data: WorkflowExecutionSignaled) -> None:
         """A signal changes what workflow code knows, not what the engine knows."""
 
+    @property
+    def expires_at(self) -> int | None:
+        """The instant by which the chain of runs must be over, None for never."""
+        started = self.started
+        if started.expires_at is not None or started.execution_timeout is None:
+            return started.expires_at
+        return self.created_at + started.delay + started.execution_timeout
+
     def _started(self, data: WorkflowExecutionStarted) -> None:
         self.started = data
+        self.created_at = self.time
+        self.task_time = self.time + data.delay
 
     def _cancel_requested(self, data: WorkflowExecutionCancelRequested) -> None:
         self.cancel_requested = True
@@ -170,6 +188,7 @@ CLOSING_STATUS: dict[type[EventData], RunStatus] = {
     WorkflowExecutionCompleted: RunStatus.COMPLETED,
     WorkflowExecutionFailed: RunStatus.FAILED,
     WorkflowExecutionCanceled: RunStatus.CANCELED,
+    WorkflowExecutionContinuedAsNew: RunStatus.CONTINUED_AS_NEW,
     WorkflowExecutionTerminated: RunStatus.TERMINATED,
     WorkflowExecutionTimedOut: RunStatus.TIMED_OUT,
 }

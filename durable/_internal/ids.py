@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 import unicodedata
+from hashlib import sha256
 
 MAX_NAME_BYTES = 255
 """The longest id, type, queue or message name, in UTF-8 bytes: it fits every index of every database in use."""
@@ -15,6 +16,15 @@ def uuid7() -> str:
     millis = time.time_ns() // 1_000_000
     value = (millis & 0xFFFF_FFFF_FFFF) << 80 | int.from_bytes(os.urandom(10))
     value = value & ~(0xF << 76) | 0x7 << 76
+    value = value & ~(0x3 << 62) | 0x2 << 62
+    text = f"{value:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def derived_uuid(*parts: str) -> str:
+    """Return the UUID that stands for these texts, always the same: version 8, a digest (RFC 9562)."""
+    value = int.from_bytes(sha256("\0".join(parts).encode()).digest()[:16])
+    value = value & ~(0xF << 76) | 0x8 << 76
     value = value & ~(0x3 << 62) | 0x2 << 62
     text = f"{value:032x}"
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

@@ -32,11 +32,21 @@ from durable._engine._activities import (
     row,
 )
 from durable._engine._chain import Ending, end
+from durable._engine._children import OUTGOING, condemns, news_for_parent, outgoing, told_by
 from durable._engine._effects import Effects, Urgency, Written
 from durable._engine._inputs import Inputs
 from durable._engine._retry import Retry
 from durable._engine._state import CLOSING_STATUS, RunState
-from durable._engine.records import Hold, Message, NewActivity, Release, Transition, Unread
+from durable._engine.records import (
+    ChildStart,
+    ExternalSend,
+    Hold,
+    Message,
+    NewActivity,
+    Release,
+    Transition,
+    Unread,
+)
 from durable.history import (
     ActivityTaskCancelRequested,
     ActivityTaskScheduled,
@@ -49,6 +59,7 @@ from durable.history import (
     TimerFired,
     TimerStarted,
     WorkflowExecutionSignaled,
+    WorkflowExecutionTerminated,
     encode_data,
 )
 
@@ -67,6 +78,7 @@ class Flight(msgspec.Struct, gc=False):
         inputs: Those of the next task, or none.
         task: The number of the inputs' task; without inputs, of the task before.
         start: Activities that wait for this commit.
+        outgoing: Those of the commands that reach other workflows.
     """
 
     commands: list[CommandEvent]
@@ -74,6 +86,7 @@ class Flight(msgspec.Struct, gc=False):
     task: int
     closing: EventData | None
     start: list[ActivityTaskScheduled]
+    outgoing: list[CommandEvent]
     transition: Transition
 
 
@@ -94,6 +107,7 @@ class Run:
         "_in_flight",
         "_inputs",
         "_moves",
+        "_outgoing",
         "_ran",
         "_recovering",
         "_refusals",
@@ -138,6 +152,7 @@ class Run:
         self._rows: dict[int, NewActivity] = {}
         self._canceled_rows: list[int] = []
         self._after_commit: list[ActivityTaskScheduled] = []
+        self._outgoing: list[CommandEvent] = []
         self._in_flight: Flight | None = None
 
     # ------------------------------------------------------------------ what arrives
@@ -234,6 +249,7 @@ class Run:
             # Nothing of a closing task is released: a refused close runs the task again.
             *others, self._closing = commands
             self._commands.extend(others)
+            self._outgoing.extend(command for command in others if isinstance(command, OUTGOING))
             return effects
         self._commands.extend(commands)
         for command in commands:
@@ -249,6 +265,8 @@ class Run:
                 self._inputs.start_timer(command.id, self.state.task_time + command.duration)
             elif isinstance(command, TimerCanceled):
                 self._inputs.timers.pop(command.id, None)
+            elif isinstance(command, OUTGOING):
+                self._outgoing.append(command)
         return effects
 
     def _dispatch(
@@ -312,6 +330,11 @@ class Run:
         waits = state.task == 1 and state.trailing and not self._ran and state.started.delay > 0
         return state.task_time if waits else None
 
+    @property
+    def termination(self) -> WorkflowExecutionTerminated | None:
+        """What ends the run from outside, once it is in the inbox."""
+        return self._inputs.termination
+
     def next_timer(self) -> int | None:
         """Return the instant at which the next timer is due that the code still wants."""
         return self._inputs.next_timer()
@@ -325,6 +348,7 @@ class Run:
             or self._rows
             or self._after_commit
             or self._canceled_rows
+            or self._outgoing
             or self._inputs.waiting(now)
         ):
             return NOW
@@ -367,13 +391,19 @@ class Run:
             facts.append(ending.event)
         before, inputs_from = state.task, state.seq + 1 + len(commands)
         rows_done: list[int] = []
-        not_before = state.time
+        # A task of a run that was started with a delay is not before the delay's end.
+        not_before = state.time if task == 1 else max(state.time, state.task_time)
         for data in inputs:
             if isinstance(data, ActivityInputEvent) and data.id in self.rowed:
                 rows_done.append(data.id)
             elif isinstance(data, TimerFired):
                 not_before = max(not_before, self._inputs.timers.pop(data.id))
         proven = self._unproven and self._ran
+        starts: tuple[ChildStart, ...] = ()
+        sends: tuple[ExternalSend, ...] = ()
+        if self._outgoing:
+            starts, sends = outgoing(state, self._outgoing, closing=closing is not None)
+        news = None if ending is None else news_for_parent(state.started, ending.event)
         transition = Transition(
             run_id=state.run_id,
             epoch=self.epoch,
@@ -388,14 +418,19 @@ class Run:
             activities=tuple(self._rows.values()),
             activities_done=tuple(rows_done),
             activities_canceled=tuple(self._canceled_rows),
+            messages=() if news is None else (news,),
+            starts=starts,
+            sends=sends,
             close=None if ending is None else ending.close,
             hold_back=HOLD_BACK if closing is None and self._refusals > 1 else 0,
             proven=proven,
         )
         event = None if ending is None else ending.event
-        self._in_flight = Flight(commands, inputs, task, event, self._after_commit, transition)
+        self._in_flight = Flight(
+            commands, inputs, task, event, self._after_commit, self._outgoing, transition
+        )
         self._commands, self._inputs.consumed, self._rows, self._canceled_rows = [], [], {}, []
-        self._after_commit = []
+        self._after_commit, self._outgoing = [], []
         if proven:
             self._unproven = False
         return transition
@@ -432,9 +467,14 @@ class Run:
         for id in transition.activities_done:
             self.rowed.discard(id)
         queued = [row.task_queue for row in transition.activities if row.worker is None]
-        return Written(
+        written = Written(
             inputs, flight.start, queued, transition.activities_canceled, flight.closing is not None
         )
+        if flight.outgoing or written.closed:
+            written.told = told_by(transition, state)
+            written.replied = bool(flight.outgoing)
+            written.condemned = written.closed and condemns(state)
+        return written
 
     def refused(self) -> None:
         """Take the news that a close was refused over an unread message, and take the closing task back.
@@ -445,7 +485,7 @@ class Run:
         assert self._in_flight is not None
         flight, self._in_flight = self._in_flight, None
         transition = flight.transition
-        self._commands = flight.commands
+        self._commands, self._outgoing = flight.commands, flight.outgoing
         self._rows = {new.id: new for new in transition.activities} | self._rows
         waiting = self._inputs
         waiting.consumed = [
@@ -477,7 +517,7 @@ class Run:
             if self._moves:
                 return self._fly([], self.state.task, now)
             return self._fly(waiting.take(waiting.cancels), self.state.task + 1, now)
-        self._commands, self._closing, self._ran = [], None, False
+        self._commands, self._outgoing, self._closing, self._ran = [], [], None, False
         if not waiting.messages and not waiting.consumed:
             return None
         return self._fly(waiting.take_messages(), self.state.task, now)
@@ -521,10 +561,10 @@ class Run:
         assert self._in_flight is None
         for new in running:
             self.add_row(new)
-        commands = self._commands
+        commands, reaching = self._commands, self._outgoing
         if self._closing is not None:
             # Nothing of the closing task has been released; the next owner runs it again.
-            commands, self._ran = [], False
+            commands, reaching, self._ran = [], [], False
         for scheduled in self._after_commit:
             self.add_row(row(scheduled, self.state.task_time))
         begins = self._begins
@@ -535,6 +575,7 @@ class Run:
         ):
             wake_in = 0
         state = self.state
+        starts, sends = outgoing(state, reaching, closing=False)
         rows = tuple(
             EventRow(state.seq + 1 + i, state.task, int(data.type), encode_data(data))
             for i, data in enumerate(commands)
@@ -548,6 +589,8 @@ class Run:
             activities_canceled=tuple(self._canceled_rows),
             # A result that has come goes to the run's own inbox: its attempt must not count as lost.
             messages=tuple(message_of(state.run_id, result) for result in self._inputs.results),
+            starts=starts,
+            sends=sends,
             release=Release(
                 wake_at=(begins or self.next_timer()) if wake_in is None else None,
                 wake_in=wake_in,

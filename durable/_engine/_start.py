@@ -17,7 +17,7 @@ def start(
     owner: str | None = None,
     messages: tuple[Message, ...] = (),
 ) -> NewRun:
-    """Return the run to be created for a `started` event.
+    """Return the run to be created for a `started` event, which says whose child it is and what chain it continues.
 
     Args:
         run_id: Its id.

@@ -30,6 +30,11 @@ def derived_uuid(*parts: str) -> str:
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
+def child_run_id(parent_run_id: str, id: int) -> str:
+    """Return the first run id of the child that command `id` of a run starts: the same at every replay of the run."""
+    return derived_uuid("durable child", parent_run_id, str(id))
+
+
 def check_name(value: object, field: str) -> str:
     """Return `value` when it can name something for ever: 1 to 255 bytes of UTF-8 without control characters.
 

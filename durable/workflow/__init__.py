@@ -6,6 +6,9 @@ again from that record after a crash, so it takes time, chance and the world out
 
 from __future__ import annotations
 
+from durable.activity import ActivityConfig
+from durable.common import ActivityCancellationType
+from durable.exceptions import NondeterminismError, ReadOnlyContextError
 from durable.workflow import unsafe
 from durable.workflow._activities import (
     ActivityHandle,
@@ -47,30 +50,44 @@ from durable.workflow._methods import (
 )
 from durable.workflow._saga import Saga, saga
 from durable.workflow._state import (
+    LoggerAdapter,
+    cancellation_reason,
     get_current_details,
     in_workflow,
     info,
+    instance,
+    is_failure_exception,
     logger,
     memo,
+    memo_value,
+    new_random,
     now,
+    payload_converter,
     random,
+    random_seed,
     set_current_details,
     time,
     time_ns,
     uuid4,
+    uuid7,
 )
 from durable.workflow._waiting import as_completed, map, sleep, sleep_until, wait, wait_condition
 from durable.workflow._workflow import Workflow
 
 __all__ = [
+    "ActivityCancellationType",
+    "ActivityConfig",
     "ActivityHandle",
     "BoundQuery",
     "BoundSignal",
     "BoundUpdate",
     "Info",
+    "LoggerAdapter",
+    "NondeterminismError",
     "Query",
     "QueryCall",
     "QueryMethod",
+    "ReadOnlyContextError",
     "RunMethod",
     "Saga",
     "Signal",
@@ -82,6 +99,7 @@ __all__ = [
     "WorkflowCall",
     "WorkflowConfig",
     "as_completed",
+    "cancellation_reason",
     "defn",
     "execute_activity",
     "execute_activity_method",
@@ -93,12 +111,18 @@ __all__ = [
     "in_workflow",
     "info",
     "init",
+    "instance",
+    "is_failure_exception",
     "logger",
     "map",
     "memo",
+    "memo_value",
+    "new_random",
     "now",
+    "payload_converter",
     "query",
     "random",
+    "random_seed",
     "run",
     "saga",
     "set_current_details",
@@ -117,6 +141,7 @@ __all__ = [
     "unsafe",
     "update",
     "uuid4",
+    "uuid7",
     "wait",
     "wait_condition",
 ]

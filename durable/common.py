@@ -20,6 +20,8 @@ from durable._search_attributes import (
 
 __all__ = [
     "ActivityCancellationType",
+    "ParentClosePolicy",
+    "Priority",
     "RetryPolicy",
     "SearchAttributeIndexedValueType",
     "SearchAttributeKey",
@@ -78,6 +80,24 @@ class ActivityCancellationType(IntEnum):
     TRY_CANCEL = 0
     WAIT_CANCELLATION_COMPLETED = 1
     ABANDON = 2
+
+
+@dataclass(frozen=True)
+class Priority:
+    """Which of several things that are due is taken first. The names are Temporal's.
+
+    Attributes:
+        priority_key: From 1, first, to 5, last; 3 when None.
+    """
+
+    priority_key: int | None = None
+
+    def __post_init__(self) -> None:
+        key: object = self.priority_key
+        if key is not None and (isinstance(key, bool) or not isinstance(key, int)):
+            raise TypeError(f"priority_key must be a whole number from 1 to 5, not {type(key).__name__}")
+        if key is not None and not 1 <= key <= 5:
+            raise ValueError(f"priority_key must be from 1, first, to 5, last, not {key}")
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,11 @@ def end(
     if started is None:
         return Ending(event, Close(status))
     run_id = next_run_id(state.run_id)
-    moved = tuple(message(run_id, signal.message, signal) for signal in untaken)
+    came = {id: place for place, id in enumerate(state.messages)} if untaken else {}
+    moved = tuple(
+        message(run_id, signal.message, signal)
+        for signal in sorted(untaken, key=lambda signal: came[signal.message])
+    )
     expires = started.expires_at
     successor = start(
         run_id,

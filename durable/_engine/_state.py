@@ -94,7 +94,7 @@ class RunState:
             task is not before the run begins.
         created_at: Time of the first event.
         trailing: Whether the newest task has no commands (yet).
-        messages: Ids of the inbox messages that have become events.
+        messages: Ids of the inbox messages that have become events, in their order.
         children: Children that have not ended, by the number of their command.
         external: Messages to other workflows of which it is not known whether they were taken, likewise.
     """
@@ -133,7 +133,7 @@ class RunState:
         self.timers: dict[int, int] = {}
         self.children: dict[int, PendingChild] = {}
         self.external: dict[int, ExternalCommand] = {}
-        self.messages: set[str] = set()
+        self.messages: dict[str, None] = {}
         self.cancel_requested = False
         self.status = RunStatus.RUNNING
 
@@ -162,7 +162,7 @@ class RunState:
             self.task_time = begins_at(self.started, self.task_time, data, time) if early else time
             self.trailing = True
             if data.message:
-                self.messages.add(data.message)
+                self.messages[data.message] = None
         else:
             self.trailing = False
         _FOLD[type(data)](self, data)

@@ -18,9 +18,16 @@ from durable.workflow._activities import (
     start_activity_method,
 )
 from durable.workflow._calls import QueryCall, SignalCall, UpdateCall, WorkflowCall
+from durable.workflow._continue import ContinueAsNewConfig, ContinueAsNewError, continue_as_new
 from durable.workflow._definition import WorkflowConfig
 from durable.workflow._defn import defn
 from durable.workflow._info import Info
+from durable.workflow._last_run import (
+    get_last_completion_result,
+    get_last_failure,
+    has_last_completion_result,
+    has_last_failure,
+)
 from durable.workflow._messages import (
     Query,
     Signal,
@@ -81,6 +88,8 @@ __all__ = [
     "BoundQuery",
     "BoundSignal",
     "BoundUpdate",
+    "ContinueAsNewConfig",
+    "ContinueAsNewError",
     "Info",
     "LoggerAdapter",
     "NondeterminismError",
@@ -100,14 +109,19 @@ __all__ = [
     "WorkflowConfig",
     "as_completed",
     "cancellation_reason",
+    "continue_as_new",
     "defn",
     "execute_activity",
     "execute_activity_method",
     "get_current_details",
     "get_dynamic_query_handler",
     "get_dynamic_signal_handler",
+    "get_last_completion_result",
+    "get_last_failure",
     "get_query_handler",
     "get_signal_handler",
+    "has_last_completion_result",
+    "has_last_failure",
     "in_workflow",
     "info",
     "init",

@@ -171,7 +171,8 @@ class Committer:
         self._failures = 0
         self._clock.observe(result.now)
         busy = False
-        for (run, transition), verdict in zip(batch, result.verdicts, strict=True):
+        times = result.times or (result.now,) * len(batch)
+        for (run, transition), verdict, now in zip(batch, result.verdicts, times, strict=True):
             if verdict is Verdict.BUSY:
                 self._ready[run] = transition
                 busy = True
@@ -181,7 +182,7 @@ class Committer:
                 self._spawn_settling([(run, transition)])
             else:
                 self._repeated.discard(run.run_id)
-                run.answered(verdict, result.now)
+                run.answered(verdict, now)
         if busy:
             # Whoever holds the row needs a moment; others do not wait for it.
             await asyncio.sleep(0.001)

@@ -40,11 +40,12 @@ from durable.store import (
     Transition,
     Verdict,
     WorkerRecord,
+    _migrate,
     postgres,
 )
 from durable.store import postgres as adapter
 from durable.store.postgres import PostgresStore
-from durable.store.postgres._commit import pack
+from durable.store.postgres._pack import pack
 from tests._postgres import PostgresServer
 
 LEASE = 3_600_000_000
@@ -218,7 +219,7 @@ async def test_claim_against_commit(store: PostgresStore, postgres_url: str) -> 
 
 
 async def terminate(store: PostgresStore, run: str) -> None:
-    assert await store.terminate(run, lambda seq: EventRow(seq, seq, 13, b"{}"), RunStatus.TERMINATED)
+    assert await store.terminate(run, lambda seq: EventRow(seq, seq, 13, b"{}"), Close(RunStatus.TERMINATED))
 
 
 async def test_claimers_share_without_overlap(store: PostgresStore, postgres_url: str) -> None:
@@ -290,7 +291,7 @@ async def test_every_verdict_is_true_whoever_else_is_at_work(
             match chance.randrange(20):
                 case 0:
                     await other.terminate(
-                        run, lambda seq: EventRow(seq, seq, 13, b"{}"), RunStatus.TERMINATED
+                        run, lambda seq: EventRow(seq, seq, 13, b"{}"), Close(RunStatus.TERMINATED)
                     )
                 case 1 | 2 | 3 | 4:
                     async with other._pool.session() as session:  # as if its owner were dead
@@ -330,7 +331,7 @@ async def test_a_sender_waits_for_a_closer(store: PostgresStore, stranger: async
     args = pack([closing(run)])
     transaction = stranger.transaction()
     await transaction.start()
-    await stranger.execute(store._sql["commit"], *args)
+    await stranger.execute(store._statements[len(args)], *args)
     sending = asyncio.create_task(store.send([Message(run, "m", 2, b"")]))
     await until_waiting(stranger)
     await transaction.commit()
@@ -425,7 +426,8 @@ async def test_a_duplicate_is_not_started_while_the_open_run_closes(
     again = NewRun(uuid7(), workflow, "t", "q", b"{}", reuse=WorkflowIDReusePolicy.REJECT_DUPLICATE)
     transaction = stranger.transaction()
     await transaction.start()
-    await stranger.execute(store._sql["commit"], *pack([closing(run)]))
+    args = pack([closing(run)])
+    await stranger.execute(store._statements[len(args)], *args)
     starting = asyncio.create_task(store.create_runs([again]))
     await until_waiting(stranger)
     await transaction.commit()
@@ -659,7 +661,8 @@ async def test_parked_runs_cost_new_work_nothing(store: PostgresStore, stranger:
         await transaction.start()
         batch = [step(run, 3, activities=(NewActivity(1, "a", "q", b"", 0),)) for run in runs[:5]]
         batch += [closing(run, 3) for run in runs[5:]]
-        await stranger.fetch(store._sql["commit"], *pack(batch))
+        args = pack(batch)
+        await stranger.fetch(store._statements[len(args)], *args)
         claimed = await stranger.fetch(store._sql["claim_runs"], "me", ["q"], ["t"], 20, 1, 0, 1)
         assert {str(row["run_id"]) for row in claimed} == {*due, *called}
         assert len(await stranger.fetch(store._sql["claim_activities"], "me", ["q"], ["a"], 20, 1)) == 5
@@ -717,8 +720,9 @@ async def test_a_role_that_defaults_to_another_isolation_is_set_right(
         (run,) = await start(pooled)
         assert (await pooled.commit([step(run)])).verdicts == (Verdict.WRITTEN,)
     async with stranger.transaction(isolation="repeatable_read"):
+        args = pack([step(run, 3)])
         with pytest.raises(asyncpg.PostgresError, match="READ COMMITTED"):
-            await stranger.execute(store._sql["commit"], *pack([step(run, 3)]))
+            await stranger.execute(store._statements[len(args)], *args)
 
 
 async def test_a_read_only_role_is_refused(postgres_url: str, stranger: asyncpg.Connection) -> None:
@@ -764,8 +768,7 @@ async def test_a_pooler_is_noticed_by_its_effects(
     await store.commit([step(run)])
     async with store._pool.session() as session:
         await session.connection.execute("deallocate all")
-    committer = store._committer
-    assert committer is not None
+    committer = store._sessions["commit"]
     await committer.connection.execute("deallocate all")
     assert (await store.commit([step(run, 3)])).verdicts == (Verdict.WRITTEN,)
     assert len(await store.read_events(run)) == 3
@@ -812,10 +815,11 @@ async def test_tables_that_do_not_fit_are_refused(postgres_url: str, stranger: a
         pass
     async with opened(postgres_url, migrate=False):
         pass
-    await stranger.execute("insert into durable.schema_version values ('0002_next', 0)")
+    newest = _migrate.newest(_migrate.load("durable.store.postgres"))
+    await stranger.execute(f"insert into durable.schema_version values ('{newest + 1:04}_next', 0)")
     async with opened(postgres_url):  # yesterday's worker on tomorrow's tables
         pass
-    await stranger.execute("insert into durable.schema_version values ('0003_later', 0)")
+    await stranger.execute(f"insert into durable.schema_version values ('{newest + 2:04}_later', 0)")
     with pytest.raises(SchemaError, match="newer"):
         await postgres.open(postgres_url)
     await stranger.execute("drop schema durable cascade; create schema durable")

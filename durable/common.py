@@ -1,4 +1,4 @@
-"""Options that several parts of the library share: retry policies and the small policies with Temporal's names."""
+"""What several parts of the library share: retry policies, search attributes, and small policies with Temporal's names."""
 
 from __future__ import annotations
 
@@ -9,10 +9,24 @@ from enum import IntEnum
 
 from durable._internal.backoff import exponential
 from durable._internal.instants import MICROSECOND, Duration, to_duration
+from durable._search_attributes import (
+    SearchAttributeIndexedValueType,
+    SearchAttributeKey,
+    SearchAttributePair,
+    SearchAttributeUpdate,
+    SearchAttributeValue,
+    TypedSearchAttributes,
+)
 
 __all__ = [
     "ActivityCancellationType",
     "RetryPolicy",
+    "SearchAttributeIndexedValueType",
+    "SearchAttributeKey",
+    "SearchAttributePair",
+    "SearchAttributeUpdate",
+    "SearchAttributeValue",
+    "TypedSearchAttributes",
     "WorkflowExecutionStatus",
     "WorkflowIDConflictPolicy",
     "WorkflowIDReusePolicy",

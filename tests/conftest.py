@@ -133,6 +133,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     terminalreporter.line(python)
     terminalreporter.line(f"SQLite {sqlite3.sqlite_version}")
     terminalreporter.line(config.stash.get(POSTGRES, "no PostgreSQL: no test that ran asked for one"))
+    if skipped := terminalreporter.stats.get("skipped"):
+        # "Skipped: reason"; most likely a library or checker of a larger environment is not here.
+        reasons = sorted({str(report.longrepr[-1]).removeprefix("Skipped: ") for report in skipped})
+        terminalreporter.line(f"skipped tests: {len(skipped)} ({'; '.join(reasons)})")
     if left := config.stash.get(SLICE_LEFT, 0):
         terminalreporter.line(
             f"a slice of {config.getoption('slice'):g} s: {left} tests were left for the full run"

@@ -19,7 +19,6 @@ forms them into tasks and into transitions, under rules that are the heart of th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from enum import Enum
 from heapq import heapify, heappop, heappush
 
 import msgspec
@@ -35,11 +34,11 @@ from durable._engine._activities import (
     message_of,
     row,
 )
+from durable._engine._effects import Effects, Urgency, Written
 from durable._engine._retry import Retry
 from durable._engine._state import CLOSING_STATUS, RunState
 from durable._engine.records import Close, Hold, Message, NewActivity, Release, Transition
 from durable.history import (
-    CLOSING,
     ActivityTaskCancelRequested,
     ActivityTaskScheduled,
     CommandEvent,
@@ -54,39 +53,25 @@ from durable.history import (
     encode_data,
 )
 
-
-class Urgency(Enum):
-    """How soon what waits must be written."""
-
-    NOTHING = 0
-    SOON = 1
-    """Commands that only have to show: they ride with the next input, or go alone after a moment."""
-    NOW = 2
+NOTHING, SOON, NOW = Urgency.NOTHING, Urgency.SOON, Urgency.NOW
 
 
-class Effects(msgspec.Struct, gc=False):
-    """What the host does once a turn has ended: activities to start here, and to ask to end."""
-
-    start: list[ActivityTaskScheduled] = []
-    cancel: list[int] = []
-
-
-class Written(msgspec.Struct, gc=False):
-    """What follows a committed transition.
+class Flight(msgspec.Struct, gc=False):
+    """A transition that is on its way, with what it was made of.
 
     Attributes:
-        task: The inputs of a new task, to be applied now, in order; empty when none were written.
-        start: Activities that waited for this commit, to be started here.
-        queued: Task queues that got an activity row, to be hinted.
-        canceled: Activities whose rows say now that they were cancelled: those that wait can be ended at once.
-        closed: Whether the run has ended.
+        commands: What the task before asked for, but for what closes the run.
+        inputs: Those of the next task, or none.
+        task: The number of the inputs' task; without inputs, of the task before.
+        start: Activities that wait for this commit.
     """
 
-    task: list[Event] = []
-    start: list[ActivityTaskScheduled] = []
-    queued: list[str] = []
-    canceled: Sequence[int] = ()
-    closed: bool = False
+    commands: list[CommandEvent]
+    inputs: list[Input]
+    task: int
+    closing: CommandEvent | None
+    start: list[ActivityTaskScheduled]
+    transition: Transition
 
 
 class Run:
@@ -157,16 +142,9 @@ class Run:
         self._timer_heap = [(at, id) for id, at in self._timers.items()]
         heapify(self._timer_heap)
         self._deferred = False
-        self._in_flight: (
-            tuple[list[tuple[int, EventData]], list[ActivityTaskScheduled], Transition] | None
-        ) = None
+        self._in_flight: Flight | None = None
 
     # ------------------------------------------------------------------ what arrives
-
-    @property
-    def in_flight(self) -> bool:
-        """Whether a transition has been proposed and not been answered."""
-        return self._in_flight is not None
 
     def receive(self, message: Message, decode: Callable[[int, bytes], EventData]) -> None:
         """Take an unread message; one that is known already, or that nothing waits for, is only deleted.
@@ -205,10 +183,10 @@ class Run:
     ) -> None:
         """Take the end of an attempt that ran here without a row: a result, or a row for the next attempt."""
         id = scheduled.id
-        is_open = id in self.state.activities or id in self._unwritten
-        if not is_open or id in self.rowed or id in self._resulted:
+        pending = self.state.activities.get(id)
+        scheduled_at = self._unwritten.get(id) if pending is None else pending.scheduled_at
+        if scheduled_at is None or id in self.rowed or id in self._resulted:
             return
-        scheduled_at = self.scheduled_at(id)
         result = conclude(
             scheduled,
             outcome,
@@ -272,7 +250,7 @@ class Run:
         effects = Effects([], [])
         recovering, self._recovering = self._recovering, False
         self._ran = True
-        if commands and isinstance(commands[-1], CLOSING):
+        if commands and type(commands[-1]) in CLOSING_STATUS:
             # Nothing of a closing task is released: a refused close runs the task again.
             *others, self._closing = commands
             self._commands.extend(others)
@@ -303,9 +281,9 @@ class Run:
         recovering: bool,
     ) -> None:
         how = dispatch(scheduled, local=local(scheduled))
-        if how is Dispatch.AFTER_COMMIT:
-            self._after_commit.append(scheduled)
-        elif recovering and how is Dispatch.NOW:
+        if how is Dispatch.NOW and not recovering:
+            effects.start.append(scheduled)
+        elif how is Dispatch.NOW:
             # The owner before may have started it before it died. A lost attempt is an attempt.
             self.attempt_ended(
                 scheduled,
@@ -316,10 +294,10 @@ class Run:
                 identity="",
                 progress=Progress(),
             )
-        elif how is Dispatch.QUEUE:
-            self.add_row(row(scheduled, self.state.task_time))
+        elif how is Dispatch.AFTER_COMMIT:
+            self._after_commit.append(scheduled)
         else:
-            effects.start.append(scheduled)
+            self.add_row(row(scheduled, self.state.task_time))
 
     # ------------------------------------------------------------------ what is written
 
@@ -335,7 +313,9 @@ class Run:
     @property
     def waiting_for_commit(self) -> Sequence[ActivityTaskScheduled]:
         """Activities that start here once their events are committed."""
-        return self._after_commit if self._in_flight is None else [*self._in_flight[1], *self._after_commit]
+        return (
+            self._after_commit if self._in_flight is None else [*self._in_flight.start, *self._after_commit]
+        )
 
     @property
     def closing(self) -> CommandEvent | None:
@@ -352,7 +332,7 @@ class Run:
     def urgency(self, now: int) -> Urgency:
         """Return how soon `propose` should be called."""
         if self._in_flight is not None:
-            return Urgency.NOTHING
+            return NOTHING
         if (
             self._results
             or self._closing is not None
@@ -361,14 +341,14 @@ class Run:
             or self._rows
             or self._after_commit
             or self._canceled_rows
-            or ((due := self.next_timer()) is not None and due <= now)
+            or (self._timer_heap and (due := self.next_timer()) is not None and due <= now)
         ):
-            return Urgency.NOW
+            return NOW
         if self._unproven and self._ran:
-            return Urgency.NOW if self._deaths > 1 else Urgency.SOON
+            return NOW if self._deaths > 1 else SOON
         if self._commands or self._consumed:
-            return Urgency.SOON
-        return Urgency.NOTHING
+            return SOON
+        return NOTHING
 
     def propose(self, now: int) -> Transition | None:
         """Return the next transition, or None when nothing waits.
@@ -388,16 +368,17 @@ class Run:
             or (self._unproven and self._ran)
         ):
             return None
-        return self._fly(inputs, self.state.task + 1)
+        return self._fly(inputs, self.state.task + 1 if inputs else self.state.task)
 
     def _fly(self, inputs: list[Input], task: int) -> Transition:
         """Make a transition of the commands that wait, and of `inputs` as part of `task`; it is in flight from now."""
         state = self.state
         closing = self._closing
-        pending: list[tuple[int, EventData]] = [(state.task, data) for data in self._commands]
-        pending += [(task, data) for data in inputs]
+        commands = self._commands
+        facts: list[EventData] = [*commands, *inputs]
         if closing is not None:
-            pending.append((task if inputs else state.task, closing))
+            facts.append(closing)
+        before, inputs_from = state.task, state.seq + 1 + len(commands)
         rows_done: list[int] = []
         not_before = state.time
         for data in inputs:
@@ -411,8 +392,8 @@ class Run:
             epoch=self.epoch,
             events=tuple(
                 [
-                    EventRow(seq, number, int(data.type), encode_data(data))
-                    for seq, (number, data) in enumerate(pending, state.seq + 1)
+                    EventRow(seq, before if seq < inputs_from else task, int(data.type), encode_data(data))
+                    for seq, data in enumerate(facts, state.seq + 1)
                 ]
             ),
             not_before=not_before,
@@ -423,7 +404,7 @@ class Run:
             close=None if closing is None else Close(CLOSING_STATUS[type(closing)]),
             proven=proven,
         )
-        self._in_flight = (pending, self._after_commit, transition)
+        self._in_flight = Flight(commands, inputs, task, closing, self._after_commit, transition)
         self._commands, self._consumed, self._rows, self._canceled_rows = [], [], {}, []
         self._after_commit = []
         if proven:
@@ -432,11 +413,13 @@ class Run:
 
     def _next_inputs(self, now: int) -> list[Input]:
         """Take the inputs of the next task from what waits."""
-        fired = self._due_timers(now)
+        fired = self._due_timers(now) if self._timer_heap else []
         alone = bool(self._cancels or fired)
         if (self._results or self._messages) and not (alone and self._deferred):
             self._deferred = alone
-            inputs: list[Input] = [*self._results, *self._take(self._messages)]
+            inputs: list[Input] = [*self._results]
+            if self._messages:
+                inputs += self._take(self._messages)
             self._results, self._messages = [], {}
             return inputs
         if self._cancels:
@@ -480,27 +463,36 @@ class Run:
     def written(self, now: int) -> Written:
         """Take the news that the proposed transition is committed; `now` is the commit's time of the database."""
         assert self._in_flight is not None
-        pending, start, transition = self._in_flight
-        self._in_flight = None
+        flight, self._in_flight = self._in_flight, None
+        transition = flight.transition
+        state, task = self.state, flight.task
         time = max(now, transition.not_before)
-        queued = [row.task_queue for row in transition.activities if row.worker is None]
-        answer = Written([], start, queued, transition.activities_canceled, False)
-        for seq, (number, data) in enumerate(pending, self.state.seq + 1):
-            event = Event(seq, number, time, data)
-            self.state.apply(event)
-            if isinstance(data, Input):
-                answer.task.append(event)
-                self._ran = False
-                if isinstance(data, ActivityInputEvent):
-                    self._resulted.discard(data.id)
-                    self._canceled.discard(data.id)
-            elif isinstance(data, ActivityTaskScheduled):
-                self._unwritten.pop(data.id, None)
-        self._known.difference_update(transition.consumed)
+        seq, before = state.seq, state.task
+        for command in flight.commands:
+            seq += 1
+            state.apply(seq, before, time, command)
+            if isinstance(command, ActivityTaskScheduled):
+                self._unwritten.pop(command.id, None)
+        inputs: list[Event] = []
+        for data in flight.inputs:
+            seq += 1
+            state.apply(seq, task, time, data)
+            inputs.append(Event(seq, task, time, data))
+            if isinstance(data, ActivityInputEvent):
+                self._resulted.discard(data.id)
+                self._canceled.discard(data.id)
+        if inputs:
+            self._ran = False
+        if flight.closing is not None:
+            state.apply(seq + 1, task, time, flight.closing)
+        if transition.consumed:
+            self._known.difference_update(transition.consumed)
         for id in transition.activities_done:
             self.rowed.discard(id)
-        answer.closed = transition.close is not None
-        return answer
+        queued = [row.task_queue for row in transition.activities if row.worker is None]
+        return Written(
+            inputs, flight.start, queued, transition.activities_canceled, flight.closing is not None
+        )
 
     def refused(self) -> None:
         """Take the news that a close was refused over an unread message, and take the closing task back.
@@ -509,11 +501,9 @@ class Run:
         adds the messages (`receive`) and writes what `reopen` returns.
         """
         assert self._in_flight is not None
-        pending, _, transition = self._in_flight
-        self._in_flight = None
-        self._commands = [
-            data for _, data in pending if isinstance(data, CommandEvent) and data is not self._closing
-        ]
+        flight, self._in_flight = self._in_flight, None
+        transition = flight.transition
+        self._commands = flight.commands
         self._rows = {new.id: new for new in transition.activities} | self._rows
         self._consumed = [
             *(position for position in transition.consumed if position not in self._cancels),
@@ -546,7 +536,7 @@ class Run:
 
     def salvage(self) -> list[Message]:
         """Return the results that have come and are not in the log, as messages to the run itself."""
-        flying = () if self._in_flight is None else (data for _, data in self._in_flight[0])
+        flying = () if self._in_flight is None else self._in_flight.inputs
         results = [
             *self._results,
             *(data for data in flying if isinstance(data, ActivityInputEvent) and not data.message),

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from msgspec import Struct
+
 from durable._engine.records import RunStatus
 from durable.exceptions import HistoryCorruptError
 from durable.history import (
@@ -34,17 +36,21 @@ from durable.history import (
     WorkflowExecutionTimedOut,
 )
 
+RUNNING = RunStatus.RUNNING
 
-class PendingActivity:
-    """An activity that was scheduled and has no outcome yet."""
 
-    __slots__ = ("cancel_requested", "scheduled", "scheduled_at")
+class PendingActivity(Struct, gc=False):
+    """An activity that was scheduled and has no outcome yet.
 
-    def __init__(self, scheduled: ActivityTaskScheduled, scheduled_at: int) -> None:
-        self.scheduled = scheduled
-        self.scheduled_at = scheduled_at
-        """The time of the task that scheduled it: its deadlines count from then."""
-        self.cancel_requested = False
+    Attributes:
+        scheduled: What its task asked for.
+        scheduled_at: The time of that task: its deadlines count from then.
+        cancel_requested: Whether the code has cancelled it.
+    """
+
+    scheduled: ActivityTaskScheduled
+    scheduled_at: int
+    cancel_requested: bool = False
 
 
 class RunState:
@@ -96,23 +102,22 @@ class RunState:
         """Return the state that a history folds to."""
         state = cls(run_id)
         for event in events:
-            state.apply(event)
+            state.apply(event.seq, event.task, event.time, event.data)
         return state
 
-    def apply(self, event: Event) -> None:
-        """Take the next event.
+    def apply(self, seq: int, task: int, time: int, data: EventData) -> None:
+        """Take the next event, field by field as `Event` has them.
 
         Raises:
             HistoryCorruptError: It cannot follow what is there.
         """
-        if event.seq != self.seq + 1 or self.status is not RunStatus.RUNNING:
-            raise HistoryCorruptError(f"run {self.run_id}: event {event.seq} cannot follow event {self.seq}")
-        data = event.data
-        self.seq = event.seq
-        self.task = event.task
-        self.time = event.time
+        if seq != self.seq + 1 or self.status is not RUNNING:
+            raise HistoryCorruptError(f"run {self.run_id}: event {seq} cannot follow event {self.seq}")
+        self.seq = seq
+        self.task = task
+        self.time = time
         if isinstance(data, Input):
-            self.task_time = event.time
+            self.task_time = time
             self.trailing = True
             if data.message:
                 self.messages.add(data.message)

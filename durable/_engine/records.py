@@ -56,9 +56,10 @@ class NewRun(Struct, frozen=True, gc=False):
         run_id: A UUIDv7 made by whoever starts it. A start repeated with the same run id is the same start.
         started: The encoded `WorkflowExecutionStarted`, event 1 of task 1.
         info: Encoded `RunInfo`, what lists and descriptions show of a run beside its row.
-        owner: The worker that owns it from the start, or None. It is honoured only while that worker's lease is live.
+        owner: The worker that owns it from the start, or None. It is honoured only while that worker's lease is live,
+            and without a delay: nobody owns a run that is not to begin yet.
         delay: How long until it may first be claimed.
-        run_timeout: How long until the run is timed out, None for never.
+        run_timeout: How long until the run is timed out, counted from the end of the delay; None for never.
         first_run_id: The first run of the chain it continues; "" when it is the first itself.
         parent_run_id: The run whose child it is, or None.
         parent_close_policy: What the end of that run does to it; None when it has no parent, or is abandoned by it.
@@ -378,7 +379,7 @@ class Verdict(IntEnum):
 
     WRITTEN = 1
     BUSY = 2
-    """A row it needs is locked by somebody else. Nothing was written; it comes again with the next batch."""
+    """A row it needs is locked by somebody else. Nothing was written; it comes again a little later."""
     LOST = 3
     """The run has another owner or is closed. Nothing was written, and never will be under this epoch."""
     REFUSED = 4

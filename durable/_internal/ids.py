@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 import unicodedata
-import uuid
 
 MAX_NAME_BYTES = 255
 """The longest id, type, queue or message name, in UTF-8 bytes: it fits every index of every database in use."""
@@ -17,7 +16,8 @@ def uuid7() -> str:
     value = (millis & 0xFFFF_FFFF_FFFF) << 80 | int.from_bytes(os.urandom(10))
     value = value & ~(0xF << 76) | 0x7 << 76
     value = value & ~(0x3 << 62) | 0x2 << 62
-    return str(uuid.UUID(int=value))
+    text = f"{value:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 def check_name(value: object, field: str) -> str:
@@ -40,7 +40,8 @@ def check_name(value: object, field: str) -> str:
         raise ValueError(f"{field} must be valid Unicode, without lone surrogates: {shown}") from None
     if size > MAX_NAME_BYTES:
         raise ValueError(f"{field} must be at most {MAX_NAME_BYTES} bytes, not {size}: {shown}...")
-    if any(unicodedata.category(char) in ("Cc", "Zl", "Zp") for char in value):
+    # What can be printed is the common case, and none of these.
+    if not value.isprintable() and any(unicodedata.category(char) in ("Cc", "Zl", "Zp") for char in value):
         raise ValueError(f"{field} must not contain control characters or line breaks: {shown}")
     return value
 

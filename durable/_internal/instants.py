@@ -54,6 +54,21 @@ def to_duration(value: Duration, name: str, *, allow_zero: bool = True) -> int:
     return micros if micros < 1000 else (micros + 500) // 1000 * 1000
 
 
+def check_timeout(micros: object, name: str) -> None:
+    """Refuse what is no timeout in microseconds; None, no timeout at all, is one.
+
+    Raises:
+        ValueError: It is not longer than zero, or longer than 100 years.
+        TypeError: It is not a whole number.
+    """
+    if micros is None:
+        return
+    if isinstance(micros, bool) or not isinstance(micros, int):
+        raise TypeError(f"{name} must be a whole number of microseconds here, not {micros!r}")
+    if not 0 < micros <= HORIZON:
+        raise ValueError(f"{name} must be longer than zero and at most 100 years, not {micros} microseconds")
+
+
 def to_timedelta(micros: int) -> timedelta:
     """Return a duration as a `timedelta`, without loss."""
     return timedelta(microseconds=micros)

@@ -95,6 +95,7 @@ class Instance:
         "_read_only",
         "_replaying",
         "_started",
+        "_started_at",
         "_task_error",
         "definition",
         "loop",
@@ -165,15 +166,16 @@ class Instance:
             WorkflowTaskError: The code is at fault; the instance is to be thrown away, nothing of it committed.
             BaseException: Whatever else the code raised that does not fail a workflow: likewise.
         """
-        self._now = task[-1].time
+        loop = self.loop
+        self._now = now = task[-1].time
         if self._origin is None:
-            self._origin = self._now
-        self.loop.now_ms = (self._now - self._origin) // 1000
+            self._origin = now
+        loop.now_ms = (now - self._origin) // 1000
         self._replaying = replaying
         self._commands = {}
         self.signals.begin_turn()
         try:
-            turns.run(self.loop, lambda: self._apply(task))
+            turns.run(loop, self._apply, task)
         except TurnPoisoned as poisoned:
             raise poisoned.cause from None
         except TurnSpin as spin:
@@ -218,10 +220,10 @@ class Instance:
         machine.close(event)
 
     def _prepare(self, started: WorkflowExecutionStarted, event: Event) -> None:
-        """Build what stands before the first line: info, random numbers, and the object of a class."""
+        """Build what stands before the first line: random numbers, and the object of a class."""
         self._started = started
+        self._started_at = event.time
         self._random = Randomness(started.seed)
-        self._info = info_of(started, self.run_id, self.namespace, event.time)
         definition = self.definition
         if definition.cls is not None:
             self._object = (
@@ -229,20 +231,17 @@ class Instance:
             )
 
     def _arguments(self) -> list[Any]:
-        name = f"arguments of workflow {self.definition.name}"
-        return self._decode_arguments(
-            self._started.input, self.definition.arg_types, name, self.definition.signature
+        definition = self.definition
+        values = self._decode_arguments(
+            self._started.input, definition.arg_types, f"arguments of workflow {definition.name}"
         )
-
-    def _decode_arguments(
-        self, payloads: Payloads, hints: Sequence[Any] | None, name: str, signature: inspect.Signature | None
-    ) -> list[Any]:
-        values = self._converter.from_payloads(
-            payloads, None if hints is None else list(hints)[: len(payloads)], path=name
-        )
-        if signature is not None:
-            signature.bind(*values)
+        definition.parameters.bind(tuple(values), {})
         return values
+
+    def _decode_arguments(self, payloads: Payloads, hints: Sequence[Any] | None, name: str) -> list[Any]:
+        return self._converter.from_payloads(
+            payloads, None if hints is None else hints[: len(payloads)], path=name
+        )
 
     def _begin(self) -> NumberedTask[Any]:
         definition = self.definition
@@ -292,11 +291,9 @@ class Instance:
     def _start_handler(self, handler: Handler, signal: WorkflowExecutionSignaled) -> None:
         try:
             arguments = self._decode_arguments(
-                signal.input,
-                hints_of(handler),
-                f"arguments of signal {signal.name}",
-                inspect.signature(handler),
+                signal.input, hints_of(handler), f"arguments of signal {signal.name}"
             )
+            inspect.signature(handler).bind(*arguments)
         except (ConversionError, TypeError) as error:
             self._note(f"signal {signal.name!r} was dropped: its arguments do not fit its handler", error)
             return
@@ -341,9 +338,8 @@ class Instance:
             )
 
         def ask() -> Payload:
-            arguments = self._decode_arguments(
-                input, hints_of(handler), f"arguments of query {name}", inspect.signature(handler)
-            )
+            arguments = self._decode_arguments(input, hints_of(handler), f"arguments of query {name}")
+            inspect.signature(handler).bind(*arguments)
             answer = handler(*arguments)
             if inspect.isawaitable(answer):
                 raise TypeError("a query handler must be a plain function, not async")
@@ -437,7 +433,8 @@ class Instance:
 
     def info(self) -> Info:
         """See `Runtime.info`."""
-        assert self._info is not None
+        if self._info is None:
+            self._info = info_of(self._started, self.run_id, self.namespace, self._started_at)
         return self._info
 
     def now_us(self) -> int:
@@ -469,8 +466,7 @@ class Instance:
         id = self._new_id()
         machine = ActivityMachine(id, call, self._converter)
         command = machine.start(self._started.task_queue, check=not self._replaying)
-        machine.operation = operation = self.loop.operation(id, None)
-        operation.on_cancel = partial(self._cancel_activity, machine)
+        machine.operation = operation = self.loop.operation(id, partial(self._cancel_activity, machine))
         self._operations[id] = machine
         self._issue(command)
         return operation

@@ -17,9 +17,7 @@ Warn = Callable[[str], None]
 
 def differs(recorded: CommandEvent, wanted: CommandEvent) -> bool:
     """Whether two commands are not the same step of a workflow."""
-    if type(recorded) is not type(wanted):
-        return True
-    if recorded.id != wanted.id:
+    if type(recorded) is not type(wanted) or recorded.id != wanted.id:
         return True
     if isinstance(recorded, ActivityTaskScheduled) and isinstance(wanted, ActivityTaskScheduled):
         return recorded.activity_type != wanted.activity_type or recorded.activity_id != wanted.activity_id
@@ -28,20 +26,25 @@ def differs(recorded: CommandEvent, wanted: CommandEvent) -> bool:
 
 def first_difference(recorded: Sequence[Event], wanted: Sequence[CommandEvent]) -> int | None:
     """Return the index of the first command in which a task differs from its record, or None."""
-    for index, (event, command) in enumerate(zip(recorded, wanted, strict=False)):
-        if differs(event.data, command):  # type: ignore[arg-type]
+    known = len(recorded)
+    for index, command in enumerate(wanted):
+        if index == known or differs(recorded[index].data, command):  # type: ignore[arg-type]
             return index
-    return None if len(recorded) == len(wanted) else min(len(recorded), len(wanted))
+    return None if len(wanted) == known else len(wanted)
 
 
 def changed_arguments(recorded: Sequence[Event], wanted: Sequence[CommandEvent]) -> list[str]:
-    """Return a sentence for each activity of a task that is asked for with other arguments than recorded."""
+    """Return a sentence for each activity that is asked for with other arguments than recorded.
+
+    The task is one without `first_difference`.
+    """
     return [
-        f"event {event.seq}: activity {command.activity_type!r} is called with other arguments than were recorded"
-        for event, command in zip(recorded, wanted, strict=False)
+        f"event {recorded[index].seq}: activity {command.activity_type!r} is called with other arguments than were "
+        "recorded"
+        for index, command in enumerate(wanted)
         if isinstance(command, ActivityTaskScheduled)
-        and isinstance(event.data, ActivityTaskScheduled)
-        and event.data.input != command.input
+        and isinstance(data := recorded[index].data, ActivityTaskScheduled)
+        and data.input != command.input
     ]
 
 

@@ -23,13 +23,14 @@ def tasks_of(events: Sequence[Event]) -> Iterator[tuple[list[Event], list[Event]
     commands: list[Event] = []
     task = 0
     for event in events:
-        if isinstance(event.data, FROM_OUTSIDE):
+        is_input = isinstance(event.data, Input)
+        if is_input and isinstance(event.data, FROM_OUTSIDE):
             continue
         if event.task != task:
             if inputs:
                 yield inputs, commands
             inputs, commands, task = [], [], event.task
-        (inputs if isinstance(event.data, Input) else commands).append(event)
+        (inputs if is_input else commands).append(event)
     if inputs:
         yield inputs, commands
 

@@ -61,6 +61,15 @@ def evict(loop: DeterministicLoop) -> int:
     loop.state = DEAD
     loop.append = discard  # the queue is gone for good
     loop.kept = None
+    try:
+        # A run whose code has come to its end usually left nothing.
+        return 0 if loop.newest is None else _unwind_all(loop)
+    finally:
+        # A dead loop asks nothing of its host, and the two refer to each other.
+        del loop.host
+
+
+def _unwind_all(loop: DeterministicLoop) -> int:
     survivors = 0
     interrupt: KeyboardInterrupt | None = None
     with Turns(), warnings.catch_warnings():
@@ -79,8 +88,6 @@ def evict(loop: DeterministicLoop) -> int:
             except KeyboardInterrupt as exc:
                 interrupt = exc
             _untie(task)
-    # A dead loop asks nothing of its host, and the two refer to each other.
-    del loop.host
     if interrupt is not None:
         raise interrupt
     return survivors

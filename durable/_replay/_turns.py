@@ -37,7 +37,7 @@ from asyncio.tasks import _enter_task, _leave_task  # likewise
 from collections import deque
 from collections.abc import Callable
 from types import MethodType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, TypeVarTuple
 
 from durable._replay._loop import (
     DEAD,
@@ -53,6 +53,7 @@ from durable._replay._ordered import base_context, redelivery
 __all__ = ["SpinError", "TurnError", "TurnPoisoned", "Turns", "enter_run", "turns"]
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 SILENT_REDELIVERIES = 100
 """Passes without progress after which re-delivered cancels no longer keep a turn going (rule B). Part of the replay
@@ -122,8 +123,8 @@ class Turns:
         if self._collecting:
             gc.enable()
 
-    def run(self, loop: DeterministicLoop, apply: Callable[[], object]) -> None:
-        """Run one turn: what was left over, then `apply`, then passes until nothing more happens.
+    def run(self, loop: DeterministicLoop, apply: Callable[[*Ts], object], *args: *Ts) -> None:
+        """Run one turn: what was left over, then `apply` with `args`, then passes until nothing more happens.
 
         `apply` completes futures, fires timers and creates tasks; it sees the running loop and an empty context.
 
@@ -148,7 +149,7 @@ class Turns:
         state = POISONED
         loop.state = IN_TURN
         try:
-            self._base.copy().run(_turn, loop, apply, ready, self._redeliver)
+            self._base.copy().run(_turn, loop, apply, args, ready, self._redeliver)
             if ready:
                 loop.kept = list(ready)
                 ready.clear()
@@ -191,10 +192,14 @@ def enter_run(loop: DeterministicLoop) -> None:
 
 
 def _turn(
-    loop: DeterministicLoop, apply: Callable[[], object], ready: deque[Handle], redeliver: object
+    loop: DeterministicLoop,
+    apply: Callable[[*Ts], object],
+    arguments: tuple[*Ts],
+    ready: deque[Handle],
+    redeliver: object,
 ) -> None:
     """Apply the inputs, and run passes until nothing is ready and no wait condition holds."""
-    apply()
+    apply(*arguments)
     left = TURN_PASSES
     while True:
         # Most turns have one pass, and that one has no rule to keep: inputs are progress. Counting down costs less

@@ -72,7 +72,7 @@ class ActivityCall(Deferred[R_co]):
         """
         if self._result_type is not None:
             return self._result_type
-        return Any if self.definition is None else self.definition.ret_type
+        return Any if self.definition is None else self.definition.parameters.returns
 
     def __await__(self) -> Generator[Any, Any, R_co]:
         # The hottest line of the library: what is awaited is the future's own iterator, with nothing in between.

@@ -1,14 +1,14 @@
 """What the code of a running activity knows about itself and can say while it runs.
 
-The worker makes one `Context` per attempt and enters it, in the context variables of the task or of the thread in
-which the function runs. The functions below find it there, so they work in everything the activity awaits or calls.
+The worker's attempt is a `Context`, and is found in the context variables of the task or of the thread in which the
+function runs. So the functions below work in everything the activity awaits or calls.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
-from contextvars import ContextVar, Token
+from collections.abc import Mapping, MutableMapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeAlias
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeAlias
 from durable.common import RetryPolicy
 from durable.exceptions import NotInActivityError
 
-__all__ = ["ActivityCancellationDetails", "ActivityLogger", "Context", "Flag", "Info", "current"]
+__all__ = ["CURRENT", "ActivityCancellationDetails", "ActivityLogger", "Context", "Flag", "Info", "current"]
 
 if TYPE_CHECKING:
     _Adapter: TypeAlias = logging.LoggerAdapter[logging.Logger]
@@ -106,61 +106,35 @@ class Flag(Protocol):
         ...
 
 
-class Context:
-    """One attempt, as its function sees it. Made and entered by the worker.
-
-    Args:
-        info: Returns the facts about the attempt; asked once, and only if the function asks.
-        heartbeat: Called for every heartbeat, with its details, from the thread in which the activity runs.
-        cancelled: True once the attempt is asked to stop.
-        worker_shutdown: True once the worker begins to stop.
-        cancellation_details: Returns why the attempt is asked to stop, None as long as it is not.
-    """
-
-    __slots__ = (
-        "_ask",
-        "_info",
-        "_token",
-        "cancellation_details",
-        "cancelled",
-        "heartbeat",
-        "worker_shutdown",
-    )
-
-    def __init__(
-        self,
-        info: Callable[[], Info],
-        *,
-        heartbeat: Callable[[tuple[Any, ...]], None],
-        cancelled: Flag,
-        worker_shutdown: Flag,
-        cancellation_details: Callable[[], ActivityCancellationDetails | None],
-    ) -> None:
-        self._ask = info
-        self._info: Info | None = None
-        self._token: Token[Context] | None = None
-        self.heartbeat = heartbeat
-        self.cancelled = cancelled
-        self.worker_shutdown = worker_shutdown
-        self.cancellation_details = cancellation_details
+class Context(Protocol):
+    """One attempt, as its function sees it. The worker makes it `CURRENT` while the function runs."""
 
     @property
     def info(self) -> Info:
-        """The facts about the attempt."""
-        if self._info is None:
-            self._info = self._ask()
-        return self._info
+        """The facts about the attempt, the same object each time."""
+        ...
 
-    def __enter__(self) -> None:
-        """Make this the context of what runs inside the block, and of the tasks and threads it hands its context to."""
-        self._token = _CURRENT.set(self)
+    @property
+    def cancelled(self) -> Flag:
+        """True once the attempt is asked to stop."""
+        ...
 
-    def __exit__(self, *_exc: object) -> None:
-        assert self._token is not None
-        _CURRENT.reset(self._token)
+    @property
+    def worker_shutdown(self) -> Flag:
+        """True once the worker begins to stop."""
+        ...
+
+    @property
+    def cancellation_details(self) -> ActivityCancellationDetails | None:
+        """Why the attempt is asked to stop, None as long as it is not."""
+        ...
+
+    def heartbeat(self, details: tuple[Any, ...]) -> None:
+        """Take a heartbeat, with its details, from whatever thread the activity runs in."""
+        ...
 
 
-_CURRENT: ContextVar[Context] = ContextVar("durable.activity")
+CURRENT: ContextVar[Context] = ContextVar("durable.activity")
 
 
 def current(what: str) -> Context:
@@ -169,7 +143,7 @@ def current(what: str) -> Context:
     Raises:
         NotInActivityError: The caller is no activity.
     """
-    context = _CURRENT.get(None)
+    context = CURRENT.get(None)
     if context is None:
         raise NotInActivityError(
             f"{what} means something only while an activity runs: call it from a function under @activity.defn that a "
@@ -181,7 +155,7 @@ def current(what: str) -> Context:
 
 def in_activity() -> bool:
     """Whether the caller runs as part of an activity."""
-    return _CURRENT.get(None) is not None
+    return CURRENT.get(None) is not None
 
 
 def info() -> Info:
@@ -238,7 +212,7 @@ def cancellation_details() -> ActivityCancellationDetails | None:
     Raises:
         NotInActivityError: The caller is no activity.
     """
-    return current("activity.cancellation_details()").cancellation_details()
+    return current("activity.cancellation_details()").cancellation_details
 
 
 def is_worker_shutdown() -> bool:
@@ -297,7 +271,7 @@ class ActivityLogger(_Adapter):
         """Log a message for the running attempt."""
         if not self.isEnabledFor(level):
             return
-        context = _CURRENT.get(None)
+        context = CURRENT.get(None)
         if context is not None:
             about = context.info
             tail = (
@@ -311,7 +285,7 @@ class ActivityLogger(_Adapter):
 
     def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
         """Add the facts about the attempt to the record."""
-        context = _CURRENT.get(None)
+        context = CURRENT.get(None)
         if context is not None:
             kwargs["extra"] = {**(kwargs.get("extra") or {}), "durable_activity": _facts(context.info)}
         return msg, kwargs

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, TypedDict
 
 from durable._internal.ids import check_name, check_text
-from durable._internal.instants import HORIZON, Duration, to_duration
+from durable._internal.instants import Duration, check_timeout, to_duration
 from durable.common import ActivityCancellationType, RetryPolicy
 
 __all__ = ["ActivityConfig", "ActivityOptions", "merge"]
@@ -62,15 +62,7 @@ class ActivityOptions:
         if self.activity_id is not None:
             check_name(self.activity_id, "activity_id")
         for name in TIMEOUTS:
-            micros: object = getattr(self, name)
-            if micros is None:
-                continue
-            if isinstance(micros, bool) or not isinstance(micros, int):
-                raise TypeError(f"{name} must be a whole number of microseconds here, not {micros!r}")
-            if not 0 < micros <= HORIZON:
-                raise ValueError(
-                    f"{name} must be longer than zero and at most 100 years, not {micros} microseconds"
-                )
+            check_timeout(getattr(self, name), name)
         _check(self.retry_policy, RetryPolicy | None, "retry_policy", "a RetryPolicy")
         _check(
             self.cancellation_type,

@@ -88,6 +88,7 @@ class Parameters:
     __slots__ = (
         "_fn",
         "_hints",
+        "_returns",
         "_types",
         "local",
         "method",
@@ -111,6 +112,7 @@ class Parameters:
         self.local: dict[str, Any] = {} if local is None else local
         self._hints: dict[str, Any] | None = None
         self._types: tuple[Any, ...] | None = None
+        self._returns: Any = None
         self.what: str = what
         self.where: str = where
         self.method: bool = method
@@ -190,7 +192,10 @@ class Parameters:
         Raises:
             RegistrationError: A hint names something that cannot be found.
         """
-        return self._read().get("return", Any)
+        if self._returns is None:
+            # A hint of None is read as NoneType.
+            self._returns = self._read().get("return", Any)
+        return self._returns
 
     def _read(self) -> dict[str, Any]:
         if self._hints is None:

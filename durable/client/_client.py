@@ -20,7 +20,7 @@ from durable.client._checked import to_checked_payloads
 from durable.client._connection import Connection
 from durable.client._handle import WorkflowHandle
 from durable.client._local import LocalRuns, LocalWorker
-from durable.client._patience import patiently
+from durable.client._patience import Patience
 from durable.client._start_options import StartOptions, TemporalStartOptions, argument_list, check
 from durable.client._starts import Starts
 from durable.client._waiting import Waiting
@@ -91,7 +91,9 @@ class Client:
         waiting = Waiting(store, self.local)
         self.local.on_closed(waiting.told)
         self._starts = Starts(store)
-        self._connection = Connection(store, namespace, identity, data_converter, self.local, waiting)
+        self._connection = Connection(
+            store, namespace, identity, data_converter, self.local, waiting, Patience()
+        )
 
     @classmethod
     def connect(
@@ -136,9 +138,10 @@ class Client:
         return _Connecting(open_client)
 
     async def aclose(self) -> None:
-        """Close the database; whoever still waits for a result is told. Again does nothing."""
+        """Close the database; whoever still waits for a result is told, and every later call at once. Again does nothing."""
         await self._starts.aclose()
         await self._connection.waiting.aclose()
+        self._connection.patiently.end()
         await self.store.aclose()
 
     async def __aenter__(self) -> Self:
@@ -223,7 +226,7 @@ class Client:
             if new.delay == 0:
                 worker = self.local.owner_for(new.task_queue, new.workflow_type)
             owned = msgspec.structs.replace(new, owner=worker.worker_id) if worker is not None else new
-            verdict = await patiently(partial(self._starts.create, owned))
+            verdict = await self._connection.patiently(partial(self._starts.create, owned))
             if (
                 verdict.outcome is StartOutcome.REJECTED
                 and new.conflict is WorkflowIDConflictPolicy.TERMINATE_EXISTING
@@ -239,13 +242,13 @@ class Client:
             if verdict.epoch > 0:
                 # Its worker began to leave meanwhile; any other one may have it.
                 release = Transition(verdict.run_id, verdict.epoch, release=Release(wake_in=0))
-                await patiently(partial(self.store.commit, [release]))
+                await self._connection.patiently(partial(self.store.commit, [release]))
             self.store.hint([Hint(HintKind.RUN, new.task_queue)])
         return verdict
 
     async def _terminate_existing(self, run_id: str) -> None:
         reason = "terminated by a start with TERMINATE_EXISTING"
-        await patiently(
+        await self._connection.patiently(
             lambda: self.store.terminate(
                 run_id,
                 lambda seq: terminated(seq, reason=reason, details=(), identity=self.identity),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from durable.client._local import LocalRuns
+from durable.client._patience import Patience
 from durable.client._waiting import Waiting
 from durable.converter import DataConverter
 from durable.store import Store
@@ -20,3 +21,4 @@ class Connection:
     converter: DataConverter
     local: LocalRuns
     waiting: Waiting
+    patiently: Patience

@@ -15,7 +15,6 @@ from durable.client._checked import to_checked_payloads
 from durable.client._connection import Connection
 from durable.client._describe import WorkflowExecutionDescription, describe
 from durable.client._outcome import result_of
-from durable.client._patience import patiently
 from durable.client._query import answer, definition_for
 from durable.client._start_options import argument_list
 from durable.exceptions import WorkflowNotFoundError, WorkflowQueryFailedError
@@ -85,7 +84,7 @@ class WorkflowHandle(Generic[W_co, R_co]):
         return f"<WorkflowHandle {self.id!r} run {self.run_id or self.result_run_id}>"
 
     async def _find(self, run_id: str | None) -> RunRecord:
-        record = await patiently(lambda: self._connection.store.find_run(self.id, run_id))
+        record = await self._connection.patiently(lambda: self._connection.store.find_run(self.id, run_id))
         if record is None:
             raise WorkflowNotFoundError(
                 f"workflow {self.id!r}: {UNKNOWN}", workflow_id=self.id, run_id=run_id
@@ -124,7 +123,7 @@ class WorkflowHandle(Generic[W_co, R_co]):
         while True:
             record = await self._find(self.run_id)
             new = [message(record.run_id, message_id, event)]
-            outcome = (await patiently(partial(store.send, new)))[0]
+            outcome = (await self._connection.patiently(partial(store.send, new)))[0]
             if outcome in (SendOutcome.SENT, SendOutcome.REPEATED):
                 store.hint([Hint(HintKind.MESSAGE, record.run_id)])
                 return
@@ -141,7 +140,7 @@ class WorkflowHandle(Generic[W_co, R_co]):
 
     async def _was_read(self, run_id: str, message_id: str) -> bool:
         """Whether a message whose send was in doubt has become an event."""
-        rows = await patiently(lambda: self._connection.store.read_events(run_id))
+        rows = await self._connection.patiently(lambda: self._connection.store.read_events(run_id))
         wanted = f'"message":"{message_id}"'.encode()
         return any(wanted in row.data for row in rows)
 
@@ -206,7 +205,7 @@ class WorkflowHandle(Generic[W_co, R_co]):
         store = self._connection.store
         record = await self._find(self.run_id)
         why, identity = _text(reason), self._connection.identity
-        done = await patiently(
+        done = await self._connection.patiently(
             lambda: store.terminate(
                 record.run_id,
                 lambda seq: terminated(seq, reason=why, details=details, identity=identity),
@@ -259,7 +258,7 @@ class WorkflowHandle(Generic[W_co, R_co]):
         await self._until_read(record, name)
         found = self._connection.local.query(record.run_id, name, payloads)
         if found is None:
-            rows = await patiently(lambda: self._connection.store.read_events(record.run_id))
+            rows = await self._connection.patiently(lambda: self._connection.store.read_events(record.run_id))
             definition = definition_for(record.workflow_type, record.task_queue)
             found = answer(
                 definition, record.run_id, rows, name, payloads, converter, self._connection.namespace
@@ -275,7 +274,7 @@ class WorkflowHandle(Generic[W_co, R_co]):
         until = asyncio.get_running_loop().time() + QUERY_TIMEOUT
         pause = 0.002
         while True:
-            unread = await patiently(lambda: store.read_messages([record.run_id]))
+            unread = await self._connection.patiently(lambda: store.read_messages([record.run_id]))
             if waited_for is None:
                 waited_for = max((message.position for message in unread), default=0)
             if not any(message.position <= waited_for for message in unread):
@@ -296,10 +295,10 @@ class WorkflowHandle(Generic[W_co, R_co]):
         """
         record = await self._find(self.run_id or self.result_run_id)
         store = self._connection.store
-        rows = await patiently(lambda: store.read_events(record.run_id))
-        activities = await patiently(lambda: store.read_activities(record.run_id))
-        workers = await patiently(store.list_workers)
-        now = await patiently(store.now)
+        rows = await self._connection.patiently(lambda: store.read_events(record.run_id))
+        activities = await self._connection.patiently(lambda: store.read_activities(record.run_id))
+        workers = await self._connection.patiently(store.list_workers)
+        now = await self._connection.patiently(store.now)
         return describe(record, decode_history(rows), activities, workers, now, self._connection.converter)
 
     async def fetch_history(self) -> WorkflowHistory:
@@ -310,7 +309,7 @@ class WorkflowHandle(Generic[W_co, R_co]):
             HistoryError: It cannot be read by this release.
         """
         record = await self._find(self.run_id or self.result_run_id)
-        rows = await patiently(lambda: self._connection.store.read_events(record.run_id))
+        rows = await self._connection.patiently(lambda: self._connection.store.read_events(record.run_id))
         return WorkflowHistory(self.id, record.run_id, decode_history(rows))
 
     async def fetch_history_events(self) -> AsyncIterator[Event]:

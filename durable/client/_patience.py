@@ -18,20 +18,31 @@ FIRST, LONGEST = 0.05, 1.0
 """Seconds between two tries, with full jitter."""
 
 
-async def patiently(ask: Callable[[], Awaitable[T]], seconds: float = PATIENCE) -> T:
-    """Return what `ask` returns; it is asked again while the database is away, so it must be safe to repeat.
+class Patience:
+    """The patience of one client: while it is open the database may come back, once it is closed nothing can."""
 
-    Raises:
-        StoreUnavailableError: The database was away for all that time. What was asked may have happened.
-    """
-    loop = asyncio.get_running_loop()
-    until = loop.time() + seconds
-    wait = FIRST
-    while True:
-        try:
-            return await ask()
-        except StoreUnavailableError:
-            if loop.time() >= until:
-                raise
-        await asyncio.sleep(random.uniform(0, wait))
-        wait = min(2 * wait, LONGEST)
+    def __init__(self) -> None:
+        self._ended = False
+
+    def end(self) -> None:
+        """From now on ask once: the client is closed. Again does nothing."""
+        self._ended = True
+
+    async def __call__(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """Return what `ask` returns; it is asked again while the database is away, so it must be safe to repeat.
+
+        Raises:
+            StoreUnavailableError: The database was away for all that time, or the client is closed. What was asked may
+                have happened.
+        """
+        loop = asyncio.get_running_loop()
+        until = loop.time() + PATIENCE
+        wait = FIRST
+        while True:
+            try:
+                return await ask()
+            except StoreUnavailableError:
+                if self._ended or loop.time() >= until:
+                    raise
+            await asyncio.sleep(random.uniform(0, wait))
+            wait = min(2 * wait, LONGEST)

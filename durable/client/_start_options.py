@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, TypedDict, TypeVar, cast
+
+from msgspec import Struct
 
 from durable._internal.ids import check_name, check_text
 from durable._internal.instants import Duration, to_duration
@@ -53,8 +54,7 @@ class TemporalStartOptions(StartOptions, total=False):
     """What its result is decoded as."""
 
 
-@dataclass(frozen=True)
-class Start:
+class Start(Struct, frozen=True):
     """Options of a start, checked. Durations are in microseconds."""
 
     id: str | None
@@ -85,37 +85,47 @@ def check(given: Mapping[str, Any], definition: WorkflowOptions | None) -> Start
             raise TypeError(
                 f"a workflow's start has no option {name!r}; there are {', '.join(sorted(_KNOWN))}"
             )
-    said = definition or WorkflowOptions()
-
-    def timeout(name: str) -> int | None:
-        value: Duration | None = given.get(name)
-        known: int | None = getattr(said, name)
-        return known if value is None else to_duration(value, name, allow_zero=False)
-
+    said = _NOTHING_SAID if definition is None else definition
     delay: Duration | None = given.get("start_delay")
     workflow_id: Any = given.get("id")
-    memo: dict[Any, Any] = given.get("memo") or {}
-    if not isinstance(memo, Mapping):
-        raise TypeError(f"memo must be a mapping of names to values, not {type(memo).__name__}")
     queue: Any = given.get("task_queue")
     reuse, conflict = _policies(given)
     return Start(
         id=None if workflow_id is None else check_name(workflow_id, "id"),
-        task_queue=check_name(said.task_queue or DEFAULT_QUEUE if queue is None else queue, "task_queue"),
-        execution_timeout=timeout("execution_timeout"),
-        run_timeout=timeout("run_timeout"),
-        task_timeout=timeout("task_timeout"),
+        task_queue=said.task_queue or DEFAULT_QUEUE if queue is None else check_name(queue, "task_queue"),
+        execution_timeout=_timeout(given, "execution_timeout", said.execution_timeout),
+        run_timeout=_timeout(given, "run_timeout", said.run_timeout),
+        task_timeout=_timeout(given, "task_timeout", said.task_timeout),
         reuse=reuse,
         conflict=conflict,
-        memo={check_name(key, "memo key"): value for key, value in memo.items()},
+        memo=_memo(given.get("memo")),
         delay=0 if delay is None else to_duration(delay, "start_delay"),
         static_summary=_text(given, "static_summary"),
         static_details=_text(given, "static_details"),
     )
 
 
+_NOTHING_SAID = WorkflowOptions()
+
+
+def _timeout(given: Mapping[str, Any], name: str, known: int | None) -> int | None:
+    value: Duration | None = given.get(name)
+    return known if value is None else to_duration(value, name, allow_zero=False)
+
+
+def _memo(memo: object) -> Mapping[str, Any]:
+    if not memo:
+        return {}
+    if not isinstance(memo, Mapping):
+        raise TypeError(f"memo must be a mapping of names to values, not {type(memo).__name__}")
+    entries = cast(Mapping[object, Any], memo)
+    return {check_name(key, "memo key"): value for key, value in entries.items()}
+
+
 def _text(given: Mapping[str, Any], name: str) -> str:
-    value: object = given.get(name, "")
+    if name not in given:
+        return ""
+    value: object = given[name]
     if not isinstance(value, str):
         raise TypeError(f"{name} must be a string, not {type(value).__name__}")
     return check_text(value, name)
@@ -136,7 +146,9 @@ Policy = TypeVar("Policy", bound=IntEnum)
 
 
 def _policy(given: Mapping[str, Any], name: str, default: Policy) -> Policy:
-    value: object = given.get(name, default)
+    if name not in given:
+        return default
+    value: object = given[name]
     if not isinstance(value, type(default)):
         choices = ", ".join(member.name for member in type(default))
         raise TypeError(f"{name} must be a {type(default).__name__} ({choices}), not {value!r}")

@@ -23,7 +23,8 @@ _TO_SQUARE = bytes.maketrans(b"{}", b"[]")
 _NOT_BRACKETS = bytes(byte for byte in range(256) if byte not in b"[]{}")
 _DIGIT_TO_ZERO = bytes.maketrans(b"123456789", b"000000000")
 _LONG_NUMBER = b"0" * MAX_DIGITS
-_SIMPLE = frozenset({int, str, bool})
+SIMPLE = frozenset({int, str, bool})
+"""Types without parts that are always written exactly."""
 
 
 def is_too_deep(data: bytes) -> bool:
@@ -52,7 +53,7 @@ def encode_json(value: Any, path: str, index: int | None = None) -> bytes:
     try:
         data = _encode(value)
         size = len(data)
-        if size <= SHORT and type(value) in _SIMPLE:
+        if size <= SHORT and type(value) in SIMPLE:
             return data
         finding = look_over(value, floats=data.find(b"null") >= 0)  # `in` costs twice as much
         # Python refuses to write such a number itself, unless its limit was raised in this process.

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from durable.converter._decoding import decode_bytes, decode_json, decode_null
-from durable.converter._encoding import encode_json
+from durable.converter._encoding import SIMPLE, encode_json
 from durable.converter._shapes import BYTES
 from durable.exceptions import ConversionError
 from durable.history import BINARY_NULL, BINARY_PLAIN, JSON_PLAIN, Payload
@@ -134,8 +134,9 @@ class DefaultPayloadConverter(PayloadConverter):
 
 
 def _to_payload(value: Any, path: str, index: int | None) -> Payload:
-    if value is None:
-        return Payload(b"", BINARY_NULL)
-    if isinstance(value, BYTES):
-        return Payload(bytes(value), BINARY_PLAIN)
+    if type(value) not in SIMPLE:
+        if value is None:
+            return Payload(b"", BINARY_NULL)
+        if isinstance(value, BYTES):
+            return Payload(bytes(value), BINARY_PLAIN)
     return Payload(encode_json(value, path, index))

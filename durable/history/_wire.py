@@ -22,6 +22,7 @@ from durable.history._events import (
     EventData,
     EventRow,
     EventType,
+    WorkflowExecutionStarted,
 )
 
 FORMAT = 2
@@ -35,6 +36,7 @@ UPCASTERS: dict[tuple[EventType, int], Upcaster] = {}
 
 _encode = msgspec.json.Encoder().encode
 _KINDS: dict[int, type[EventData]] = {int(kind.type): kind for kind in (*INPUTS, *COMMANDS)}
+_CLOSING = frozenset(CLOSING)
 _DECODERS: dict[int, Callable[[bytes], EventData]] = {
     code: msgspec.json.Decoder(kind).decode for code, kind in _KINDS.items()
 }
@@ -138,8 +140,8 @@ def decode_history(rows: Iterable[EventRow]) -> list[Event]:
             )
         if event.time < time:
             raise HistoryCorruptError(f"event {event.seq} is older than the event before it")
-        if (position == 1) != (event.type is EventType.WORKFLOW_EXECUTION_STARTED):
+        if (position == 1) != isinstance(event.data, WorkflowExecutionStarted):
             raise HistoryCorruptError(f"event {event.seq} is {event.type.name}")
         task, time = event.task, event.time
-        closed = isinstance(event.data, CLOSING)
+        closed = type(event.data) in _CLOSING
     return from_rows

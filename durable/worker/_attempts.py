@@ -5,21 +5,25 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from durable._engine._activities import Outcome, Progress, close_by
-from durable.activity._context import ActivityCancellationDetails
+from durable.activity._context import ActivityCancellationDetails, Info
 from durable.history import ActivityTaskScheduled, Payloads
 from durable.store import ActivityRecord
+
+NO_PROGRESS = Progress()
+
+_MAKING_FLAG = threading.Lock()
+"""Held while a flag is made, in the thread of a function that asks, or its reason is set, on the event loop."""
 
 
 class Flag:
     """Something that becomes true once, seen from the event loop and from threads; made cheap, since few look."""
 
-    __slots__ = ("_event", "_loop", "_set", "_waiters")
+    __slots__ = ("_event", "_set", "_waiters")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+    def __init__(self) -> None:
         self._set = False
         self._event: threading.Event | None = None
         self._waiters: list[asyncio.Future[None]] = []
@@ -41,7 +45,7 @@ class Flag:
     async def wait(self) -> None:
         """Return when it is true."""
         if not self._set:
-            waiter = self._loop.create_future()
+            waiter = asyncio.get_running_loop().create_future()
             self._waiters.append(waiter)
             await waiter
 
@@ -61,6 +65,12 @@ class Owner(Protocol):
     """The run that an eager attempt belongs to."""
 
     run_id: str
+    workflow_id: str
+
+    @property
+    def workflow_type(self) -> str:
+        """The name of its definition."""
+        ...
 
     def attempt_ended(self, attempt: Attempt, outcome: Outcome) -> None:
         """Take the end of an attempt without a row."""
@@ -71,94 +81,138 @@ class Owner(Protocol):
         ...
 
 
+class Place(Protocol):
+    """Where attempts run, and what it does for their functions."""
+
+    shutdown: Flag
+
+    def info(self, attempt: Attempt) -> Info:
+        """Return the facts about an attempt."""
+        ...
+
+    def heartbeat(self, attempt: Attempt, details: tuple[Any, ...]) -> None:
+        """Take a heartbeat of an attempt, from any thread."""
+        ...
+
+
 class Attempt:
-    """One attempt: whose it is, how far it came, and how it is stopped.
+    """One attempt: whose it is, how far it came, and how it is stopped. It is the context of its function.
 
     Attributes:
+        key: Run and id of the activity.
         owner: The run in this process that it reports to, while it has no row.
         record: Its row, once it has one.
+        claimed: The row it was started from, if it was not started eagerly.
+        asked_by: Who knows the workflow that it is for.
+        previous_heartbeat: What the last attempt that sent a heartbeat said with it.
+        last_heartbeat: The same, with this attempt's own.
         awaiting_row: Whether its row is being written; then its end waits for that.
+        waiting_outcome: The end that waits.
+        details: Why it was asked to stop, None as long as it was not.
+        begun: Whether its task has taken its first step.
+        ended: Whether its end counts already, or does not count any more.
     """
 
-    __slots__ = (
-        "awaiting_row",
-        "beat_at",
-        "beat_timer",
-        "begun",
-        "cancel_requested",
-        "cancelled",
-        "details",
-        "ended",
-        "heartbeat",
-        "last_sign",
-        "number",
-        "owner",
-        "record",
-        "run_id",
-        "scheduled",
-        "scheduled_at",
-        "started_at",
-        "task",
-        "timer",
-        "waiting_outcome",
-        "workflow_id",
-        "workflow_type",
-    )
+    # Most attempts end within a moment, and never set any of these.
+    awaiting_row = False
+    waiting_outcome: Outcome | None = None
+    cancel_requested = False
+    details: ActivityCancellationDetails | None = None
+    begun = False
+    ended = False
+    task: asyncio.Task[None] | None = None
+    timer: asyncio.TimerHandle | None = None
+    beat_at = 0.0
+    beat_timer: asyncio.TimerHandle | None = None
+    _cancelled: Flag | None = None
+    _info: Info | None = None
 
     def __init__(
         self,
-        run_id: str,
-        workflow_id: str,
-        workflow_type: str,
+        place: Place,
+        owner: Owner | None,
+        record: ActivityRecord | None,
         scheduled: ActivityTaskScheduled,
         scheduled_at: int,
         *,
         number: int,
         started_at: int,
-        heartbeat: Payloads,
-        loop: asyncio.AbstractEventLoop,
-        owner: Owner | None = None,
-        record: ActivityRecord | None = None,
+        heartbeat: Payloads = (),
     ) -> None:
-        self.run_id = run_id
-        self.workflow_id = workflow_id
-        self.workflow_type = workflow_type
+        asked_by = owner if record is None else record
+        assert asked_by is not None
+        self._place = place
+        self.owner = owner
+        self.record = self.claimed = record
+        self.asked_by = asked_by
+        self.run_id = asked_by.run_id
+        self.key = asked_by.run_id, scheduled.id
         self.scheduled = scheduled
         self.scheduled_at = scheduled_at
         self.number = number
         self.started_at = self.last_sign = started_at
-        self.heartbeat = heartbeat
-        self.owner = owner
-        self.record = record
-        self.awaiting_row = False
-        self.waiting_outcome: Outcome | None = None
-        self.cancelled = Flag(loop)
-        self.cancel_requested = False
-        self.details: ActivityCancellationDetails | None = None
-        self.begun = False
-        self.ended = False
-        self.task: asyncio.Task[None] | None = None
-        self.timer: asyncio.TimerHandle | None = None
-        self.beat_at = 0.0
-        self.beat_timer: asyncio.TimerHandle | None = None
+        self.last_heartbeat = self.previous_heartbeat = heartbeat
+
+    # ------------------------------------------------------------------ what its function sees
+
+    @property
+    def info(self) -> Info:
+        """The facts about it."""
+        if self._info is None:
+            self._info = self._place.info(self)
+        return self._info
+
+    @property
+    def worker_shutdown(self) -> Flag:
+        """True once the worker begins to stop."""
+        return self._place.shutdown
+
+    @property
+    def cancelled(self) -> Flag:
+        """True once it is asked to stop."""
+        with _MAKING_FLAG:
+            if self._cancelled is None:
+                self._cancelled = Flag()
+                if self.details is not None:
+                    self._cancelled.set()
+            return self._cancelled
+
+    @property
+    def cancellation_details(self) -> ActivityCancellationDetails | None:
+        """Why it is asked to stop, None as long as it is not."""
+        return self.details
+
+    def heartbeat(self, details: tuple[Any, ...]) -> None:
+        """Say that it is alive, from whatever thread it runs in."""
+        self._place.heartbeat(self, details)
+
+    # ------------------------------------------------------------------ how it goes on
 
     @property
     def progress(self) -> Progress:
         """What a next attempt would be told, but for the failure of this one."""
-        return Progress(self.heartbeat)
+        return Progress(self.last_heartbeat) if self.last_heartbeat else NO_PROGRESS
 
     def stop(self, details: ActivityCancellationDetails) -> None:
         """Ask the attempt to end, once."""
-        if self.ended or self.details is not None:
-            return
-        self.details = details
-        self.cancelled.set()
-        self.interrupt()
+        if not self.ended and self.details is None:
+            self.tell(details)
 
-    def interrupt(self) -> None:
-        """Cancel the function, if it has begun: a task that is cancelled before its first step never runs a line."""
+    def tell(self, details: ActivityCancellationDetails) -> None:
+        """Tell the function to end, and why, whether the attempt has ended already or not."""
+        with _MAKING_FLAG:
+            self.details = details
+            flag = self._cancelled
+        if flag is not None:
+            flag.set()
+        # A task that is cancelled before its first step never runs a line.
         if self.begun and self.task is not None:
             self.task.cancel()
+
+    def abandon(self) -> None:
+        """Stop it, since nobody waits for it any more; its end is not reported."""
+        self.stop(ActivityCancellationDetails(not_found=True))
+        self.ended = True
 
     def limits(self) -> Sequence[tuple[int, str]]:
         """Return the instants by which this attempt must end, with the name of each deadline."""

@@ -23,18 +23,16 @@ def boottime() -> int:
 class DatabaseClock:
     """What the database's clock shows, at most."""
 
-    __slots__ = ("_local", "_seen_at", "_seen_now")
+    __slots__ = ("_ahead", "_local")
 
     def __init__(self, now: int, local: Callable[[], int] = boottime) -> None:
         self._local = local
-        self._seen_now = now
-        self._seen_at = local()
+        self._ahead = now - local()
 
     def observe(self, now: int) -> None:
         """Take an answer's time, just arrived. If the database's clock was set back, so is this."""
-        self._seen_now = now
-        self._seen_at = self._local()
+        self._ahead = now - self._local()
 
     def now(self) -> int:
         """Return the database's time in microseconds: the last answer's plus what has passed here since."""
-        return self._seen_now + self._local() - self._seen_at
+        return self._local() + self._ahead

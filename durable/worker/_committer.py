@@ -4,6 +4,9 @@ While a batch is on its way the next one gathers; there is no timer in between a
 its transition at the last moment, so what came in meanwhile travels along. Commands that only have to show (an activity
 that runs here) do not start a batch: they ride with their run's next input, or go alone after `SHOW_AFTER`.
 
+A run whose row somebody else has locked waits by itself, longer each time, with the transition it has made; the batches
+go on without it.
+
 A commit that fails has an unknown outcome. Then nothing of the batch is believed: each run of it is read back, and what
 is found at its positions tells whether its transition is there. Runs outside the batch go on meanwhile.
 """
@@ -32,8 +35,13 @@ MAX_BYTES = 8 * 1024 * 1024
 SHOW_AFTER = 0.02
 """Seconds after which commands that wait for company are written alone, so that a long activity shows."""
 
+LOCKED_FIRST, LOCKED_LONGEST = 0.001, 1.0
+"""Seconds until a locked run is tried again, doubled each time: a lock is mostly short, but an operator may hold one."""
+
 RETRY_FIRST, RETRY_LONGEST = 0.05, 5.0
 """Seconds between attempts to reach a database that is away, with full jitter."""
+
+BUSY = Verdict.BUSY
 
 
 class Committed(Protocol):
@@ -65,6 +73,8 @@ class Committer:
         self._ready: dict[Committed, Transition | None] = {}
         self._soon: dict[Committed, float] = {}
         self._soon_timer: asyncio.TimerHandle | None = None
+        self._locked: dict[Committed, asyncio.TimerHandle] = {}
+        self._locked_pause: dict[Committed, float] = {}
         self._wake = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._settling: set[asyncio.Task[None]] = set()
@@ -73,9 +83,9 @@ class Committer:
         self._repeated: set[str] = set()
 
     def submit(self, run: Committed) -> None:
-        """Ask `run` for a transition with the next batch."""
+        """Ask `run` for a transition with the next batch; one that has made a transition already is not asked."""
         self._soon.pop(run, None)
-        if run not in self._ready:
+        if run not in self._ready and run not in self._locked:
             self._ready[run] = None
         self._wake.set()
 
@@ -91,6 +101,9 @@ class Committer:
         """Forget a run that is gone."""
         self._ready.pop(run, None)
         self._soon.pop(run, None)
+        self._locked_pause.pop(run, None)
+        if (timer := self._locked.pop(run, None)) is not None:
+            timer.cancel()
 
     def _show(self) -> None:
         self._soon_timer = None
@@ -118,32 +131,36 @@ class Committer:
         finally:
             if self._soon_timer is not None:
                 self._soon_timer.cancel()
+            for timer in self._locked.values():
+                timer.cancel()
             for task in self._settling:
                 task.cancel()
 
     @property
     def idle(self) -> bool:
         """Whether nothing waits and nothing is on its way."""
-        return not (self._ready or self._soon or self._busy or self._settling)
+        return not (self._ready or self._soon or self._locked or self._busy or self._settling)
 
     def _gather(self) -> list[tuple[Committed, Transition]]:
         batch: list[tuple[Committed, Transition]] = []
         size = 0
         ready = self._ready
+        now = self._clock.now()
         # Each run is asked once: one that has nothing to write after all may submit itself again meanwhile.
         for _ in range(len(ready)):
             if len(batch) >= MAX_RUNS or size >= MAX_BYTES:
                 break
             run = next(iter(ready))
             try:
-                transition = ready.pop(run) or run.next_transition(self._clock.now())
+                transition = ready.pop(run) or run.next_transition(now)
             except Exception as error:
                 # What this run's code asked for cannot be written down; no other run shall suffer from it.
                 run.unwritable(error)
                 continue
             if transition is not None:
                 batch.append((run, transition))
-                size += sum(len(event.data) for event in transition.events)
+                for event in transition.events:
+                    size += len(event.data)
         return batch
 
     async def _commit(self, batch: Sequence[tuple[Committed, Transition]]) -> None:
@@ -170,22 +187,35 @@ class Committer:
             self._busy = False
         self._failures = 0
         self._clock.observe(result.now)
-        busy = False
-        times = result.times or (result.now,) * len(batch)
+        times, repeated = result.times or (result.now,) * len(batch), self._repeated
         for (run, transition), verdict, now in zip(batch, result.verdicts, times, strict=True):
-            if verdict is Verdict.BUSY:
-                self._ready[run] = transition
-                busy = True
-            elif verdict is Verdict.WRITTEN and transition.events and run.run_id in self._repeated:
-                # The first of the two commits may have been the one, at its own time: the log knows.
-                self._repeated.discard(run.run_id)
-                self._spawn_settling([(run, transition)])
-            else:
-                self._repeated.discard(run.run_id)
+            if verdict is BUSY:
+                self._put_off(run, transition)
+                continue
+            if self._locked_pause:
+                self._locked_pause.pop(run, None)
+            if run.run_id not in repeated:
                 run.answered(verdict, now)
-        if busy:
-            # Whoever holds the row needs a moment; others do not wait for it.
-            await asyncio.sleep(0.001)
+            else:
+                repeated.discard(run.run_id)
+                if verdict is Verdict.WRITTEN and transition.events:
+                    # The first of the two commits may have been the one, at its own time: the log knows.
+                    self._spawn_settling([(run, transition)])
+                else:
+                    run.answered(verdict, now)
+
+    def _put_off(self, run: Committed, transition: Transition) -> None:
+        """Write a locked run's transition later; others do not wait for whoever holds its row."""
+        pause = self._locked_pause.get(run, LOCKED_FIRST)
+        self._locked_pause[run] = min(pause * 2, LOCKED_LONGEST)
+        self._locked[run] = self._loop.call_later(
+            pause * random.uniform(0.5, 1.0), self._try_again, run, transition
+        )
+
+    def _try_again(self, run: Committed, transition: Transition) -> None:
+        del self._locked[run]
+        self._ready[run] = transition
+        self._wake.set()
 
     def _spawn_settling(self, batch: Sequence[tuple[Committed, Transition]]) -> None:
         task = self._loop.create_task(self._settle(batch))

@@ -109,7 +109,7 @@ class Incarnation:
             self._loop.create_task(part, name=f"durable {name}")
             for name, part in (
                 ("committer", self.committer.run()),
-                ("activities", self.activities.run()),
+                ("reports", self.activities.reports.run()),
                 ("claims", self.claims.run()),
                 ("housekeeping", self.housekeeping.run()),
             )
@@ -222,7 +222,7 @@ class Incarnation:
     @property
     def _at_rest(self) -> bool:
         """Whether no part is in the middle of something that may still bring or write runs."""
-        return self.committer.idle and self.activities.idle and not self.claims.claiming
+        return self.committer.idle and self.activities.reports.idle and not self.claims.claiming
 
     def _end(self) -> None:
         """Stop acting, at once."""
@@ -389,11 +389,12 @@ class Incarnation:
             return None
         answers: list[Payload] = []
 
-        def ask() -> None:
-            with Turns() as turns:
-                answers.append(instance.query(turns, name, input))
+        def ask(turns: Turns) -> None:
+            answers.append(instance.query(turns, name, input))
 
-        if self.watchdog.during(host, ask):
+        with Turns() as turns:
+            broken = self.watchdog.during(host, ask, turns)
+        if broken:
             assert host is not None
             host.evict()
             raise WorkflowQueryFailedError(f"query {name!r}: {self.deadlock()}")

@@ -13,10 +13,10 @@ import logging
 import random
 import traceback
 from collections.abc import Sequence
-from functools import partial
 
 from durable._engine._activities import Outcome, cancel_waiting, row
-from durable._engine._run import Effects, Run, Urgency
+from durable._engine._effects import Effects, Urgency
+from durable._engine._run import Run
 from durable._engine._state import RunState
 from durable._replay._instance import Instance
 from durable._replay._replay import replay
@@ -44,6 +44,9 @@ from durable.workflow._definition import WorkflowDefinition
 
 logger = logging.getLogger("durable.worker")
 
+SOON, NOW = Urgency.SOON, Urgency.NOW
+WRITTEN = Verdict.WRITTEN
+
 
 class RunHost:
     """See the module."""
@@ -51,14 +54,15 @@ class RunHost:
     __slots__ = (
         "_attempts",
         "_awaiting_rows",
+        "_busy",
         "_claimed",
         "_commands",
         "_definition",
         "_fault",
-        "_fetching",
         "_home",
         "_opened",
         "_postponed",
+        "_promised",
         "_releasing",
         "_reopening",
         "_rows_in_flight",
@@ -94,8 +98,15 @@ class RunHost:
         self._salvaged: tuple[Message, ...] = ()
         self._releasing: Transition | None = None
         self._reopening: Transition | None = None
-        self._fetching = False
         self._timer: Timer | None = None
+        self._promised = 0
+        # Whether a stage is under way that will pump when it ends; the first is the turn with the whole history.
+        self._busy = True
+
+    @property
+    def workflow_type(self) -> str:
+        """The name of its definition."""
+        return self._definition.name
 
     # ------------------------------------------------------------------ turns
 
@@ -127,6 +138,7 @@ class RunHost:
         if self.gone:
             return
         first, self._claimed, self._task = self._claimed, None, []
+        self._busy = False
         if self._fault is not None:
             self._block(self._fault)
             return
@@ -142,12 +154,26 @@ class RunHost:
                 self._home.spawn(self._end_waiting(canceled))
             self.run.recover(now=self._home.clock.now(), jitter=random.random())
         commands, self._commands = self._commands, []
-        activities = self._home.activities
-        effects = self.run.commands(commands, local=partial(activities.promise, self.run_id))
-        self._release_effects(effects)
-        if activities.has_promised(self.run_id):
-            activities.keep_promises(self.run_id, [scheduled.id for scheduled in self.run.waiting_for_commit])
-        self.pump()
+        effects = self.run.commands(commands, local=self._promise)
+        now = self._home.clock.now()
+        if effects.start or effects.cancel:
+            self._release_effects(effects, now)
+        if self._promised:
+            self._keep_promises(len(self.run.waiting_for_commit) + len(self._postponed))
+        self._pump(now)
+
+    def _promise(self, scheduled: ActivityTaskScheduled) -> bool:
+        """Whether an activity can run here; then a slot is kept for it until it starts."""
+        possible = self._home.activities.promise(scheduled)
+        if possible:
+            self._promised += 1
+        return possible
+
+    def _keep_promises(self, count: int) -> None:
+        """Give back the slots that are kept for this run, but for so many."""
+        if self._promised > count:
+            self._home.activities.give_back(self._promised - count)
+            self._promised = count
 
     def _open(self, turns: Turns, claimed: ClaimedRun) -> list[CommandEvent]:
         events = decode_history(claimed.events)
@@ -184,16 +210,14 @@ class RunHost:
     def _note(self, message: str, exception: BaseException | None) -> None:
         logger.warning("workflow %s (run %s): %s", self.workflow_id, self.run_id, message, exc_info=exception)
 
-    def _release_effects(self, effects: Effects) -> None:
-        if self.gone:
-            return
+    def _release_effects(self, effects: Effects, now: int) -> None:
         if effects.start and not self._home.lease.held:
             # Somebody else may be about to take over: nothing new starts until the lease is certain again.
             self._postponed.extend(effects.start)
             effects = Effects(start=[], cancel=effects.cancel)
             self._home.when_held(self._start_postponed)
         for scheduled in effects.start:
-            self._start(scheduled)
+            self._start(scheduled, now)
         for id in effects.cancel:
             self._home.activities.cancel(self.run_id, id)
 
@@ -201,16 +225,17 @@ class RunHost:
         postponed, self._postponed = self._postponed, []
         if self.gone or self.run is None:
             return
-        self._release_effects(Effects(start=postponed, cancel=[]))
+        self._release_effects(Effects(start=postponed, cancel=[]), self._home.clock.now())
         for scheduled in postponed:
             if self.run.is_canceled(scheduled.id):
                 self._home.activities.cancel(self.run_id, scheduled.id)
 
-    def _start(self, scheduled: ActivityTaskScheduled) -> None:
+    def _start(self, scheduled: ActivityTaskScheduled, now: int) -> None:
         assert self.run is not None
-        names = self.workflow_id, self._definition.name
-        attempt = self._home.activities.start(self, scheduled, self.run.scheduled_at(scheduled.id), names)
-        self._attempts[scheduled.id] = attempt
+        self._promised -= 1
+        self._attempts[scheduled.id] = self._home.activities.start(
+            self, scheduled, self.run.scheduled_at(scheduled.id), now
+        )
 
     # ------------------------------------------------------------------ what arrives
 
@@ -237,16 +262,17 @@ class RunHost:
         self._attempts.pop(attempt.scheduled.id, None)
         if self.gone or self.run is None:
             return
+        now = self._home.clock.now()
         self.run.attempt_ended(
             attempt.scheduled,
             outcome,
             attempt=attempt.number,
-            now=self._home.clock.now(),
+            now=now,
             jitter=random.random(),
             identity=self._home.identity,
             progress=attempt.progress,
         )
-        self.pump()
+        self._pump(now)
 
     def give_row(self, attempt: Attempt) -> None:
         """Write a row for an attempt that sent a heartbeat."""
@@ -280,7 +306,10 @@ class RunHost:
 
     def pump(self) -> None:
         """See to it that what waits is written, as soon as it must be."""
-        if self.gone or self.run is None or self._busy:
+        self._pump(self._home.clock.now())
+
+    def _pump(self, now: int) -> None:
+        if self._busy or self.gone or self.run is None:
             return
         if self._fault is not None:
             self._block(self._fault)
@@ -289,30 +318,17 @@ class RunHost:
             self.release()
             return
         run = self.run
-        now = self._home.clock.now()
         urgency = run.urgency(now)
-        if urgency is Urgency.NOW:
+        if urgency is NOW:
             self._home.committer.submit(self)
             return
         due = run.next_timer()
         if due is not None and (self._timer is None or due < self._timer.at):
             self._forget_timer()
             self._timer = self._home.timers.add(due, self)
-        if urgency is Urgency.SOON:
+        if urgency is SOON:
             self._home.committer.submit_soon(self)
         self._home.resting(self)
-
-    @property
-    def _busy(self) -> bool:
-        """Whether a stage is under way that will pump when it ends."""
-        return bool(
-            self._task
-            or self._claimed is not None
-            or self._fetching
-            or self._releasing is not None
-            or self._reopening is not None
-            or (self.run is not None and self.run.in_flight)
-        )
 
     @property
     def at_rest(self) -> bool:
@@ -323,8 +339,8 @@ class RunHost:
     def parked(self) -> bool:
         """Whether nothing is under way: no attempt, nothing unwritten, nothing to run."""
         return (
-            not self._busy
-            and not self._attempts
+            not self._attempts
+            and not self._busy
             and not self._postponed
             and self.run is not None
             and self.run.urgency(self._home.clock.now()) is Urgency.NOTHING
@@ -339,25 +355,25 @@ class RunHost:
         """See `Committed`."""
         if self.gone:
             return None
-        if self._releasing is not None:
-            return self._releasing
-        if self._reopening is not None:
-            return self._reopening
-        assert self.run is not None
         if self._busy:
-            return None
+            return self._releasing or self._reopening
+        assert self.run is not None
         transition = self.run.propose(now)
         if transition is None:
-            self.pump()
+            self._pump(now)
         else:
-            self._rows_in_flight, self._awaiting_rows = self._awaiting_rows, []
+            self._busy = True
+            if self._awaiting_rows:
+                self._rows_in_flight, self._awaiting_rows = self._awaiting_rows, []
         return transition
 
     def answered(self, verdict: Verdict, now: int) -> None:
         """See `Committed`."""
         if self.gone:
             return
-        if verdict is Verdict.LOST:
+        if verdict is WRITTEN and self._releasing is None:
+            self._written(now)
+        elif verdict is Verdict.LOST:
             if self._releasing is None:
                 logger.info("run %s is no longer this worker's", self.run_id)
             self.drop()
@@ -369,10 +385,7 @@ class RunHost:
             self._reopening = None
             self._awaiting_rows = [*self._rows_in_flight, *self._awaiting_rows]
             self._rows_in_flight = []
-            self._fetching = True
             self._home.spawn(self._read_refusing())
-        else:
-            self._written(now)
 
     def unwritable(self, error: Exception) -> None:
         """See `Committed`. Nothing of the transition is there; what led to it is tried again later, from the log."""
@@ -383,7 +396,7 @@ class RunHost:
             self.drop()
             return
         for attempt in self._attempts.values():
-            self._home.activities.abandon(attempt)
+            attempt.abandon()
         self._attempts.clear()
         # Results that have come are kept, in the run's own inbox: their attempts must not count as lost.
         self._salvaged = () if self.run is None else tuple(self.run.salvage())
@@ -394,7 +407,8 @@ class RunHost:
     def _written(self, now: int) -> None:
         assert self.run is not None
         written = self.run.written(now)
-        self._rows_written()
+        if self._rows_in_flight:
+            self._rows_written()
         if written.queued:
             self._home.hint([Hint(HintKind.ACTIVITY, queue) for queue in dict.fromkeys(written.queued)])
         if written.closed:
@@ -404,9 +418,7 @@ class RunHost:
         if written.canceled:
             self._home.spawn(self._end_waiting(written.canceled))
         if written.start:
-            self._release_effects(Effects(start=written.start))
-            if self.gone:
-                return
+            self._release_effects(Effects(start=written.start), self._home.clock.now())
         if self._reopening is not None:
             self._reopening = None
             self._fetch()
@@ -417,6 +429,7 @@ class RunHost:
             else:
                 self._home.turns.add(self)
         else:
+            self._busy = False
             self.pump()
 
     async def _end_waiting(self, ids: Sequence[int]) -> None:
@@ -467,7 +480,6 @@ class RunHost:
     async def _read_refusing(self) -> None:
         """Read the message over which a close was refused, and write it into the same task."""
         messages = await self._home.patiently(lambda: self._home.store.read_messages([self.run_id]))
-        self._fetching = False
         if self.gone or self.run is None:
             return
         self._receive(messages)
@@ -494,14 +506,12 @@ class RunHost:
 
     def _fetch(self) -> None:
         """Read the log again, since the instance is not there; its turn follows."""
-        self._fetching = True
         self._home.spawn(self._reload())
 
     async def _reload(self) -> None:
         assert self.run is not None
         store, worker_id, epoch = self._home.store, self._home.worker_id, self.run.epoch
         claimed = await self._home.patiently(lambda: store.reload_run(worker_id, self.run_id, epoch))
-        self._fetching = False
         if self.gone:
             return
         if claimed is None:
@@ -530,6 +540,7 @@ class RunHost:
 
     def _give_up(self, transition: Transition) -> None:
         self._releasing = transition
+        self._busy = True
         self._rows_in_flight, self._awaiting_rows = self._awaiting_rows, []
         self.evict()
         self._home.committer.submit(self)
@@ -578,9 +589,9 @@ class RunHost:
             return
         self.gone = True
         for attempt in self._attempts.values():
-            self._home.activities.abandon(attempt)
+            attempt.abandon()
         self._attempts.clear()
-        self._home.activities.keep_promises(self.run_id, ())
+        self._keep_promises(0)
         self._forget_timer()
         self.evict()
         self._home.forget(self)

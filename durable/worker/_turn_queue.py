@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
-from functools import partial
 from typing import Protocol
 
 from durable._replay._turns import Turns
@@ -62,7 +61,7 @@ class TurnQueue:
             while queue:
                 run = queue.popleft()
                 done.append(run)
-                if watchdog.during(run, partial(run.turn, turns)):
+                if watchdog.during(run, run.turn, turns):
                     run.broken()
                 if time.perf_counter() > until:
                     break

@@ -19,8 +19,11 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from typing import TypeVar
 
 logger = logging.getLogger("durable.worker")
+
+T = TypeVar("T")
 
 WARN_AFTER = 2.0
 """Seconds of silence after which the log says who holds the event loop (Temporal's deadlock limit)."""
@@ -72,8 +75,8 @@ class Watchdog:
         """Stop watching; again does nothing."""
         self._stop.set()
 
-    def during(self, run: object, turn: Callable[[], object]) -> bool:
-        """Run a turn of `run`, and return whether it had to be broken; then nothing that it did counts.
+    def during(self, run: object, turn: Callable[[T], object], given: T) -> bool:
+        """Call `turn` with what it is given, for `run`, and return whether it had to be broken; then nothing that it did counts.
 
         A broken turn may look like any other: asyncio keeps the exception in the task it was raised in.
         """
@@ -81,7 +84,7 @@ class Watchdog:
         self.current = run
         try:
             try:
-                turn()
+                turn(given)
             finally:
                 # Under the lock: a turn is either broken before this, or not at all.
                 with self._lock:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypedDict
 
 from durable._internal.ids import check_name
-from durable._internal.instants import HORIZON, Duration, to_duration
+from durable._internal.instants import Duration, check_timeout, to_duration
 from durable.activity._parameters import Parameters
 from durable.activity._registry import Registry
 
@@ -51,15 +51,7 @@ class WorkflowOptions:
         if self.task_queue is not None:
             check_name(self.task_queue, "task_queue")
         for name in _TIMEOUTS:
-            micros: object = getattr(self, name)
-            if micros is None:
-                continue
-            if isinstance(micros, bool) or not isinstance(micros, int):
-                raise TypeError(f"{name} must be a whole number of microseconds here, not {micros!r}")
-            if not 0 < micros <= HORIZON:
-                raise ValueError(
-                    f"{name} must be longer than zero and at most 100 years, not {micros} microseconds"
-                )
+            check_timeout(getattr(self, name), name)
 
 
 _TIMEOUTS = ("execution_timeout", "run_timeout", "task_timeout")

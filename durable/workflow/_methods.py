@@ -218,6 +218,23 @@ def message(
     return kind(shown, fn, parameters, inspect.iscoroutinefunction(fn), description)
 
 
+def _handler(
+    method: Callable[[M, Callable[..., Any]], Any],
+    kind: type[M],
+    fn: Callable[..., Any] | None,
+    name: str | None,
+    dynamic: bool,
+    description: str,
+    frame: FrameType,
+) -> Any:
+    """What a decorator returns: the handler, or without a function, as it is in `@workflow.signal()`, what makes it."""
+
+    def decorate(function: Callable[..., Any]) -> Any:
+        return method(message(kind, function, name, dynamic, description, frame), function)
+
+    return decorate if fn is None else decorate(fn)
+
+
 class _Signal(Protocol):
     def __call__(self, fn: Callable[Concatenate[W, P], Any], /) -> SignalMethod[W, P]: ...
 
@@ -287,12 +304,7 @@ def signal(
         RegistrationError: The method cannot handle a signal.
         ValueError: The name cannot be one.
     """
-    frame = _frame(1)
-
-    def decorate(function: Callable[..., Any]) -> SignalMethod[Any, ...]:
-        return SignalMethod(message(SignalDefinition, function, name, dynamic, description, frame), function)
-
-    return decorate if fn is None else decorate(fn)
+    return _handler(SignalMethod, SignalDefinition, fn, name, dynamic, description, _frame(1))
 
 
 @overload
@@ -319,12 +331,7 @@ def query(
         RegistrationError: The method cannot answer a query.
         ValueError: The name cannot be one.
     """
-    frame = _frame(1)
-
-    def decorate(function: Callable[..., Any]) -> QueryMethod[Any, ..., Any]:
-        return QueryMethod(message(QueryDefinition, function, name, dynamic, description, frame), function)
-
-    return decorate if fn is None else decorate(fn)
+    return _handler(QueryMethod, QueryDefinition, fn, name, dynamic, description, _frame(1))
 
 
 @overload
@@ -353,9 +360,4 @@ def update(
         RegistrationError: The method cannot handle an update.
         ValueError: The name cannot be one.
     """
-    frame = _frame(1)
-
-    def decorate(function: Callable[..., Any]) -> UpdateMethod[Any, ..., Any]:
-        return UpdateMethod(message(UpdateDefinition, function, name, dynamic, description, frame), function)
-
-    return decorate if fn is None else decorate(fn)
+    return _handler(UpdateMethod, UpdateDefinition, fn, name, dynamic, description, _frame(1))

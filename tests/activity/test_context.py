@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import copy_context
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 from durable import activity
-from durable.activity._context import Context
+from durable.activity._context import CURRENT, Context
 from durable.exceptions import NotInActivityError
 
 WHEN = datetime(2026, 1, 2, tzinfo=UTC)
@@ -38,7 +39,7 @@ class Attempt:
     def __init__(self) -> None:
         self.beats: list[tuple[Any, ...]] = []
         self.cancelled = Switch()
-        self.shutdown = Switch()
+        self.worker_shutdown = Switch()
         self.why: activity.ActivityCancellationDetails | None = None
         self.info = activity.Info(
             activity_id="7",
@@ -61,19 +62,26 @@ class Attempt:
             workflow_run_id="r",
             workflow_type="checkout",
         )
-        self.context = Context(
-            lambda: self.info,
-            heartbeat=self.beats.append,
-            cancelled=self.cancelled,
-            worker_shutdown=self.shutdown,
-            cancellation_details=lambda: self.why,
-        )
+
+    @property
+    def cancellation_details(self) -> activity.ActivityCancellationDetails | None:
+        return self.why
+
+    def heartbeat(self, details: tuple[Any, ...]) -> None:
+        self.beats.append(details)
+
+
+@contextmanager
+def entered(attempt: Context) -> Iterator[None]:
+    token = CURRENT.set(attempt)
+    yield
+    CURRENT.reset(token)
 
 
 @pytest.fixture
 def attempt() -> Iterator[Attempt]:
     attempt = Attempt()
-    with attempt.context:
+    with entered(attempt):
         yield attempt
 
 
@@ -108,16 +116,16 @@ def test_being_asked_to_stop(attempt: Attempt) -> None:
 
 def test_the_worker_stopping(attempt: Attempt) -> None:
     assert not activity.is_worker_shutdown()
-    attempt.shutdown.event.set()
+    attempt.worker_shutdown.event.set()
     assert activity.is_worker_shutdown()
     activity.wait_for_worker_shutdown_sync(timeout=0)
 
 
 async def test_waiting_for_it() -> None:
     attempt = Attempt()
-    with attempt.context:
+    with entered(attempt):
         attempt.cancelled.event.set()
-        attempt.shutdown.event.set()
+        attempt.worker_shutdown.event.set()
         await activity.wait_for_cancelled()
         await activity.wait_for_worker_shutdown()
 

@@ -21,9 +21,10 @@ from durable._engine._activities import (
     conclude_row,
     row,
 )
+from durable._engine._effects import Effects, Urgency
 from durable._engine._messages import message
 from durable._engine._retry import Retry
-from durable._engine._run import Effects, Run, Urgency
+from durable._engine._run import Run
 from durable._engine._state import RunState
 from durable._engine.records import (
     ActivityRecord,

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from durable._engine._activities import Canceled, Completed, Failed, Progress, decode_progress
+from durable._engine._effects import Urgency
 from durable._engine._messages import message
-from durable._engine._run import Run, Urgency
+from durable._engine._run import Run
 from durable._engine._state import RunState
 from durable._engine.records import ActivityState, Hold, Transition, Verdict
 from durable.exceptions import HistoryCorruptError, HistoryError
@@ -834,7 +835,7 @@ def fold(*data: EventData) -> RunState:
         if is_input and before_was_command:
             task += 1
         before_was_command = not is_input
-        state.apply(Event(seq, task, 10 * task, one))
+        state.apply(seq, task, 10 * task, one)
     return state
 
 
@@ -880,7 +881,7 @@ def test_what_cannot_follow_is_corrupt(data: tuple[EventData, ...]) -> None:
 def test_a_gap_is_corrupt() -> None:
     state = fold(WorkflowExecutionStarted())
     with pytest.raises(HistoryCorruptError):
-        state.apply(Event(3, 2, 20, WorkflowExecutionSignaled()))
+        state.apply(3, 2, 20, WorkflowExecutionSignaled())
 
 
 def test_every_transition_is_fenced_and_numbered() -> None:

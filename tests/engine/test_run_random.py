@@ -12,7 +12,7 @@ from random import Random
 import pytest
 
 from durable._engine._activities import Completed
-from durable._engine._run import Urgency
+from durable._engine._effects import Urgency
 from durable._engine.records import ActivityState, Verdict
 from durable.history import Payload
 from tests.engine.model import World, outcome_of, random_script

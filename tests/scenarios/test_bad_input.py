@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import os
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -270,11 +272,24 @@ async def test_namespaces(postgres_url: str, namespace: Any) -> None:
 
 async def test_a_client_that_is_closed(plain: Env, store_url: str) -> None:
     client = await Client.connect(store_url)
+    handle = client.get_workflow_handle("it")
     await client.aclose()
     await client.aclose()
-    with pytest.raises(Exception, match=r"(?i)closed") as caught:
-        await client.start_workflow(takes(), id="it")
-    assert not isinstance(caught.value, AttributeError | AssertionError)
+    calls: tuple[Callable[[], Awaitable[Any]], ...] = (
+        lambda: client.start_workflow(takes(), id="it"),
+        lambda: handle.signal("news"),
+        lambda: handle.query("news"),
+        lambda: handle.describe(),
+        lambda: handle.result(),
+        lambda: handle.cancel(),
+        lambda: handle.terminate(),
+    )
+    for call in calls:
+        with pytest.raises(StoreUnavailableError, match="the store has been closed"):
+            async with asyncio.timeout(
+                1.0
+            ):  # at once, and not after the patience for a database that is away
+                await call()
     assert await nothing_is_stored(plain, "it")
 
 

@@ -21,8 +21,10 @@ from durable._internal.ids import uuid7
 from durable.exceptions import StoreConfigurationError, StoreUnavailableError
 from durable.history import EventRow
 from durable.store import (
+    Close,
     Hint,
     NewRun,
+    RunStatus,
     Transition,
     Verdict,
     WorkerRecord,
@@ -174,6 +176,33 @@ async def test_a_busy_event_loop_does_not_starve_a_batch(store: SQLiteStore) -> 
     await lease.aclose()
 
 
+async def test_appending_alone_is_one_statement_and_all_or_nothing(store: SQLiteStore) -> None:
+    statements: list[str] = []
+    await store.create_runs([new_run() for _ in range(3)])
+    lease = await store.register_worker(worker("me"))
+    one, two, three = [run.run.run_id for run in await store.claim_runs("me", ["q"], ["T"], 3, format=1)]
+    await store.writer.run(lambda transaction: transaction.db.set_trace_callback(statements.append))
+    statements.clear()
+    before = store.writer.transactions
+    result = await store.commit([step(one, 2), step(two, 2)])
+    assert result.verdicts == (Verdict.WRITTEN, Verdict.WRITTEN)
+    (statement,) = [text for text in statements if not text.startswith("PRAGMA")]
+    assert "INSERT INTO events" in statement
+    assert store.writer.transactions - before == 1
+    # One that is fenced out leaves the others to the transaction that tells them apart.
+    assert await store.terminate(two, lambda seq: EventRow(seq, 2, 1, b"{}"), Close(RunStatus.TERMINATED))
+    result = await store.commit([step(one, 3), step(two, 3), step(three, 2)])
+    assert result.verdicts == (Verdict.WRITTEN, Verdict.LOST, Verdict.WRITTEN)
+    # So does one that was written before.
+    result = await store.commit([step(one, 3), step(three, 3)])
+    assert result.verdicts == (Verdict.WRITTEN, Verdict.WRITTEN)
+    assert [event.seq for event in await store.read_events(one)] == [1, 2, 3]
+    assert [event.seq for event in await store.read_events(three)] == [1, 2, 3]
+    with pytest.raises(ValueError, match="at most one transition"):
+        await store.commit([step(one, 4), step(one, 5)])
+    await lease.aclose()
+
+
 # --- readers ---
 
 
@@ -217,6 +246,18 @@ async def test_the_log_is_cut_when_it_grew_and_nobody_reads(sqlite_url: str, pat
     await eventually(cut)
     await store.aclose()
     assert not wal.exists()
+
+
+async def test_the_log_is_written_over(sqlite_url: str, path: Path) -> None:
+    store = await adapter.open(sqlite_url, wal_commits=5)
+    wal = Path(f"{path}-wal")
+    grown = 0
+    for commits in range(60):
+        await store.create_runs([new_run()])
+        if commits == 20:
+            grown = wal.stat().st_size
+    assert grown <= wal.stat().st_size < 2 * grown
+    await store.aclose()
 
 
 # --- locks ---

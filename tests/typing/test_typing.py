@@ -18,7 +18,7 @@ MISTAKES = "tests/typing/mistakes.py"
 
 pytestmark = pytest.mark.skipif(
     not all(importlib.util.find_spec(name) for name in ("mypy", "pyright")),
-    reason="mypy and pyright come with the development environment: make types",
+    reason="what users write was not type-checked, mypy and pyright come with `make venv`",
 )
 
 

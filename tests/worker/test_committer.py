@@ -216,6 +216,54 @@ async def test_a_locked_run_comes_again_with_the_same_transition_and_others_go_o
     assert len(rig.store.batches) == 3
 
 
+class Hurried:
+    """An event loop that writes down what it should wait, and does not wait."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.pauses: list[float] = []
+
+    def call_later(self, delay: float, call: Callable[..., None], *args: Any) -> asyncio.TimerHandle:
+        self.pauses.append(delay)
+        return self.loop.call_later(0, call, *args)
+
+
+async def test_a_locked_run_is_tried_less_and_less_often_until_it_is_written(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hurried: Any = Hurried(asyncio.get_running_loop())
+    rig.committer._loop = hurried
+    monkeypatch.setattr("random.uniform", lambda low, high: high)
+    run = Run("locked")
+    rig.store.say = lambda n, batch: [Verdict.WRITTEN if n in (13, 15) else Verdict.BUSY]
+    rig.committer.submit(run)
+    await rig.until(lambda: run.verdicts)
+    assert hurried.pauses == [min(0.001 * 2**n, 1.0) for n in range(12)]
+    rig.committer.submit(run)
+    await rig.until(lambda: len(run.verdicts) == 2)
+    assert hurried.pauses[12:] == [0.001]
+    assert run.asked == 2
+
+
+async def test_no_other_run_waits_for_a_locked_one(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_committer, "LOCKED_FIRST", 3600.0)
+    locked, other = Run("locked"), Run("other")
+    rig.store.say = lambda n, batch: [
+        Verdict.BUSY if one.run_id == "locked" else Verdict.WRITTEN for one in batch
+    ]
+    rig.committer.submit(locked)
+    rig.committer.submit(other)
+    await rig.until(lambda: other.verdicts)
+    rig.committer.submit(locked)
+    rig.committer.submit(other)
+    await rig.until(lambda: len(other.verdicts) == 2)
+    assert rig.store.batches == [["locked", "other"], ["other"]]
+    assert (locked.asked, locked.verdicts) == (1, [])
+    assert not rig.committer.idle
+    rig.committer.withdraw(locked)
+    assert rig.committer.idle
+
+
 @pytest.mark.parametrize("verdict", [Verdict.LOST, Verdict.REFUSED])
 async def test_a_verdict_goes_to_its_run(rig: Rig, verdict: Verdict) -> None:
     runs = [Run("0"), Run("1"), Run("2")]

@@ -60,37 +60,37 @@ async def test_a_blocked_loop_is_named_with_its_stack(
 async def test_a_blocking_turn_is_named_by_its_workflow(
     dog: Watchdog, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert dog.during(RUN, lambda: hold(0.2)) is False
+    assert dog.during(RUN, hold, 0.2) is False
     await told(caplog)
     assert "the code of workflow 'order-42' holds it" in caplog.text
     assert "in hold" in caplog.text
 
 
 async def test_a_turn_that_never_ends_is_broken(dog: Watchdog) -> None:
-    def spin() -> None:
+    def spin(_: None) -> None:
         while True:
             pass
 
-    assert dog.during(RUN, spin) is True
+    assert dog.during(RUN, spin, None) is True
     assert "in spin" in dog.broken_stack
     assert dog.exits == []  # type: ignore[attr-defined]
     # The next turn is nobody's business.
-    assert dog.during(RUN, lambda: None) is False
+    assert dog.during(RUN, hold, 0.0) is False
     assert dog.current is None
 
 
 async def test_a_turn_that_swallows_the_exception_once_counts_as_broken(dog: Watchdog) -> None:
-    def swallow() -> None:
+    def swallow(_: None) -> None:
         with contextlib.suppress(BaseException):
             hold(5)
 
-    assert dog.during(RUN, swallow) is True
+    assert dog.during(RUN, swallow, None) is True
 
 
 async def test_a_turn_that_resists_costs_the_process(dog: Watchdog) -> None:
     exits: list[int] = dog.exits  # type: ignore[attr-defined]
 
-    def resist() -> None:
+    def resist(_: None) -> None:
         end = time.monotonic() + 5
         while not exits and time.monotonic() < end:
             try:
@@ -98,14 +98,14 @@ async def test_a_turn_that_resists_costs_the_process(dog: Watchdog) -> None:
             except BaseException:
                 continue
 
-    assert dog.during(RUN, resist) is True
+    assert dog.during(RUN, resist, None) is True
     assert exits
     assert exits[0] == EXIT_CODE
 
 
 async def test_silence_from_before_a_turn_is_not_the_turns(dog: Watchdog) -> None:
     hold(0.3)
-    assert dog.during(RUN, lambda: hold(0.05)) is False
+    assert dog.during(RUN, hold, 0.05) is False
 
 
 async def test_blocking_outside_of_a_turn_breaks_nothing(dog: Watchdog) -> None:
@@ -124,9 +124,9 @@ async def test_a_loop_that_stands_still_is_not_alive(dog: Watchdog) -> None:
 
 
 async def test_an_error_of_the_turn_goes_on_its_way(dog: Watchdog) -> None:
-    def fail() -> Any:
+    def fail(_: None) -> Any:
         raise KeyError("x")
 
     with pytest.raises(KeyError):
-        dog.during(RUN, fail)
+        dog.during(RUN, fail, None)
     assert dog.current is None

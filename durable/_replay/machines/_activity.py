@@ -15,10 +15,13 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from msgspec.structs import replace
+
 from durable._internal.instants import MICROSECOND, SECOND, to_duration
 from durable._replay._awaitables import Operation
-from durable._replay.machines._machine import Machine, State, Table, Trigger
+from durable._replay.machines._machine import Machine, Table
 from durable.activity._call import ActivityCall
+from durable.activity._options import ActivityOptions
 from durable.common import ActivityCancellationType, RetryPolicy
 from durable.converter import DataConverter
 from durable.exceptions import ActivityError, NondeterminismError, RetryState
@@ -41,23 +44,27 @@ DEFAULT_START_TO_CLOSE = 300 * SECOND
 class ActivityMachine(Machine):
     """One activity of one run."""
 
-    __slots__ = ("_call", "_converter", "activity_id", "cancellation", "operation")
+    __slots__ = ("_call", "_converter", "operation")
 
     table: ClassVar[Table] = {
-        (State.ISSUED, Trigger.CANCEL): State.CANCEL_REQUESTED,
-        (State.ISSUED, Trigger.CLOSE): State.DONE,
-        (State.CANCEL_REQUESTED, Trigger.CANCEL): State.CANCEL_REQUESTED,
-        (State.CANCEL_REQUESTED, Trigger.CLOSE): State.DONE,
+        ("issued", "cancel"): "cancel requested",
+        ("issued", "close"): "done",
+        ("cancel requested", "cancel"): "cancel requested",
+        ("cancel requested", "close"): "done",
     }
 
     operation: Operation[Any]
 
     def __init__(self, id: int, call: ActivityCall[Any], converter: DataConverter) -> None:
-        super().__init__(id)
+        self.id = id  # not by `super().__init__`, which would be a second call per step
+        self.state = "issued"
         self._call = call
         self._converter = converter
-        self.cancellation = call.options.cancellation_type
-        self.activity_id = call.options.activity_id or str(id)
+
+    @property
+    def cancellation(self) -> ActivityCancellationType:
+        """What the code sees when it cancels the activity."""
+        return self._call.options.cancellation_type
 
     def start(self, default_queue: str, *, check: bool) -> ActivityTaskScheduled:
         """Return the command that schedules it.
@@ -71,78 +78,69 @@ class ActivityMachine(Machine):
             ConversionError: An argument cannot be stored, or is not of its type.
         """
         call = self._call
-        options = call.options
-        start_to_close = options.start_to_close_timeout
-        if start_to_close is None and options.schedule_to_close_timeout is None:
-            start_to_close = DEFAULT_START_TO_CLOSE
-        return ActivityTaskScheduled(
+        common = _scheduled_with(call.options)
+        return replace(
+            common,
             id=self.id,
-            activity_id=self.activity_id,
+            activity_id=common.activity_id or str(self.id),
             activity_type=call.name,
-            task_queue=options.task_queue or default_queue,
+            task_queue=common.task_queue or default_queue,
             input=self._input(check=check),
-            schedule_to_close=options.schedule_to_close_timeout,
-            schedule_to_start=options.schedule_to_start_timeout,
-            start_to_close=start_to_close,
-            heartbeat=options.heartbeat_timeout,
-            retry_policy=stored_policy(options.retry_policy),
-            cancellation_type=self.cancellation.name.lower(),
-            eager=options.eager,
-            summary=options.summary,
         )
 
     def _input(self, *, check: bool) -> Payloads:
         call = self._call
-        payloads = self._converter.to_payloads(call.args, path=f"{call.name} input")
+        path = f"{call.name} input"
+        payloads = self._converter.to_payloads(call.args, path=path)
         if check and call.definition is not None:
-            types = call.definition.arg_types
-            if any(
-                type(value) is not kind or kind not in _PLAIN
-                for value, kind in zip(call.args, types, strict=False)
-            ):
-                self._converter.from_payloads(payloads, types[: len(payloads)], path=f"{call.name} input")
+            types = call.definition.parameters.types
+            for index, value in enumerate(call.args):
+                kind = types[index]
+                if type(value) is not kind or kind not in _PLAIN:
+                    self._converter.from_payloads(payloads, types[: len(payloads)], path=path)
+                    break
         return payloads
 
     def cancel(self) -> ActivityTaskCancelRequested | None:
         """Return the command that asks for its end, if that is to be asked and has not been."""
         before = self.state
-        self.step(Trigger.CANCEL)
-        if before is not State.ISSUED or self.cancellation is ActivityCancellationType.ABANDON:
+        self.step("cancel")
+        if before != "issued" or self.cancellation is ActivityCancellationType.ABANDON:
             return None
         return ActivityTaskCancelRequested(id=self.id)
 
     def close(self, event: Input) -> None:
         """Give the outcome to whoever still waits for it."""
-        self.step(Trigger.CLOSE)
+        self.step("close")
         operation = self.operation
         operation.on_cancel = None  # It leads back to here, and only the collector opens circles.
         if operation.done():
             return
-        match event:
-            case ActivityTaskCompleted(result=result):
-                try:
-                    value = self._converter.from_payload(
-                        result, self._call.result_type, path=f"result of activity {self._call.name}"
-                    )
-                except Exception as error:
-                    operation.set_exception(error)
-                else:
-                    operation.set_result(value)
-            case ActivityTaskFailed() | ActivityTaskTimedOut():
-                operation.set_exception(self._error(event))
-            case ActivityTaskCanceled():
-                operation.complete_cancelled()
-            case _:
-                raise NondeterminismError(
-                    f"history has {type(event).__name__} for command {self.id}, which is activity "
-                    f"{self._call.name!r} in the code"
+        call = self._call
+        if isinstance(event, ActivityTaskCompleted):
+            try:
+                value = self._converter.from_payload(
+                    event.result, call.result_type, path=f"result of activity {call.name}"
                 )
+            except Exception as error:
+                operation.set_exception(error)
+            else:
+                operation.set_result(value)
+        elif isinstance(event, ActivityTaskFailed | ActivityTaskTimedOut):
+            operation.set_exception(self._error(event))
+        elif isinstance(event, ActivityTaskCanceled):
+            operation.complete_cancelled()
+        else:
+            raise NondeterminismError(
+                f"history has {type(event).__name__} for command {self.id}, which is activity "
+                f"{call.name!r} in the code"
+            )
 
     def _error(self, event: ActivityTaskFailed | ActivityTaskTimedOut) -> ActivityError:
         error = ActivityError(
             f"activity {self._call.name!r} failed: {event.failure.message}",
             activity_type=self._call.name,
-            activity_id=self.activity_id,
+            activity_id=self._call.options.activity_id or str(self.id),
             retry_state=None if event.retry_state is None else RetryState[event.retry_state.upper()],
             identity=event.identity,
         )
@@ -153,21 +151,45 @@ class ActivityMachine(Machine):
 _PLAIN = frozenset({int, str, bool, float, bytes})
 """Types of which a value of just that type needs no further look."""
 
-_policies: dict[int, tuple[RetryPolicy, RetryPolicyData]] = {}
+_remembered: dict[int, tuple[ActivityOptions, ActivityTaskScheduled]] = {}
 
-_POLICIES = 1000
-"""How many retry policies are remembered in their stored form; programs have a handful."""
+_REMEMBERED = 1000
+"""How many options are remembered as events; programs have a handful, and those that make them per call few at once."""
 
 
-def stored_policy(policy: RetryPolicy | None) -> RetryPolicyData:
+def _scheduled_with(options: ActivityOptions) -> ActivityTaskScheduled:
+    """Return what all commands with these options have in common: one of them without number, type and input."""
+    known = _remembered.get(id(options))
+    if known is not None:
+        return known[1]
+    start_to_close = options.start_to_close_timeout
+    if start_to_close is None and options.schedule_to_close_timeout is None:
+        start_to_close = DEFAULT_START_TO_CLOSE
+    common = ActivityTaskScheduled(
+        activity_id=options.activity_id or "",
+        task_queue=options.task_queue or "",
+        schedule_to_close=options.schedule_to_close_timeout,
+        schedule_to_start=options.schedule_to_start_timeout,
+        start_to_close=start_to_close,
+        heartbeat=options.heartbeat_timeout,
+        retry_policy=_stored_policy(options.retry_policy),
+        cancellation_type=options.cancellation_type.name.lower(),
+        eager=options.eager,
+        summary=options.summary,
+    )
+    if len(_remembered) >= _REMEMBERED:
+        _remembered.clear()
+    # The options are kept beside the event, so that their id cannot come to mean other ones.
+    _remembered[id(options)] = options, common
+    return common
+
+
+def _stored_policy(policy: RetryPolicy | None) -> RetryPolicyData:
     """Return a retry policy as it is stored; the default policy is stored as nothing."""
     if policy is None:
         return _DEFAULT_POLICY
-    known = _policies.get(id(policy))
-    if known is not None:
-        return known[1]
     maximum = policy.maximum_interval
-    data = RetryPolicyData(
+    return RetryPolicyData(
         initial_interval=to_duration(policy.initial_interval, "initial_interval"),
         backoff_coefficient=float(policy.backoff_coefficient),
         maximum_interval=0 if maximum is None else to_duration(maximum, "maximum_interval"),
@@ -177,11 +199,6 @@ def stored_policy(policy: RetryPolicy | None) -> RetryPolicyData:
             for entry in policy.non_retryable_error_types or ()
         ),
     )
-    if len(_policies) >= _POLICIES:
-        _policies.clear()
-    # The policy is kept beside its form, so that its id cannot come to mean another one.
-    _policies[id(policy)] = policy, data
-    return data
 
 
 def policy_of(data: RetryPolicyData | None) -> RetryPolicy | None:

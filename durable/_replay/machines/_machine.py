@@ -8,29 +8,16 @@ a history that this code cannot have produced.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import Enum
-from typing import ClassVar, Protocol
+from typing import ClassVar, Literal, Protocol
 
 from durable.exceptions import NondeterminismError
 from durable.history import Input
 
+State = Literal["issued", "cancel requested", "done"]
+"""Where a command is in its life."""
 
-class State(Enum):
-    """Where a command is in its life."""
-
-    ISSUED = "issued"
-    CANCEL_REQUESTED = "cancel requested"
-    DONE = "done"
-
-
-class Trigger(Enum):
-    """What can happen to a command."""
-
-    CANCEL = "cancel"
-    """The code no longer wants it."""
-    CLOSE = "close"
-    """An event brings its outcome."""
-
+Trigger = Literal["cancel", "close"]
+"""What can happen to a command: the code no longer wants it, or an event brings its outcome."""
 
 Table = Mapping[tuple[State, Trigger], State]
 
@@ -44,7 +31,7 @@ class Machine:
 
     def __init__(self, id: int) -> None:
         self.id = id
-        self.state = State.ISSUED
+        self.state: State = "issued"
 
     def step(self, trigger: Trigger) -> None:
         """Follow the table.
@@ -55,7 +42,7 @@ class Machine:
         after = self.table.get((self.state, trigger))
         if after is None:
             raise NondeterminismError(
-                f"history says '{trigger.value}' for command {self.id}, which is '{self.state.value}' in the code"
+                f"history says '{trigger}' for command {self.id}, which is '{self.state}' in the code"
             )
         self.state = after
 

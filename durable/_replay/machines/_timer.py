@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 from durable._replay._awaitables import Operation
-from durable._replay.machines._machine import Machine, State, Table, Trigger
+from durable._replay.machines._machine import Machine, Table
 from durable.exceptions import NondeterminismError
 from durable.history import Input, TimerCanceled, TimerFired, TimerStarted
 
@@ -21,8 +21,8 @@ class TimerMachine(Machine):
     __slots__ = ("_fire",)
 
     table: ClassVar[Table] = {
-        (State.ISSUED, Trigger.CANCEL): State.DONE,
-        (State.ISSUED, Trigger.CLOSE): State.DONE,
+        ("issued", "cancel"): "done",
+        ("issued", "close"): "done",
     }
 
     def __init__(self, id: int, fire: Callable[[], object]) -> None:
@@ -35,7 +35,7 @@ class TimerMachine(Machine):
 
     def cancel(self) -> TimerCanceled:
         """Return the command that cancels it."""
-        self.step(Trigger.CANCEL)
+        self.step("cancel")
         return TimerCanceled(id=self.id)
 
     def close(self, event: Input) -> None:
@@ -48,7 +48,7 @@ class TimerMachine(Machine):
             raise NondeterminismError(
                 f"history has {type(event).__name__} for command {self.id}, which is a timer in the code"
             )
-        self.step(Trigger.CLOSE)
+        self.step("close")
         self._fire()
 
 

@@ -71,7 +71,8 @@ async def open(
 
     Raises:
         StoreConfigurationError: The URL, the namespace, a limit or a setting of the server makes it unfit.
-        StoreUnavailableError: It cannot be reached (now).
+        StoreUnavailableError: It cannot be reached (now). A server that does not answer, or is starting, is waited for as
+            long as `Limits.acquire` says; an address where nobody listens, as long as `Limits.opening`.
         SchemaError: The tables are missing and may not be made, or are older or newer than this release.
     """
     pool = _pool(url, namespace, limits)

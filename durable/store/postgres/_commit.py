@@ -116,14 +116,18 @@ class Commits(Part):
                     await self._try_to_settle()
                     raise self._pool.translate(error) from None
 
+    def commit_statement(self, args: Sequence[Any]) -> str:
+        """The call of `commit_2` with these arguments, see `pack`."""
+        return self._statements[len(args)]
+
     async def _call(self, session: Session, args: list[Any]) -> Row:
         if not self._pool.settings.pooler:
-            return (await session.fetch(self._statements[len(args)], args))[0]
+            return (await session.fetch(self.commit_statement(args), args))[0]
         # Which server process it is says nothing here; the transaction's own id does.
         await session.begin()
         ((transaction,),) = await session.fetch_inside("select pg_current_xact_id()::text::bigint")
         session.backend = Backend(0, None, transaction=transaction)
-        (row,) = await session.fetch_inside(self._statements[len(args)], args)
+        (row,) = await session.fetch_inside(self.commit_statement(args), args)
         await session.end("commit")
         return row
 

@@ -2,9 +2,10 @@
 
 NOTIFY takes a lock that all commits of the database queue at, so it is never part of a transaction that writes: hints are
 sent behind the commits they are about, the first ones at once, and what comes while these are on their way, and for a
-moment after, is gathered, each kept once. They may be lost: a dead connection looks like a silent one. So the listening
-connection, which there is only while somebody listens, is tried now and then, and whenever it has been made anew everybody
-is told that anything may have happened.
+moment after, is gathered, each kept once. While somebody listens here they leave by the listening connection, so that a
+busy pool does not hold them up; else by the pool. They may be lost: a dead connection looks like a silent one. So the
+listening connection, which there is only while somebody listens, is tried now and then, and whenever it has been made anew
+everybody is told that anything may have happened.
 """
 
 from __future__ import annotations
@@ -43,6 +44,8 @@ class Hints(Part):
         self._callbacks: dict[object, Callback] = {}
         self._teller: asyncio.Task[None] | None = None
         self._listener: asyncio.Task[None] | None = None
+        self._session: Session | None = None  # the listening connection
+        self._calling = asyncio.Lock()  # it takes one call at a time
         self._leaving: asyncio.TimerHandle | None = None
         self._warned = False
         self.listening = asyncio.Event()
@@ -77,7 +80,7 @@ class Hints(Part):
                     "%s: hints of other processes do not arrive through a pooler; work is polled for",
                     self.url,
                 )
-        elif self._listener is None or self._listener.done():
+        elif not self._pool.closed and (self._listener is None or self._listener.done()):
             self._listener = asyncio.get_running_loop().create_task(self._listen())
 
         def stop() -> None:
@@ -112,10 +115,24 @@ class Hints(Part):
             pending, self._pending = self._pending, {}
             payloads = [f"{self._token}{kind.value}{key}" for kind, key in self._coalesced(pending)]
             try:
-                await self._fetch("tell", self._channel, payloads)
+                await self._notify(payloads)
             except (StoreError, ValueError) as error:
                 log.debug("hints were not sent: %s", error)
             await asyncio.sleep(self._pool.settings.limits.hint_pause)
+
+    async def _notify(self, payloads: list[str]) -> None:
+        session = self._session
+        if session is not None:
+            try:
+                await self._call_on_listening(session, self._sql["tell"], self._channel, payloads)
+                return
+            except Exception:
+                session.kill()  # the listener makes another one
+        await self._fetch("tell", self._channel, payloads)
+
+    async def _call_on_listening(self, session: Session, sql: str, *args: object) -> None:
+        async with self._calling:
+            await session.connection.fetch(sql, *args, timeout=self._pool.settings.limits.heartbeat_answer)
 
     def _coalesced(self, pending: dict[Hint, None]) -> list[tuple[HintKind, str]]:
         told: list[tuple[HintKind, str]] = []
@@ -145,6 +162,7 @@ class Hints(Part):
                 session = await self._pool.connect("listen")
                 await session.connection.add_listener(self._channel, self._heard)
                 tries = 0
+                self._session = session
                 self.listening.set()
                 self._tell_here([Hint(kind, ANY_KEY) for kind in HintKind])
                 await self._watch(session)
@@ -154,6 +172,7 @@ class Hints(Part):
                 log.debug("the connection that listens for hints was lost: %s", type(error).__name__)
             finally:
                 self.listening.clear()
+                self._session = None
                 if session is not None:
                     session.kill()
             tries += 1
@@ -169,7 +188,7 @@ class Hints(Part):
                 async with asyncio.timeout(limits.heartbeat):
                     await gone.wait()
                 return
-            await session.connection.execute("select 1", timeout=limits.heartbeat_answer)
+            await self._call_on_listening(session, "select 1")
 
     async def _stop_hints(self) -> None:
         if self._leaving is not None:

@@ -13,6 +13,8 @@ class Limits(Struct, frozen=True):
             runs another). Each method is a transaction of milliseconds, so a few serve a worker; hundreds of workers
             share one server's limit.
         acquire: How long a call waits for a connection, and for the database to come back, before it gives up.
+        opening: How long opening a store goes on while nobody takes connections at its address: a restart of a server
+            takes less, and a wrong address is told soon. A server that says that it is starting is waited for as ever.
         connect: How long one attempt to connect may take.
         statement: How long one call may take. It only ends what a black hole in the network would hold for ever.
         settle: How long is waited for the session of an ambiguous commit to end before the caller is told that it may
@@ -34,6 +36,7 @@ class Limits(Struct, frozen=True):
 
     pool_size: int = 4
     acquire: float = 10.0
+    opening: float = 2.5
     connect: float = 10.0
     statement: float = 30.0
     settle: float = 5.0

@@ -15,9 +15,9 @@ from typing import Any
 
 import msgspec
 
-from durable.exceptions import StoreConfigurationError, StoreError, StoreUnavailableError
+from durable.exceptions import StoreError, StoreUnavailableError
 from durable.store.postgres._errors import Meaning, connection_survives, meaning
-from durable.store.postgres._session import Row, Session, connect, translate_for
+from durable.store.postgres._session import NobodyThere, Row, Session, connect, translate_for
 from durable.store.postgres._settings import Settings
 
 log = logging.getLogger("durable.store")
@@ -95,12 +95,16 @@ class Pool:
 
     async def back_off(self, tries: int) -> None:
         """Wait before another try: random up to a bound that doubles."""
+        await asyncio.sleep(self._pause(tries))
+
+    def _pause(self, tries: int) -> float:
         limits = self.settings.limits
-        await asyncio.sleep(random.uniform(0, min(limits.backoff_most, limits.backoff * 2**tries)))
+        return random.uniform(0, min(limits.backoff_most, limits.backoff * 2**tries))
 
     @asynccontextmanager
     async def session(self) -> AsyncGenerator[Session]:
         """Lend a session. It goes back when the block ends well, or with an error that leaves it whole."""
+        self._check_open()
         limits = self.settings.limits
         deadline = asyncio.get_running_loop().time() + limits.acquire
         try:
@@ -127,8 +131,6 @@ class Pool:
             self._slots.release()
 
     async def _take(self, deadline: float) -> Session:
-        if self.closed:
-            raise StoreUnavailableError(f"the store on {self.settings.shown} is closed")
         while self._idle:
             session = self._idle.pop()
             if not session.closed:
@@ -136,9 +138,12 @@ class Pool:
         return await self.connect("pool", deadline)
 
     async def connect(self, role: str, deadline: float | None = None) -> Session:
-        """Make a connection, trying until the deadline."""
+        """Make a connection, trying until the deadline; at the first, not as long where nobody takes connections."""
+        self._check_open()
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + self.settings.limits.acquire if deadline is None else deadline
+        began = loop.time()
+        deadline = began + self.settings.limits.acquire if deadline is None else deadline
+        failed: StoreUnavailableError | None = None
         tries = 0
         while True:
             try:
@@ -147,14 +152,20 @@ class Pool:
                 self._opened = True
                 return session
             except TimeoutError:
-                raise StoreUnavailableError(f"{self.settings.shown} did not answer in time") from None
-            except StoreConfigurationError:
-                raise
-            except StoreUnavailableError:
+                raise failed or self.unavailable("did not answer in time") from None
+            except StoreUnavailableError as error:
+                failed = StoreUnavailableError(str(error))
                 tries += 1
-                if self.closed or loop.time() >= deadline:
-                    raise
-                await self.back_off(tries)
+                if isinstance(error, NobodyThere) and not self._opened:
+                    deadline = min(deadline, began + self.settings.limits.opening)
+                left = deadline - loop.time()
+                if self.closed or left <= 0:
+                    raise failed from None
+                await asyncio.sleep(min(left, self._pause(tries)))
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise StoreUnavailableError("the store has been closed")
 
     def _give_back(self, session: Session) -> None:
         if self.closed or session.closed:

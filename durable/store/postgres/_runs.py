@@ -28,28 +28,24 @@ class Runs(Commits):
 
     async def create_runs(self, runs: Sequence[NewRun]) -> list[StartVerdict]:
         """Create runs, each with its first event and its messages; each start stands or falls alone."""
-        verdicts: list[StartVerdict | None] = [None] * len(runs)
-        waiting = list(range(len(runs)))
+        verdicts = await self._start(runs) if runs else []
         deadline = asyncio.get_running_loop().time() + self._pool.settings.limits.acquire
-        while waiting:
-            rows = await self._fetch("create_runs", *_pack_starts([runs[n] for n in waiting]))
-            if len(rows) < len(waiting):
-                # Ten times another run of that id closed between two statements. What was started is, and asking again
-                # says so.
-                raise self._pool.unavailable("a workflow id was started and closed over and over meanwhile")
-            held_back: list[int] = []
-            for row in rows:
-                n: int = waiting[row["n"] - 1]
-                if row["outcome"] == _HELD_BACK:
-                    held_back.append(n)
-                else:
-                    verdicts[n] = _verdict(row)
-            if held_back:
-                if asyncio.get_running_loop().time() > deadline:
-                    raise self._pool.unavailable("a run that a start has messages for takes none")
-                await asyncio.sleep(self._pool.settings.limits.held_back)
-            waiting = held_back
+        while held_back := [n for n, verdict in enumerate(verdicts) if verdict is None]:
+            if asyncio.get_running_loop().time() > deadline:
+                raise self._pool.unavailable("a run that a start has messages for takes none")
+            await asyncio.sleep(self._pool.settings.limits.held_back)
+            for n, verdict in zip(held_back, await self._start([runs[n] for n in held_back]), strict=True):
+                verdicts[n] = verdict
         return [verdict for verdict in verdicts if verdict is not None]
+
+    async def _start(self, runs: Sequence[NewRun]) -> list[StartVerdict | None]:
+        """Create runs; None for a start whose messages are held back by the run it is content with."""
+        rows = {row["n"]: row for row in await self._fetch("create_runs", *_pack_starts(runs))}
+        if len(rows) < len(runs):
+            # Ten times another run of that id closed between two statements. What was started is, and asking again
+            # says so.
+            raise self._pool.unavailable("a workflow id was started and closed over and over meanwhile")
+        return [_verdict(rows[n]) for n in range(1, len(runs) + 1)]
 
     async def find_run(self, workflow_id: str, run_id: str | None = None) -> RunRecord | None:
         """Return that run, or, without a run id, the workflow's open run or else the one started last."""
@@ -134,10 +130,6 @@ class Runs(Commits):
             return True
 
 
-_HELD_BACK = 0
-"""The outcome of a start that is to come again."""
-
-
 def _pack_starts(runs: Sequence[NewRun]) -> list[Any]:
     """The arguments of `start_2`."""
     messages = [(n, run.run_id, message) for n, run in enumerate(runs, 1) for message in run.messages]
@@ -162,7 +154,9 @@ def _pack_end(close: Close, messages: Sequence[Message]) -> list[Any]:
     return [close.update_lost, TOLD_CHILDREN, *columns, *(message_columns(sent) if sent else [None] * 5)]
 
 
-def _verdict(row: Row) -> StartVerdict:
+def _verdict(row: Row) -> StartVerdict | None:
+    if row["outcome"] == 0:
+        return None
     return StartVerdict(
         StartOutcome(row["outcome"]), str(row["run_id"]), row["workflow_type"], row["epoch"], row["now"]
     )

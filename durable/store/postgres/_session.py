@@ -37,6 +37,10 @@ select current_setting('server_version_num')::integer as version, pg_is_in_recov
 """
 
 
+class NobodyThere(StoreUnavailableError):
+    """Nobody takes connections at the address, says the operating system; within the adapter only."""
+
+
 class Backend(Struct, frozen=True):
     """Who serves a session: a process id and when it began, which together never come again, under a name of its own.
 
@@ -113,7 +117,8 @@ async def connect(settings: Settings, role: str, *, first: bool = False) -> Sess
         first: Whether the store is being opened: then a replica is a mistake in the URL, later it is a failover.
 
     Raises:
-        StoreUnavailableError: There is nobody, or a replica, or it is starting; it may be better later.
+        NobodyThere: No server, host or socket is at the address: it is being restarted, or the address is wrong.
+        StoreUnavailableError: There is a replica, or a server that is starting; it may be better later.
         StoreConfigurationError: It will not be better later; the text says what to change.
     """
     limits = settings.limits
@@ -142,6 +147,13 @@ async def connect(settings: Settings, role: str, *, first: bool = False) -> Sess
         if isinstance(error, ValueError) and not isinstance(error, asyncpg.PostgresError | OSError):
             # The driver found something in the URL; its own text may quote all of it.
             raise StoreConfigurationError(settings.strike_out(f"{settings.shown}: {error}")) from None
+        if connection is None and isinstance(error, OSError) and not isinstance(error, TimeoutError):
+            raise NobodyThere(
+                settings.strike_out(
+                    f"nobody takes connections at {settings.address} ({error}), where {settings.shown} leads; "
+                    "start the server, or correct host and port in the URL"
+                )
+            ) from None
         raise translate_for(settings, error) from None
     return session
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
@@ -13,6 +14,7 @@ from durable.store.postgres._limits import Limits
 
 _NAMESPACE = re.compile(r"[a-z_][a-z0-9_]{0,47}")
 _QUALIFIER = re.compile(r"\bdurable\.")
+_PORT = re.compile(r":\d+$")
 _OURS = ("pooler", "statement_cache_size")
 _SECRETS = ("password", "sslpassword")
 
@@ -23,6 +25,7 @@ class Settings(Struct, frozen=True):
     Attributes:
         dsn: The URL for the driver: with the password, without our own options. Never shown.
         shown: The URL for people: without any password.
+        address: Host and port, for people, whether the URL, the environment or the driver names them.
         server: The part of it that names the server, whatever the database and the role.
         secrets: The passwords, to be struck out of whatever text others make of the URL.
         namespace: The schema that holds the tables.
@@ -31,6 +34,7 @@ class Settings(Struct, frozen=True):
 
     dsn: str
     shown: str
+    address: str
     server: str
     secrets: tuple[str, ...]
     namespace: str
@@ -72,6 +76,7 @@ def parse(url: str, namespace: str, limits: Limits) -> Settings:
     pooler = options.get("pooler", "none")
     if pooler not in ("transaction", "none"):
         raise StoreConfigurationError(f"pooler must be transaction or none, not {pooler!a}")
+    hosts = parts.netloc.rpartition("@")[2]
     secrets = [value for key, value in pairs if key in _SECRETS and value]
     for form in (password, None if password is None else unquote(password)):
         if form and form not in secrets:
@@ -79,12 +84,22 @@ def parse(url: str, namespace: str, limits: Limits) -> Settings:
     return Settings(
         dsn=urlunsplit(parts._replace(query=_query(pairs, _OURS))),
         shown=redact(url),
-        server=" ".join((parts.netloc.rpartition("@")[2], options.get("host", ""), options.get("port", ""))),
+        address=_address(hosts, options),
+        server=" ".join((hosts, options.get("host", ""), options.get("port", ""))),
         secrets=tuple(sorted(secrets, key=len, reverse=True)),
         namespace=namespace,
         pooler=pooler == "transaction" or options.get("statement_cache_size") == "0",
         limits=limits,
     )
+
+
+def _address(hosts: str, options: dict[str, str]) -> str:
+    """Where the driver looks, as it decides it: the URL, then the environment, then what is usual."""
+    port = options.get("port") or os.environ.get("PGPORT") or "5432"
+    named = unquote(hosts) or options.get("host") or os.environ.get("PGHOST")
+    if not named:
+        return f"a local socket or localhost, port {port} (the URL names no host)"
+    return ", ".join(host if _PORT.search(host) else f"{host}:{port}" for host in named.split(","))
 
 
 def _query(pairs: list[tuple[str, str]], without: tuple[str, ...]) -> str:

@@ -24,6 +24,7 @@ from durable.store.sqlite._locks import Lives
 from durable.store.sqlite._rows import Many, ids
 
 SQL = _rows.queries("commit")
+_append_fenced = Many(SQL["append_fenced"])
 _release = Many(SQL["release"])
 _close = Many(SQL["close"])
 _same_epoch = Many(SQL["same_epoch"])
@@ -62,11 +63,51 @@ def commit(transaction: Transaction, lives: Lives, transitions: Sequence[Transit
     return CommitResult(transaction.now, tuple(verdicts.values()), tuple(started))
 
 
+def append(transaction: Transaction, transitions: Sequence[Transition]) -> CommitResult | None:
+    """Commit, in one statement, transitions that only append events, as most do; None if anything is in the way.
+
+    Each statement costs the writer some microseconds and, beside a busy event loop, up to two waits for the interpreter lock.
+    """
+    for t in transitions:
+        if (
+            t.close is not None or t.release is not None or t.proven or t.messages or t.consumed
+            or t.activities or t.activities_done or t.activities_canceled
+            or t.outcomes or t.sends or t.starts or t.hold_back
+        ):  # fmt: skip
+            return None
+    rows = _event_rows(transaction.now, transitions)
+    if not rows or len(rows) > _rows.ROWS_AT_ONCE or len({t.run_id for t in transitions}) < len(transitions):
+        return None
+    expected = _expected(transitions)
+    if "\\" in expected:
+        return None
+    try:
+        cursor = _append_fenced(transaction.db, rows, expected)
+    except sqlite3.IntegrityError:
+        return None
+    if cursor is None or cursor.rowcount != len(rows):
+        return None
+    return CommitResult(transaction.now, (Verdict.WRITTEN,) * len(transitions))
+
+
+def _event_rows(now: int, transitions: Iterable[Transition]) -> list[tuple[str, int, int, int, int, bytes]]:
+    return [
+        (t.run_id, event.seq, event.task, event.type, now if now > t.not_before else t.not_before, event.data)
+        for t in transitions
+        for event in t.events
+    ]
+
+
+def _expected(transitions: Iterable[Transition]) -> str:
+    """The fence: the epoch of each run, as JSON."""
+    return _rows.to_json({transition.run_id: transition.epoch for transition in transitions}).decode()
+
+
 def _fence(db: sqlite3.Connection, transitions: Sequence[Transition]) -> list[str]:
     """The runs that are not open under their transition's epoch."""
-    expected = _rows.to_json({transition.run_id: transition.epoch for transition in transitions})
-    if b"\\" not in expected:
-        return [row[0] for row in db.execute(SQL["fence"], (expected.decode(),)).fetchall()]
+    expected = _expected(transitions)
+    if "\\" not in expected:
+        return [row[0] for row in db.execute(SQL["fence"], (expected,)).fetchall()]
     # Old versions of json_each give keys as they are escaped.
     return [
         transition.run_id
@@ -112,11 +153,7 @@ def _append(db: sqlite3.Connection, now: int, transitions: Sequence[Transition])
     Raises:
         ValueError: A position is taken by something else, or an event is malformed.
     """
-    rows = [
-        (t.run_id, event.seq, event.task, event.type, now if now > t.not_before else t.not_before, event.data)
-        for t in transitions
-        for event in t.events
-    ]
+    rows = _event_rows(now, transitions)
     start = 0
     try:
         for start in range(0, len(rows), _rows.ROWS_AT_ONCE):

@@ -13,7 +13,8 @@ That also keeps checkpoints away from the commits of other connections (the WAL-
 
 **Few rows, few steps.** `sqlite3` gives up the interpreter lock for every step of a statement, and a thread that asks for
 it back beside a busy event loop waits up to 5 ms. A batch of 500 rows by `executemany` takes 2.5 ms alone and 650 ms beside
-such a loop, measured; as one statement it takes one step. See `_rows` for how rows are packed.
+such a loop, measured; as one statement it takes one step. See `_rows` for how rows are packed. An operation that is alone
+may even be one statement in all, without a transaction around it.
 """
 
 from __future__ import annotations
@@ -24,7 +25,6 @@ import os
 import sqlite3
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
@@ -35,6 +35,12 @@ from durable.store.sqlite._locks import FileLock
 T = TypeVar("T")
 Given = TypeVar("Given")
 
+FOR_EVER = -1.0
+"""What a lock takes for no timeout."""
+
+COMMITS_PER_LOOK = 8
+"""Commits between two looks at the size of the log."""
+
 PAGE_BYTES = 4096
 """SQLite's page, and very nearly a frame of its log."""
 
@@ -42,10 +48,11 @@ PAGE_BYTES = 4096
 class Job:
     """A call for a lane's thread, and who waits for it."""
 
-    __slots__ = ("call", "error", "future", "loop", "result")
+    __slots__ = ("call", "error", "future", "loop", "result", "statement")
 
-    def __init__(self, call: Callable[..., Any]) -> None:
+    def __init__(self, call: Callable[..., Any], statement: Callable[..., Any] | None) -> None:
         self.call = call
+        self.statement = statement
         self.loop = asyncio.get_running_loop()
         self.future: asyncio.Future[Any] = self.loop.create_future()
         self.result: Any = None
@@ -85,45 +92,60 @@ class Lane(Generic[Given]):
 
     def __init__(self, name: str, db: sqlite3.Connection) -> None:
         self.db = db
-        self._ready = threading.Condition()
-        self._jobs: deque[Job] = deque()
+        self._guard = threading.Lock()
+        # Locked while there is nothing to do. (A `Condition` does the same in some 40 lines of Python for each side.)
+        self._bell = threading.Lock()
+        self._jobs: list[Job] = []
         self._closed = False
+        self._bell.acquire()
         self._thread = threading.Thread(target=self._main, name=name, daemon=True)
 
     def start(self) -> None:
         """Start the thread."""
         self._thread.start()
 
-    async def run(self, call: Callable[[Given], T]) -> T:
-        """Return what `call`, given the connection (or transaction), returns."""
-        job = Job(call)
-        with self._ready:
+    async def run(
+        self, call: Callable[[Given], T], statement: Callable[[Given], T | None] | None = None
+    ) -> T:
+        """Return what `call`, given the connection (or transaction), returns.
+
+        Args:
+            call: What to run.
+            statement: Does the same in a single statement, outside of any transaction, or returns None and has done nothing.
+                It is tried first by the writer when there is no other call to share a transaction with.
+        """
+        job = Job(call, statement)
+        with self._guard:
             if self._closed:
                 raise StoreUnavailableError("the store has been closed")
             self._jobs.append(job)
-            self._ready.notify()
+            self._ring()
         result: T = await job.future
         return result
 
     def stop(self) -> None:
         """Let the thread end behind what waits already."""
-        with self._ready:
+        with self._guard:
             self._closed = True
-            self._ready.notify()
+            self._ring()
 
     async def join(self, timeout: float) -> None:
         """Wait until the thread has ended, at most that long."""
         await asyncio.get_running_loop().run_in_executor(None, self._thread.join, timeout)
 
-    def _take(self, timeout: float | None) -> list[Job] | None:
-        """Everything that waits; nothing after the timeout; None when the lane is closed and empty."""
-        with self._ready:
-            if not self._jobs and not self._closed:
-                self._ready.wait(timeout)
-            if not self._jobs:
-                return None if self._closed else []
-            jobs = list(self._jobs)
-            self._jobs.clear()
+    def _ring(self) -> None:
+        """Wake the thread. The caller holds the guard."""
+        if self._bell.locked():
+            self._bell.release()
+
+    def _take(self, timeout: float) -> list[Job] | None:
+        """Everything that waits; nothing after the timeout (or for a poke); None when the lane is closed and empty."""
+        self._bell.acquire(timeout=timeout)
+        with self._guard:
+            jobs, self._jobs = self._jobs, []
+            if self._closed:
+                self._ring()  # nobody else will, and there is nothing to sleep for
+                return jobs or None
             return jobs
 
     def _main(self) -> None:
@@ -134,7 +156,7 @@ class Reader(Lane[sqlite3.Connection]):
     """Runs reads; never waits for a writer, and never holds one up."""
 
     def _main(self) -> None:
-        while (jobs := self._take(None)) is not None:
+        while (jobs := self._take(FOR_EVER)) is not None:
             for job in jobs:
                 try:
                     job.result = job.call(self.db)
@@ -189,14 +211,16 @@ class Writer(Lane["Transaction"]):
         self._looked_at = 0.0
         self._committed_at = 0.0
         self._commits = 0
-        self._commits_planned = 0
+        self._commits_planned = limits.wal_commits
+        self._wal_bytes = 0
+        self._wal_limit = limits.wal_bytes
         self.transactions = 0
         self.listening = 0
 
     def poke(self) -> None:
         """Have the thread notice that `listening` has changed."""
-        with self._ready:
-            self._ready.notify()
+        with self._guard:
+            self._ring()
 
     # ------------------------------------------------------------ the loop
 
@@ -206,21 +230,22 @@ class Writer(Lane["Transaction"]):
                 self._transact(jobs)
             if self.listening:
                 self._look_around()
-            if self._commits and self._wal is not None:
-                self._tend_wal(self._wal)
+            if self._commits and self._gate is not None:
+                self._tend_wal(self._gate)
         self._close()
 
-    def _patience(self) -> float | None:
+    def _patience(self) -> float:
         if self.listening:
             return self._limits.look_around
-        return self._limits.idle if self._commits else None
+        return self._limits.idle if self._commits else FOR_EVER
 
     def _transact(self, jobs: list[Job]) -> None:
         jobs = self._enter(jobs)
         if not jobs:
             return
         try:
-            self._run_together(jobs)
+            if len(jobs) > 1 or not self._run_statement(jobs[0]):
+                self._run_together(jobs)
         except sqlite3.Error as error:
             self._fail(jobs, unavailable(error))
         except BaseException as error:  # the thread must live: everybody waits for it
@@ -228,6 +253,15 @@ class Writer(Lane["Transaction"]):
         finally:
             self._leave()
         deliver(jobs)
+
+    def _run_statement(self, job: Job) -> bool:
+        """Run a job as one statement, which SQLite makes a transaction by itself, if it can be."""
+        if job.statement is None:
+            return False
+        before = self.db.total_changes
+        job.result = job.statement(Transaction(self.db, self._stamp()))
+        self._count_commit(before)
+        return job.result is not None
 
     def _run_together(self, jobs: list[Job]) -> None:
         db = self.db
@@ -267,10 +301,16 @@ class Writer(Lane["Transaction"]):
 
     def _commit(self, changes_before: int) -> None:
         self.db.execute("COMMIT")
+        self._count_commit(changes_before)
+
+    def _count_commit(self, changes_before: int) -> None:
         if self.db.total_changes != changes_before:
             self.transactions += 1
             self._commits += 1
             self._committed_at = time.monotonic()
+            if self._commits % COMMITS_PER_LOOK == 0:
+                # Not behind the answer, where it would be a race with the event loop for the interpreter lock.
+                self._measure_wal()
 
     def _fail(self, jobs: list[Job], error: BaseException) -> None:
         if self.db.in_transaction:
@@ -288,15 +328,15 @@ class Writer(Lane["Transaction"]):
             return jobs
         if gate.acquire(wait=False):
             return jobs
-        with self._ready:
+        with self._guard:
             self._waiting = jobs
         with contextlib.suppress(RuntimeError):
             jobs[0].loop.call_soon_threadsafe(self._expect_entry, jobs[0].loop, jobs)
         gate.acquire()
-        with self._ready:
-            jobs = (self._waiting or []) + list(self._jobs)
+        with self._guard:
+            jobs = (self._waiting or []) + self._jobs
             self._waiting = None
-            self._jobs.clear()
+            self._jobs = []
         if not jobs:
             gate.release()
         return jobs
@@ -306,11 +346,11 @@ class Writer(Lane["Transaction"]):
         loop.call_later(self._limits.busy, self._give_up_entry, loop, jobs)
 
     def _give_up_entry(self, loop: asyncio.AbstractEventLoop, jobs: list[Job]) -> None:
-        with self._ready:
+        with self._guard:
             if self._waiting is not jobs:
                 return
             abandoned = [*jobs, *self._jobs]
-            self._jobs.clear()
+            self._jobs = []
             self._waiting = again = list[Job]()
         error = StoreUnavailableError(
             f"another process has kept the database locked for {self._limits.busy:g} s; is one stopped, or in a long "
@@ -344,39 +384,44 @@ class Writer(Lane["Transaction"]):
 
     # ------------------------------------------------------------ the write-ahead log
 
-    def _tend_wal(self, wal: str) -> None:
-        """Checkpoint when the log has grown past its limit, as far as its readers allow, or when nothing is written.
+    def _measure_wal(self) -> None:
+        if self._wal is not None:
+            with contextlib.suppress(OSError):
+                self._wal_bytes = os.stat(self._wal).st_size
 
-        The log is written from its beginning again after each full checkpoint, so the size of the file tells only how
-        long it once was; how many commits fill it is learnt from the last one.
+    def _tend_wal(self, gate: FileLock) -> None:
+        """Checkpoint when there is enough to move, or when nothing is written.
+
+        After a checkpoint of all of it the log is written from its beginning again, and the file system syncs what is
+        written over in half the time of a file that grows. So it is moved often, and the file is kept.
         """
-        if time.monotonic() >= self._committed_at + self._limits.idle:
-            self._checkpoint(cut=True)
-            return
-        with contextlib.suppress(OSError):
-            size = os.stat(wal).st_size
-            if size > self._limits.wal_bytes and self._commits >= self._commits_planned:
-                self._checkpoint(cut=size > 4 * self._limits.wal_bytes)
+        if (
+            self._commits >= self._commits_planned
+            or self._wal_bytes > self._wal_limit
+            or time.monotonic() >= self._committed_at + self._limits.idle
+        ):
+            self._checkpoint(gate)
 
-    def _checkpoint(self, cut: bool) -> None:
-        """Move the log into the database; when there is time, or it is far too long, cut the file off as well."""
-        commits, self._commits = self._commits, 0
-        self._commits_planned = 1
-        if self._gate is None or not self._gate.acquire(wait=False):
+    def _checkpoint(self, gate: FileLock) -> None:
+        """Move the log into the database, as far as its readers allow; when it is far too long, cut the file off as well."""
+        if not gate.acquire(wait=False):
             return  # somebody else writes: again behind the next commit
+        commits, self._commits = self._commits, 0
         try:
             # A reader is not waited for: what it still needs stays in the log until the next time.
             self.db.execute("PRAGMA busy_timeout = 0")
-            mode = "TRUNCATE" if cut else "PASSIVE"
-            busy, frames, moved = self.db.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
-            if not busy and frames == moved:
-                page_limit = self._limits.wal_bytes // PAGE_BYTES
-                self._commits_planned = max(1, commits * page_limit // max(frames, 1))
+            mode = "TRUNCATE" if self._wal_bytes > 2 * self._limits.wal_bytes else "PASSIVE"
+            frames = self.db.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()[1]
+            fill_it = commits * self._limits.wal_bytes // PAGE_BYTES // max(frames, 1)
+            self._commits_planned = max(1, min(self._limits.wal_commits, fill_it))
+            # The size of the file tells how long the log once was. When it grows, the log is longer than ever.
+            self._measure_wal()
+            self._wal_limit = max(self._limits.wal_bytes, self._wal_bytes)
         except sqlite3.Error:
-            pass  # the log only grows: again behind the next commit
+            pass  # the log only grows: again when it has
         finally:
             self.db.execute(f"PRAGMA busy_timeout = {round(self._limits.busy * 1000)}")
-            self._gate.release()
+            gate.release()
 
     def _close(self) -> None:
         # The last connection to a database checkpoints and removes the log: a write, so under the lock as all others.

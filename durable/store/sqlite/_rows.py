@@ -44,7 +44,7 @@ class Many:
     """A statement with one `VALUES (?, ...)`, for any number of rows.
 
     There is one text for each power of two, so that a few prepared statements serve all numbers; the rows that are too
-    many are NULLs. An INSERT leaves them out, a comparison with them is never true.
+    many are NULLs. An INSERT leaves them out (one that selects does so itself), a comparison with them is never true.
     """
 
     def __init__(self, sql: str) -> None:
@@ -53,7 +53,7 @@ class Many:
             raise ValueError(f"no VALUES (?, ...) in: {sql}")
         self._row = found[1]
         self._before, self._after = sql[: found.start()], sql[found.end() :]
-        self._insert = sql.lstrip().startswith("INSERT")
+        self._filter = self._before.lstrip().startswith("INSERT") and "SELECT" not in self._before
         self._width = self._row.count("?")
         self._one = sql
         self._texts: dict[int, str] = {1: sql}
@@ -62,19 +62,28 @@ class Many:
         text = self._texts.get(size)
         if text is None:
             values = f"VALUES {', '.join([self._row] * size)}"
-            if self._insert:
+            if self._filter:
                 values = f"SELECT * FROM ({values}) WHERE column1 IS NOT NULL"  # noqa: S608 - only question marks
             text = self._texts[size] = self._before + values + self._after
         return text
 
-    def __call__(self, db: sqlite3.Connection, rows: Sequence[Sequence[Any]]) -> sqlite3.Cursor | None:
-        """Run it for all rows; the cursor is that of the last statement, None without rows."""
+    def __call__(
+        self, db: sqlite3.Connection, rows: Sequence[Sequence[Any]], *more: Any
+    ) -> sqlite3.Cursor | None:
+        """Run it for all rows; the cursor is that of the last statement, None without rows.
+
+        Args:
+            db: Where.
+            rows: The values.
+            *more: The parameters behind them.
+        """
         cursor = None
         for start in range(0, len(rows), ROWS_AT_ONCE):
             part = rows[start : start + ROWS_AT_ONCE]
             size = 1 << (len(part) - 1).bit_length()
             values = list(chain.from_iterable(part))
             values += [None] * (self._width * (size - len(part)))
+            values += more
             cursor = db.execute(self._text(size), values)
         return cursor
 

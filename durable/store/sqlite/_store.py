@@ -132,7 +132,10 @@ class SQLiteStore:
     # ---------------------------------------------------------------- the commit path
 
     async def commit(self, transitions: Sequence[Transition]) -> CommitResult:
-        return await self.writer.run(partial(_commit.commit, lives=self._lives, transitions=transitions))
+        return await self.writer.run(
+            partial(_commit.commit, lives=self._lives, transitions=transitions),
+            partial(_commit.append, transitions=transitions),
+        )
 
     async def terminate(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 from durable.exceptions import StoreUnavailableError
 from durable.store import ANY_KEY, Hint, HintKind, Store, Transition
@@ -54,12 +55,16 @@ async def check_a_store_closes_twice(open_store: OpenStore) -> None:
 async def check_a_closed_store_says_so(open_store: OpenStore) -> None:
     store = await open_store()
     await store.aclose()
-    try:
-        await store.find_run("any")
-    except StoreUnavailableError:
-        pass
-    else:
-        raise AssertionError("a closed store answered")
+    calls: tuple[Callable[[], Awaitable[object]], ...] = (
+        lambda: store.find_run("any"),
+        lambda: store.create_runs([new_run()]),
+        lambda: store.commit([Transition("any", 1)]),
+    )
+    for call in calls:
+        async with asyncio.timeout(1.0):  # a store that tries to reconnect takes longer
+            answer = (await asyncio.gather(call(), return_exceptions=True))[0]
+        assert isinstance(answer, StoreUnavailableError), answer
+        assert "has been closed" in str(answer), answer
 
 
 @check()

@@ -2,7 +2,7 @@
 --
 -- Instants and durations are integers of microseconds. A CHECK states what the code must never break, so that a bug is an
 -- error at its first write and not a run nobody can find. Tables that are always reached by their key have no rowid: one
--- tree instead of two, and a history lies in one piece.
+-- tree instead of two.
 
 -- Narrow and rarely written: at the start, a claim, a release and the close. A step does not touch it.
 CREATE TABLE runs (
@@ -43,7 +43,9 @@ CREATE TABLE run_data (
     info   BLOB NOT NULL CHECK (typeof(info) = 'blob')
 );
 
--- The histories. The key is the compare-and-set: a position is written once.
+-- The histories. The key is the compare-and-set: a position is written once. With a rowid, so that what is committed
+-- together lies together: by its key alone each run of a commit would write a page of its own, twice the log in all, while
+-- a history is written at every step and read once or never.
 CREATE TABLE events (
     run_id TEXT    NOT NULL,
     seq    INTEGER NOT NULL CHECK (seq > 0),
@@ -52,7 +54,7 @@ CREATE TABLE events (
     time   INTEGER NOT NULL,
     data   BLOB    NOT NULL CHECK (typeof(data) = 'blob'),
     PRIMARY KEY (run_id, seq)
-) WITHOUT ROWID;
+);
 
 -- Unread messages of open runs. AUTOINCREMENT, because a position must never come back: a consumer names positions, and
 -- may do so twice. The queue is the run's, copied so that a claim scans the messages of its own queues only.

@@ -3,6 +3,14 @@
 SELECT key FROM json_each(?) AS fenced
 WHERE NOT EXISTS (SELECT 1 FROM runs WHERE run_id = fenced.key AND epoch = fenced.value AND status = 1)
 
+-- name: append_fenced
+-- Events of runs (id: epoch) that are all open under that epoch; of others, nothing at all.
+INSERT INTO events (run_id, seq, task, type, time, data)
+SELECT * FROM (VALUES (?, ?, ?, ?, ?, ?)) WHERE column1 IS NOT NULL AND NOT EXISTS (
+    SELECT 1 FROM json_each(?) AS fenced
+    WHERE NOT EXISTS (SELECT 1 FROM runs WHERE run_id = fenced.key AND epoch = fenced.value AND status = 1)
+)
+
 -- name: fence_one
 SELECT 1 FROM runs WHERE run_id = ? AND epoch = ? AND status = 1
 
@@ -40,8 +48,7 @@ WHERE (deaths > 0 OR hold > 0) AND run_id IN (SELECT value FROM json_each(?))
 -- name: close
 UPDATE runs SET
     status = given.column2, closed_at = given.column3, owner = NULL, wake_at = NULL, hold = 0, reason = '',
-    history_length = (SELECT count(*) FROM events WHERE events.run_id = runs.run_id),
-    history_size = (SELECT sum(length(data)) FROM events WHERE events.run_id = runs.run_id)
+    (history_length, history_size) = (SELECT count(*), sum(length(data)) FROM events WHERE events.run_id = runs.run_id)
 FROM (VALUES (?, ?, ?)) AS given WHERE runs.run_id = given.column1
 
 -- name: drop_messages

@@ -1,0 +1,44 @@
+"""What a run hands to its host: how soon it must be written, and what to do once its code has run or a commit is there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import Enum
+
+from msgspec import Struct
+
+from durable.history import ActivityTaskScheduled, Event
+
+
+class Urgency(Enum):
+    """How soon what waits must be written."""
+
+    NOTHING = 0
+    SOON = 1
+    """Commands that only have to show: they ride with the next input, or go alone after a moment."""
+    NOW = 2
+
+
+class Effects(Struct, gc=False):
+    """What the host does once a turn has ended: activities to start here, and to ask to end."""
+
+    start: list[ActivityTaskScheduled] = []
+    cancel: list[int] = []
+
+
+class Written(Struct, gc=False):
+    """What follows a committed transition.
+
+    Attributes:
+        task: The inputs of a new task, to be applied now, in order; empty when none were written.
+        start: Activities that waited for this commit, to be started here.
+        queued: Task queues that got an activity row, to be hinted.
+        canceled: Activities whose rows say now that they were cancelled: those that wait can be ended at once.
+        closed: Whether the run has ended.
+    """
+
+    task: list[Event] = []
+    start: list[ActivityTaskScheduled] = []
+    queued: list[str] = []
+    canceled: Sequence[int] = ()
+    closed: bool = False

@@ -1,0 +1,42 @@
+-- A draft of what a list filter needs of the tables; it belongs into a migration.
+
+-- What is known of a run beside its row, null where it is the run itself or its start. A parent may be purged before its
+-- child, so its workflow id is kept here.
+alter table durable.runs
+    add column execution_at bigint,
+    add column parent_workflow_id text collate "C",
+    add column parent_run_id uuid,
+    add column root_workflow_id text collate "C",
+    add column root_run_id uuid;
+
+-- The order of a list without ORDER BY; run ids make it total. Read backwards.
+create index runs_started on durable.runs (started_at, run_id);
+create index runs_parent_workflow on durable.runs (parent_workflow_id) where parent_workflow_id is not null;
+
+-- One name, one type: whoever writes an attribute first decides. Written with `on conflict do nothing`; rows below are
+-- inserted by a join with this table on name and type, so that one of another type is not indexed, and fails nothing.
+create table durable.search_attribute_types (
+    name text collate "C" primary key,
+    type smallint not null check (type between 1 and 7)
+);
+
+-- One row for a value, for each word of a Text and for each keyword of a KeywordList. Written with the start and with an
+-- upsert (the rows of a name are replaced), never by another step; deleted with the run.
+create table durable.search_attributes (
+    run_id uuid not null,
+    position integer not null default 0 check (position >= 0),
+    name text collate "C" not null,
+    text_value text collate "C",
+    int_value bigint,
+    float_value double precision,
+    primary key (run_id, name, position),
+    check (num_nonnulls(text_value, int_value, float_value) = 1)
+) with (autovacuum_vacuum_insert_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.05);
+
+-- Each finds by equality, range, beginning and membership; the run id makes it an index-only scan.
+create index search_attributes_text on durable.search_attributes (name, text_value, run_id)
+    where text_value is not null;
+create index search_attributes_int on durable.search_attributes (name, int_value, run_id)
+    where int_value is not null;
+create index search_attributes_float on durable.search_attributes (name, float_value, run_id)
+    where float_value is not null;

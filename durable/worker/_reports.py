@@ -1,0 +1,222 @@
+"""What the database is told of attempts that have rows: that they live, and how they ended.
+
+A row is the fence of its attempt: an outcome is taken once, by whoever brings it first, and a heartbeat is answered by
+whether the attempt is still wanted. An eager attempt that sends a heartbeat has no row yet and is given one first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Sequence
+from typing import Any
+
+from durable._engine._activities import Outcome, Progress, conclude_row, encode_progress
+from durable._internal.instants import SECOND
+from durable.activity._context import ActivityCancellationDetails
+from durable.converter import DataConverter
+from durable.exceptions import StoreUnavailableError
+from durable.store import (
+    ActivityRecord,
+    AttemptOutcome,
+    Heartbeat,
+    HeartbeatAnswer,
+    Hint,
+    HintKind,
+    Store,
+)
+from durable.worker._attempts import Attempt
+from durable.worker._clock import DatabaseClock
+
+logger = logging.getLogger("durable.worker")
+
+HEARTBEAT_SHARE = 0.8
+"""The share of its heartbeat timeout after which a heartbeat is passed on (Temporal's)."""
+
+HEARTBEAT_DEFAULT, HEARTBEAT_LONGEST = 30.0, 60.0
+"""Seconds between heartbeats passed on, without a heartbeat timeout and at most (Temporal's)."""
+
+RETRY_PAUSE = 0.2
+"""Seconds before the database is asked again after it was away."""
+
+
+class Reports:
+    """Outcomes and heartbeats that wait to be told to the database; see the module."""
+
+    def __init__(
+        self,
+        store: Store,
+        worker_id: str,
+        *,
+        identity: str,
+        task_queue: str,
+        converter: DataConverter,
+        clock: DatabaseClock,
+    ) -> None:
+        self._store = store
+        self._worker_id = worker_id
+        self._identity = identity
+        self._task_queue = task_queue
+        self._converter = converter
+        self._clock = clock
+        self._loop = asyncio.get_running_loop()
+        self._outcomes: list[AttemptOutcome] = []
+        self._beats: dict[tuple[str, int], Attempt] = {}
+        self._post = asyncio.Event()
+        self._posting = False
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is left to be told to the database."""
+        return not self._outcomes and not self._posting
+
+    @property
+    def unposted(self) -> set[tuple[str, int]]:
+        """Run and id of the activities whose outcomes are not told yet."""
+        return {(outcome.run_id, outcome.id) for outcome in self._outcomes}
+
+    # ------------------------------------------------------------------ what is to be told
+
+    def ended(
+        self, record: ActivityRecord, outcome: Outcome, progress: Progress, *, cancel_requested: bool = False
+    ) -> None:
+        """Tell how the attempt of a row ended."""
+        self._outcomes.append(
+            conclude_row(
+                record,
+                outcome,
+                worker=self._worker_id,
+                now=self._clock.now(),
+                jitter=random.random(),
+                identity=self._identity,
+                progress=progress,
+                cancel_requested=record.cancel_requested or cancel_requested,
+            )
+        )
+        self._post.set()
+
+    def heartbeat(self, attempt: Attempt, details: tuple[Any, ...]) -> None:
+        """Take a heartbeat, from whatever thread the activity runs in; what cannot be stored is told to its caller."""
+        # Kept at once: the attempt may end before the event loop hears of this.
+        attempt.last_heartbeat = self._converter.to_payloads(details, path="heartbeat details")
+        self._loop.call_soon_threadsafe(self._beat, attempt)
+
+    def _beat(self, attempt: Attempt) -> None:
+        if attempt.ended:
+            return
+        attempt.last_sign = self._clock.now()
+        if attempt.beat_timer is not None:
+            return
+        now = self._loop.time()
+        if now >= attempt.beat_at:
+            self._pass_on(attempt)
+        else:
+            attempt.beat_timer = self._loop.call_at(attempt.beat_at, self._pass_on, attempt)
+
+    def _pass_on(self, attempt: Attempt) -> None:
+        attempt.beat_timer = None
+        if attempt.ended:
+            return
+        limit = attempt.scheduled.heartbeat
+        pause = (
+            HEARTBEAT_DEFAULT if limit is None else min(limit / SECOND * HEARTBEAT_SHARE, HEARTBEAT_LONGEST)
+        )
+        attempt.beat_at = self._loop.time() + pause
+        if attempt.record is not None:
+            self._beats[attempt.key] = attempt
+            self._post.set()
+        elif attempt.owner is not None and not attempt.awaiting_row:
+            attempt.awaiting_row = True
+            attempt.owner.give_row(attempt)
+
+    # ------------------------------------------------------------------ telling it
+
+    async def run(self) -> None:
+        """Post what is to be told, until cancelled."""
+        while True:
+            await self._post.wait()
+            self._post.clear()
+            self._posting = True
+            try:
+                await self._post_outcomes()
+                await self._post_beats()
+            except Exception as error:
+                away = isinstance(error, StoreUnavailableError)
+                logger.log(
+                    logging.WARNING if away else logging.ERROR,
+                    "outcomes and heartbeats of activities could not be stored, trying again: %s",
+                    error,
+                    exc_info=None if away else error,
+                )
+                await asyncio.sleep(RETRY_PAUSE)
+                self._post.set()
+            finally:
+                self._posting = False
+
+    async def _post_outcomes(self) -> None:
+        while self._outcomes:
+            batch = self._outcomes[:500]
+            # Asked again after an unknown outcome, the row answers that this attempt has been ended: no harm.
+            try:
+                await self._post_batch(batch)
+            except StoreUnavailableError:
+                raise
+            except Exception:
+                for outcome in batch:
+                    await self._post_alone(outcome)
+            del self._outcomes[: len(batch)]
+
+    async def _post_alone(self, outcome: AttemptOutcome) -> None:
+        """Post what a batch was refused with; one that cannot be stored at all is given up, and its attempt with it."""
+        try:
+            await self._post_batch([outcome])
+        except StoreUnavailableError:
+            raise
+        except Exception:
+            logger.exception(
+                "activity %d of run %s: its outcome cannot be stored, attempt %d counts as lost",
+                outcome.id,
+                outcome.run_id,
+                outcome.attempt,
+            )
+
+    async def _post_batch(self, batch: Sequence[AttemptOutcome]) -> None:
+        hints: list[Hint] = []
+        for outcome, accepted in zip(batch, await self._store.finish_attempts(batch), strict=True):
+            if accepted and outcome.message is not None:
+                hints.append(Hint(HintKind.MESSAGE, outcome.run_id))
+            elif accepted:
+                hints.append(Hint(HintKind.ACTIVITY, self._task_queue))
+            else:
+                logger.info(
+                    "activity %d of run %s: attempt %d had been ended otherwise, its outcome is dropped",
+                    outcome.id,
+                    outcome.run_id,
+                    outcome.attempt,
+                )
+        self._store.hint(hints)
+
+    async def _post_beats(self) -> None:
+        beating, self._beats = list(self._beats.values()), {}
+        beating = [attempt for attempt in beating if not attempt.ended]
+        if not beating:
+            return
+        try:
+            answers = await self._store.heartbeat(
+                [
+                    Heartbeat(
+                        a.run_id, a.scheduled.id, a.number, self._worker_id, encode_progress(a.progress)
+                    )
+                    for a in beating
+                ]
+            )
+        except Exception:
+            self._beats = {a.key: a for a in beating} | self._beats
+            raise
+        for attempt, answer in zip(beating, answers, strict=True):
+            if answer is HeartbeatAnswer.CANCEL_REQUESTED:
+                attempt.cancel_requested = True
+                attempt.stop(ActivityCancellationDetails(cancel_requested=True))
+            elif answer is HeartbeatAnswer.GONE:
+                attempt.abandon()

@@ -11,7 +11,7 @@ before it, so that a close that is written twice makes one successor.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from hashlib import sha256
 
 from msgspec import Struct
@@ -22,12 +22,11 @@ from durable._engine._messages import message
 from durable._engine._retry import Retry, RetryState, decide
 from durable._engine._start import start
 from durable._engine._state import CLOSING_STATUS, RunState
-from durable._engine.records import Close, Unread
+from durable._engine.records import Close, RunStatus, Unread
 from durable._internal.ids import derived_uuid
 from durable.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from durable.history import (
     EventData,
-    EventRow,
     Failure,
     Payload,
     TimeoutFailure,
@@ -37,7 +36,6 @@ from durable.history import (
     WorkflowExecutionSignaled,
     WorkflowExecutionStarted,
     WorkflowExecutionTimedOut,
-    encode_data,
 )
 
 
@@ -223,10 +221,10 @@ def first_delay(cron_schedule: str, now: int) -> int:
     return tick - now
 
 
-def timed_out(state: RunState, now: int) -> tuple[Callable[[int], EventRow], Close]:
-    """Return the event at a position that ends a run which outlived its timeout, and the close that goes with it."""
+def timed_out(state: RunState | None, now: int) -> Ending:
+    """Return how a run ends that outlived its timeout; its log may be one that cannot be read, then nothing follows."""
+    if state is None:
+        return Ending(WorkflowExecutionTimedOut(), Close(RunStatus.TIMED_OUT))
     expires = state.expires_at
     kind = "run" if expires is None or now < expires else "execution"
-    ending = end(state, WorkflowExecutionTimedOut(timeout_type=kind), now=now, unread=Unread.MOVE)
-    data = encode_data(ending.event)
-    return lambda seq: EventRow(seq, seq, int(ending.event.type), data), ending.close
+    return end(state, WorkflowExecutionTimedOut(timeout_type=kind), now=now, unread=Unread.MOVE)

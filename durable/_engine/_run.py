@@ -43,6 +43,7 @@ from durable._engine.records import (
     Hold,
     Message,
     NewActivity,
+    NewRun,
     Release,
     Transition,
     Unread,
@@ -94,6 +95,8 @@ class Run:
     """The engine's side of one run that this worker owns.
 
     Attributes:
+        end: The event that ended it, once that is committed.
+        successor: The run that goes on where it ended, likewise.
         untaken: Signals that the code was given, and that nobody had received when it came to its end.
     """
 
@@ -114,9 +117,11 @@ class Run:
         "_rows",
         "_unproven",
         "_unwritten",
+        "end",
         "epoch",
         "rowed",
         "state",
+        "successor",
         "untaken",
     )
 
@@ -148,6 +153,8 @@ class Run:
         self._closing: CommandEvent | None = None
         self._refusals = 0
         self._moves = False
+        self.end: EventData | None = None
+        self.successor: NewRun | None = None
         self.untaken: Sequence[WorkflowExecutionSignaled] = ()
         self._rows: dict[int, NewActivity] = {}
         self._canceled_rows: list[int] = []
@@ -441,6 +448,7 @@ class Run:
         flight, self._in_flight = self._in_flight, None
         transition = flight.transition
         state, task = self.state, flight.task
+        state.size += sum([len(event.data) for event in transition.events])
         time = max(now, transition.not_before)
         seq, before = state.seq, state.task
         for command in flight.commands:
@@ -462,6 +470,8 @@ class Run:
                 self._refusals = 0
         if flight.closing is not None:
             state.apply(seq + 1, task, time, flight.closing)
+            self.end = flight.closing
+            self.successor = None if transition.close is None else transition.close.successor
         if transition.consumed:
             self._inputs.forget(transition.consumed)
         for id in transition.activities_done:

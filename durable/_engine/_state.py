@@ -56,6 +56,12 @@ from durable.history import (
 
 RUNNING = RunStatus.RUNNING
 
+LARGE_EVENTS = 10_240
+"""Events of a history that are remarkable: Temporal warns there too. No run is ever ended for its size."""
+
+LARGE_BYTES = 10 * 1024 * 1024
+"""Bytes of a history, likewise."""
+
 
 class PendingActivity(Struct, gc=False):
     """An activity that was scheduled and has no outcome yet.
@@ -93,6 +99,7 @@ class RunState:
         task_time: Time of the newest task: that of its last input. Timers and deadlines count from it. That of a first
             task is not before the run begins.
         created_at: Time of the first event.
+        size: Bytes of all events.
         trailing: Whether the newest task has no commands (yet).
         messages: Ids of the inbox messages that have become events, in their order.
         children: Children that have not ended, by the number of their command.
@@ -173,6 +180,11 @@ class RunState:
 
     def _signaled(self, data: WorkflowExecutionSignaled) -> None:
         """A signal changes what workflow code knows, not what the engine knows."""
+
+    @property
+    def large(self) -> bool:
+        """Whether the history has become so long that people should be told."""
+        return self.seq >= LARGE_EVENTS or self.size >= LARGE_BYTES
 
     @property
     def expires_at(self) -> int | None:

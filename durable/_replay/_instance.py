@@ -603,6 +603,11 @@ class Instance:
         """Whether the code has come to its end."""
         return self._closing is not None
 
+    @property
+    def untaken(self) -> list[WorkflowExecutionSignaled]:
+        """The signals that no handler and no receiver has taken."""
+        return self.signals.untaken()
+
     def evict(self) -> int:
         """Take the code down without running any of it elsewhere or later; return how many tasks resisted."""
         return evict(self.loop)

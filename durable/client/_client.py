@@ -203,10 +203,9 @@ class Client:
             identity=self.identity,
             static_summary=said.static_summary,
             static_details=said.static_details,
+            delay=said.delay,
         )
-        verdict = await self._create(
-            start(run_id, started, reuse=said.reuse, conflict=said.conflict, delay=said.delay)
-        )
+        verdict = await self._create(start(run_id, started, reuse=said.reuse, conflict=said.conflict))
         if verdict.outcome is StartOutcome.REJECTED:
             raise WorkflowAlreadyStartedError(
                 started.workflow_id, verdict.workflow_type, run_id=verdict.run_id

@@ -16,11 +16,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from durable.exceptions import StoreError, StoreUnavailableError
-from durable.store import Store, Transition, Verdict
+from durable.store import StartVerdict, Store, Transition, Verdict
 from durable.worker._clock import DatabaseClock
 from durable.worker._lease import LeaseKeeper
 
@@ -65,11 +65,20 @@ class Committed(Protocol):
 class Committer:
     """Gathers and commits; see the module."""
 
-    def __init__(self, store: Store, worker_id: str, clock: DatabaseClock, lease: LeaseKeeper) -> None:
+    def __init__(
+        self,
+        store: Store,
+        worker_id: str,
+        clock: DatabaseClock,
+        lease: LeaseKeeper,
+        *,
+        started: Callable[[Sequence[StartVerdict]], None] = lambda verdicts: None,
+    ) -> None:
         self._store = store
         self._worker_id = worker_id
         self._clock = clock
         self._lease = lease
+        self._started = started
         self._ready: dict[Committed, Transition | None] = {}
         self._soon: dict[Committed, float] = {}
         self._soon_timer: asyncio.TimerHandle | None = None
@@ -187,6 +196,8 @@ class Committer:
             self._busy = False
         self._failures = 0
         self._clock.observe(result.now)
+        if result.started:
+            self._started(result.started)
         times, repeated = result.times or (result.now,) * len(batch), self._repeated
         for (run, transition), verdict, now in zip(batch, result.verdicts, times, strict=True):
             if verdict is BUSY:

@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeVar
 from durable._replay._instance import Instance
 from durable.converter import DataConverter
 from durable.exceptions import DeadlockError
-from durable.store import ClaimedRun, Hint, Store
+from durable.store import ClaimedRun, Hint, Store, Transition
 from durable.worker._activities import Activities
 from durable.worker._clock import DatabaseClock
 from durable.worker._committer import Committer
@@ -87,6 +87,18 @@ class Home(Protocol):
 
     def blocked(self, host: Any) -> int:
         """Count a failed workflow task; return the microseconds until the next try."""
+        ...
+
+    def wants(self, task_queue: str, workflow_type: str) -> bool:
+        """Whether a new run of this kind may be this worker's from the start."""
+        ...
+
+    async def take_up(self, run_id: str, epoch: int) -> None:
+        """Take a run that the database says is this worker's, as its log has it now."""
+        ...
+
+    def owned(self, closing: Transition) -> Transition:
+        """Return a closing transition whose successor is this worker's, if that may be."""
         ...
 
     def closed(self, host: Any) -> None:

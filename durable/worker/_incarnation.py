@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -35,6 +35,7 @@ from durable.store import (
     StartOutcome,
     StartVerdict,
     Store,
+    Transition,
     WorkerRecord,
 )
 from durable.worker._activities import Activities
@@ -45,6 +46,7 @@ from durable.worker._housekeeping import Housekeeping
 from durable.worker._lease import LeaseKeeper
 from durable.worker._options import WorkerOptions
 from durable.worker._run_host import RunHost
+from durable.worker._succession import Succession
 from durable.worker._timers import Timers
 from durable.worker._turn_queue import TurnQueue
 from durable.worker._watchdog import Watchdog
@@ -169,7 +171,10 @@ class Incarnation:
             since=since,
         )
         self.clock = DatabaseClock(await self.store.now())
-        self.committer = Committer(self.store, self.worker_id, self.clock, self.lease)
+        self.succession = Succession(self)
+        self.committer = Committer(
+            self.store, self.worker_id, self.clock, self.lease, started=self.succession.started
+        )
         self.turns = TurnQueue(self.watchdog, self.defect)
         self.timers = Timers(self.clock, self.defect)
         self.executor = ThreadPoolExecutor(options.activity_slots, thread_name_prefix="durable-activity")
@@ -318,10 +323,25 @@ class Incarnation:
     def closed(self, host: RunHost) -> None:
         """Take the news that a run has closed; tell whoever waits, here and elsewhere."""
         self._blocked.pop(host.run_id, None)
-        closing = None if host.run is None else host.run.closing
-        assert closing is not None
-        self._local.closed(host.run_id, closing)
+        assert host.run is not None
+        assert host.run.end is not None
+        self._local.closed(host.run_id, host.run.end)
         self.hint([Hint(HintKind.CLOSED, host.run_id)])
+        if host.run.successor is not None:
+            self.succession.announce(host.run.successor)
+        elif host.run.untaken:
+            count = Counter(signal.name for signal in host.run.untaken)
+            told = ", ".join(f"{name} ({number})" for name, number in sorted(count.items()))
+            logger.warning(
+                "workflow %s (run %s) has ended, and nobody had received signals that were sent to it: %s",
+                host.workflow_id,
+                host.run_id,
+                told,
+            )
+
+    def owned(self, closing: Transition) -> Transition:
+        """Return a closing transition whose successor is this worker's, if that may be."""
+        return self.succession.owned(closing)
 
     # ------------------------------------------------------------------ starts in this process
 
@@ -342,7 +362,7 @@ class Incarnation:
             return False
         if verdict.outcome is not StartOutcome.STARTED:
             # The start was repeated: the log may be longer by now, and the run may be here.
-            self.spawn(self._take_up(new.run_id, verdict.epoch))
+            self.spawn(self.take_up(new.run_id, verdict.epoch))
             return True
         self.clock.observe(verdict.now)
         record = RunRecord(
@@ -371,7 +391,7 @@ class Incarnation:
         self.take([ClaimedRun(run=record, events=(first,), messages=(), activities=())])
         return True
 
-    async def _take_up(self, run_id: str, epoch: int) -> None:
+    async def take_up(self, run_id: str, epoch: int) -> None:
         """Take a run that the database says is this worker's, as its log has it now."""
         claimed = await self.patiently(lambda: self.store.reload_run(self.worker_id, run_id, epoch))
         if claimed is not None:

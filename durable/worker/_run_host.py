@@ -13,6 +13,7 @@ import logging
 import random
 import traceback
 from collections.abc import Sequence
+from itertools import accumulate
 
 from durable._engine._activities import Outcome
 from durable._engine._effects import Effects, Urgency
@@ -44,6 +45,10 @@ from durable.workflow._definition import WorkflowDefinition
 logger = logging.getLogger("durable.worker")
 
 SOON, NOW = Urgency.SOON, Urgency.NOW
+_LARGE = (
+    "workflow %s (run %s): the history has %d events and %d bytes; every replay reads them all. Let the workflow "
+    "continue as new when workflow.info().is_continue_as_new_suggested()"
+)
 WRITTEN = Verdict.WRITTEN
 
 
@@ -58,6 +63,7 @@ class RunHost:
         "_definition",
         "_fault",
         "_home",
+        "_large",
         "_opened",
         "_releasing",
         "_reopening",
@@ -83,6 +89,7 @@ class RunHost:
         self.instance: Instance | None = None
         self.gone = False
         self._opened = False
+        self._large = False
         self._fault: BaseException | None = None
         self._commands: list[CommandEvent] = []
         self._task: list[Event] = []
@@ -114,7 +121,10 @@ class RunHost:
                 self._commands = self._open(turns, self._claimed)
             else:
                 assert self.instance is not None
-                self._commands = self.instance.activate(turns, self._task, replaying=False)
+                assert self.run is not None
+                self._commands = self.instance.activate(
+                    turns, self._task, replaying=False, size=self.run.state.size
+                )
         except KeyboardInterrupt:
             raise
         except BaseException as error:
@@ -144,7 +154,12 @@ class RunHost:
             if canceled:
                 self._home.spawn(self._activities.end_waiting(canceled))
             self.run.recover(now=self._home.clock.now(), jitter=random.random())
+        if self.instance is None:
+            self._postpone()
+            return
         commands, self._commands = self._commands, []
+        if self.instance.closing:
+            self.run.untaken = self.instance.untaken
         effects = self.run.commands(commands, local=self._activities.promise)
         now = self._home.clock.now()
         if effects.start or effects.cancel:
@@ -163,12 +178,17 @@ class RunHost:
                 deaths=claimed.run.deaths,
                 held=claimed.run.hold is not Hold.NONE,
             )
+        sizes = list(accumulate([len(row.data) for row in claimed.events]))
+        self.run.state.size = sizes[-1]
+        if self.run.begins_later(self._home.clock.now()):
+            return []
         self.instance = self._new_instance()
         commands = replay(
             self.instance,
             turns,
             events,
             rebuild=lambda: self._new_instance(trace=True),
+            sizes=sizes,
             defined=self._home.defined,
             warn=lambda text: logger.warning("workflow %s: %s", self.workflow_id, text),
         )
@@ -299,6 +319,10 @@ class RunHost:
         transition = self.run.propose(now)
         if transition is None:
             self._pump(now)
+        elif transition.close is not None:
+            self._busy = True
+            self._activities.rows_proposed()
+            return self._home.owned(transition)
         else:
             self._busy = True
             self._activities.rows_proposed()
@@ -348,6 +372,9 @@ class RunHost:
             self._home.closed(self)
             self.drop()
             return
+        if not self._large and self.run.state.large:
+            self._large = True
+            logger.warning(_LARGE, self.workflow_id, self.run_id, self.run.state.seq, self.run.state.size)
         if written.canceled:
             self._home.spawn(self._activities.end_waiting(written.canceled))
         if written.start:
@@ -365,6 +392,18 @@ class RunHost:
             self._busy = False
             self.pump()
 
+    def _postpone(self) -> None:
+        """Keep a run from beginning before its time; what has come already joins its first task."""
+        assert self.run is not None
+        joining = self.run.join(self._home.clock.now())
+        if joining is None:
+            self._give_up(self.run.release())
+        else:
+            self._reopening = joining
+            self._busy = True
+            self._activities.rows_proposed()
+            self._home.committer.submit(self)
+
     # ------------------------------------------------------------------ a refused close
 
     async def _read_refusing(self) -> None:
@@ -376,7 +415,7 @@ class RunHost:
         if self._fault is not None:
             self._block(self._fault)
             return
-        self._reopening = self.run.reopen()
+        self._reopening = self.run.reopen(self._home.clock.now())
         if self._reopening is not None:
             self._activities.rows_proposed()
         if self.run.closing is None:

@@ -85,9 +85,7 @@ def continue_as_new(
     workflow: Callable[..., WorkflowCall[Any, Any]] | str | None = ...,
     **options: Unpack[ContinueAsNewConfig],
 ) -> NoReturn: ...
-def continue_as_new(
-    *arguments: Any, args: Sequence[Any] | None = None, workflow: Any = None, **options: Any
-) -> NoReturn:
+def continue_as_new(*arguments: object, **keywords: Any) -> NoReturn:
     """End this run here and now and go on as another one: same workflow id, new arguments, an empty history.
 
     It never returns: it raises what must leave the workflow function. Nothing is lost on the way. Signals that have come
@@ -109,54 +107,61 @@ def continue_as_new(
     """
     runtime = current("workflow.continue_as_new()")
     caller = "continue_as_new()"
-    if args is not None:
-        if not isinstance(args, list | tuple):
-            raise TypeError(
-                f"{caller}: args must be a list or a tuple of the arguments, not {type(args).__name__}"
-            )
-        if arguments and args:
-            raise TypeError(f"{caller}: pass the arguments one by one or as args=[...], not both")
-        arguments = arguments or tuple(args)
-    definition, name, said = _target(caller, arguments, workflow)
-    if isinstance(said, WorkflowCall):
-        call = cast("WorkflowCall[Any, Any]", said)
-        call.close()
-        arguments, given = call.args, _asked(call.options, definition)
-    else:
-        given = _asked(said, definition) if isinstance(said, WorkflowOptions) else {}
-    raise ContinueAsNewError(
-        runtime.continue_as_new(
-            Continuation(definition, name, arguments, **(given | _checked(caller, options)))
+    options = dict(keywords)
+    args, workflow = options.pop("args", None), options.pop("workflow", None)
+    if args is not None and not isinstance(args, list | tuple):
+        raise TypeError(
+            f"{caller}: args must be a list or a tuple of the arguments, not {type(args).__name__}"
         )
+    if arguments and args:
+        raise TypeError(f"{caller}: pass the arguments one by one or as args=[...], not both")
+    target = _Target.of(caller, arguments or tuple(cast("Sequence[Any]", args or ())), workflow)
+    said = target.said(runtime.info().workflow_type) | _checked(caller, options)
+    raise ContinueAsNewError(
+        runtime.continue_as_new(Continuation(target.definition, target.name, target.args, **said))
     )
 
 
-def _target(
-    caller: str, arguments: tuple[Any, ...], workflow: Any
-) -> tuple[WorkflowDefinition | None, str | None, WorkflowCall[Any, Any] | WorkflowOptions | None]:
-    """Which workflow is meant, and what says something about its options: a call, a workflow, or nothing."""
-    if len(arguments) == 1 and isinstance(arguments[0], WorkflowCall):
-        call = cast("WorkflowCall[Any, Any]", arguments[0])
-        if workflow is not None:
-            raise TypeError(f"{caller}: {call!r} names the workflow already; leave `workflow` out")
-        return call.definition, None, call
-    if workflow is None:
-        return None, None, None
-    if isinstance(workflow, str):
-        return None, check_name(workflow, "workflow"), None
-    definition = definition_of(workflow)
-    options = (
-        cast("Workflow[Any, ..., Any]", workflow).call_options if isinstance(workflow, Workflow) else None
-    )
-    return definition, None, options or definition.options
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """What the workflow goes on as, from whichever way it was written."""
 
+    definition: WorkflowDefinition | None
+    name: str | None
+    args: tuple[Any, ...]
+    options: WorkflowOptions | None = None
 
-def _asked(options: WorkflowOptions, definition: WorkflowDefinition | None) -> dict[str, Any]:
-    """What a call's options ask of the next run: of the same workflow only what was said beside its definition."""
-    known = current("workflow.continue_as_new()").info().workflow_type
-    usual = definition.options if definition is not None and definition.name == known else WorkflowOptions()
-    names = ("task_queue", "run_timeout", "task_timeout")
-    return {name: getattr(options, name) for name in names if getattr(options, name) != getattr(usual, name)}
+    @classmethod
+    def of(cls, caller: str, arguments: tuple[Any, ...], workflow: Any) -> _Target:
+        if len(arguments) == 1 and isinstance(arguments[0], WorkflowCall):
+            call: WorkflowCall[Any, Any] = cast("Any", arguments[0])
+            if workflow is not None:
+                raise TypeError(f"{caller}: {call!r} names the workflow already; leave `workflow` out")
+            call.close()
+            return cls(call.definition, None, call.args, call.options)
+        if workflow is None:
+            return cls(None, None, arguments)
+        if isinstance(workflow, str):
+            return cls(None, check_name(workflow, "workflow"), arguments)
+        definition = definition_of(workflow)
+        found: Any = workflow
+        return cls(
+            definition,
+            None,
+            arguments,
+            found.call_options if isinstance(found, Workflow) else definition.options,
+        )
+
+    def said(self, own: str) -> dict[str, Any]:
+        """What the workflow's options ask of the next run: of the same type, only what its definition does not say."""
+        if self.options is None or self.definition is None:
+            return {}
+        usual = self.definition.options if self.definition.name == own else WorkflowOptions()
+        return {
+            name: value
+            for name in ("task_queue", "run_timeout", "task_timeout")
+            if (value := getattr(self.options, name)) != getattr(usual, name)
+        }
 
 
 _KNOWN = frozenset(ContinueAsNewConfig.__annotations__)

@@ -415,9 +415,9 @@ def _dynamic_with_one() -> None:
         ),  # type: ignore[call-overload]
         (lambda: workflow.defn(failure_exception_types=[3]), TypeError, "takes exception classes, not 3"),  # type: ignore[list-item]
         (
-            lambda: checkout.options(id="x"),
+            lambda: checkout.options(name="x"),
             TypeError,
-            "options() of workflow 'shop.checkout' has no option 'id'",
+            "options() of workflow 'shop.checkout' has no option 'name'",
         ),  # type: ignore[call-arg]
         (
             lambda: definition_of(print),

@@ -8,7 +8,7 @@ from datetime import timedelta
 from durable._internal.instants import to_datetime, to_timedelta
 from durable.common import Priority
 from durable.history import WorkflowExecutionStarted, decode_retry_policy
-from durable.workflow._info import Info
+from durable.workflow._info import Info, ParentInfo, RootInfo
 
 
 def info_of(
@@ -30,6 +30,7 @@ def info_of(
         began_at: The time of its first task.
         history: Returns the number of events, and of their bytes, up to the last input of the present task.
     """
+    link = started.parent
     return Info(
         workflow_id=started.workflow_id,
         run_id=run_id,
@@ -50,6 +51,8 @@ def info_of(
         headers=started.headers,
         raw_memo=started.memo,
         history=history,
+        parent=None if link is None else ParentInfo(namespace, link.run_id, link.workflow_id),
+        root=(RootInfo(started.root_run_id, started.root_workflow_id) if started.root_workflow_id else None),
     )
 
 

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from itertools import accumulate
 
 from durable._engine._activities import Outcome
-from durable._engine._effects import Effects, Urgency
+from durable._engine._effects import Effects, Urgency, Written
 from durable._engine._run import Run
 from durable._engine._state import RunState
 from durable._replay._instance import Instance
@@ -68,6 +68,7 @@ class RunHost:
         "_releasing",
         "_reopening",
         "_salvaged",
+        "_started_elsewhere",
         "_task",
         "_timer",
         "epoch",
@@ -95,6 +96,7 @@ class RunHost:
         self._task: list[Event] = []
         self._activities = RunActivities(home, self)
         self._salvaged: tuple[Message, ...] = ()
+        self._started_elsewhere: list[str] = []
         self._releasing: Transition | None = None
         self._reopening: Transition | None = None
         self._timer: Timer | None = None
@@ -226,6 +228,8 @@ class RunHost:
                 self.run.receive(message, decode_data)
         except HistoryError as error:
             self._fault = error
+        if self.run.termination is not None:
+            self._home.condemned.look()
 
     def attempt_ended(self, attempt: Attempt, outcome: Outcome) -> None:
         """Take the end of an attempt that ran here without a row."""
@@ -319,14 +323,21 @@ class RunHost:
         transition = self.run.propose(now)
         if transition is None:
             self._pump(now)
-        elif transition.close is not None:
-            self._busy = True
-            self._activities.rows_proposed()
-            return self._home.owned(transition)
         else:
             self._busy = True
             self._activities.rows_proposed()
+            if transition.starts or transition.close is not None:
+                transition = self._claim_starts(transition)
         return transition
+
+    def _claim_starts(self, transition: Transition) -> Transition:
+        """Let the runs that a transition creates begin here, as far as that is possible."""
+        claimed = self._home.claim_starts(transition)
+        new = [start.run for start in claimed.starts]
+        if claimed.close is not None and claimed.close.successor is not None:
+            new.append(claimed.close.successor)
+        self._started_elsewhere = [run.task_queue for run in new if run.owner is None]
+        return claimed
 
     def answered(self, verdict: Verdict, now: int) -> None:
         """See `Committed`."""
@@ -368,6 +379,8 @@ class RunHost:
         self._activities.rows_written()
         if written.queued:
             self._home.hint([Hint(HintKind.ACTIVITY, queue) for queue in dict.fromkeys(written.queued)])
+        if written.told or written.replied or written.condemned or self._started_elsewhere:
+            self._news_spread(written)
         if written.closed:
             self._home.closed(self)
             self.drop()
@@ -404,6 +417,17 @@ class RunHost:
             self._activities.rows_proposed()
             self._home.committer.submit(self)
 
+    def _news_spread(self, written: Written) -> None:
+        """Tell whoever is concerned of what the commit did to other runs."""
+        hints = [Hint(HintKind.MESSAGE, run_id) for run_id in written.told]
+        queues, self._started_elsewhere = self._started_elsewhere, []
+        hints += [Hint(HintKind.RUN, queue) for queue in dict.fromkeys(queues)]
+        self._home.hint(hints)
+        if written.replied and not written.closed:
+            self._home.read_mail(self.run_id)
+        if written.condemned:
+            self._home.condemned.look()
+
     # ------------------------------------------------------------------ a refused close
 
     async def _read_refusing(self) -> None:
@@ -418,6 +442,7 @@ class RunHost:
         self._reopening = self.run.reopen(self._home.clock.now())
         if self._reopening is not None:
             self._activities.rows_proposed()
+            self._reopening = self._claim_starts(self._reopening)
         if self.run.closing is None:
             self.evict()
         if self._reopening is not None:

@@ -7,7 +7,7 @@ again from that record after a crash, so it takes time, chance and the world out
 from __future__ import annotations
 
 from durable.activity import ActivityConfig
-from durable.common import ActivityCancellationType
+from durable.common import ActivityCancellationType, ChildWorkflowCancellationType, ParentClosePolicy
 from durable.exceptions import NondeterminismError, ReadOnlyContextError
 from durable.workflow import unsafe
 from durable.workflow._activities import (
@@ -18,10 +18,18 @@ from durable.workflow._activities import (
     start_activity_method,
 )
 from durable.workflow._calls import QueryCall, SignalCall, UpdateCall, WorkflowCall
+from durable.workflow._child_handle import ChildWorkflowHandle, ExternalWorkflowHandle
+from durable.workflow._child_options import ChildWorkflowConfig
+from durable.workflow._children import (
+    execute_child_workflow,
+    get_external_workflow_handle,
+    get_external_workflow_handle_for,
+    start_child_workflow,
+)
 from durable.workflow._continue import ContinueAsNewConfig, ContinueAsNewError, continue_as_new
 from durable.workflow._definition import WorkflowConfig
 from durable.workflow._defn import defn
-from durable.workflow._info import Info
+from durable.workflow._info import Info, ParentInfo, RootInfo
 from durable.workflow._last_run import (
     get_last_completion_result,
     get_last_failure,
@@ -88,15 +96,22 @@ __all__ = [
     "BoundQuery",
     "BoundSignal",
     "BoundUpdate",
+    "ChildWorkflowCancellationType",
+    "ChildWorkflowConfig",
+    "ChildWorkflowHandle",
     "ContinueAsNewConfig",
     "ContinueAsNewError",
+    "ExternalWorkflowHandle",
     "Info",
     "LoggerAdapter",
     "NondeterminismError",
+    "ParentClosePolicy",
+    "ParentInfo",
     "Query",
     "QueryCall",
     "QueryMethod",
     "ReadOnlyContextError",
+    "RootInfo",
     "RunMethod",
     "Saga",
     "Signal",
@@ -113,9 +128,12 @@ __all__ = [
     "defn",
     "execute_activity",
     "execute_activity_method",
+    "execute_child_workflow",
     "get_current_details",
     "get_dynamic_query_handler",
     "get_dynamic_signal_handler",
+    "get_external_workflow_handle",
+    "get_external_workflow_handle_for",
     "get_last_completion_result",
     "get_last_failure",
     "get_query_handler",
@@ -150,6 +168,7 @@ __all__ = [
     "sleep_until",
     "start_activity",
     "start_activity_method",
+    "start_child_workflow",
     "time",
     "time_ns",
     "unsafe",

@@ -21,6 +21,23 @@ def _unknown() -> tuple[int, int]:
 
 
 @dataclass(frozen=True)
+class ParentInfo:
+    """Whose child a run is."""
+
+    namespace: str
+    run_id: str
+    workflow_id: str
+
+
+@dataclass(frozen=True)
+class RootInfo:
+    """The top of the tree of parents a run is in."""
+
+    run_id: str
+    workflow_id: str
+
+
+@dataclass(frozen=True)
 class Info:
     """Facts about a run, all of them from its history, so that code may branch on them.
 
@@ -31,7 +48,8 @@ class Info:
         start_time: The time of its first task. A start with a delay begins when that is over.
         workflow_start_time: When the run was created.
         cron_schedule: When such runs begin.
-        raw_memo: The memo as it is stored; `workflow.memo()` reads it.
+        raw_memo: The memo as it is stored; `workflow.memo()` reads it.        parent: Whose child it is; None for a workflow that no other one started.
+        root: The top of the tree of parents it is in; None likewise.
     """
 
     workflow_id: str
@@ -51,6 +69,8 @@ class Info:
     cron_schedule: str | None = None
     priority: Priority = field(default_factory=Priority)
     headers: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    parent: ParentInfo | None = None
+    root: RootInfo | None = None
     raw_memo: Mapping[str, Any] = field(default_factory=dict[str, Any])
     history: Callable[[], tuple[int, int]] = field(default=_unknown, repr=False, compare=False)
 

@@ -22,7 +22,7 @@ from durable._replay._awaitables import Operation
 from durable._replay.machines._machine import Machine, Table
 from durable.activity._call import ActivityCall
 from durable.activity._options import ActivityOptions
-from durable.common import ActivityCancellationType
+from durable.common import ActivityCancellationType, RetryPolicy
 from durable.converter import DataConverter
 from durable.exceptions import ActivityError, NondeterminismError, RetryState
 from durable.history import (
@@ -173,9 +173,7 @@ def _scheduled_with(options: ActivityOptions) -> ActivityTaskScheduled:
         schedule_to_start=options.schedule_to_start_timeout,
         start_to_close=start_to_close,
         heartbeat=options.heartbeat_timeout,
-        retry_policy=_DEFAULT_POLICY
-        if options.retry_policy is None
-        else encode_retry_policy(options.retry_policy),
+        retry_policy=stored_policy(options.retry_policy),
         cancellation_type=options.cancellation_type.name.lower(),
         eager=options.eager,
         summary=options.summary,
@@ -185,6 +183,11 @@ def _scheduled_with(options: ActivityOptions) -> ActivityTaskScheduled:
     # The options are kept beside the event, so that their id cannot come to mean other ones.
     _remembered[id(options)] = options, common
     return common
+
+
+def stored_policy(policy: RetryPolicy | None) -> RetryPolicyData:
+    """Return a retry policy as it is stored; the default policy is stored as nothing."""
+    return _DEFAULT_POLICY if policy is None else encode_retry_policy(policy)
 
 
 _DEFAULT_POLICY = RetryPolicyData()

@@ -68,6 +68,8 @@ def end(
     if started is None:
         return Ending(event, Close(status))
     run_id = next_run_id(state.run_id)
+    if unread is Unread.MOVE:
+        started = replace(started, known=_known(state, untaken, now))
     came = {id: place for place, id in enumerate(state.messages)} if untaken else {}
     moved = tuple(
         message(run_id, signal.message, signal)
@@ -84,6 +86,16 @@ def end(
         messages=moved,
     )
     return Ending(event, Close(status, unread, successor))
+
+
+SENT_AGAIN = 30_000_000
+"""Microseconds after its first sending within which a sender in doubt may send a message again: thrice its patience."""
+
+
+def _known(state: RunState, untaken: Sequence[WorkflowExecutionSignaled], now: int) -> tuple[str, ...]:
+    """Return the ids of messages that must not move on: the run has read them, but for those it gives away."""
+    given_away = {signal.message for signal in untaken}
+    return tuple(id for id, at in state.messages.items() if at >= now - SENT_AGAIN and id not in given_away)
 
 
 def next_run_id(run_id: str) -> str:
@@ -198,6 +210,7 @@ def _next(
     return replace(
         old,
         message="",
+        known=(),
         seed=int.from_bytes(digest[:8]) >> 1,
         attempt=attempt,
         first_run_id=old.first_run_id or state.run_id,

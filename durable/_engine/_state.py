@@ -101,7 +101,7 @@ class RunState:
         created_at: Time of the first event.
         size: Bytes of all events.
         trailing: Whether the newest task has no commands (yet).
-        messages: Ids of the inbox messages that have become events, in their order.
+        messages: Ids of the inbox messages that have become events, in their order, and when.
         children: Children that have not ended, by the number of their command.
         external: Messages to other workflows of which it is not known whether they were taken, likewise.
     """
@@ -140,7 +140,7 @@ class RunState:
         self.timers: dict[int, int] = {}
         self.children: dict[int, PendingChild] = {}
         self.external: dict[int, ExternalCommand] = {}
-        self.messages: dict[str, None] = {}
+        self.messages: dict[str, int] = {}
         self.cancel_requested = False
         self.status = RunStatus.RUNNING
 
@@ -169,7 +169,7 @@ class RunState:
             self.task_time = begins_at(self.started, self.task_time, data, time) if early else time
             self.trailing = True
             if data.message:
-                self.messages[data.message] = None
+                self.messages[data.message] = time
         else:
             self.trailing = False
         _FOLD[type(data)](self, data)
@@ -196,6 +196,7 @@ class RunState:
 
     def _started(self, data: WorkflowExecutionStarted) -> None:
         self.started = data
+        self.messages.update(dict.fromkeys(data.known, self.time))
         self.created_at = self.time
         self.task_time = self.time + data.delay
 

@@ -165,7 +165,9 @@ def _at_next_tick(
     if not schedule:
         return None
     now = max(now, state.time)
-    tick = next_tick(schedule, state.created_at + state.started.delay, now)
+    began = state.created_at + state.started.delay
+    # Never the tick that this run is for, though the clock here may be behind.
+    tick = next_tick(schedule, began, max(now, began))
     expires = state.expires_at
     if tick is None or (expires is not None and tick >= expires):
         return None

@@ -167,7 +167,11 @@ class ModelStore:
 
     def send(self, new: Message) -> bool:
         """False when the run is closed, takes nothing for now, or the message is there already."""
-        if not self.open or (self.now < self.held_back_until and not new.internal) or any(old.message_id == new.message_id for old in self.inbox.values()):
+        if (
+            not self.open
+            or (self.now < self.held_back_until and not new.internal)
+            or any(old.message_id == new.message_id for old in self.inbox.values())
+        ):
             return False
         self.position += 1
         self.inbox[self.position] = msgspec.structs.replace(new, position=self.position)

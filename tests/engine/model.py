@@ -261,12 +261,11 @@ class World:
         script: Script,
         *,
         local: Callable[[ActivityTaskScheduled], bool] = lambda one: True,
-        started: WorkflowExecutionStarted = WorkflowExecutionStarted(workflow_id="w"),
     ) -> None:
         self.script = script
         self.make: type[Code] = Code
         self.local = local
-        self.store = ModelStore(started)
+        self.store = ModelStore(WorkflowExecutionStarted(workflow_id="w"))
         self.run: Run | None = None
         self.code: Code | None = None
         self.attempts: dict[int, ActivityTaskScheduled] = {}

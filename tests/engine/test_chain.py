@@ -315,7 +315,7 @@ def test_the_first_run_waits_too() -> None:
 
 @pytest.mark.parametrize("text", ["nonsense", "0 0 30 2 *", "CRON_TZ=Nowhere/Land 0 * * * *", ""])
 def test_what_is_no_schedule_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="cron_schedule|no time zone 'Nowhere/Land'"):
+    with pytest.raises(ValueError, match=r"cron_schedule|no time zone 'Nowhere/Land'"):
         check_cron(text)
 
 

@@ -115,15 +115,16 @@ class OtherWorkflows:
 
     def _cancel_child(self, machine: ChildMachine) -> bool:
         """Take the cancel of an await of a child or of its start; True when the await goes on."""
-        if self._book.withdraw(machine.id, None):
-            # Asked for in this very task: it never was.
-            machine.leave()
-            return True
-        if machine.state != "cancel requested":
-            self._ask_to_end(machine)
-            if not machine.waits:
-                machine.leave()
-        return True
+        # What was asked for in this very task never was.
+        if not self._book.withdraw(machine.id, None):
+            if machine.state != "cancel requested":
+                self._ask_to_end(machine)
+            if machine.waits:
+                return True
+        if machine.starting is not None and not machine.starting.done():
+            # It is the start that is awaited, and nobody has the handle.
+            machine.handle.complete_cancelled()
+        return False
 
     def _ask_to_end(self, machine: ChildMachine) -> None:
         if not machine.asks:

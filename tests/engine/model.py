@@ -172,6 +172,9 @@ class ModelStore:
             self.log.append(msgspec.structs.replace(event, time=time))
         for own in transition.messages:
             self.send(own)
+        for asked in (*transition.starts, *transition.sends):
+            reply = asked.reply
+            self.send(Message(RUN, reply.message_id, reply.done_type, reply.done, internal=True))
         for position in transition.consumed:
             self.inbox.pop(position, None)
         for new in transition.activities:

@@ -6,14 +6,15 @@ import sys
 from durable import Client, Signal, Worker, activity, workflow
 
 MONTHS = 3  # of a year in this example
-MONTH = 0.1  # seconds
+MONTH = 0.3  # seconds
 
 cancel = Signal("cancel", str)
+charges: asyncio.Queue[str] = asyncio.Queue()
 
 
 @activity.defn
 async def charge(customer: str, year: int, month: int) -> None:
-    print(f"{customer}: charged for month {month} of year {year}")
+    charges.put_nowait(f"{customer}: charged for month {month} of year {year}")
 
 
 @workflow.defn
@@ -30,7 +31,8 @@ async def subscription(customer: str, year: int = 1) -> str:
 async def main(url: str) -> None:
     async with Client.connect(url) as client, Worker(client):
         handle = await client.start_workflow(subscription("ada"), id="subscription-ada")
-        await asyncio.sleep((MONTHS + 1.5) * MONTH)
+        for _ in range(MONTHS + 1):
+            print(await charges.get())
         await handle.signal(cancel("moved to another town"))  # reaches whichever run is open now
         print("ada:", await handle.result())
 

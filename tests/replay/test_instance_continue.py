@@ -17,7 +17,6 @@ from durable.history import (
     Failure,
     Payload,
     RetryPolicyData,
-    TimerFired,
     WorkflowExecutionContinuedAsNew,
     encode_data,
 )

@@ -172,4 +172,15 @@ async def fails(handle: WorkflowHandle[Any, Any]) -> BaseException:
     raise AssertionError(f"it did not fail, but returned {result!r}")
 
 
-__all__: Sequence[str] = ["Env", "StoreProxy", "chain", "event", "events", "fails", "held", "kind", "reached", "until"]
+__all__: Sequence[str] = [
+    "Env",
+    "StoreProxy",
+    "chain",
+    "event",
+    "events",
+    "fails",
+    "held",
+    "kind",
+    "reached",
+    "until",
+]

@@ -363,7 +363,7 @@ async def test_a_chain_can_be_ended_from_outside(env: Env, how: str) -> None:
 
         await until("it has continued twice", third)
         await (handle.cancel() if how == "cancel" else handle.terminate(reason="enough"))
-        with pytest.raises(WorkflowFailureError, match="cancelled|enough"):
+        with pytest.raises(WorkflowFailureError, match=r"cancelled|enough"):
             await handle.result(timeout=PATIENCE)
     last = (await chain(handle))[-1]
     assert (await events(last))[-1] == ("Canceled" if how == "cancel" else "Terminated")

@@ -95,7 +95,7 @@ class ChildMachine(Machine):
         return self._request.options.child or _NOTHING_SAID
 
     def start(
-        self, parent: WorkflowExecutionStarted, *, run_id: str, workflow_id: str, check: bool
+        self, parent: WorkflowExecutionStarted, *, run_id: str, workflow_id: str
     ) -> StartChildWorkflowExecutionInitiated:
         """Return the command that starts it.
 
@@ -103,8 +103,6 @@ class ChildMachine(Machine):
             parent: The run that asks; the child inherits its task queue and its priority.
             run_id: The child's first run.
             workflow_id: Its workflow id.
-            check: Whether to read the arguments back as the types the workflow takes, so that a wrong one is an error of
-                the caller and not of the child.
 
         Raises:
             ConversionError: An argument or an entry of the memo cannot be stored, or is not of its type.
@@ -113,7 +111,9 @@ class ChildMachine(Machine):
         request, said, convert = self._request, self.options, self._converter
         path = f"{request.name} input"
         input = convert.to_payloads(request.args, path=path)
-        if check and request.definition is not None:
+        if request.definition is not None:
+            # A wrong argument is an error of the caller and not of the child; at a replay too, since code that catches
+            # the error does something else than code that meets none.
             convert.from_payloads(input, request.definition.arg_types[: len(input)], path=path)
         attributes = said.search_attributes
         self.asked = StartChildWorkflowExecutionInitiated(

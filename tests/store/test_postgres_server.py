@@ -10,11 +10,23 @@ from urllib.parse import urlsplit, urlunsplit
 import asyncpg
 import pytest
 
+from durable._internal.ids import uuid7
+from durable.common import ParentClosePolicy, WorkflowIDConflictPolicy
 from durable.exceptions import SchemaError, StoreConfigurationError, StoreUnavailableError
 from durable.store import (
     RECENT,
+    ChildStart,
+    Close,
+    ExternalSend,
     Message,
     NewActivity,
+    NewRun,
+    Reply,
+    RunStatus,
+    Transition,
+    Unread,
+    UpdateOutcome,
+    UpdateStage,
     Verdict,
     WorkerRecord,
     _migrate,
@@ -22,6 +34,7 @@ from durable.store import (
 )
 from durable.store import postgres as adapter
 from durable.store.postgres import PostgresStore
+from durable.store.postgres._runs import pack_starts
 from tests._postgres import PostgresServer
 from tests.store.postgres_rig import (
     LEASE,
@@ -176,6 +189,33 @@ async def test_parked_runs_cost_new_work_nothing(store: PostgresStore, stranger:
     due = await start(store, 10, owner=None)
     called = await start(store, 10, owner=None, delay=10**15)
     await store.send([Message(run, "m", 2, b"") for run in called])
+    sender, parent, heir = await start(store, 3)
+    content = WorkflowIDConflictPolicy.USE_EXISTING
+
+    def others() -> list[Transition]:
+        """What runs do to other runs."""
+        reply = Reply("reply", 1, b"", 2, b"")
+        new = NewRun(
+            uuid7(),
+            uuid7(),
+            "t",
+            "elsewhere",
+            b"",
+            parent_run_id=parent,
+            parent_close_policy=ParentClosePolicy.TERMINATE,
+        )
+        following = NewRun(uuid7(), f"workflow-{heir}", "t", "elsewhere", b"")
+        close = Close(RunStatus.CONTINUED_AS_NEW, Unread.MOVE, following, b"lost")
+        return [
+            step(
+                sender,
+                sends=(ExternalSend(f"workflow-{runs[0]}", "sent", 2, b"", reply),),
+                outcomes=(UpdateOutcome("u", UpdateStage.ACCEPTED),),
+                hold_back=1,
+            ),
+            closing(parent, starts=(ChildStart(new, reply),)),
+            Transition(heir, 1, step(heir).events, close=close),
+        ]
 
     async def work() -> tuple[int, int]:
         """How many rows of a table are read, at most: by the functions, and by all."""
@@ -184,6 +224,20 @@ async def test_parked_runs_cost_new_work_nothing(store: PostgresStore, stranger:
         batch = [step(run, 3, activities=(NewActivity(1, "a", "q", b"", 0),)) for run in runs[:5]]
         batch += [closing(run, 3) for run in runs[5:]]
         await commit_by(stranger, store, batch)
+        await commit_by(stranger, store, others())
+        starts = [
+            NewRun(
+                uuid7(),
+                f"workflow-{run}",
+                "t",
+                "q",
+                b"",
+                conflict=content,
+                messages=(Message("", "news", 2, b""),),
+            )
+            for run in runs[:2]
+        ]
+        await stranger.fetch(store._sql["create_runs"], *pack_starts(starts))
         claimed = await stranger.fetch(store._sql["claim_runs"], "me", ["q"], ["t"], 20, 1, 0, 1)
         assert {str(row["run_id"]) for row in claimed} == {*due, *called}
         assert len(await stranger.fetch(store._sql["claim_activities"], "me", ["q"], ["a"], 20, 1)) == 5
@@ -196,6 +250,8 @@ async def test_parked_runs_cost_new_work_nothing(store: PostgresStore, stranger:
             ("timed_out_runs", 10),
             ("read_owned_messages", "me", 10),
             ("owned_runs", "me"),
+            ("find_update", sender, "u"),
+            ("condemned_runs", 10),
         ):
             await stranger.fetch(store._sql[query], *args)
         everything = await most_rows_read()
@@ -205,7 +261,7 @@ async def test_parked_runs_cost_new_work_nothing(store: PostgresStore, stranger:
     async def most_rows_read() -> int:
         return await stranger.fetchval(
             "select max(seq_tup_read + coalesce(idx_tup_fetch, 0)) from pg_stat_xact_user_tables "
-            "where relname in ('runs', 'run_data', 'events', 'inbox', 'activity_tasks')"
+            "where relname in ('runs', 'run_data', 'events', 'inbox', 'activity_tasks', 'update_outcomes')"
         )
 
     await stranger.execute("analyze")

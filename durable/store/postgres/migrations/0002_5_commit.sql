@@ -6,9 +6,9 @@
 -- BUSY. `lock_timeout` bounds what is left, an insert that meets an uncommitted one with the same key. Arrays that are not
 -- needed are null and cost nothing. Closing runs come last in `p_runs`, `p_closes` holds their statuses.
 --
--- What runs say to others, children started and workflows messaged by their ids, is worked out first and becomes messages:
--- one to the other run, and the reply to the sender. Entering runs is what may wait for a stranger with an open transaction,
--- so batches with `s_run` come on a connection of their own, and wait for some milliseconds only.
+-- What runs say to others, children started and workflows messaged by their ids, is worked out first and becomes
+-- messages: one to the other run, and the reply to the sender. Entering runs is what may wait for a stranger with an open
+-- transaction, so batches with `s_run` come on a connection of their own, and wait for milliseconds only.
 --
 -- The plan settings are for a table that was nearly empty when it was planned for and is not now: each statement goes
 -- from the arrays to rows by an index, row by row, and may never come to read a table or an index from end to end. For
@@ -55,12 +55,11 @@ declare
     v_held uuid[];
     v_bad uuid[] := '{}'; -- runs that write nothing
     v_refused uuid[] := '{}'; -- those of them that close over an unread message
-    v_sends integer := coalesce(cardinality(w_from), 0);
-    v_starts integer[]; -- the subscripts of children to enter, and what became of each
-    v_outcomes smallint[] := '{}';
-    v_entered uuid[] := '{}';
+    v_sends integer := 0;
+    v_starts integer[]; -- the subscripts of children to enter
+    v_outcomes smallint[]; -- by the same subscripts: what became of each, and the run that it is about
+    v_entered uuid[];
     v_row record;
-    v_i integer;
     v_children uuid[]; -- of runs that close
     v_parents uuid[]; -- runs that close and have a child that cannot be locked
 begin
@@ -117,7 +116,8 @@ begin
             where not m.internal and r.status = 1 and m.run_id <> all (v_held));
     end if;
 
-    if v_sends > 0 then
+    if cardinality(w_from) > 0 then
+        v_sends := cardinality(w_from);
         with looked as materialized (
             select w.*, o.run_id as target,
                 l.run_id is null or (l.run_id <> w.sender and coalesce(l.held_back_until > durable.now_us(), false)) as busy
@@ -170,33 +170,16 @@ begin
             select i from generate_subscripts(s_run, 1) i where s_reuse[i] is not null and s_from[i] <> all (v_bad));
     end if;
     if cardinality(v_starts) > 0 then
-        perform set_config('lock_timeout', '25ms', true);
-        begin
-            for v_row in
-                select * from durable.enter_runs_2(now, v_starts, s_run, s_workflow_id, s_type, s_queue, s_format, s_priority,
-                    s_delay, s_timeout, s_owner, s_reuse, null, s_first, s_parent, s_policy)
-            loop
-                v_outcomes[v_row.n] := v_row.outcome;
-                v_entered[v_row.n] := v_row.run_id;
-                started := case when v_row.epoch > 0 and v_row.outcome = 1 then started || v_row.run_id else started end;
-            end loop;
-        exception when lock_not_available or deadlock_detected then
-            -- A stranger has not committed a run of one of these workflow ids. Which one? One by one, each a little.
-            perform set_config('lock_timeout', '5ms', true);
-            foreach v_i in array v_starts loop
-                begin
-                    select * into v_row
-                        from durable.enter_runs_2(now, array[v_i], s_run, s_workflow_id, s_type, s_queue, s_format, s_priority,
-                            s_delay, s_timeout, s_owner, s_reuse, null, s_first, s_parent, s_policy);
-                    v_outcomes[v_i] := v_row.outcome;
-                    v_entered[v_i] := v_row.run_id;
-                    started := case when v_row.epoch > 0 and v_row.outcome = 1 then started || v_row.run_id else started end;
-                exception when lock_not_available or deadlock_detected then
-                    null;
-                end;
-            end loop;
-        end;
-        perform set_config('lock_timeout', '2s', true);
+        for v_row in
+            select * from durable.enter_children_2(now, v_starts, s_run, s_workflow_id, s_type, s_queue, s_format,
+                s_priority, s_delay, s_timeout, s_owner, s_reuse, s_first, s_parent, s_policy)
+        loop
+            v_outcomes[v_row.n] := v_row.outcome;
+            v_entered[v_row.n] := v_row.run_id;
+            if v_row.outcome = 1 and v_row.epoch > 0 then
+                started := started || v_row.run_id;
+            end if;
+        end loop;
         -- One that another run of this batch started is not there yet, should that run write nothing after all.
         v_bad := v_bad || array(
             select s_from[i] from unnest(v_starts) i
@@ -345,7 +328,8 @@ begin
     end if;
     if cardinality(v_starts) > 0 then
         perform durable.record_runs_2(now, array(
-            select i from unnest(v_starts) i where v_outcomes[i] = 1 and s_from[i] <> all (v_bad)), s_run, s_started, s_info);
+            select i from unnest(v_starts) i where v_outcomes[i] = 1 and s_from[i] <> all (v_bad)),
+            s_run, s_started, s_info);
         if cardinality(v_bad) > 0 then
             -- Nobody else has seen these.
             delete from durable.runs r using unnest(v_starts) i

@@ -56,8 +56,9 @@ begin
             select i, 4::smallint, refused.run_id, refused.workflow_type, 0 from refused;
         return query
             select min(i), 1::smallint, r.run_id, r.workflow_type, r.epoch from unnest(v_open) i
-            join durable.runs r on r.run_id = s_run[i] where v_all or s_run[i] = any (v_new)
-            group by r.run_id;
+            cross join lateral (select r.* from durable.runs r where r.run_id = s_run[i] offset 0) r
+            where v_all or s_run[i] = any (v_new)
+            group by r.run_id, r.workflow_type, r.epoch;
 
         exit when v_all;
 

@@ -12,7 +12,9 @@
 --
 -- The plan settings are for a table that was nearly empty when it was planned for and is not now: each statement goes
 -- from the arrays to rows by an index, row by row, and may never come to read a table or an index from end to end. For
--- the same reason locks are taken in lateral subqueries, which no planner turns round.
+-- the same reason rows are looked up, and locked, in lateral subqueries with a lock or an OFFSET 0, which no planner turns
+-- round; and a run is open by its `closed_at` there, since the index of open runs looks better to a planner that has seen
+-- few of them.
 --
 -- It is named by version, and leaves `commit_1` to workers of the release before.
 create function durable.commit_2(
@@ -74,7 +76,7 @@ begin
             order by t.run_id) t
         cross join lateral (
             select from durable.runs r
-            where r.run_id = t.run_id and r.epoch = t.epoch and r.status = 1
+            where r.run_id = t.run_id and r.epoch = t.epoch and r.closed_at is null
             for no key update skip locked) l;
     get diagnostics v_locked = row_count;
     if v_closing > 0 then
@@ -84,7 +86,7 @@ begin
                 order by t.run_id) t
             cross join lateral (
                 select from durable.runs r
-                where r.run_id = t.run_id and r.epoch = t.epoch and r.status = 1
+                where r.run_id = t.run_id and r.epoch = t.epoch and r.closed_at is null
                 for update skip locked) l;
         v_missed := cardinality(v_held) < v_closing;
     end if;
@@ -96,7 +98,7 @@ begin
                 t (run_id, epoch) order by t.run_id) t
             cross join lateral (
                 select from durable.runs r
-                where r.run_id = t.run_id and r.epoch = t.epoch and r.status = 1
+                where r.run_id = t.run_id and r.epoch = t.epoch and r.closed_at is null
                 for no key update skip locked) l);
         v_bad := array(select t.run_id from unnest(p_runs) t (run_id) where t.run_id <> all (v_held));
     end if;
@@ -108,12 +110,13 @@ begin
                 select distinct m.run_id from unnest(m_run, m_internal) m (run_id, internal)
                 where not m.internal order by m.run_id) m
             cross join lateral (
-                select from durable.runs r where r.run_id = m.run_id and r.status = 1
+                select from durable.runs r where r.run_id = m.run_id and r.closed_at is null
                 for key share skip locked) l);
         v_bad := v_bad || array(
             select m.sender from unnest(m_from, m_run, m_internal) m (sender, run_id, internal)
-            join durable.runs r using (run_id)
-            where not m.internal and r.status = 1 and m.run_id <> all (v_held));
+            cross join lateral (
+                select from durable.runs r where r.run_id = m.run_id and r.closed_at is null offset 0) r
+            where not m.internal and m.run_id <> all (v_held));
     end if;
 
     if cardinality(w_from) > 0 then
@@ -128,7 +131,7 @@ begin
                     and (w.run is null or r.run_id::text = w.run)
                     and (w.first is null or coalesce(r.first_run_id, r.run_id)::text = w.first)) o on true
             left join lateral (
-                select r.run_id, r.held_back_until from durable.runs r where r.run_id = o.run_id and r.status = 1
+                select r.run_id, r.held_back_until from durable.runs r where r.run_id = o.run_id and r.closed_at is null
                 for key share skip locked) l on true)
         select v_bad || coalesce(array_agg(k.sender) filter (where k.part = 1 and k.busy), '{}'),
                 m_from || array_agg(k.sender order by k.n, k.part), m_run || array_agg(k.run_id order by k.n, k.part),
@@ -151,7 +154,9 @@ begin
             select t.run_id from (
                 select a.run_id, a.id from durable.activity_tasks a where a.run_id = any (v_closers)
                 union select a.run_id, a.id from unnest(a_run || d_run || x_run, a_id || d_id || x_id) t (run_id, id)
-                    join durable.activity_tasks a using (run_id, id)
+                    cross join lateral (
+                        select a.run_id, a.id from durable.activity_tasks a where a.run_id = t.run_id and a.id = t.id
+                        offset 0) a
                 order by 1, 2) t
             left join lateral (
                 select a.id from durable.activity_tasks a where a.run_id = t.run_id and a.id = t.id
@@ -207,7 +212,8 @@ begin
             select m.run_id, m.type, m.internal, r.task_queue, m.id, m.data
             from unnest(m_from, m_run, m_id, m_type, m_internal, m_data) with ordinality
                 as m (sender, run_id, id, type, internal, data, n)
-            join durable.runs r on r.run_id = m.run_id and r.status = 1
+            cross join lateral (
+                select r.task_queue from durable.runs r where r.run_id = m.run_id and r.closed_at is null offset 0) r
             where m.sender <> all (v_bad || v_closers)
             order by m.n
             on conflict (run_id, message_id) do nothing;
@@ -231,7 +237,8 @@ begin
                 select m.run_id, m.type, m.internal, r.task_queue, m.id, m.data
                 from unnest(m_from, m_run, m_id, m_type, m_internal, m_data) with ordinality
                     as m (sender, run_id, id, type, internal, data, n)
-                join durable.runs r on r.run_id = m.run_id and r.status = 1
+                cross join lateral (
+                    select r.task_queue from durable.runs r where r.run_id = m.run_id and r.closed_at is null offset 0) r
                 where m.sender = any (v_closers) and m.sender <> all (v_bad)
                 order by m.n
                 on conflict (run_id, message_id) do nothing;
@@ -344,7 +351,7 @@ begin
         verdicts := array(
             select case when t.run_id <> all (v_bad) then 1
                         when t.run_id = any (v_refused) then 4
-                        when r.epoch = t.epoch and r.status = 1 then 2
+                        when r.epoch = t.epoch and r.closed_at is null then 2
                         else 3 end
             from unnest(p_runs, p_epochs) with ordinality t (run_id, epoch, n)
             left join durable.runs r using (run_id) order by t.n);

@@ -25,7 +25,6 @@ from durable.history import (
     SignalExternalWorkflowExecutionInitiated,
     WorkflowExecutionStarted,
 )
-from durable.workflow._child_handle import ChildWorkflowHandle
 from durable.workflow._runtime import ChildRequest, Target
 
 
@@ -88,7 +87,7 @@ class OtherWorkflows:
 
     # ------------------------------------------------------------------ children
 
-    def start_child(self, request: ChildRequest) -> ChildWorkflowHandle[Any, Any]:
+    def start_child(self, request: ChildRequest) -> ChildOperation:
         """See `Others.start_child`."""
         instance, id = self._instance, self._book.new_id()
         machine = ChildMachine(id, request, self._converter)
@@ -106,7 +105,7 @@ class OtherWorkflows:
         self._book.issue(command)
         return handle
 
-    def started(self, handle: ChildWorkflowHandle[Any, Any]) -> asyncio.Future[None]:
+    def started(self, handle: asyncio.Future[Any]) -> asyncio.Future[None]:
         """See `Others.started`."""
         assert isinstance(handle, ChildOperation)
         machine = cast(ChildMachine, self._book.operations[handle.command])

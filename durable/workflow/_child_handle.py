@@ -9,9 +9,9 @@ from typing import Any, Generic, TypeVar, TypeVarTuple, cast, overload
 from durable._internal.ids import check_name, check_text
 from durable.workflow._calls import SignalCall
 from durable.workflow._definition import SignalDefinition
-from durable.workflow._runtime import Target, current
+from durable.workflow._runtime import ChildRequest, Others, Target, current
 
-__all__ = ["ChildWorkflowHandle", "ExternalWorkflowHandle"]
+__all__ = ["ChildWorkflowHandle", "ExternalWorkflowHandle", "start_child"]
 
 W = TypeVar("W")
 R = TypeVar("R")
@@ -125,6 +125,18 @@ class ExternalWorkflowHandle(Generic[W]):
         if not isinstance(said, str):
             raise TypeError(f"reason must be a string, not {type(said).__name__}")
         await others.cancel(Target(self.id, run_id=self.run_id or ""), check_text(said, "reason"))
+
+
+async def start_child(others: Others, request: ChildRequest) -> ChildWorkflowHandle[Any, Any]:
+    """Ask for a child, and return its handle once it is there.
+
+    Raises:
+        WorkflowAlreadyStartedError: Its id is in use, or may not be used again.
+        ConversionError: An argument cannot be stored, or is not of its type.
+    """
+    handle = cast(ChildWorkflowHandle[Any, Any], others.start_child(request))
+    await others.started(handle)
+    return handle
 
 
 async def _signal(

@@ -7,7 +7,7 @@ from typing import Any, TypeVar, TypeVarTuple, Unpack, cast, overload
 
 from durable._internal.ids import check_name
 from durable.workflow._calls import WorkflowCall
-from durable.workflow._child_handle import ChildWorkflowHandle, ExternalWorkflowHandle
+from durable.workflow._child_handle import ChildWorkflowHandle, ExternalWorkflowHandle, start_child
 from durable.workflow._child_options import ChildWorkflowConfig
 from durable.workflow._definition import WorkflowOptions, merge
 from durable.workflow._runtime import ChildRequest, current
@@ -119,9 +119,7 @@ async def start_child_workflow(
         ValueError: A duration or a name cannot be one, or options exclude each other.
     """
     others = current("workflow.start_child_workflow()").others()
-    handle = others.start_child(_request("start_child_workflow()", workflow, arguments, keywords))
-    await others.started(handle)
-    return handle
+    return await start_child(others, _request("start_child_workflow()", workflow, arguments, keywords))
 
 
 def get_external_workflow_handle(
@@ -175,8 +173,10 @@ def _request(
             None,
             Any if result_type is None else result_type,
         )
+    call: WorkflowCall[Any, Any]
+    written: Any = workflow
     if isinstance(workflow, WorkflowCall):
-        call = cast(WorkflowCall[Any, Any], workflow)
+        call = written
         if given:
             raise TypeError(
                 f"{caller}: {call!r} has its arguments already; pass the workflow itself, or no arguments"

@@ -12,7 +12,7 @@ from asyncio import events
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 from uuid import UUID
 
 from durable.activity._call import ActivityCall
@@ -20,9 +20,6 @@ from durable.converter import PayloadConverter
 from durable.exceptions import NotInWorkflowError
 from durable.workflow._definition import WorkflowDefinition, WorkflowOptions
 from durable.workflow._info import Info
-
-if TYPE_CHECKING:
-    from durable.workflow._child_handle import ChildWorkflowHandle
 
 
 class Randomness(Protocol):
@@ -103,12 +100,12 @@ class Target:
 class Others(Protocol):
     """What one run does to other workflows."""
 
-    def start_child(self, request: ChildRequest) -> ChildWorkflowHandle[Any, Any]:
-        """Ask for a child; the handle gets its result or its failure, or that it could not be started."""
+    def start_child(self, request: ChildRequest) -> asyncio.Future[Any]:
+        """Ask for a child. The future, a `ChildWorkflowHandle`, gets its result, its failure, or why it is not there."""
         ...
 
-    def started(self, handle: ChildWorkflowHandle[Any, Any]) -> asyncio.Future[None]:
-        """Return a future that is done once the child is there, or could not be started."""
+    def started(self, handle: asyncio.Future[Any]) -> asyncio.Future[None]:
+        """Return a future that is done once the child of a handle is there, or could not be started."""
         ...
 
     def signal(

@@ -11,7 +11,7 @@ from durable.activity._call import ActivityCall
 from durable.activity._registry import only
 from durable.exceptions import RegistrationError
 from durable.workflow._calls import WorkflowCall
-from durable.workflow._child_handle import ChildWorkflowHandle
+from durable.workflow._child_handle import ChildWorkflowHandle, start_child
 from durable.workflow._child_options import ChildWorkflowConfig
 from durable.workflow._definition import REGISTRY, WorkflowDefinition, WorkflowOptions, merge
 from durable.workflow._runtime import current
@@ -79,9 +79,7 @@ class Workflow(Generic[W, P, R]):
         call = self(*args, **kwargs)
         request = call.request()
         call.replace()
-        handle = others.start_child(request)
-        await others.started(handle)
-        return handle
+        return await start_child(others, request)
 
     def options(self, **options: Unpack[ChildWorkflowConfig]) -> Self:
         """Return a copy whose calls have these options on top of the ones here; the workflow itself stays as it is.

@@ -161,7 +161,7 @@ class RunHost:
             return
         commands, self._commands = self._commands, []
         if self.instance.closing:
-            self.run.untaken = self.instance.untaken
+            self.run.untaken = self.instance.signals.untaken()
         effects = self.run.commands(commands, local=self._activities.promise)
         now = self._home.clock.now()
         if effects.start or effects.cancel:

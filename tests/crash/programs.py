@@ -290,6 +290,8 @@ class Scenario:
     drive: Drive
     right: Callable[[Any], bool]
     status: str = "COMPLETED"
+    commits: int = 1_000
+    """Commits that each of its lives has; whether there are more depends on what happens to share one."""
 
 
 @contextlib.asynccontextmanager
@@ -389,7 +391,7 @@ SCENARIOS = {
         Scenario("retries", _retries, lambda result: result == [True, "Refused: never again"]),
         Scenario("beats", _beats, lambda result: result == [0, 1, 2]),
         Scenario("children", _children, _children_right),
-        Scenario("continues", _continues, lambda result: result == [10, "once", 2]),
+        Scenario("continues", _continues, lambda result: result == [10, "once", 2], commits=8),
         Scenario("cancels", _cancels, lambda result: result == "cancelled", "CANCELED"),
     )
 }

@@ -128,6 +128,7 @@ async def sweep(world: World, name: str, *, full: bool) -> None:
         found = Sweep(world, client, SCENARIOS[name])
         first, second = await found.count(1), await found.count(2)
         counts = {method: min(first.get(method, 0), second.get(method, 0)) for method in first}
+        counts["commit"] = min(counts["commit"], found.scenario.commits)
         for needed in ("create_runs", "commit", "register_worker"):
             assert counts[needed] > 0, counts
         points = points_of(counts, ("before", "into", "after") if full else ("before", "after"))

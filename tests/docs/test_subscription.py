@@ -60,7 +60,6 @@ async def test_a_cancel_that_comes_over_the_end_of_the_year_wins_a_thousand_time
     """Each customer cancels between the task of the last timeout and its commit."""
     async with Client.connect(store_url) as client:
         proxy: Any = StoreProxy(client.store)
-        cancelled: dict[str, int] = {}
 
         async def commit(real: Any, transitions: Any) -> Any:
             leaving = [one.run_id for one in transitions if one.close and one.close.successor]
@@ -76,7 +75,10 @@ async def test_a_cancel_that_comes_over_the_end_of_the_year_wins_a_thousand_time
         client.store = proxy
         async with worker:
             handles = await asyncio.gather(
-                *(client.start_workflow(example.subscription(f"c-{n}"), id=f"c-{n}") for n in range(CUSTOMERS))
+                *(
+                    client.start_workflow(example.subscription(f"c-{n}"), id=f"c-{n}")
+                    for n in range(CUSTOMERS)
+                )
             )
             ids.update((str(handle.first_execution_run_id), handle.id) for handle in handles)
             results = await asyncio.gather(*(handle.result(timeout=60) for handle in handles))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from durable.history._carried import Change, with_payloads
 from durable.history._events import (
     CLOSING,
     COMMANDS,
@@ -107,6 +108,7 @@ __all__ = [
     "ActivityTaskTimedOut",
     "ApplicationFailure",
     "CanceledFailure",
+    "Change",
     "ChildWorkflowExecutionCanceled",
     "ChildWorkflowExecutionCompleted",
     "ChildWorkflowExecutionFailed",
@@ -158,4 +160,5 @@ __all__ = [
     "decode_history",
     "encode_data",
     "encode_event",
+    "with_payloads",
 ]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import PurePath
 from types import GenericAlias, NoneType, UnionType
-from typing import Annotated, Any, NoReturn, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, NoReturn, TypeVar, Union, cast, get_args, get_origin
 
 import msgspec
 
@@ -29,10 +29,10 @@ MAX_TEXT = 500
 
 _ANYTHING = (Any, object)
 _PLAIN: tuple[type[Any], ...] = (str, int, float)
-_CONTAINERS: tuple[tuple[tuple[type[Any], ...], type[Any], tuple[Any, ...]], ...] = (
-    ((deque,), list, (Any,)),
-    ((Counter,), dict, (Any, int)),
-    ((OrderedDict,), dict, (Any, Any)),
+_CONTAINERS: tuple[tuple[Any, Any, tuple[Any, ...]], ...] = (
+    (deque, list, (Any,)),
+    (Counter, dict, (Any, int)),
+    (OrderedDict, dict, (Any, Any)),
 )
 """Classes of containers that msgspec does not know, what they are read as first, and the types of their parts."""
 _AT = re.compile(r"^(?P<text>.*) - at (?P<key>`key(?: in|s in)?` in |`key` in )?`\$(?P<path>.*)`$", re.DOTALL)
@@ -107,9 +107,10 @@ class JsonReader:
                     return kind(msgspec.convert(value, base))
             if issubclass(kind, PurePath):
                 return kind(msgspec.convert(value, str))
-            for bases, plain, arguments in _CONTAINERS:
-                if issubclass(kind, bases):
-                    return kind(self._convert(value, plain, get_args(hint), arguments))
+            for base, plain, arguments in _CONTAINERS:
+                if issubclass(kind, base):
+                    make = cast("Callable[[Any], Any]", kind)
+                    return make(self._convert(value, plain, get_args(hint), arguments))
             if kind is Iterable:
                 return self._convert(value, list, get_args(hint), (Any,))
         raise ValueError(

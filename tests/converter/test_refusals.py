@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import ast
-import collections
 import asyncio
+import collections
 import enum
 import math
 import sys

@@ -13,7 +13,8 @@ from durable._engine._state import RunState
 from durable._internal.instants import SECOND, to_datetime
 from durable.common import WorkflowExecutionStatus
 from durable.converter import DataConverter
-from durable.history import Event, WorkflowExecutionStarted
+from durable.exceptions import ConversionError
+from durable.history import Event, Payload, WorkflowExecutionStarted
 from durable.store import ActivityRecord, ActivityState, Hold, RunRecord, WorkerRecord
 
 
@@ -107,7 +108,7 @@ def describe(
         close_time=None if run.closed_at is None else to_datetime(run.closed_at),
         history_length=run.history_length,
         history_size=run.history_size,
-        memo={key: converter.from_payload(value) for key, value in started.memo.items()},
+        memo={key: _shown(value, converter) for key, value in started.memo.items()},
         static_summary=started.static_summary,
         static_details=started.static_details,
         pending_activities=[
@@ -134,6 +135,14 @@ def _untaken(due_at: int, task_queue: str, what: str, workers: Sequence[WorkerRe
         f"none of the {len(there)} workers on task queue {task_queue!r} has taken it for {(now - due_at) // SECOND} s: "
         f"is {what} registered there, and are they of this release?"
     )
+
+
+def _shown(payload: Payload, converter: DataConverter) -> Any:
+    """A value as plain data, or a text in its place: a description must not fail over what it only shows."""
+    try:
+        return converter.from_payload(payload)
+    except ConversionError:
+        return f"<{len(payload.data)} bytes of {payload.encoding} that cannot be read here>"
 
 
 def _pending(
@@ -166,7 +175,7 @@ def _pending(
         next_attempt_time=to_datetime(row.due_at) if row.state is ActivityState.QUEUED else None,
         worker=row.worker,
         last_failure=None if failure is None else converter.from_failure(failure),
-        heartbeat_details=converter.from_payloads(progress.heartbeat),
+        heartbeat_details=[_shown(detail, converter) for detail in progress.heartbeat],
         reason=(
             _untaken(row.due_at, row.task_queue, f"activity {scheduled.activity_type!r}", workers, now)
             if row.state is ActivityState.QUEUED

@@ -17,16 +17,26 @@ from durable.client._describe import WorkflowExecutionDescription, describe
 from durable.client._outcome import result_of
 from durable.client._query import answer, definition_for
 from durable.client._start_options import argument_list
-from durable.exceptions import WorkflowNotFoundError, WorkflowQueryFailedError
+from durable.exceptions import PayloadCodecError, WorkflowNotFoundError, WorkflowQueryFailedError
 from durable.history import (
     Event,
+    EventRow,
     Input,
     WorkflowExecutionCancelRequested,
     WorkflowExecutionSignaled,
     decode_history,
     encode_data,
 )
-from durable.store import Close, Hint, HintKind, RunRecord, RunStatus, SendOutcome
+from durable.store import (
+    ActivityRecord,
+    Close,
+    Hint,
+    HintKind,
+    RunRecord,
+    RunStatus,
+    SendOutcome,
+    beneath,
+)
 from durable.workflow._calls import QueryCall, SignalCall
 
 W_co = TypeVar("W_co", covariant=True)
@@ -140,7 +150,8 @@ class WorkflowHandle(Generic[W_co, R_co]):
 
     async def _was_read(self, run_id: str, message_id: str) -> bool:
         """Whether a message whose send was in doubt has become an event."""
-        rows = await self._connection.patiently(lambda: self._connection.store.read_events(run_id))
+        store = beneath(self._connection.store)  # where message ids are as plain as anywhere
+        rows = await self._connection.patiently(lambda: store.read_events(run_id))
         wanted = f'"message":"{message_id}"'.encode()
         return any(wanted in row.data for row in rows)
 
@@ -290,13 +301,22 @@ class WorkflowHandle(Generic[W_co, R_co]):
     async def describe(self) -> WorkflowExecutionDescription:
         """Return what the database knows about the workflow now.
 
+        What the payload codec cannot decode is shown as a text that says so.
+
         Raises:
             WorkflowNotFoundError: There is no such workflow.
         """
         record = await self._find(self.run_id or self.result_run_id)
-        store = self._connection.store
-        rows = await self._connection.patiently(lambda: store.read_events(record.run_id))
-        activities = await self._connection.patiently(lambda: store.read_activities(record.run_id))
+        store, run_id = self._connection.store, record.run_id
+
+        async def read() -> tuple[list[EventRow], list[ActivityRecord]]:
+            try:
+                return await store.read_events(run_id), await store.read_activities(run_id)
+            except PayloadCodecError:
+                bare = beneath(store)
+                return await bare.read_events(run_id), await bare.read_activities(run_id)
+
+        rows, activities = await self._connection.patiently(read)
         workers = await self._connection.patiently(store.list_workers)
         now = await self._connection.patiently(store.now)
         return describe(record, decode_history(rows), activities, workers, now, self._connection.converter)

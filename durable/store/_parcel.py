@@ -6,7 +6,7 @@ payloads are gathered, for one call of the codec, then its answers are put in th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -255,5 +255,3 @@ _TABLE_FIELDS: dict[str, Any] = {
     "memo": dict[str, Payload],
 }
 """Fields with payloads in `NewRun.info` and in the outcomes of updates, whatever else stands there."""
-
-Walk = Callable[[Parcel], Any]

@@ -134,6 +134,9 @@ class Activities:
         """Start the attempts that a claim returned."""
         for record in records:
             self._clock.observe(record.now)
+            if record.fault is not None:
+                self.reports.give_back(record)
+                continue
             try:
                 self._take(record)
             except HistoryError as error:
@@ -318,7 +321,7 @@ class Activities:
         for record in rows:
             attempt = self._attempts.get((record.run_id, record.id))
             known = attempt is not None and attempt.number == record.attempt
-            if not known and (record.run_id, record.id) not in unposted:
+            if not known and (record.run_id, record.id) not in unposted and record.fault is None:
                 unknown[record.run_id, record.id, record.attempt] = record
         shown = {(row.run_id, row.id, row.attempt) for row in rows}
         # Kept until two looks in a row did not show it: one of them may have been on its way for long.

@@ -32,12 +32,12 @@ from durable._replay._sources import caller
 from durable._replay._teardown import evict
 from durable._replay._turns import SpinError as TurnSpin
 from durable._replay._turns import TurnPoisoned, Turns
-from durable._replay.machines._activity import ActivityMachine
+from durable._replay.machines._activity import ActivityMachine, context_of
 from durable._replay.machines._machine import Answered
 from durable._replay.machines._signal import SignalBuffer
 from durable._replay.machines._timer import TimerMachine, wake
 from durable.activity._call import ActivityCall
-from durable.converter import DataConverter
+from durable.converter import DataConverter, WorkflowSerializationContext
 from durable.exceptions import (
     ConversionError,
     NondeterminismError,
@@ -224,6 +224,10 @@ class Instance:
         self._started = started
         self._started_at = event.time
         self._random = Randomness(started.seed)
+        if self._converter.takes_context:
+            self._converter = self._converter.with_context(
+                WorkflowSerializationContext(self.namespace, started.workflow_id)
+            )
         definition = self.definition
         if definition.cls is not None:
             self._object = (
@@ -464,7 +468,11 @@ class Instance:
     def start_activity(self, call: ActivityCall[Any]) -> asyncio.Future[Any]:
         """See `Runtime.start_activity`."""
         id = self._new_id()
-        machine = ActivityMachine(id, call, self._converter)
+        converter = self._converter
+        if converter.takes_context:
+            started = self._started
+            converter = converter.with_context(context_of(id, call, started, self.namespace))
+        machine = ActivityMachine(id, call, converter)
         command = machine.start(self._started.task_queue, check=not self._replaying)
         machine.operation = operation = self.loop.operation(id, partial(self._cancel_activity, machine))
         self._operations[id] = machine

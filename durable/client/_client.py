@@ -189,9 +189,10 @@ class Client:
         target = _Target.of(workflow, values, options)
         said = check(options, target.options)
         run_id = uuid7()
-        converter = self.data_converter
+        workflow_id = uuid7() if said.id is None else said.id
+        converter = self._connection.converter_for(workflow_id)
         started = WorkflowExecutionStarted(
-            workflow_id=uuid7() if said.id is None else said.id,
+            workflow_id=workflow_id,
             workflow_type=target.name,
             task_queue=said.task_queue,
             input=to_checked_payloads(converter, target.args, target.arg_types, f"{target.name} input"),

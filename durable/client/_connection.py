@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from durable.client._local import LocalRuns
 from durable.client._patience import Patience
 from durable.client._waiting import Waiting
-from durable.converter import DataConverter
+from durable.converter import DataConverter, WorkflowSerializationContext
 from durable.store import Store
 
 
@@ -22,3 +22,9 @@ class Connection:
     local: LocalRuns
     waiting: Waiting
     patiently: Patience
+
+    def converter_for(self, workflow_id: str) -> DataConverter:
+        """Return the converter of a workflow's values, which may want to know whose they are."""
+        if not self.converter.takes_context:
+            return self.converter
+        return self.converter.with_context(WorkflowSerializationContext(self.namespace, workflow_id))

@@ -12,7 +12,7 @@ from durable._engine._state import PendingActivity as RunActivity
 from durable._engine._state import RunState
 from durable._internal.instants import SECOND, to_datetime
 from durable.common import WorkflowExecutionStatus
-from durable.converter import DataConverter
+from durable.converter import ActivitySerializationContext, DataConverter
 from durable.exceptions import ConversionError
 from durable.history import Event, Payload, WorkflowExecutionStarted
 from durable.store import ActivityRecord, ActivityState, Hold, RunRecord, WorkerRecord
@@ -85,6 +85,7 @@ def describe(
     workers: Sequence[WorkerRecord],
     now: int,
     converter: DataConverter,
+    namespace: str,
 ) -> WorkflowExecutionDescription:
     """Return the description of a run from its row, its log, its activities' rows, and the workers there are."""
     state = RunState.of(run.run_id, events)
@@ -112,7 +113,7 @@ def describe(
         static_summary=started.static_summary,
         static_details=started.static_details,
         pending_activities=[
-            _pending(pending, by_id.get(id), workers, now, converter)
+            _pending(pending, by_id.get(id), workers, now, _of_activity(converter, namespace, run, pending))
             for id, pending in state.activities.items()
             if open_run
         ],
@@ -134,6 +135,24 @@ def _untaken(due_at: int, task_queue: str, what: str, workers: Sequence[WorkerRe
     return (
         f"none of the {len(there)} workers on task queue {task_queue!r} has taken it for {(now - due_at) // SECOND} s: "
         f"is {what} registered there, and are they of this release?"
+    )
+
+
+def _of_activity(
+    converter: DataConverter, namespace: str, run: RunRecord, pending: RunActivity
+) -> DataConverter:
+    if not converter.takes_context:
+        return converter
+    scheduled = pending.scheduled
+    return converter.with_context(
+        ActivitySerializationContext(
+            namespace=namespace,
+            activity_id=scheduled.activity_id,
+            activity_type=scheduled.activity_type,
+            activity_task_queue=scheduled.task_queue,
+            workflow_id=run.workflow_id,
+            workflow_type=run.workflow_type,
+        )
     )
 
 

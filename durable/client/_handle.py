@@ -17,6 +17,7 @@ from durable.client._describe import WorkflowExecutionDescription, describe
 from durable.client._outcome import result_of
 from durable.client._query import answer, definition_for
 from durable.client._start_options import argument_list
+from durable.converter import DataConverter
 from durable.exceptions import PayloadCodecError, WorkflowNotFoundError, WorkflowQueryFailedError
 from durable.history import (
     Event,
@@ -93,6 +94,10 @@ class WorkflowHandle(Generic[W_co, R_co]):
     def __repr__(self) -> str:
         return f"<WorkflowHandle {self.id!r} run {self.run_id or self.result_run_id}>"
 
+    @property
+    def _converter(self) -> DataConverter:
+        return self._connection.converter_for(self.id)
+
     async def _find(self, run_id: str | None) -> RunRecord:
         record = await self._connection.patiently(lambda: self._connection.store.find_run(self.id, run_id))
         if record is None:
@@ -120,7 +125,7 @@ class WorkflowHandle(Generic[W_co, R_co]):
             if run_id is None:
                 run_id = (await self._find(None)).run_id
             event = await self._connection.waiting.closing_event(run_id)
-        result: R_co = result_of(event, self._connection.converter, self._result_type, self.id)
+        result: R_co = result_of(event, self._converter, self._result_type, self.id)
         return result
 
     # ------------------------------------------------------------------ messages
@@ -185,7 +190,7 @@ class WorkflowHandle(Generic[W_co, R_co]):
         call = _call(signal, values, args, SignalCall)
         name, arguments = (call.name, call.args) if isinstance(call, SignalCall) else call
         types = call.definition.arg_types if isinstance(call, SignalCall) else None
-        payloads = to_checked_payloads(self._connection.converter, arguments, types, f"signal {name}")
+        payloads = to_checked_payloads(self._converter, arguments, types, f"signal {name}")
         await self._send(
             WorkflowExecutionSignaled(name=name, input=payloads, identity=self._connection.identity)
         )
@@ -212,7 +217,7 @@ class WorkflowHandle(Generic[W_co, R_co]):
             WorkflowNotFoundError: There is no such workflow, or it is closed.
             StoreUnavailableError: The database is away; it may or may not have been ended.
         """
-        details = self._connection.converter.to_payloads(args, path="details")
+        details = self._converter.to_payloads(args, path="details")
         store = self._connection.store
         record = await self._find(self.run_id)
         why, identity = _text(reason), self._connection.identity
@@ -262,7 +267,7 @@ class WorkflowHandle(Generic[W_co, R_co]):
             name, arguments, result_type = call.name, call.args, call.result_type
         else:
             name, arguments = call
-        converter = self._connection.converter
+        converter = self._converter
         types = call.definition.arg_types if isinstance(call, QueryCall) else None
         payloads = to_checked_payloads(converter, arguments, types, f"query {name}")
         record = await self._find(self.run_id or self.result_run_id)
@@ -319,7 +324,8 @@ class WorkflowHandle(Generic[W_co, R_co]):
         rows, activities = await self._connection.patiently(read)
         workers = await self._connection.patiently(store.list_workers)
         now = await self._connection.patiently(store.now)
-        return describe(record, decode_history(rows), activities, workers, now, self._connection.converter)
+        history, namespace = decode_history(rows), self._connection.namespace
+        return describe(record, history, activities, workers, now, self._converter, namespace)
 
     async def fetch_history(self) -> WorkflowHistory:
         """Return the run's whole log.

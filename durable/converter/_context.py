@@ -37,7 +37,7 @@ class ActivitySerializationContext(SerializationContext):
         activity_task_queue: The queue it was asked for on.
         workflow_id: The workflow that asked for it.
         workflow_type: The name of that workflow's definition.
-        is_local: Whether it was asked for as a local activity.
+        is_local: False: whoever asks does not know whether it will run beside its workflow.
     """
 
     namespace: str

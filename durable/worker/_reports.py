@@ -10,14 +10,13 @@ import asyncio
 import logging
 import random
 from collections.abc import Sequence
-from typing import Any
 
 from durable._engine._activities import Outcome, Progress, conclude_row, encode_progress
 from durable._internal.backoff import exponential
 from durable._internal.instants import SECOND
 from durable.activity._context import ActivityCancellationDetails
-from durable.converter import DataConverter
 from durable.exceptions import PayloadCodecError, StoreUnavailableError
+from durable.history import Payloads
 from durable.store import (
     ActivityRecord,
     AttemptOutcome,
@@ -75,7 +74,6 @@ class Reports:
         *,
         identity: str,
         task_queue: str,
-        converter: DataConverter,
         clock: DatabaseClock,
     ) -> None:
         self._store = store
@@ -83,7 +81,6 @@ class Reports:
         self._worker_id = worker_id
         self._identity = identity
         self._task_queue = task_queue
-        self._converter = converter
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._outcomes: list[AttemptOutcome] = []
@@ -147,10 +144,10 @@ class Reports:
         )
         self._post.set()
 
-    def heartbeat(self, attempt: Attempt, details: tuple[Any, ...]) -> None:
-        """Take a heartbeat, from whatever thread the activity runs in; what cannot be stored is told to its caller."""
+    def heartbeat(self, attempt: Attempt, details: Payloads) -> None:
+        """Take a heartbeat, from whatever thread the activity runs in."""
         # Kept at once: the attempt may end before the event loop hears of this.
-        attempt.last_heartbeat = self._converter.to_payloads(details, path="heartbeat details")
+        attempt.last_heartbeat = details
         self._loop.call_soon_threadsafe(self._beat, attempt)
 
     def _beat(self, attempt: Attempt) -> None:

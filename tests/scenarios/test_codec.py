@@ -366,17 +366,22 @@ async def test_an_activity_whose_input_cannot_be_decoded_is_given_back_and_not_f
         Client.connect(store_url, data_converter=DataConverter(payload_codec=codec)) as client,
         Client.connect(store_url, data_converter=DataConverter(payload_codec=blind)) as other,
     ):
-        async with plain.worker(asks, client=client):
-            handle = await client.start_workflow(asks(SECRET))
-            async with plain.worker(elsewhere, client=other, task_queue="scn.codec.elsewhere"):
+        handle = await client.start_workflow(asks(SECRET))
 
-                async def given_back() -> bool:
-                    rows = await client.store.read_activities(handle.result_run_id or "")
-                    return any(row.attempt > 1 for row in rows)
+        async def given_back() -> bool:
+            rows = await client.store.read_activities(handle.result_run_id or "")
+            return any(row.attempt > 1 for row in rows)
 
-                await until("it was claimed and given back", given_back)
-            async with plain.worker(elsewhere, client=client, task_queue="scn.codec.elsewhere"):
-                assert await handle.result(timeout=PATIENCE) == SECRET
+        async with (
+            plain.worker(asks, client=client),
+            plain.worker(elsewhere, client=other, task_queue="scn.codec.elsewhere"),
+        ):
+            await until("it was claimed and given back", given_back)
+        async with (
+            plain.worker(asks, client=client),
+            plain.worker(elsewhere, client=client, task_queue="scn.codec.elsewhere"),
+        ):
+            assert await handle.result(timeout=PATIENCE) == SECRET
 
 
 async def test_a_database_from_before_the_codec_is_read_on(plain: Env, store_url: str, codec: Toy) -> None:

@@ -23,7 +23,7 @@ from durable._replay.machines._machine import Machine, Table
 from durable.activity._call import ActivityCall
 from durable.activity._options import ActivityOptions
 from durable.common import ActivityCancellationType, RetryPolicy
-from durable.converter import DataConverter
+from durable.converter import ActivitySerializationContext, DataConverter
 from durable.exceptions import ActivityError, NondeterminismError, RetryState
 from durable.history import (
     ActivityTaskCanceled,
@@ -35,6 +35,7 @@ from durable.history import (
     Input,
     Payloads,
     RetryPolicyData,
+    WorkflowExecutionStarted,
 )
 
 DEFAULT_START_TO_CLOSE = 300 * SECOND
@@ -137,15 +138,32 @@ class ActivityMachine(Machine):
             )
 
     def _error(self, event: ActivityTaskFailed | ActivityTaskTimedOut) -> ActivityError:
+        cause = self._converter.from_failure(event.failure)
+        # Its own words: what is stored may be encoded.
+        message = getattr(cause, "message", event.failure.message)
         error = ActivityError(
-            f"activity {self._call.name!r} failed: {event.failure.message}",
+            f"activity {self._call.name!r} failed: {message}",
             activity_type=self._call.name,
             activity_id=self._call.options.activity_id or str(self.id),
             retry_state=None if event.retry_state is None else RetryState[event.retry_state.upper()],
             identity=event.identity,
         )
-        error.__cause__ = self._converter.from_failure(event.failure)
+        error.__cause__ = cause
         return error
+
+
+def context_of(
+    id: int, call: ActivityCall[Any], started: WorkflowExecutionStarted, namespace: str
+) -> ActivitySerializationContext:
+    """Return what converters are told of an activity's values; the worker that runs it says the same."""
+    return ActivitySerializationContext(
+        namespace=namespace,
+        activity_id=call.options.activity_id or str(id),
+        activity_type=call.name,
+        activity_task_queue=call.options.task_queue or started.task_queue,
+        workflow_id=started.workflow_id,
+        workflow_type=started.workflow_type,
+    )
 
 
 _PLAIN = frozenset({int, str, bool, float, bytes})

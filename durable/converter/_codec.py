@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from durable.converter._text import clean, safe_str
 from durable.exceptions import PayloadCodecError
-from durable.history import Payload
+from durable.history import JSON_PLAIN, Payload
 
 CODEC_TIMEOUT = 10.0
 """Seconds that one call of a codec may take. A key service that hangs is one that is away."""
@@ -63,12 +63,17 @@ async def decoded(codec: PayloadCodec, payloads: Sequence[Payload], whose: str) 
 
 
 def _answer(answer: Sequence[Payload], payloads: Sequence[Payload]) -> list[Payload]:
-    made = list(answer)
-    if len(made) != len(payloads):
-        raise TypeError(f"it answered {len(made)} payloads for {len(payloads)}; it must answer one for each")
-    for payload in made:
+    if len(answer) != len(payloads):
+        raise TypeError(
+            f"it answered {len(answer)} payloads for {len(payloads)}; it must answer one for each"
+        )
+    made: list[Payload] = []
+    for payload in answer:
         if not isinstance(payload, Payload):
             raise TypeError(f"it answered a {type(payload).__name__}; it must answer payloads")
+        # Where a default is left out it is known by identity, and equal facts shall give equal bytes.
+        usual = payload.encoding == JSON_PLAIN and payload.encoding is not JSON_PLAIN
+        made.append(Payload(payload.data, JSON_PLAIN, payload.metadata) if usual else payload)
     return made
 
 

@@ -16,6 +16,9 @@ S = TypeVar("S", bound=msgspec.Struct)
 OPEN = frozenset({"search_attributes"})
 """Fields whose payloads the database itself reads, so that nothing may make them unreadable."""
 
+_NO_VALUE = Payload()
+"""What stands in a field that nobody has set; no value is written like this."""
+
 # As tuples of `type[Any]`, so that an `isinstance` leaves `Any` alone instead of making it half unknown.
 _LISTS: tuple[type[Any], ...] = (tuple,)
 _TABLES: tuple[type[Any], ...] = (dict,)
@@ -38,7 +41,7 @@ def with_payloads(facts: S, change: Change) -> S:
 
 def _changed(value: Any, change: Change) -> Any:
     if isinstance(value, Payload):
-        return change(value)
+        return value if value == _NO_VALUE else change(value)
     if isinstance(value, Failure):
         return _changed_failure(value, change)
     if isinstance(value, _LISTS):

@@ -209,6 +209,7 @@ class EncodedStore:
     # ---------------------------------------------------------------- the commit path
 
     async def commit(self, transitions: Sequence[Transition]) -> CommitResult:
+        """See `Store`. A transition that may have to be repeated goes through `encode_transition`, once, instead."""
         return await self.stored.commit(await self._all(encoded, Parcel.transition, transitions))
 
     async def terminate(

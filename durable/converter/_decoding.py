@@ -14,7 +14,8 @@ import msgspec
 
 from durable.converter._encoding import SHORT, is_too_deep, where
 from durable.converter._faults import TOO_DEEP, type_name
-from durable.converter._shapes import BYTES, is_model
+from durable.converter._models import InvalidModelError, is_model, read_model
+from durable.converter._shapes import BYTES
 from durable.converter._text import clean
 from durable.converter._unions import tell_apart
 from durable.exceptions import ConversionError
@@ -83,7 +84,7 @@ class JsonReader:
         if len(others) < len(members):
             hint = Union[tuple(others)]  # noqa: UP007 made from a tuple
         if isinstance(hint, type) and is_model(hint):
-            return lambda data: _validate(hint, data)
+            return lambda data: read_model(hint, data)
         try:
             return msgspec.json.Decoder(hint, dec_hook=self._decode_other).decode
         except TypeError:
@@ -101,7 +102,7 @@ class JsonReader:
             if kind is object:
                 return value
             if is_model(kind):
-                return _validate(hint, msgspec.json.encode(value))
+                return read_model(hint, msgspec.json.encode(value))
             for base in _PLAIN:
                 if issubclass(kind, base):
                     return kind(msgspec.convert(value, base))
@@ -198,32 +199,11 @@ def _mismatch(hint: Any, found: str) -> Decode:
     return refuse
 
 
-class _InvalidModel(ValueError):
-    """What pydantic found wrong, without the input it found it in."""
-
-    def __init__(self, where: str, text: str) -> None:
-        super().__init__(f"{text} (at {where})" if where else text)
-        self.where = where
-        self.text = text
-
-
-def _validate(model: Any, data: bytes) -> Any:
-    try:
-        return model.model_validate_json(data)
-    except ValueError as error:
-        errors: Any = getattr(error, "errors", None)
-        if errors is None:
-            raise
-        first: Any = errors(include_url=False, include_input=False)[0]
-        steps = [f"[{step}]" if isinstance(step, int) else f".{step}" for step in first["loc"]]
-        raise _InvalidModel("".join(steps), first["msg"]) from None
-
-
 def _refuse(error: Exception, hint: Any, path: str) -> NoReturn:
     """Say in our words what is wrong with the text, the value or the hint."""
     if isinstance(error, ConversionError):
         raise ConversionError(str(error), path=path) from None
-    if isinstance(error, _InvalidModel):
+    if isinstance(error, InvalidModelError):
         raise ConversionError(
             f"not a valid {type_name(hint)}: {error.text}", path=path + error.where
         ) from None

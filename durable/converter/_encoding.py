@@ -12,8 +12,9 @@ from typing import Any, NoReturn
 import msgspec
 
 from durable.converter._faults import MAX_DIGITS, TOO_DEEP, Knows, a_kind, find_fault, unsupported
+from durable.converter._models import is_model, write_model
 from durable.converter._settle import settle
-from durable.converter._shapes import MAX_DEPTH, Finding, is_model, look_over, type_of
+from durable.converter._shapes import MAX_DEPTH, Finding, look_over, type_of
 from durable.exceptions import ConversionError
 
 SHORT = 2 * MAX_DEPTH
@@ -145,7 +146,7 @@ _DEQUES: tuple[type[Any], ...] = (deque,)
 
 def _encode_model(value: Any) -> msgspec.Raw:
     """A pydantic model as pydantic writes it. NaN shows as `null`, as elsewhere, unless the model is set otherwise."""
-    data: bytes = value.model_dump_json(by_alias=True, round_trip=True).encode()
+    data = write_model(value)
     if b"NaN" in data or b"Infinity" in data:
         msgspec.json.decode(data)  # it refuses the bare words; as strings they are the model's own choice
     if len(data) > SHORT and is_too_deep(data):

@@ -16,6 +16,7 @@ from uuid import UUID
 
 import msgspec
 
+from durable.converter._models import is_model, model_parts
 from durable.converter._shapes import (
     BYTES,
     CLOCKS,
@@ -26,8 +27,6 @@ from durable.converter._shapes import (
     Types,
     enum_is_uniform,
     field_names,
-    is_model,
-    model_parts,
     offset_is_whole,
     type_of,
     unreadable,

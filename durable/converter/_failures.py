@@ -76,6 +76,9 @@ class FailureConverter(ABC):
     default: ClassVar[FailureConverter]
     """The one that is used where none is given."""
 
+    hides_messages = False
+    """Whether messages of exceptions are kept from being stored as plain text."""
+
     @abstractmethod
     def to_failure(self, exception: BaseException, payload_converter: PayloadConverter) -> Failure:
         """Return `exception` as data. It never raises."""
@@ -102,7 +105,7 @@ class DefaultFailureConverter(FailureConverter):
         self, limits: PayloadLimits | None = None, *, encode_common_attributes: bool = False
     ) -> None:
         self._limits = limits or PayloadLimits()
-        self._encode_common_attributes = encode_common_attributes
+        self.hides_messages = encode_common_attributes
 
     def to_failure(self, exception: BaseException, payload_converter: PayloadConverter) -> Failure:
         chain: list[tuple[str, str, FailureInfo]] = []
@@ -122,7 +125,7 @@ class DefaultFailureConverter(FailureConverter):
                 chain.append((text, "", ApplicationFailure(type=kind)))
         failure: Failure | None = None
         for message, stack_trace, info in reversed(chain):
-            if self._encode_common_attributes:
+            if self.hides_messages:
                 hidden = {"message": message, "stack_trace": stack_trace}
                 encoded = payload_converter.to_payload(hidden, path="failure")
                 failure = Failure(ENCODED_MESSAGE, "", info, failure, encoded)

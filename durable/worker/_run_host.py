@@ -451,7 +451,7 @@ class RunHost:
     def _block(self, error: BaseException) -> None:
         """Keep the run open but off this worker for a while: its code is at fault, and the next deploy may mend it."""
         text = "".join(traceback.format_exception(error)).rstrip()
-        reason = describe_fault(error)
+        reason = describe_fault(error, hide=self._home.converter.failure_converter.hides_messages)
         wait = self._home.blocked(self)
         if isinstance(error, WorkflowTaskError | PayloadCodecError):
             text = reason

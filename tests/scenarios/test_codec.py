@@ -243,6 +243,18 @@ async def test_a_codec_that_is_away_blocks_a_run_until_it_is_back(env: Env, code
     assert await events(handle) == ["Started", "TimerStarted", "TimerFired", "Completed"]
 
 
+async def test_the_reason_of_a_blocked_run_does_not_tell_what_its_code_said(env: Env) -> None:
+    @workflow.defn(name="scn.codec.faulty")
+    async def faulty(text: str) -> str:
+        raise RuntimeError(f"a bug with {text}")
+
+    handle = await env.start(faulty(SECRET))
+    async with env.worker(faulty):
+        reason = await held(handle)
+    assert reason.startswith("RuntimeError: (its message is in the worker's log) (")
+    assert SECRET not in reason
+
+
 async def events_undecoded(env: Env, handle: Any) -> list[str]:
     record = await env.client.store.find_run(handle.id)
     assert record is not None

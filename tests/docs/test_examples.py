@@ -33,6 +33,8 @@ hotel-b cancelled
 flight-b cancelled
 trip-b failed: LimitExceeded: the card's limit is 1000
 """,
+    "converter": "door at 10.0.0.2: 4 pixels\n",
+    "encryption": "Ada is in room 15\nreadable in the database: False\n",
     "agent": """\
 tool: weather(Oslo)
 tool: weather(Rome)

@@ -16,28 +16,28 @@ import builtins
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from random import Random
 from types import MappingProxyType
 from typing import Any
-from uuid import UUID
 from zlib import crc32
 
 from durable._replay._awaitables import NumberedTask, TimerHandle
 from durable._replay._facts import info_of
 from durable._replay._faults import fails_workflow
 from durable._replay._handlers import Handler, bound_handlers, for_name, hints_of
-from durable._replay._loop import DeterministicLoop
+from durable._replay._loop import POISONED, DeterministicLoop
+from durable._replay._others import CommandBook, OtherWorkflows
+from durable._replay._queries import UnknownQueryError, answer
 from durable._replay._randomness import Randomness
 from durable._replay._sources import caller
 from durable._replay._teardown import evict
 from durable._replay._turns import SpinError as TurnSpin
 from durable._replay._turns import TurnPoisoned, Turns
-from durable._replay.machines._activity import ActivityMachine, context_of
+from durable._replay.machines._activity import ActivityMachine
 from durable._replay.machines._machine import Answered
 from durable._replay.machines._signal import SignalBuffer
 from durable._replay.machines._timer import TimerMachine, wake
 from durable.activity._call import ActivityCall
-from durable.converter import DataConverter, WorkflowSerializationContext
+from durable.converter import DataConverter, PayloadConverter
 from durable.exceptions import (
     ConversionError,
     NondeterminismError,
@@ -55,6 +55,7 @@ from durable.history import (
     CommandEvent,
     Event,
     Input,
+    OperationInput,
     Payload,
     Payloads,
     TimerFired,
@@ -75,7 +76,7 @@ class Instance:
     """One run's code. It implements what its event loop and the authoring API ask for."""
 
     __slots__ = (
-        "_applied_cancel",
+        "_cancel_reason",
         "_closing",
         "_commands",
         "_conditions",
@@ -91,6 +92,7 @@ class Instance:
         "_object",
         "_operations",
         "_origin",
+        "_others",
         "_random",
         "_read_only",
         "_replaying",
@@ -130,7 +132,7 @@ class Instance:
         self.namespace = namespace
         # Every method of an event loop is there: those that are refused are set when the class is made.
         self.loop = DeterministicLoop(self, salt=crc32(run_id.encode()))  # type: ignore[abstract]
-        self.signals = SignalBuffer()
+        self.signals = SignalBuffer(converter)
         self.sources: dict[int, str] | None = {} if trace else None
         self._converter = converter
         self._note = note
@@ -144,12 +146,13 @@ class Instance:
         self._origin: int | None = None
         self._replaying = False
         self._read_only = False
-        self._applied_cancel = False
+        self._cancel_reason: str | None = None
         self._closing: CommandEvent | None = None
         self._task_error: BaseException | None = None
         self._main: NumberedTask[Any] | None = None
         self._object: Any = None
         self._info: Info | None = None
+        self._others: OtherWorkflows | None = None
         self._details = ""
 
     # ------------------------------------------------------------------ the core: a task in, commands out
@@ -189,7 +192,7 @@ class Instance:
         return commands
 
     def _apply(self, task: Sequence[Event]) -> None:
-        cancelled = False
+        cancelled: str | None = None
         for event in task:
             data = event.data
             if isinstance(data, _ANSWERS):
@@ -199,16 +202,17 @@ class Instance:
             elif isinstance(data, WorkflowExecutionStarted):
                 self._prepare(data, event)
             elif isinstance(data, WorkflowExecutionCancelRequested):
-                cancelled = True
+                cancelled = data.reason if cancelled is None else cancelled
         main = self._main
         if main is None:
             self._main = main = self._begin()
-            if cancelled:
+            if cancelled is not None:
                 # Behind the first step: `run` shall be able to catch it.
                 self.loop.call_soon(main.cancel)
-        elif cancelled and not self._applied_cancel:
+        elif cancelled is not None and self._cancel_reason is None:
             main.cancel()
-        self._applied_cancel = self._applied_cancel or cancelled
+        if self._cancel_reason is None:
+            self._cancel_reason = cancelled
 
     def _answer(self, id: int, event: Input) -> None:
         machine = self._operations.pop(id, None)
@@ -217,17 +221,16 @@ class Instance:
                 f"history has {type(event).__name__} for command {id}, which the code never asked for"
             )
         self.loop.progress += 1
-        machine.close(event)
+        if machine.close(event):
+            self._operations[id] = machine
 
     def _prepare(self, started: WorkflowExecutionStarted, event: Event) -> None:
         """Build what stands before the first line: random numbers, and the object of a class."""
         self._started = started
         self._started_at = event.time
         self._random = Randomness(started.seed)
-        if self._converter.takes_context:
-            self._converter = self._converter.with_context(
-                WorkflowSerializationContext(self.namespace, started.workflow_id)
-            )
+        self._converter = self._converter.of_workflow(self.namespace, started.workflow_id)
+        self.signals.converter = self._converter
         definition = self.definition
         if definition.cls is not None:
             self._object = (
@@ -273,9 +276,9 @@ class Instance:
         Raises:
             BaseException: The very exception, when it does not fail a workflow but blocks its task.
         """
-        if self._applied_cancel and is_cancelled_exception(error):
+        if self._cancel_reason is not None and is_cancelled_exception(error):
             return WorkflowExecutionCanceled()
-        if not fails_workflow(error, self.definition.failure_exception_types):
+        if not self.is_failure_exception(error):
             raise error
         return WorkflowExecutionFailed(failure=self._converter.to_failure(error))
 
@@ -288,7 +291,7 @@ class Instance:
             self._start_handler(handler, signal)
             return
         try:
-            self.signals.deliver(signal, self._decode_signal)
+            self.signals.deliver(signal)
         except ConversionError as error:
             self._note(f"signal {signal.name!r} was dropped: its argument cannot be read", error)
 
@@ -317,47 +320,28 @@ class Instance:
             else:
                 self._closing = self._closing or failure
 
-    def _decode_signal(self, signal: WorkflowExecutionSignaled, type_hint: Any) -> Any:
-        name = f"signal {signal.name}"
-        if not signal.input:
-            return self._converter.from_payload(_NOTHING, type_hint, path=name)
-        first, *more = signal.input
-        if more:
-            raise ConversionError(f"{len(signal.input)} arguments were sent, one is received", path=name)
-        return self._converter.from_payload(first, type_hint, path=name)
-
     def query(self, turns: Turns, name: str, input: Payloads) -> Payload:
-        """Answer a query from the state the code is in, changing nothing.
+        """Answer a query from the state the code is in, changing nothing; see `spoiled`.
 
         Raises:
             WorkflowQueryFailedError: There is no such query, its arguments do not fit, or its handler raised.
         """
-        handlers = self.handlers("query")
-        handler = handlers.get(name) or for_name(handlers.get(None), name)
-        if handler is None:
-            known = ", ".join(sorted(key for key in handlers if key)) or "none"
-            raise WorkflowQueryFailedError(
-                f"workflow {self.definition.name!r} has no query {name!r} (it has: {known}); a function-style workflow "
-                "answers a query once it has called workflow.set_handler"
-            )
-
-        def ask() -> Payload:
-            arguments = self._decode_arguments(input, hints_of(handler), f"arguments of query {name}")
-            inspect.signature(handler).bind(*arguments)
-            answer = handler(*arguments)
-            if inspect.isawaitable(answer):
-                raise TypeError("a query handler must be a plain function, not async")
-            return self._converter.to_payload(answer, path=f"result of query {name}")
-
         self._read_only = True
         try:
-            return turns.read(self.loop, ask)
+            return turns.read(self.loop, partial(answer, self, name, input, self._converter))
+        except UnknownQueryError as error:
+            raise WorkflowQueryFailedError(str(error)) from None
         except Exception as error:
             raise WorkflowQueryFailedError(
                 f"query {name!r} failed: {type(error).__name__}: {error}"
             ) from error
         finally:
             self._read_only = False
+
+    @property
+    def spoiled(self) -> bool:
+        """Whether it can take no more tasks: a turn or a query has left it in a state that no log describes."""
+        return self.loop.state == POISONED
 
     # ------------------------------------------------------------------ what the event loop asks for
 
@@ -375,13 +359,18 @@ class Instance:
         self._next_id += 1
         return self._next_id
 
-    def _cancel(self, id: int, command: CommandEvent | None) -> None:
-        """Write down that a command is no longer wanted; one of this very task simply never was."""
+    def _cancel(self, id: int, command: CommandEvent | None) -> bool:
+        """Write down that a command is no longer wanted; one of this very task simply never was, which is told."""
+        if self._read_only:
+            self.loop.state = POISONED
+            raise ReadOnlyContextError("a query must not change the workflow: nothing can be cancelled here")
         if self._commands.pop(id, None) is not None:
             del self._operations[id]
-        elif command is not None:
+            return True
+        if command is not None:
             # Commands are unique by number; the cancel of one is kept beside it under the negative.
             self._commands[-id] = command
+        return False
 
     def start_timer(self, when_ms: int, handle: TimerHandle) -> None:
         """Arm a timer that asyncio or anyio asked for."""
@@ -449,31 +438,19 @@ class Instance:
         """See `Runtime.is_replaying`. Queries are always live."""
         return self._replaying and not self._read_only
 
-    def random(self) -> Random:
-        """See `Runtime.random`."""
-        self._writable("random()")
-        return self._random.random()
-
-    def uuid4(self) -> UUID:
-        """See `Runtime.uuid4`."""
-        self._writable("uuid4()")
-        return self._random.uuid4()
-
-    def _writable(self, what: str) -> None:
+    def randomness(self, what: str) -> Randomness:
+        """See `Runtime.randomness`."""
         if self._read_only:
             raise ReadOnlyContextError(
                 f"a query must not change the workflow, and {what} does: it draws a number"
             )
+        return self._random
 
     def start_activity(self, call: ActivityCall[Any]) -> asyncio.Future[Any]:
         """See `Runtime.start_activity`."""
         id = self._new_id()
-        converter = self._converter
-        if converter.takes_context:
-            started = self._started
-            converter = converter.with_context(context_of(id, call, started, self.namespace))
-        machine = ActivityMachine(id, call, converter)
-        command = machine.start(self._started.task_queue, check=not self._replaying)
+        machine = ActivityMachine(id, call, self._converter)
+        command = machine.start(self._started, self.namespace, check=not self._replaying)
         machine.operation = operation = self.loop.operation(id, partial(self._cancel_activity, machine))
         self._operations[id] = machine
         self._issue(command)
@@ -489,6 +466,13 @@ class Instance:
             self.loop.progress += 1
             self._cancel(machine.id, command)
         return machine.cancellation.name == "WAIT_CANCELLATION_COMPLETED"
+
+    def others(self) -> OtherWorkflows:
+        """See `Runtime.others`."""
+        if self._others is None:
+            book = CommandBook(self._operations, self._new_id, self._issue, self._cancel)
+            self._others = OtherWorkflows(self, self._started, self._converter, self._random, book)
+        return self._others
 
     def sleep(self, duration: int, summary: str) -> asyncio.Future[None]:
         """See `Runtime.sleep`."""
@@ -522,7 +506,7 @@ class Instance:
         future = self.loop.create_future()
         while True:
             try:
-                self.signals.receive(name, type_hint, future, self._decode_signal)
+                self.signals.receive(name, type_hint, future)
             except ConversionError as error:
                 self._note(f"signal {name!r} was dropped: its argument cannot be read", error)
             else:
@@ -530,7 +514,7 @@ class Instance:
 
     def give_back(self, name: str, future: asyncio.Future[Any]) -> None:
         """See `Runtime.give_back`."""
-        self.signals.give_back(name, future, self._decode_signal)
+        self.signals.give_back(name, future)
 
     def handlers(self, kind: str) -> Mapping[str | None, Handler]:
         """See `Runtime.handlers`."""
@@ -556,6 +540,8 @@ class Instance:
 
     def set_current_details(self, details: str) -> None:
         """See `Runtime.set_current_details`."""
+        if self._read_only:
+            raise ReadOnlyContextError("a query must not change the workflow's details")
         self._details = details
 
     def current_details(self) -> str:
@@ -566,6 +552,26 @@ class Instance:
         """See `Runtime.memo`."""
         convert = self._converter.from_payload
         return {key: convert(value, path=f"memo {key}") for key, value in self._started.memo.items()}
+
+    def memo_value(self, key: str, type_hint: Any) -> Any:
+        """See `Runtime.memo_value`."""
+        return self._converter.from_payload(self._started.memo[key], type_hint, path=f"memo {key}")
+
+    def payload_converter(self) -> PayloadConverter:
+        """See `Runtime.payload_converter`."""
+        return self._converter.payload_converter
+
+    def instance(self) -> Any:
+        """See `Runtime.instance`."""
+        return self._object
+
+    def is_failure_exception(self, error: BaseException) -> bool:
+        """See `Runtime.is_failure_exception`."""
+        return fails_workflow(error, self.definition.failure_exception_types)
+
+    def cancellation_reason(self) -> str | None:
+        """See `Runtime.cancellation_reason`."""
+        return self._cancel_reason
 
     # ------------------------------------------------------------------ the end
 
@@ -585,7 +591,6 @@ _ANSWERS = (
     ActivityTaskTimedOut,
     ActivityTaskCanceled,
     TimerFired,
+    OperationInput,
 )
 """Inputs that answer a command."""
-
-_NOTHING = Payload(encoding="binary/null")

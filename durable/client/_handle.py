@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, TypeVar, TypeVarTuple, overload
 
-from durable._engine._messages import message, terminated
+from durable._engine._messages import message
 from durable._internal.ids import check_name, uuid7
 from durable._internal.instants import SECOND, Duration, to_duration
 from durable.client._checked import to_checked_payloads
@@ -25,19 +25,11 @@ from durable.history import (
     Input,
     WorkflowExecutionCancelRequested,
     WorkflowExecutionSignaled,
+    WorkflowExecutionTerminated,
     decode_history,
     encode_data,
 )
-from durable.store import (
-    ActivityRecord,
-    Close,
-    Hint,
-    HintKind,
-    RunRecord,
-    RunStatus,
-    SendOutcome,
-    beneath,
-)
+from durable.store import ActivityRecord, Hint, HintKind, RunRecord, SendOutcome, beneath
 from durable.workflow._calls import QueryCall, SignalCall
 
 W_co = TypeVar("W_co", covariant=True)
@@ -218,21 +210,14 @@ class WorkflowHandle(Generic[W_co, R_co]):
             StoreUnavailableError: The database is away; it may or may not have been ended.
         """
         details = self._converter.to_payloads(args, path="details")
-        store = self._connection.store
         record = await self._find(self.run_id)
-        why, identity = _text(reason), self._connection.identity
-        done = await self._connection.patiently(
-            lambda: store.terminate(
-                record.run_id,
-                lambda seq: terminated(seq, reason=why, details=details, identity=identity),
-                Close(RunStatus.TERMINATED),
-            )
+        end = WorkflowExecutionTerminated(
+            reason=_text(reason), details=details, identity=self._connection.identity
         )
-        if not done:
+        if not await self._connection.terminate(record, end):
             raise WorkflowNotFoundError(
                 f"workflow {self.id!r}: {CLOSED}", workflow_id=self.id, run_id=record.run_id
             )
-        store.hint([Hint(HintKind.CLOSED, record.run_id)])
 
     # ------------------------------------------------------------------ questions
 
@@ -285,7 +270,7 @@ class WorkflowHandle(Generic[W_co, R_co]):
         """Wait until the messages that are unread now have been read."""
         if record.closed_at is not None:
             return
-        store = self._connection.store
+        store = beneath(self._connection.store)  # it is their number that counts
         waited_for: int | None = None
         until = asyncio.get_running_loop().time() + QUERY_TIMEOUT
         pause = 0.002

@@ -7,7 +7,12 @@ from typing import Any, ClassVar, Self
 
 from durable.converter._codec import PayloadCodec, decoded, encoded
 from durable.converter._composite import CompositePayloadConverter, DefaultPayloadConverter
-from durable.converter._context import SerializationContext, WithSerializationContext, in_context
+from durable.converter._context import (
+    SerializationContext,
+    WithSerializationContext,
+    WorkflowSerializationContext,
+    in_context,
+)
 from durable.converter._failures import DefaultFailureConverter, FailureConverter
 from durable.converter._limits import PayloadLimits
 from durable.converter._payloads import PayloadConverter
@@ -71,6 +76,12 @@ class DataConverter(WithSerializationContext):
         made = dataclasses.replace(self, payload_codec=codec)
         made._set(in_context(self.payload_converter, context), in_context(self.failure_converter, context))
         return made
+
+    def of_workflow(self, namespace: str, workflow_id: str) -> Self:
+        """Return the converter of a workflow's values; itself, if none of its converters wants to know whose they are."""
+        if not self.takes_context:
+            return self
+        return self.with_context(WorkflowSerializationContext(namespace, workflow_id))
 
     # ------------------------------------------------------------------ as workflow code does it, without the codec
 

@@ -19,11 +19,22 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Protocol
 
+from msgspec.structs import replace
+
 from durable.exceptions import PayloadCodecError, StoreError, StoreUnavailableError
-from durable.store import EncodedStore, Store, Transition, Verdict, beneath
+from durable.store import (
+    EncodedStore,
+    NewRun,
+    StartOutcome,
+    StartVerdict,
+    Store,
+    Transition,
+    Verdict,
+    beneath,
+)
 from durable.worker._clock import DatabaseClock
 from durable.worker._lease import LeaseKeeper
 
@@ -72,13 +83,31 @@ class Committed(Protocol):
 class Committer:
     """Gathers and commits; see the module."""
 
-    def __init__(self, store: Store, worker_id: str, clock: DatabaseClock, lease: LeaseKeeper) -> None:
+    def __init__(
+        self,
+        store: Store,
+        worker_id: str,
+        clock: DatabaseClock,
+        lease: LeaseKeeper,
+        *,
+        adopt: Callable[[NewRun, StartVerdict], None] = lambda new, verdict: None,
+    ) -> None:
+        """Commit for one worker.
+
+        Args:
+            store: Where to.
+            worker_id: Who it is.
+            clock: Its clock, which every commit sets.
+            lease: Its life: nothing is committed when it is in doubt.
+            adopt: Takes runs that a transition created as this worker's.
+        """
         self._store = beneath(store)
         self._encode = store.encode_transition if isinstance(store, EncodedStore) else None
         self._encoding: dict[Committed, asyncio.Task[None]] = {}
         self._worker_id = worker_id
         self._clock = clock
         self._lease = lease
+        self._adopt = adopt
         self._ready: dict[Committed, Transition | None] = {}
         self._soon: dict[Committed, float] = {}
         self._soon_timer: asyncio.TimerHandle | None = None
@@ -229,6 +258,13 @@ class Committer:
             self._busy = False
         self._failures = 0
         self._clock.observe(result.now)
+        if result.started:
+            created = {new.run_id: new for _, transition in batch for new in _created(transition)}
+            for started in result.started:
+                if self._encode is not None:
+                    # What was written is encoded; told that it is there already, the worker reads it, decoded.
+                    started = replace(started, outcome=StartOutcome.SAME)
+                self._adopt(created[started.run_id], started)
         times, repeated = result.times or (result.now,) * len(batch), self._repeated
         for (run, transition), verdict, now in zip(batch, result.verdicts, times, strict=True):
             if verdict is BUSY:
@@ -288,6 +324,7 @@ class Committer:
     async def _settle_one(self, run: Committed, transition: Transition, epoch: int | None) -> None:
         written_at = await self._find(transition)
         if written_at is not None:
+            await self._find_created(transition)
             run.answered(Verdict.WRITTEN, written_at)
         elif epoch != transition.epoch:
             run.answered(Verdict.LOST, 0)
@@ -295,6 +332,15 @@ class Committer:
             self._repeated.add(run.run_id)
             self._ready[run] = transition
             self._wake.set()
+
+    async def _find_created(self, transition: Transition) -> None:
+        """Take the runs that a transition whose answer was lost created as this worker's."""
+        if created := [new for new in _created(transition) if new.owner == self._worker_id]:
+            owned = await self._store.owned_runs(self._worker_id)
+            for new in created:
+                if (epoch := owned.get(new.run_id)) is not None:
+                    same = StartVerdict(StartOutcome.SAME, new.run_id, new.workflow_type, epoch)
+                    self._adopt(new, same)
 
     async def _find(self, transition: Transition) -> int | None:
         """Return the time at which a transition was written, or None if it was not."""
@@ -311,3 +357,11 @@ class Committer:
             if all(there.get(row.id, 0) >= row.attempt for row in transition.activities):
                 return await self._store.now()
         return None
+
+
+def _created(transition: Transition) -> Iterator[NewRun]:
+    """Yield the runs that a transition creates beside its own."""
+    for start in transition.starts:
+        yield start.run
+    if transition.close is not None and transition.close.successor is not None:
+        yield transition.close.successor

@@ -6,6 +6,9 @@ again from that record after a crash, so it takes time, chance and the world out
 
 from __future__ import annotations
 
+from durable.activity import ActivityConfig
+from durable.common import ActivityCancellationType, ChildWorkflowCancellationType, ParentClosePolicy
+from durable.exceptions import NondeterminismError, ReadOnlyContextError
 from durable.workflow import unsafe
 from durable.workflow._activities import (
     ActivityHandle,
@@ -15,9 +18,17 @@ from durable.workflow._activities import (
     start_activity_method,
 )
 from durable.workflow._calls import QueryCall, SignalCall, UpdateCall, WorkflowCall
+from durable.workflow._child_handle import ChildWorkflowHandle, ExternalWorkflowHandle
+from durable.workflow._child_options import ChildWorkflowConfig
+from durable.workflow._children import (
+    execute_child_workflow,
+    get_external_workflow_handle,
+    get_external_workflow_handle_for,
+    start_child_workflow,
+)
 from durable.workflow._definition import WorkflowConfig
 from durable.workflow._defn import defn
-from durable.workflow._info import Info
+from durable.workflow._info import Info, ParentInfo, RootInfo
 from durable.workflow._messages import (
     Query,
     Signal,
@@ -47,30 +58,51 @@ from durable.workflow._methods import (
 )
 from durable.workflow._saga import Saga, saga
 from durable.workflow._state import (
+    LoggerAdapter,
+    cancellation_reason,
     get_current_details,
     in_workflow,
     info,
+    instance,
+    is_failure_exception,
     logger,
     memo,
+    memo_value,
+    new_random,
     now,
+    payload_converter,
     random,
+    random_seed,
     set_current_details,
     time,
     time_ns,
     uuid4,
+    uuid7,
 )
 from durable.workflow._waiting import as_completed, map, sleep, sleep_until, wait, wait_condition
 from durable.workflow._workflow import Workflow
 
 __all__ = [
+    "ActivityCancellationType",
+    "ActivityConfig",
     "ActivityHandle",
     "BoundQuery",
     "BoundSignal",
     "BoundUpdate",
+    "ChildWorkflowCancellationType",
+    "ChildWorkflowConfig",
+    "ChildWorkflowHandle",
+    "ExternalWorkflowHandle",
     "Info",
+    "LoggerAdapter",
+    "NondeterminismError",
+    "ParentClosePolicy",
+    "ParentInfo",
     "Query",
     "QueryCall",
     "QueryMethod",
+    "ReadOnlyContextError",
+    "RootInfo",
     "RunMethod",
     "Saga",
     "Signal",
@@ -82,23 +114,33 @@ __all__ = [
     "WorkflowCall",
     "WorkflowConfig",
     "as_completed",
+    "cancellation_reason",
     "defn",
     "execute_activity",
     "execute_activity_method",
+    "execute_child_workflow",
     "get_current_details",
     "get_dynamic_query_handler",
     "get_dynamic_signal_handler",
+    "get_external_workflow_handle",
+    "get_external_workflow_handle_for",
     "get_query_handler",
     "get_signal_handler",
     "in_workflow",
     "info",
     "init",
+    "instance",
+    "is_failure_exception",
     "logger",
     "map",
     "memo",
+    "memo_value",
+    "new_random",
     "now",
+    "payload_converter",
     "query",
     "random",
+    "random_seed",
     "run",
     "saga",
     "set_current_details",
@@ -112,11 +154,13 @@ __all__ = [
     "sleep_until",
     "start_activity",
     "start_activity_method",
+    "start_child_workflow",
     "time",
     "time_ns",
     "unsafe",
     "update",
     "uuid4",
+    "uuid7",
     "wait",
     "wait_condition",
 ]

@@ -9,14 +9,92 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import events
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from random import Random
 from typing import Any, Protocol
 from uuid import UUID
 
 from durable.activity._call import ActivityCall
+from durable.converter import PayloadConverter
 from durable.exceptions import NotInWorkflowError
+from durable.workflow._definition import WorkflowDefinition, WorkflowOptions
 from durable.workflow._info import Info
+
+
+class Randomness(Protocol):
+    """The chance of one run: streams of numbers, one per use, all made from one seed in its history."""
+
+    @property
+    def seed(self) -> int:
+        """The number that all streams are made from."""
+        ...
+
+    def random(self) -> Random:
+        """Return the stream of the workflow's author, the same object each time."""
+        ...
+
+    def new_random(self) -> Random:
+        """Return another stream at each call."""
+        ...
+
+    def uuid4(self) -> UUID:
+        """Return a UUID from a stream of its own, so that `random()` elsewhere does not shift it."""
+        ...
+
+    def uuid7(self, now: int) -> UUID:
+        """Return a UUID that begins with an instant, in microseconds, cut to the millisecond."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ChildRequest:
+    """A child workflow that is asked for.
+
+    Attributes:
+        name: The type of the workflow.
+        args: Its arguments by position.
+        options: How it is to be run.
+        definition: Its definition; None when it was asked for by name.
+        result_type: What its result is decoded as.
+    """
+
+    name: str
+    args: tuple[Any, ...]
+    options: WorkflowOptions
+    definition: WorkflowDefinition | None
+    result_type: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A workflow that is to be told something: a certain run of it, any run of one chain, or whichever is open."""
+
+    workflow_id: str
+    run_id: str = ""
+    first_run_id: str = ""
+
+
+class Others(Protocol):
+    """What one run does to other workflows."""
+
+    def start_child(self, request: ChildRequest) -> asyncio.Future[Any]:
+        """Ask for a child. The future, a `ChildWorkflowHandle`, gets its result, its failure, or why it is not there."""
+        ...
+
+    def started(self, handle: asyncio.Future[Any]) -> asyncio.Future[None]:
+        """Return a future that is done once the child of a handle is there, or could not be started."""
+        ...
+
+    def signal(
+        self, target: Target, name: str, args: Sequence[Any], types: Sequence[Any] | None
+    ) -> asyncio.Future[None]:
+        """Send a signal; the future is done once it is in an inbox, or there was nobody to take it."""
+        ...
+
+    def cancel(self, target: Target, reason: str) -> asyncio.Future[None]:
+        """Send a cancel request; the future is done once it is in an inbox, or there was nobody to take it."""
+        ...
 
 
 class Runtime(Protocol):
@@ -34,16 +112,16 @@ class Runtime(Protocol):
         """Whether what runs now has run before, so that logs and metrics should stay silent."""
         ...
 
-    def random(self) -> Random:
-        """Return the run's random numbers, seeded from its history."""
-        ...
-
-    def uuid4(self) -> UUID:
-        """Return a UUID from a stream of its own, so that `random()` elsewhere does not shift it."""
+    def randomness(self, what: str) -> Randomness:
+        """Return the run's random numbers, for `what` was called, which the error names in read-only code."""
         ...
 
     def start_activity(self, call: ActivityCall[Any]) -> asyncio.Future[Any]:
         """Schedule an activity; the future gets its decoded result or its failure."""
+        ...
+
+    def others(self) -> Others:
+        """Return what the run can do to other workflows."""
         ...
 
     def sleep(self, duration: int, summary: str) -> asyncio.Future[None]:
@@ -84,6 +162,26 @@ class Runtime(Protocol):
 
     def memo(self) -> Mapping[str, Any]:
         """Return the run's memo, decoded."""
+        ...
+
+    def memo_value(self, key: str, type_hint: Any) -> Any:
+        """Return one entry of the memo as a type; `KeyError` when there is none."""
+        ...
+
+    def payload_converter(self) -> PayloadConverter:
+        """Return what turns the run's values into payloads and back."""
+        ...
+
+    def instance(self) -> Any:
+        """Return the object of a class-style workflow; None in function style."""
+        ...
+
+    def is_failure_exception(self, error: BaseException) -> bool:
+        """Whether `error`, leaving the workflow, fails it rather than its task."""
+        ...
+
+    def cancellation_reason(self) -> str | None:
+        """Return why cancellation was requested from outside, None as long as it was not."""
         ...
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from durable import (
     ApplicationError,
+    ChildWorkflowError,
     Client,
     RetryPolicy,
     Signal,
@@ -426,3 +427,34 @@ async def test_describing_needs_no_codec_and_results_say_that_they_do(
         assert (await handle.describe()).memo == {"a": "<17 bytes of binary/toy that cannot be read here>"}
         with pytest.raises(PayloadCodecError, match="could not decode 1 payloads of run"):
             await handle.result()
+
+
+async def test_children_are_started_and_heard_of_through_the_codec(env: Env) -> None:
+    @workflow.defn(name="scn.codec.child")
+    async def child(text: str) -> str:
+        said = await hear.receive()
+        if said == "fail":
+            raise ApplicationError(f"failed {text}", text, type="Asked")
+        return text + said
+
+    @workflow.defn(name="scn.codec.parent")
+    async def parent(text: str) -> list[str]:
+        first = await workflow.start_child_workflow(child(text), id="codec-first")
+        second = await workflow.start_child_workflow(child(text), id="codec-second")
+        await first.signal(hear("!"))
+        await workflow.get_external_workflow_handle("codec-second").signal(hear("fail"))
+        found = [await first]
+        try:
+            await second
+        except ChildWorkflowError as error:
+            assert isinstance(error.cause, ApplicationError)
+            found += [error.cause.message, *error.cause.details]
+        return found
+
+    async with env.worker(parent, child):
+        handle = await env.start(parent(SECRET))
+        assert await handle.result(timeout=PATIENCE) == [f"{SECRET}!", f"failed {SECRET}", SECRET]
+    for workflow_id in (handle.id, "codec-first", "codec-second"):
+        record = await env.client.store.find_run(workflow_id)
+        assert record is not None
+        assert SECRET.encode() not in await as_stored(env.client.store, record.run_id)

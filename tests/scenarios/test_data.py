@@ -50,6 +50,28 @@ class WhoseConverter(CompositePayloadConverter):
         super().__init__(Whose(), *DefaultPayloadConverter.default_encoding_payload_converters)
 
 
+async def test_children_and_who_is_signalled_read_in_their_own_context(env: Env, store_url: str) -> None:
+    @workflow.defn(name="scn.data.child")
+    async def child(text: str) -> str:
+        return text + await say.receive()
+
+    @workflow.defn(name="scn.data.parent")
+    async def parent(text: str) -> str:
+        started = await workflow.start_child_workflow(child(text), id="the-child")
+        await workflow.get_external_workflow_handle("the-child").signal(say("!"))
+        return await started
+
+    converter = DataConverter(payload_converter_class=WhoseConverter)
+    async with (
+        Client.connect(store_url, data_converter=converter) as client,
+        env.worker(parent, child, client=client),
+    ):
+        handle = await client.start_workflow(parent("a"), id="the-parent")
+        assert await handle.result(timeout=PATIENCE) == "a!"
+        asked = await event(handle, "StartChildInitiated")
+    assert "workflow_id='the-child'" in asked.input[0].metadata["whose"].decode()
+
+
 @pytest.mark.parametrize("queue", [None, "scn.data.other"])
 async def test_every_value_is_read_in_the_context_it_was_written_in(
     env: Env, store_url: str, queue: str | None

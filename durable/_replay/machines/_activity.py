@@ -67,11 +67,14 @@ class ActivityMachine(Machine):
         """What the code sees when it cancels the activity."""
         return self._call.options.cancellation_type
 
-    def start(self, default_queue: str, *, check: bool) -> ActivityTaskScheduled:
+    def start(
+        self, started: WorkflowExecutionStarted, namespace: str, *, check: bool
+    ) -> ActivityTaskScheduled:
         """Return the command that schedules it.
 
         Args:
-            default_queue: The task queue of an activity that names none.
+            started: The run that asks; an activity that names no task queue has its.
+            namespace: The namespace of both.
             check: Whether to read the arguments back as the types the activity takes, so that a wrong one is an error
                 of the caller and not of every attempt.
 
@@ -80,12 +83,26 @@ class ActivityMachine(Machine):
         """
         call = self._call
         common = _scheduled_with(call.options)
+        activity_id = common.activity_id or str(self.id)
+        task_queue = common.task_queue or started.task_queue
+        if self._converter.takes_context:
+            # The worker that runs it says the same.
+            self._converter = self._converter.with_context(
+                ActivitySerializationContext(
+                    namespace=namespace,
+                    activity_id=activity_id,
+                    activity_type=call.name,
+                    activity_task_queue=task_queue,
+                    workflow_id=started.workflow_id,
+                    workflow_type=started.workflow_type,
+                )
+            )
         return replace(
             common,
             id=self.id,
-            activity_id=common.activity_id or str(self.id),
+            activity_id=activity_id,
             activity_type=call.name,
-            task_queue=common.task_queue or default_queue,
+            task_queue=task_queue,
             input=self._input(check=check),
         )
 
@@ -152,20 +169,6 @@ class ActivityMachine(Machine):
         return error
 
 
-def context_of(
-    id: int, call: ActivityCall[Any], started: WorkflowExecutionStarted, namespace: str
-) -> ActivitySerializationContext:
-    """Return what converters are told of an activity's values; the worker that runs it says the same."""
-    return ActivitySerializationContext(
-        namespace=namespace,
-        activity_id=call.options.activity_id or str(id),
-        activity_type=call.name,
-        activity_task_queue=call.options.task_queue or started.task_queue,
-        workflow_id=started.workflow_id,
-        workflow_type=started.workflow_type,
-    )
-
-
 _PLAIN = frozenset({int, str, bool, float, bytes})
 """Types of which a value of just that type needs no further look."""
 
@@ -190,7 +193,7 @@ def _scheduled_with(options: ActivityOptions) -> ActivityTaskScheduled:
         schedule_to_start=options.schedule_to_start_timeout,
         start_to_close=start_to_close,
         heartbeat=options.heartbeat_timeout,
-        retry_policy=_stored_policy(options.retry_policy),
+        retry_policy=stored_policy(options.retry_policy),
         cancellation_type=options.cancellation_type.name.lower(),
         eager=options.eager,
         summary=options.summary,
@@ -202,7 +205,7 @@ def _scheduled_with(options: ActivityOptions) -> ActivityTaskScheduled:
     return common
 
 
-def _stored_policy(policy: RetryPolicy | None) -> RetryPolicyData:
+def stored_policy(policy: RetryPolicy | None) -> RetryPolicyData:
     """Return a retry policy as it is stored; the default policy is stored as nothing."""
     if policy is None:
         return _DEFAULT_POLICY

@@ -25,6 +25,7 @@ from durable import (
     activity,
     workflow,
 )
+from durable.converter import DataConverter
 from durable.exceptions import (
     CancelledError,
     TerminatedError,
@@ -32,6 +33,7 @@ from durable.exceptions import (
     WorkflowFailureError,
     WorkflowNotFoundError,
 )
+from tests.store.codecs import Nonces
 
 # --- the ledger ---
 
@@ -276,6 +278,7 @@ class Scenario:
     drive: Drive
     right: Callable[[Any], bool]
     status: str = "COMPLETED"
+    converter: DataConverter | None = None
 
 
 @contextlib.asynccontextmanager
@@ -364,6 +367,7 @@ SCENARIOS = {
         Scenario("retries", _retries, lambda result: result == [True, "Refused: never again"]),
         Scenario("beats", _beats, lambda result: result == [0, 1, 2]),
         Scenario("children", _children, _children_right),
+        Scenario("coded", _children, _children_right, converter=DataConverter(payload_codec=Nonces())),
         Scenario("cancels", _cancels, lambda result: result == "cancelled", "CANCELED"),
     )
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 from durable.converter import Payload, PayloadCodec
@@ -18,7 +19,8 @@ class Nonces(PayloadCodec):
         made = []
         for payload in payloads:
             self.count += not self.fixed
-            metadata = {"nonce": str(self.count).encode(), "was": payload.encoding.encode()}
+            nonce = f"{0 if self.fixed else os.getpid()}-{self.count}"
+            metadata = {"nonce": nonce.encode(), "was": payload.encoding.encode()}
             kept = {f"+{key}": value for key, value in payload.metadata.items()}
             made.append(Payload(b"*" + payload.data[::-1], "binary/nonces", {**metadata, **kept}))
         return made

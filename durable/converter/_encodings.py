@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar, NewType
+from typing import Any, ClassVar, NewType, TypeVar, overload
 
 from durable.converter._decoding import UNTOUCHED, JsonReader, decode_bytes, decode_json, decode_null
 from durable.converter._encoding import JsonWriter, encode_json
 from durable.converter._shapes import BYTES
 from durable.exceptions import ConversionError
 from durable.history import BINARY_NULL, BINARY_PLAIN, JSON_PLAIN, Payload
+
+T = TypeVar("T")
 
 JSONTypeConverterUnhandled = NewType("JSONTypeConverterUnhandled", object)
 """The type of `JSONTypeConverter.Unhandled`."""
@@ -139,6 +141,10 @@ class JSONPlainPayloadConverter(EncodingPayloadConverter):
         return UNTOUCHED
 
 
+@overload
+def value_to_type(hint: type[T], value: Any, custom_converters: Sequence[JSONTypeConverter] = ()) -> T: ...
+@overload
+def value_to_type(hint: Any, value: Any, custom_converters: Sequence[JSONTypeConverter] = ()) -> Any: ...
 def value_to_type(hint: Any, value: Any, custom_converters: Sequence[JSONTypeConverter] = ()) -> Any:
     """Return plain JSON data as a value of type `hint`, as it would be if it had been stored.
 

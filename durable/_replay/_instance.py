@@ -236,6 +236,8 @@ class Instance:
         self._started = started
         self._created_at = event.time
         self._random = Randomness(started.seed)
+        self._converter = self._converter.of_workflow(self.namespace, started.workflow_id)
+        self.signals.converter = self._converter
         definition = self.definition
         if definition.cls is not None:
             self._object = (
@@ -444,7 +446,7 @@ class Instance:
         """See `Runtime.start_activity`."""
         id = self._new_id()
         machine = ActivityMachine(id, call, self._converter)
-        command = machine.start(self._started.task_queue, check=not self._replaying)
+        command = machine.start(self._started, self.namespace, check=not self._replaying)
         machine.operation = operation = self.loop.operation(id, partial(self._cancel_activity, machine))
         self._operations[id] = machine
         self._issue(command)

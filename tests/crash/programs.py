@@ -25,6 +25,7 @@ from durable import (
     activity,
     workflow,
 )
+from durable.converter import DataConverter
 from durable.exceptions import (
     CancelledError,
     TerminatedError,
@@ -32,6 +33,7 @@ from durable.exceptions import (
     WorkflowFailureError,
     WorkflowNotFoundError,
 )
+from tests.store.codecs import Nonces
 
 # --- the ledger ---
 
@@ -292,6 +294,7 @@ class Scenario:
     status: str = "COMPLETED"
     commits: int = 1_000
     """Commits that each of its lives has; whether there are more depends on what happens to share one."""
+    converter: DataConverter | None = None
 
 
 @contextlib.asynccontextmanager
@@ -392,6 +395,7 @@ SCENARIOS = {
         Scenario("beats", _beats, lambda result: result == [0, 1, 2]),
         Scenario("children", _children, _children_right),
         Scenario("continues", _continues, lambda result: result == [10, "once", 2], commits=8),
+        Scenario("coded", _children, _children_right, converter=DataConverter(payload_codec=Nonces())),
         Scenario("cancels", _cancels, lambda result: result == "cancelled", "CANCELED"),
     )
 }

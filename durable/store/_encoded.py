@@ -369,8 +369,8 @@ def _closing(parcel: Parcel, entry: tuple[str, EventRow]) -> tuple[str, EventRow
 
 
 def through(store: Store, codec: PayloadCodec | None, namespace: str) -> Store:
-    """Return the store that passes everything through a codec; the store itself without one."""
-    return store if codec is None else EncodedStore(store, codec, namespace)
+    """Return the store that passes everything through this codec and no other; the database itself without one."""
+    return beneath(store) if codec is None else EncodedStore(beneath(store), codec, namespace)
 
 
 def beneath(store: Store) -> Store:

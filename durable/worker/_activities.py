@@ -213,7 +213,9 @@ class Activities:
                 self._drained.set()
 
     async def _execute(self, attempt: Attempt) -> Outcome:
-        scheduled, converter = attempt.scheduled, self.converter_for(attempt)
+        scheduled, converter = attempt.scheduled, self._converter
+        if converter.takes_context:
+            converter = self._converter_for(attempt)
         activity = self._served[scheduled.activity_type]
         definition = activity.definition
         try:
@@ -257,8 +259,7 @@ class Activities:
             refused = ApplicationError(str(error), type=type(error).__name__, non_retryable=True)
             return Failed(converter.to_failure(refused))
 
-    def converter_for(self, attempt: Attempt) -> DataConverter:
-        """Return the converter of an attempt's values, which may want to know whose they are."""
+    def _converter_for(self, attempt: Attempt) -> DataConverter:
         if not self._converter.takes_context:
             return self._converter
         scheduled, owner = attempt.scheduled, attempt.asked_by
@@ -281,7 +282,7 @@ class Activities:
             activity_id=scheduled.activity_id,
             activity_type=scheduled.activity_type,
             attempt=attempt.number,
-            heartbeat_details=self.converter_for(attempt).from_payloads(heartbeat) if heartbeat else [],
+            heartbeat_details=self._converter_for(attempt).from_payloads(heartbeat) if heartbeat else [],
             heartbeat_timeout=None if scheduled.heartbeat is None else to_timedelta(scheduled.heartbeat),
             idempotency_key=idempotency_key(attempt.run_id, scheduled),
             is_local=record is None,
@@ -308,7 +309,7 @@ class Activities:
     def heartbeat(self, attempt: Attempt, details: tuple[Any, ...]) -> None:
         """See `Reports`."""
         self.reports.heartbeat(
-            attempt, self.converter_for(attempt).to_payloads(details, path="heartbeat details")
+            attempt, self._converter_for(attempt).to_payloads(details, path="heartbeat details")
         )
 
     def _time_out(self, attempt: Attempt, kind: str) -> None:

@@ -347,7 +347,10 @@ class WorkflowHandle(Generic[W_co, R_co]):
         activities = await self._connection.patiently(lambda: store.read_activities(record.run_id))
         workers = await self._connection.patiently(store.list_workers)
         now = await self._connection.patiently(store.now)
-        return describe(record, decode_history(rows), activities, workers, now, self._connection.converter)
+        lock = await self._connection.patiently(lambda: store.locked_by(record.run_id))
+        return describe(
+            record, decode_history(rows), activities, workers, now, lock, self._connection.converter
+        )
 
     async def fetch_history(self) -> WorkflowHistory:
         """Return the run's whole log.

@@ -13,7 +13,7 @@ from typing import Any, Self, TypeVar, TypeVarTuple, Unpack, cast, overload
 
 import msgspec
 
-from durable._engine._chain import first_delay
+from durable._engine._cron import first_delay
 from durable._engine._start import start
 from durable._internal.ids import check_name, uuid7
 from durable.client._checked import to_checked_payloads

@@ -35,6 +35,8 @@ class Written(Struct, gc=False):
         queued: Task queues that got an activity row, to be hinted.
         canceled: Activities whose rows say now that they were cancelled: those that wait can be ended at once.
         closed: Whether the run has ended.
+        cancel: Activities that a tried task has cancelled, to be asked to end here.
+        updated: Whether an update has come further.
     """
 
     task: list[Event] = []
@@ -42,3 +44,5 @@ class Written(Struct, gc=False):
     queued: list[str] = []
     canceled: Sequence[int] = ()
     closed: bool = False
+    cancel: Sequence[int] = ()
+    updated: bool = False

@@ -10,15 +10,14 @@ forms them into tasks and into transitions, under rules that are the heart of th
 * Which inputs make the next task, and in which order, is said in `_inputs`.
 * Whatever closes the run is written with its last task, releasing nothing; if a message was unread then, the message
   joins that task, and the task is run again from the log.
+* A task with updates is tried first and written then, see `_trial`.
 
 `Run` is pure: it is told the time, and returns transitions and effects. The worker's run host does what it says.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-
-import msgspec
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from durable._engine._activities import (
     ActivityInputEvent,
@@ -32,10 +31,13 @@ from durable._engine._activities import (
     row,
 )
 from durable._engine._effects import Effects, Urgency, Written
+from durable._engine._flight import Flight
 from durable._engine._inputs import Inputs
 from durable._engine._retry import Retry
 from durable._engine._state import CLOSING_STATUS, RunState
-from durable._engine.records import Close, Hold, Message, NewActivity, Release, Transition
+from durable._engine._trial import Trial, begin, take_back
+from durable._engine._updates import LOST, outcomes, rejections
+from durable._engine.records import Close, Hold, Message, NewActivity, Release, Transition, UpdateOutcome
 from durable.history import (
     ActivityTaskCancelRequested,
     ActivityTaskScheduled,
@@ -43,32 +45,17 @@ from durable.history import (
     Event,
     EventData,
     EventRow,
+    Failure,
     Input,
     TimerCanceled,
     TimerFired,
     TimerStarted,
+    WorkflowExecutionContinuedAsNew,
+    WorkflowExecutionUpdateCompleted,
     encode_data,
 )
 
 NOTHING, SOON, NOW = Urgency.NOTHING, Urgency.SOON, Urgency.NOW
-
-
-class Flight(msgspec.Struct, gc=False):
-    """A transition that is on its way, with what it was made of.
-
-    Attributes:
-        commands: What the task before asked for, but for what closes the run.
-        inputs: Those of the next task, or none.
-        task: The number of the inputs' task; without inputs, of the task before.
-        start: Activities that wait for this commit.
-    """
-
-    commands: list[CommandEvent]
-    inputs: list[Input]
-    task: int
-    closing: CommandEvent | None
-    start: list[ActivityTaskScheduled]
-    transition: Transition
 
 
 class Run:
@@ -81,6 +68,7 @@ class Run:
         "_closing",
         "_commands",
         "_deaths",
+        "_fresh",
         "_in_flight",
         "_inputs",
         "_ran",
@@ -88,13 +76,22 @@ class Run:
         "_rows",
         "_unproven",
         "_unwritten",
+        "_urgent",
         "epoch",
         "rowed",
         "state",
+        "trial",
     )
 
     def __init__(
-        self, state: RunState, epoch: int, *, rowed: Iterable[int] = (), deaths: int = 0, held: bool = False
+        self,
+        state: RunState,
+        epoch: int,
+        *,
+        rowed: Iterable[int] = (),
+        deaths: int = 0,
+        held: bool = False,
+        fresh: bool = False,
     ) -> None:
         """Take a run over as its log, and the ids of its activities that have rows, show it.
 
@@ -104,6 +101,7 @@ class Run:
             rowed: Ids of activities with a row.
             deaths: How many owners in a row died with it.
             held: Whether it was blocked before.
+            fresh: Whether nobody has run its first task: what waits when it is first owned joins that task.
         """
         self.state = state
         self.epoch = epoch
@@ -123,6 +121,9 @@ class Run:
         self._canceled_rows: list[int] = []
         self._after_commit: list[ActivityTaskScheduled] = []
         self._in_flight: Flight | None = None
+        self._fresh = fresh
+        self._urgent = False
+        self.trial: Trial | None = None
 
     # ------------------------------------------------------------------ what arrives
 
@@ -211,6 +212,7 @@ class Run:
             commands: In order; at most one closes the run, and then it is the last.
             local: Whether this worker can run an activity now, and will; asked once for each.
         """
+        self._fresh = False
         effects = Effects([], [])
         recovering, self._recovering = self._recovering, False
         self._ran = True
@@ -220,9 +222,22 @@ class Run:
             self._commands.extend(others)
             return effects
         self._commands.extend(commands)
+        self._take_in(commands, effects, local, self.state.task_time, recovering=recovering)
+        return effects
+
+    def _take_in(
+        self,
+        commands: Sequence[CommandEvent],
+        effects: Effects,
+        local: Callable[[ActivityTaskScheduled], bool],
+        time: int,
+        *,
+        recovering: bool,
+    ) -> None:
+        """Note what the commands of a task mean that happened at `time`."""
         for command in commands:
             if isinstance(command, ActivityTaskScheduled):
-                self._unwritten[command.id] = self.state.task_time
+                self._unwritten[command.id] = time
                 self._dispatch(command, effects, local, recovering=recovering)
             elif isinstance(command, ActivityTaskCancelRequested):
                 self._canceled.add(command.id)
@@ -230,10 +245,11 @@ class Run:
                     self._canceled_rows.append(command.id)
                 effects.cancel.append(command.id)
             elif isinstance(command, TimerStarted):
-                self._inputs.start_timer(command.id, self.state.task_time + command.duration)
+                self._inputs.start_timer(command.id, time + command.duration)
             elif isinstance(command, TimerCanceled):
                 self._inputs.timers.pop(command.id, None)
-        return effects
+            elif isinstance(command, WorkflowExecutionUpdateCompleted):
+                self._urgent = True
 
     def _dispatch(
         self,
@@ -252,7 +268,7 @@ class Run:
                 scheduled,
                 lost(scheduled),
                 attempt=1,
-                now=self.state.task_time,
+                now=self._unwritten[scheduled.id],
                 jitter=0.0,
                 identity="",
                 progress=Progress(),
@@ -260,7 +276,7 @@ class Run:
         elif how is Dispatch.AFTER_COMMIT:
             self._after_commit.append(scheduled)
         else:
-            self.add_row(row(scheduled, self.state.task_time))
+            self.add_row(row(scheduled, self._unwritten[scheduled.id]))
 
     # ------------------------------------------------------------------ what is written
 
@@ -298,6 +314,7 @@ class Run:
             or self._rows
             or self._after_commit
             or self._canceled_rows
+            or self._urgent
             or self._inputs.waiting(now)
         ):
             return NOW
@@ -308,13 +325,19 @@ class Run:
         return NOTHING
 
     def propose(self, now: int) -> Transition | None:
-        """Return the next transition, or None when nothing waits.
+        """Return the next transition, or None when nothing waits, or when `trial` says what must be tried first.
 
         It holds the commands of the task before, then the inputs of the next task, if there are any and the run is not
-        closing. Answer it with `written` or `refused`.
+        closing. Answer it with `written` or `refused`, and a trial with `tried` or `untried`.
         """
         assert self._in_flight is None
-        inputs: list[Input] = [] if self._closing is not None else self._inputs.next_task(now)
+        assert self.trial is None
+        if self._inputs.updates:
+            inputs = self._try(now)
+            if self.trial is not None:
+                return None
+        else:
+            inputs = [] if self._closing is not None else self._inputs.next_task(now)
         if not (
             self._commands
             or self._closing is not None
@@ -325,14 +348,105 @@ class Run:
             or (self._unproven and self._ran)
         ):
             return None
-        return self._fly(inputs, self.state.task + 1 if inputs else self.state.task)
+        return self._fly(inputs, self._next_task if inputs else self.state.task)
 
-    def _fly(self, inputs: list[Input], task: int) -> Transition:
-        """Make a transition of the commands that wait, and of `inputs` as part of `task`; it is in flight from now."""
+    def _try(self, now: int) -> list[Input]:
+        """Return the inputs of the next task, or make it a trial if there are updates among them."""
+        closing = self._closing
+        if closing is not None and isinstance(closing, WorkflowExecutionContinuedAsNew):
+            return []
+        found = begin(
+            self._inputs,
+            self.state,
+            self._next_task,
+            now,
+            commands=len(self._commands),
+            fresh=self._fresh,
+            closing=closing,
+        )
+        if isinstance(found, Trial):
+            self.trial = found
+            return []
+        return found
+
+    def tried(
+        self,
+        commands: Sequence[CommandEvent],
+        rejected: Mapping[str, Failure],
+        *,
+        local: Callable[[ActivityTaskScheduled], bool],
+    ) -> Transition:
+        """Return the transition of a task that was tried; what it asks for is released when that is written.
+
+        Args:
+            commands: As for `commands`. They do not count if all of the task's inputs were rejected.
+            rejected: The updates that the code refused, by message id, and why.
+            local: As for `commands`.
+        """
+        trial = self.trial
+        assert trial is not None
+        consumed = self._inputs.consumed
+        self._inputs.consumed = [*trial.consumed, *consumed]
+        accepted = [one for one in trial.inputs if one.message not in rejected]
+        effects = Effects([], [])
+        if not accepted:
+            commands = ()
+        elif commands and type(commands[-1]) in CLOSING_STATUS:
+            *commands, self._closing = commands
+        else:
+            self._take_in(commands, effects, local, trial.time, recovering=False)
+            self._after_commit.extend(effects.start)
+        transition = self._fly(
+            accepted,
+            trial.task if accepted else self.state.task,
+            trial=trial,
+            answers=commands,
+            cancel=effects.cancel,
+            rejected=rejections(rejected),
+        )
+        self.trial = None
+        return transition
+
+    def untried(self) -> None:
+        """Take the news that a task cannot be tried now: its inputs wait as before."""
+        trial, self.trial = self.trial, None
+        if trial is not None:
+            self._inputs.consumed = [*trial.consumed, *self._inputs.consumed]
+            take_back(self._inputs, trial)
+
+    @property
+    def late(self) -> bool:
+        """Whether the code has come to its end, and updates are to be read that came behind it."""
+        return self._closing is not None and self._inputs.only_late
+
+    @property
+    def ran(self) -> bool:
+        """Whether the code has run as far as the log goes."""
+        return self._ran
+
+    @property
+    def _next_task(self) -> int:
+        """The number of the task that inputs open; what waits for a fresh run is part of its first."""
+        return self.state.task if self._fresh else self.state.task + 1
+
+    def _fly(
+        self,
+        inputs: list[Input],
+        task: int,
+        *,
+        trial: Trial | None = None,
+        answers: Sequence[CommandEvent] = (),
+        cancel: Sequence[int] = (),
+        rejected: Sequence[UpdateOutcome] = (),
+    ) -> Transition:
+        """Make a transition of the commands that wait, and of `inputs` as part of `task`; it is in flight from now.
+
+        Of a task that was tried it holds the rest too: what the code asked for, and what it refused.
+        """
         state = self.state
         closing = self._closing
         commands = self._commands
-        facts: list[EventData] = [*commands, *inputs]
+        facts: list[EventData] = [*commands, *inputs, *answers]
         if closing is not None:
             facts.append(closing)
         before, inputs_from = state.task, state.seq + 1 + len(commands)
@@ -344,6 +458,7 @@ class Run:
             elif isinstance(data, TimerFired):
                 not_before = max(not_before, self._inputs.timers.pop(data.id))
         proven = self._unproven and self._ran
+        told = [*rejected, *outcomes(facts)] if trial is not None or state.updates else ()
         transition = Transition(
             run_id=state.run_id,
             epoch=self.epoch,
@@ -354,14 +469,19 @@ class Run:
                 ]
             ),
             not_before=not_before,
+            time=None if trial is None else trial.time,
             consumed=tuple(self._inputs.consumed),
             activities=tuple(self._rows.values()),
             activities_done=tuple(rows_done),
             activities_canceled=tuple(self._canceled_rows),
-            close=None if closing is None else Close(CLOSING_STATUS[type(closing)]),
+            outcomes=tuple(told),
+            close=None if closing is None else Close(CLOSING_STATUS[type(closing)], update_lost=LOST),
             proven=proven,
         )
-        self._in_flight = Flight(commands, inputs, task, closing, self._after_commit, transition)
+        self._in_flight = Flight(
+            commands, inputs, task, closing, self._after_commit, transition, answers, cancel, trial
+        )
+        self._fresh = self._urgent = False
         self._commands, self._inputs.consumed, self._rows, self._canceled_rows = [], [], {}, []
         self._after_commit = []
         if proven:
@@ -374,7 +494,7 @@ class Run:
         flight, self._in_flight = self._in_flight, None
         transition = flight.transition
         state, task = self.state, flight.task
-        time = max(now, transition.not_before)
+        time = max(now, transition.not_before) if transition.time is None else transition.time
         seq, before = state.seq, state.task
         for command in flight.commands:
             seq += 1
@@ -389,7 +509,14 @@ class Run:
             if isinstance(data, ActivityInputEvent):
                 self._inputs.resulted.discard(data.id)
                 self._canceled.discard(data.id)
-        if inputs:
+        for command in flight.answers:
+            seq += 1
+            state.apply(seq, task, time, command)
+            if isinstance(command, ActivityTaskScheduled):
+                self._unwritten.pop(command.id, None)
+        if flight.trial is not None:
+            self._ran, inputs = self._ran or bool(inputs), []
+        elif inputs:
             self._ran = False
         if flight.closing is not None:
             state.apply(seq + 1, task, time, flight.closing)
@@ -399,7 +526,13 @@ class Run:
             self.rowed.discard(id)
         queued = [row.task_queue for row in transition.activities if row.worker is None]
         return Written(
-            inputs, flight.start, queued, transition.activities_canceled, flight.closing is not None
+            inputs,
+            flight.start,
+            queued,
+            transition.activities_canceled,
+            flight.closing is not None,
+            flight.cancel,
+            bool(transition.outcomes),
         )
 
     def refused(self) -> None:
@@ -420,13 +553,18 @@ class Run:
         ]
         self._canceled_rows = [*transition.activities_canceled, *self._canceled_rows]
         self._unproven = self._unproven or transition.proven
+        if flight.trial is not None:
+            # All of it is tried again, with what has come.
+            self._closing, self._fresh = flight.trial.closing, flight.task == self.state.task
+            take_back(self._inputs, flight.trial)
 
     def reopen(self) -> Transition | None:
         """Return what brings the unread messages into the log of a run whose close was refused.
 
         Signals join the closing task, of which nothing was released: it is forgotten, and runs again from the log. A
         cancel request alone changes nothing any more, since the code has returned: it gets a task of its own behind
-        the closing one, and the close is written with that (a replay knows this case, see `_replay`).
+        the closing one, and the close is written with that (a replay knows this case, see `_replay`). So do updates,
+        by a trial (`late`), once no signal is left.
 
         Returns:
             A transition, or None when there is nothing to write and the task just runs again. `closing` tells whether
@@ -435,10 +573,9 @@ class Run:
         waiting = self._inputs
         if waiting.cancels and not waiting.messages:
             return self._fly(waiting.take(waiting.cancels), self.state.task + 1)
-        self._commands, self._closing, self._ran = [], None, False
-        if not waiting.messages and not waiting.consumed:
-            return None
-        return self._fly(waiting.take_messages(), self.state.task)
+        self._commands, self._closing, self._ran, self._urgent = [], None, False, False
+        joining = waiting.take_signals()
+        return self._fly(joining, self.state.task) if waiting.consumed else None
 
     # ------------------------------------------------------------------ giving it up
 
@@ -446,6 +583,7 @@ class Run:
         """Return the results that have come and are not in the log, as messages to the run itself."""
         flying = () if self._in_flight is None else self._in_flight.inputs
         results = [
+            *(() if self.trial is None else self.trial.results),
             *self._inputs.results,
             *(data for data in flying if isinstance(data, ActivityInputEvent) and not data.message),
         ]
@@ -496,6 +634,7 @@ class Run:
             activities_canceled=tuple(self._canceled_rows),
             # A result that has come goes to the run's own inbox: its attempt must not count as lost.
             messages=tuple(message_of(state.run_id, result) for result in self._inputs.results),
+            outcomes=tuple(outcomes(commands)) if state.updates else (),
             release=Release(
                 wake_at=self.next_timer() if wake_in is None else None,
                 wake_in=wake_in,

@@ -34,6 +34,8 @@ from durable.history import (
     WorkflowExecutionStarted,
     WorkflowExecutionTerminated,
     WorkflowExecutionTimedOut,
+    WorkflowExecutionUpdateAccepted,
+    WorkflowExecutionUpdateCompleted,
 )
 
 RUNNING = RunStatus.RUNNING
@@ -63,6 +65,7 @@ class RunState:
         task_time: Time of the newest task: that of its last input. Timers and deadlines count from it.
         trailing: Whether the newest task has no commands (yet).
         messages: Ids of the inbox messages that have become events.
+        updates: Ids of the updates (as messages) that are accepted and have no outcome yet.
     """
 
     __slots__ = (
@@ -79,6 +82,7 @@ class RunState:
         "time",
         "timers",
         "trailing",
+        "updates",
     )
 
     started: WorkflowExecutionStarted
@@ -94,6 +98,7 @@ class RunState:
         self.activities: dict[int, PendingActivity] = {}
         self.timers: dict[int, int] = {}
         self.messages: set[str] = set()
+        self.updates: set[str] = set()
         self.cancel_requested = False
         self.status = RunStatus.RUNNING
 
@@ -162,6 +167,16 @@ class RunState:
                 f"run {self.run_id}: event {self.seq} ends timer {data.id}, which is not open"
             )
 
+    def _update_accepted(self, data: WorkflowExecutionUpdateAccepted) -> None:
+        self.updates.add(data.message)
+
+    def _update_completed(self, data: WorkflowExecutionUpdateCompleted) -> None:
+        if data.update not in self.updates:
+            raise HistoryCorruptError(
+                f"run {self.run_id}: event {self.seq} completes update {data.update!r}, which is not open"
+            )
+        self.updates.discard(data.update)
+
     def _close(self, data: EventData) -> None:
         self.status = CLOSING_STATUS[type(data)]
 
@@ -188,5 +203,7 @@ _FOLD: dict[type[EventData], Callable[[RunState, Any], None]] = {
     TimerStarted: RunState._timer_started,
     TimerFired: RunState._timer_closed,
     TimerCanceled: RunState._timer_closed,
+    WorkflowExecutionUpdateAccepted: RunState._update_accepted,
+    WorkflowExecutionUpdateCompleted: RunState._update_completed,
     **dict.fromkeys(CLOSING_STATUS, RunState._close),
 }

@@ -15,23 +15,25 @@ import asyncio
 import builtins
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from random import Random
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NoReturn
 from uuid import UUID
 from zlib import crc32
 
 from durable._replay._awaitables import NumberedTask, TimerHandle
 from durable._replay._facts import info_of
 from durable._replay._faults import fails_workflow
-from durable._replay._handlers import Handler, bound_handlers, for_name, hints_of
+from durable._replay._handlers import Handler, UnderWay, bound_handlers, for_name, hints_of
 from durable._replay._loop import DeterministicLoop
 from durable._replay._randomness import Randomness
 from durable._replay._sources import caller
 from durable._replay._teardown import evict
 from durable._replay._turns import SpinError as TurnSpin
 from durable._replay._turns import TurnPoisoned, Turns
+from durable._replay._updates import READ_ONLY, Updates
 from durable._replay.machines._activity import ActivityMachine
 from durable._replay.machines._machine import Answered
 from durable._replay.machines._signal import SignalBuffer
@@ -54,6 +56,7 @@ from durable.history import (
     ActivityTaskTimedOut,
     CommandEvent,
     Event,
+    Failure,
     Input,
     Payload,
     Payloads,
@@ -64,11 +67,27 @@ from durable.history import (
     WorkflowExecutionFailed,
     WorkflowExecutionSignaled,
     WorkflowExecutionStarted,
+    WorkflowExecutionUpdateAccepted,
 )
 from durable.workflow._definition import WorkflowDefinition
 from durable.workflow._info import Info
 
 Note = Callable[[str, BaseException | None], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """What became of a task with unread updates.
+
+    Attributes:
+        commands: As for any task.
+        rejected: The updates that the code refused, by the id of their message.
+        moved: Whether the code went on at all.
+    """
+
+    commands: list[CommandEvent]
+    rejected: Mapping[str, Failure]
+    moved: bool
 
 
 class Instance:
@@ -97,6 +116,8 @@ class Instance:
         "_started",
         "_started_at",
         "_task_error",
+        "_under_way",
+        "_updates",
         "definition",
         "loop",
         "namespace",
@@ -151,6 +172,8 @@ class Instance:
         self._object: Any = None
         self._info: Info | None = None
         self._details = ""
+        self._under_way = UnderWay(definition)
+        self._updates = Updates(self, converter, self._under_way)
 
     # ------------------------------------------------------------------ the core: a task in, commands out
 
@@ -188,6 +211,24 @@ class Instance:
             commands.append(self._closing)
         return commands
 
+    def attempt(self, turns: Turns, task: Sequence[Event]) -> Tried:
+        """Run a task with updates that are unread, and may be refused; as `activate`, and nothing of it is committed.
+
+        When all of its inputs were refused and the code did not move, the instance is as before; when it did move it is
+        to be thrown away, and so it is when the task is not committed in the end.
+        """
+        loop = self.loop
+        progress, kept, now, now_ms = loop.progress, loop.kept, self._now, loop.now_ms
+        self._updates.trying(True)
+        try:
+            commands = self.activate(turns, task, replaying=False)
+        finally:
+            self._updates.trying(False)
+        moved = loop.progress != progress or kept is not None or loop.kept is not None
+        if not moved:
+            self._now, loop.now_ms = now, now_ms
+        return Tried(commands, self._updates.rejected, moved)
+
     def _apply(self, task: Sequence[Event]) -> None:
         cancelled = False
         for event in task:
@@ -200,9 +241,12 @@ class Instance:
                 self._prepare(data, event)
             elif isinstance(data, WorkflowExecutionCancelRequested):
                 cancelled = True
+            elif isinstance(data, WorkflowExecutionUpdateAccepted):
+                self._updates.take(data, first=self._main is None)
         main = self._main
         if main is None:
             self._main = main = self._begin()
+            self._updates.take_late()
             if cancelled:
                 # Behind the first step: `run` shall be able to catch it.
                 self.loop.call_soon(main.cancel)
@@ -232,13 +276,14 @@ class Instance:
 
     def _arguments(self) -> list[Any]:
         definition = self.definition
-        values = self._decode_arguments(
+        values = self.decode_arguments(
             self._started.input, definition.arg_types, f"arguments of workflow {definition.name}"
         )
         definition.parameters.bind(tuple(values), {})
         return values
 
-    def _decode_arguments(self, payloads: Payloads, hints: Sequence[Any] | None, name: str) -> list[Any]:
+    def decode_arguments(self, payloads: Payloads, hints: Sequence[Any] | None, name: str) -> list[Any]:
+        """See `UpdateHost`."""
         return self._converter.from_payloads(
             payloads, None if hints is None else hints[: len(payloads)], path=name
         )
@@ -290,16 +335,17 @@ class Instance:
 
     def _start_handler(self, handler: Handler, signal: WorkflowExecutionSignaled) -> None:
         try:
-            arguments = self._decode_arguments(
+            arguments = self.decode_arguments(
                 signal.input, hints_of(handler), f"arguments of signal {signal.name}"
             )
             inspect.signature(handler).bind(*arguments)
         except (ConversionError, TypeError) as error:
             self._note(f"signal {signal.name!r} was dropped: its arguments do not fit its handler", error)
             return
-        _ = self.loop.create_task(self._run_handler(handler, arguments), name=f"signal {signal.name}")
+        begun = self._under_way.begin("signal", signal.name)
+        _ = self.loop.create_task(self._run_handler(handler, arguments, begun), name=f"signal {signal.name}")
 
-    async def _run_handler(self, handler: Handler, arguments: list[Any]) -> None:
+    async def _run_handler(self, handler: Handler, arguments: list[Any], begun: int) -> None:
         try:
             result = handler(*arguments)
             if inspect.isawaitable(result):
@@ -312,6 +358,8 @@ class Instance:
                 self._task_error = self._task_error or fault
             else:
                 self._closing = self._closing or failure
+        finally:
+            self._under_way.end(begun)
 
     def _decode_signal(self, signal: WorkflowExecutionSignaled, type_hint: Any) -> Any:
         name = f"signal {signal.name}"
@@ -338,7 +386,7 @@ class Instance:
             )
 
         def ask() -> Payload:
-            arguments = self._decode_arguments(input, hints_of(handler), f"arguments of query {name}")
+            arguments = self.decode_arguments(input, hints_of(handler), f"arguments of query {name}")
             inspect.signature(handler).bind(*arguments)
             answer = handler(*arguments)
             if inspect.isawaitable(answer):
@@ -363,11 +411,32 @@ class Instance:
         if self.sources is not None and (where := caller()):
             self.sources[command.id] = where
 
+    def issue(self, make: Callable[[int], CommandEvent]) -> None:
+        """See `UpdateHost`."""
+        self._issue(make(self._new_id()))
+
+    def read_only(self, on: bool) -> None:
+        """See `UpdateHost`."""
+        self._read_only = on
+
+    def fault(self, error: BaseException) -> None:
+        """See `UpdateHost`."""
+        self._task_error = self._task_error or error
+
+    def fails_workflow(self, error: BaseException) -> bool:
+        """See `UpdateHost`."""
+        return fails_workflow(error, self.definition.failure_exception_types)
+
+    def _refuse(self, text: str) -> NoReturn:
+        """Refuse a change where none may be made; a validator that swallows this has failed its task all the same."""
+        error = ReadOnlyContextError(text)
+        if self._updates.validating:
+            self.fault(error)
+        raise error
+
     def _new_id(self) -> int:
         if self._read_only:
-            raise ReadOnlyContextError(
-                "a query must not change the workflow: no activities, timers or waiting here"
-            )
+            self._refuse(READ_ONLY)
         self._next_id += 1
         return self._next_id
 
@@ -457,8 +526,8 @@ class Instance:
 
     def _writable(self, what: str) -> None:
         if self._read_only:
-            raise ReadOnlyContextError(
-                f"a query must not change the workflow, and {what} does: it draws a number"
+            self._refuse(
+                f"a query or an update's validator must not change the workflow, and {what} does: it draws a number"
             )
 
     def start_activity(self, call: ActivityCall[Any]) -> asyncio.Future[Any]:
@@ -501,7 +570,7 @@ class Instance:
     def wait_condition(self, condition: Callable[[], bool]) -> asyncio.Future[None]:
         """See `Runtime.wait_condition`."""
         if self._read_only:
-            raise ReadOnlyContextError("a query cannot wait: it answers from the state the workflow is in")
+            self._refuse(READ_ONLY)
         future = self.loop.create_future()
         if condition():
             future.set_result(None)
@@ -530,12 +599,18 @@ class Instance:
             self._handlers = bound_handlers(self.definition, self._object)
         return MappingProxyType(self._handlers[kind])
 
-    def set_handler(self, kind: str, name: str | None, handler: Handler | None) -> None:
+    def set_handler(
+        self, kind: str, name: str | None, handler: Handler | None, validator: Handler | None = None
+    ) -> None:
         """See `Runtime.set_handler`."""
         if self._read_only:
-            raise ReadOnlyContextError("a query must not change the workflow's handlers")
+            self._refuse("a query or an update's validator must not change the workflow's handlers")
         self.handlers(kind)
         assert self._handlers is not None
+        if kind == "update":
+            self._handlers["validator"].pop(name, None)
+            if validator is not None:
+                self._handlers["validator"][name] = validator
         if handler is None:
             self._handlers[kind].pop(name, None)
             return
@@ -545,6 +620,10 @@ class Instance:
                 own = handler if name is not None else for_name(handler, signal.name)
                 assert own is not None
                 self._start_handler(own, signal)
+
+    def all_handlers_finished(self) -> bool:
+        """See `Runtime.all_handlers_finished`."""
+        return self._under_way.none
 
     def set_current_details(self, details: str) -> None:
         """See `Runtime.set_current_details`."""
@@ -565,6 +644,11 @@ class Instance:
     def closing(self) -> bool:
         """Whether the code has come to its end."""
         return self._closing is not None
+
+    @property
+    def unfinished(self) -> str:
+        """The handlers that are under way and should have finished, for people; "" if there are none."""
+        return self._under_way.to_warn_of()
 
     def evict(self) -> int:
         """Take the code down without running any of it elsewhere or later; return how many tasks resisted."""

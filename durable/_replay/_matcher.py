@@ -1,6 +1,6 @@
 """What the code asks for now, held against what its history recorded.
 
-Compared are the kind of each command, its number, and what names it: an activity's type and id. Timeouts, retry
+Compared are the kind of each command, its number, and what names it: an activity's type and id, an update's id. Timeouts, retry
 policies, queues and durations may change under a running workflow, and are not compared. Arguments are: a difference
 means that something else than the log decided, though the order of commands happened to stay; it is reported as a
 warning, and as an error in strict mode.
@@ -10,7 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from durable.history import ActivityTaskScheduled, CommandEvent, Event, TimerStarted
+from durable.history import (
+    ActivityTaskScheduled,
+    CommandEvent,
+    Event,
+    TimerStarted,
+    WorkflowExecutionUpdateCompleted,
+)
 
 Warn = Callable[[str], None]
 
@@ -21,6 +27,10 @@ def differs(recorded: CommandEvent, wanted: CommandEvent) -> bool:
         return True
     if isinstance(recorded, ActivityTaskScheduled) and isinstance(wanted, ActivityTaskScheduled):
         return recorded.activity_type != wanted.activity_type or recorded.activity_id != wanted.activity_id
+    if isinstance(recorded, WorkflowExecutionUpdateCompleted) and isinstance(
+        wanted, WorkflowExecutionUpdateCompleted
+    ):
+        return recorded.update != wanted.update
     return False
 
 
@@ -55,6 +65,8 @@ def describe(command: CommandEvent) -> str:
         return f"{kind} {command.activity_type}"
     if isinstance(command, TimerStarted):
         return f"{kind} {command.duration / 1_000_000:g} s"
+    if isinstance(command, WorkflowExecutionUpdateCompleted):
+        return f"{kind} {command.update}"
     return kind
 
 

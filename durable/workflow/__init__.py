@@ -15,7 +15,7 @@ from durable.workflow._activities import (
     start_activity_method,
 )
 from durable.workflow._calls import QueryCall, SignalCall, UpdateCall, WorkflowCall
-from durable.workflow._definition import WorkflowConfig
+from durable.workflow._definition import HandlerUnfinishedPolicy, WorkflowConfig
 from durable.workflow._defn import defn
 from durable.workflow._info import Info
 from durable.workflow._messages import (
@@ -23,13 +23,17 @@ from durable.workflow._messages import (
     Signal,
     get_dynamic_query_handler,
     get_dynamic_signal_handler,
+    get_dynamic_update_handler,
     get_query_handler,
     get_signal_handler,
+    get_update_handler,
     set_dynamic_query_handler,
     set_dynamic_signal_handler,
+    set_dynamic_update_handler,
     set_handler,
     set_query_handler,
     set_signal_handler,
+    set_update_handler,
 )
 from durable.workflow._methods import (
     BoundQuery,
@@ -59,6 +63,7 @@ from durable.workflow._state import (
     time_ns,
     uuid4,
 )
+from durable.workflow._updates import Update, UpdateInfo, all_handlers_finished, current_update_info
 from durable.workflow._waiting import as_completed, map, sleep, sleep_until, wait, wait_condition
 from durable.workflow._workflow import Workflow
 
@@ -67,6 +72,7 @@ __all__ = [
     "BoundQuery",
     "BoundSignal",
     "BoundUpdate",
+    "HandlerUnfinishedPolicy",
     "Info",
     "Query",
     "QueryCall",
@@ -76,20 +82,26 @@ __all__ = [
     "Signal",
     "SignalCall",
     "SignalMethod",
+    "Update",
     "UpdateCall",
+    "UpdateInfo",
     "UpdateMethod",
     "Workflow",
     "WorkflowCall",
     "WorkflowConfig",
+    "all_handlers_finished",
     "as_completed",
+    "current_update_info",
     "defn",
     "execute_activity",
     "execute_activity_method",
     "get_current_details",
     "get_dynamic_query_handler",
     "get_dynamic_signal_handler",
+    "get_dynamic_update_handler",
     "get_query_handler",
     "get_signal_handler",
+    "get_update_handler",
     "in_workflow",
     "info",
     "init",
@@ -104,9 +116,11 @@ __all__ = [
     "set_current_details",
     "set_dynamic_query_handler",
     "set_dynamic_signal_handler",
+    "set_dynamic_update_handler",
     "set_handler",
     "set_query_handler",
     "set_signal_handler",
+    "set_update_handler",
     "signal",
     "sleep",
     "sleep_until",

@@ -37,6 +37,9 @@ class Written(Struct, gc=False):
         closed: Whether the run has ended.
         cancel: Activities that a tried task has cancelled, to be asked to end here.
         updated: Whether an update has come further.
+        told: Other runs that have a message from it, to be hinted; `ANY_KEY` when it is not known which run it is.
+        replied: Whether its own inbox has the news of what it did to others.
+        condemned: Whether its end condemned children, which are to be ended.
     """
 
     task: list[Event] = []
@@ -46,3 +49,6 @@ class Written(Struct, gc=False):
     closed: bool = False
     cancel: Sequence[int] = ()
     updated: bool = False
+    told: Sequence[str] = ()
+    replied: bool = False
+    condemned: bool = False

@@ -8,7 +8,7 @@ import msgspec
 
 from durable._engine._trial import Trial
 from durable._engine.records import Transition
-from durable.history import ActivityTaskScheduled, CommandEvent, Input
+from durable.history import ActivityTaskScheduled, CommandEvent, EventData, Input
 
 
 class Flight(msgspec.Struct, gc=False):
@@ -19,6 +19,7 @@ class Flight(msgspec.Struct, gc=False):
         inputs: Those of the next task, or none.
         task: The number of the inputs' task; without inputs, of the task before.
         start: Activities that wait for this commit.
+        outgoing: Those of the commands that reach other workflows.
         answers: What a tried task asked for, behind its inputs.
         cancel: Activities that a tried task cancelled.
         trial: The task that was tried, if one was.
@@ -27,8 +28,9 @@ class Flight(msgspec.Struct, gc=False):
     commands: list[CommandEvent]
     inputs: list[Input]
     task: int
-    closing: CommandEvent | None
+    closing: EventData | None
     start: list[ActivityTaskScheduled]
+    outgoing: list[CommandEvent]
     transition: Transition
     answers: Sequence[CommandEvent] = ()
     cancel: Sequence[int] = ()

@@ -16,8 +16,10 @@ from durable._engine.records import Message
 from durable.history import (
     EventData,
     Input,
+    OperationInput,
     TimerFired,
     WorkflowExecutionCancelRequested,
+    WorkflowExecutionTerminated,
     WorkflowExecutionUpdateAccepted,
 )
 
@@ -32,6 +34,7 @@ class Inputs:
         consumed: Positions of messages that the next transition deletes.
         timers: When each timer is due that the code still wants, by id.
         updates: How many of the messages are updates.
+        termination: What ends the run from outside, if that has come.
     """
 
     __slots__ = (
@@ -44,6 +47,7 @@ class Inputs:
         "messages",
         "resulted",
         "results",
+        "termination",
         "timers",
         "updates",
     )
@@ -58,6 +62,7 @@ class Inputs:
         self.cancels: dict[int, Input] = {}
         self.consumed: list[int] = []
         self.updates = 0
+        self.termination: WorkflowExecutionTerminated | None = None
         self.timers = dict(state.timers)
         self._heap = [(at, id) for id, at in self.timers.items()]
         heapify(self._heap)
@@ -85,6 +90,9 @@ class Inputs:
                 self.consumed.append(message.position)
         elif isinstance(event, WorkflowExecutionCancelRequested):
             self.cancels[message.position] = event
+        elif isinstance(event, WorkflowExecutionTerminated):
+            # It never becomes an input: whoever owns the run ends it, and the inbox with it.
+            self.termination = event
         else:
             if isinstance(event, WorkflowExecutionUpdateAccepted):
                 self.updates += 1
@@ -127,8 +135,7 @@ class Inputs:
         if self.cancels:
             # Timers that were put off once are not put off again because a cancel goes before them.
             self._deferred = bool(fired)
-            waiting, self.cancels = self.cancels, {}
-            return self.take(waiting)
+            return self.take_cancels()
         self._deferred = False
         return fired
 
@@ -159,8 +166,19 @@ class Inputs:
     def only_late(self) -> bool:
         """Whether updates wait, and no signal that should be read before the run closes."""
         return self.updates > 0 and all(
-            _is_update(event) or isinstance(event, ActivityInputEvent) for event in self.messages.values()
+            isinstance(event, WorkflowExecutionUpdateAccepted | ActivityInputEvent | OperationInput)
+            for event in self.messages.values()
         )
+
+    @property
+    def has_signals(self) -> bool:
+        """Whether messages wait that would join a task which closes the run."""
+        return len(self.messages) > self.updates
+
+    def take_cancels(self) -> list[Input]:
+        """Take the cancel requests, as inputs of one task."""
+        waiting, self.cancels = self.cancels, {}
+        return self.take(waiting)
 
     def take(self, waiting: dict[int, Input]) -> list[Input]:
         """Return the messages that become inputs, in order; all of them are consumed.
@@ -173,7 +191,10 @@ class Inputs:
         for position in sorted(waiting):
             self.consumed.append(position)
             event = waiting[position]
-            stale = isinstance(event, ActivityInputEvent) and event.id not in self._state.activities
+            if isinstance(event, ActivityInputEvent):
+                stale = event.id not in self._state.activities
+            else:
+                stale = isinstance(event, OperationInput) and not self._state.awaits(event)
             if not stale and event.message not in self._state.messages and event.message not in seen:
                 seen.add(event.message)
                 taken.append(event)

@@ -11,7 +11,6 @@ from durable.history import (
     Input,
     Payloads,
     WorkflowExecutionTerminated,
-    WorkflowExecutionTimedOut,
     encode_data,
 )
 
@@ -33,10 +32,3 @@ def terminated(seq: int, *, reason: str, details: Payloads, identity: str) -> Ev
     """
     data = WorkflowExecutionTerminated(reason=reason, details=details, identity=identity)
     return EventRow(seq, seq, int(EventType.WORKFLOW_EXECUTION_TERMINATED), encode_data(data))
-
-
-def timed_out(seq: int) -> EventRow:
-    """Return the event at position `seq` that ends a run which outlived its timeout."""
-    return EventRow(
-        seq, seq, int(EventType.WORKFLOW_EXECUTION_TIMED_OUT), encode_data(WorkflowExecutionTimedOut())
-    )

@@ -30,14 +30,26 @@ from durable._engine._activities import (
     message_of,
     row,
 )
+from durable._engine._chain import Ending, end
+from durable._engine._children import OUTGOING, condemns, news_for_parent, outgoing, told_by
 from durable._engine._effects import Effects, Urgency, Written
 from durable._engine._flight import Flight
 from durable._engine._inputs import Inputs
 from durable._engine._retry import Retry
 from durable._engine._state import CLOSING_STATUS, RunState
 from durable._engine._trial import Trial, begin, take_back
-from durable._engine._updates import LOST, outcomes, rejections
-from durable._engine.records import Close, Hold, Message, NewActivity, Release, Transition, UpdateOutcome
+from durable._engine._updates import outcomes, rejections
+from durable._engine.records import (
+    ChildStart,
+    ExternalSend,
+    Hold,
+    Message,
+    NewActivity,
+    Release,
+    Transition,
+    Unread,
+    UpdateOutcome,
+)
 from durable.history import (
     ActivityTaskCancelRequested,
     ActivityTaskScheduled,
@@ -50,16 +62,25 @@ from durable.history import (
     TimerCanceled,
     TimerFired,
     TimerStarted,
-    WorkflowExecutionContinuedAsNew,
+    WorkflowExecutionSignaled,
+    WorkflowExecutionTerminated,
     WorkflowExecutionUpdateCompleted,
     encode_data,
 )
 
 NOTHING, SOON, NOW = Urgency.NOTHING, Urgency.SOON, Urgency.NOW
 
+HOLD_BACK = 1_000_000
+"""Microseconds for which a run that could not close twice takes no new messages: enough to run its last task again, and
+no longer than a sender waits anyway."""
+
 
 class Run:
-    """The engine's side of one run that this worker owns."""
+    """The engine's side of one run that this worker owns.
+
+    Attributes:
+        untaken: Signals that the code was given, and that nobody had received when it came to its end.
+    """
 
     __slots__ = (
         "_after_commit",
@@ -71,8 +92,11 @@ class Run:
         "_fresh",
         "_in_flight",
         "_inputs",
+        "_moves",
+        "_outgoing",
         "_ran",
         "_recovering",
+        "_refusals",
         "_rows",
         "_unproven",
         "_unwritten",
@@ -81,6 +105,7 @@ class Run:
         "rowed",
         "state",
         "trial",
+        "untaken",
     )
 
     def __init__(
@@ -117,9 +142,13 @@ class Run:
             id for id, pending in state.activities.items() if pending.cancel_requested
         }
         self._closing: CommandEvent | None = None
+        self._refusals = 0
+        self._moves = False
+        self.untaken: Sequence[WorkflowExecutionSignaled] = ()
         self._rows: dict[int, NewActivity] = {}
         self._canceled_rows: list[int] = []
         self._after_commit: list[ActivityTaskScheduled] = []
+        self._outgoing: list[CommandEvent] = []
         self._in_flight: Flight | None = None
         self._fresh = fresh
         self._urgent = False
@@ -220,6 +249,7 @@ class Run:
             # Nothing of a closing task is released: a refused close runs the task again.
             *others, self._closing = commands
             self._commands.extend(others)
+            self._outgoing.extend(command for command in others if isinstance(command, OUTGOING))
             return effects
         self._commands.extend(commands)
         self._take_in(commands, effects, local, self.state.task_time, recovering=recovering)
@@ -248,6 +278,8 @@ class Run:
                 self._inputs.start_timer(command.id, time + command.duration)
             elif isinstance(command, TimerCanceled):
                 self._inputs.timers.pop(command.id, None)
+            elif isinstance(command, OUTGOING):
+                self._outgoing.append(command)
             elif isinstance(command, WorkflowExecutionUpdateCompleted):
                 self._urgent = True
 
@@ -301,6 +333,22 @@ class Run:
         """The command that closes the run, once its code has come to an end."""
         return self._closing
 
+    def begins_later(self, now: int) -> bool:
+        """Whether its start was delayed, and neither that time nor a message that ends the delay has come."""
+        return self._begins is not None and self._begins > now
+
+    @property
+    def _begins(self) -> int | None:
+        """When the run begins, as long as its code has not run."""
+        state = self.state
+        waits = state.task == 1 and state.trailing and not self._ran and state.started.delay > 0
+        return state.task_time if waits else None
+
+    @property
+    def termination(self) -> WorkflowExecutionTerminated | None:
+        """What ends the run from outside, once it is in the inbox."""
+        return self._inputs.termination
+
     def next_timer(self) -> int | None:
         """Return the instant at which the next timer is due that the code still wants."""
         return self._inputs.next_timer()
@@ -315,6 +363,7 @@ class Run:
             or self._after_commit
             or self._canceled_rows
             or self._urgent
+            or self._outgoing
             or self._inputs.waiting(now)
         ):
             return NOW
@@ -348,12 +397,13 @@ class Run:
             or (self._unproven and self._ran)
         ):
             return None
-        return self._fly(inputs, self._next_task if inputs else self.state.task)
+        return self._fly(inputs, self._next_task if inputs else self.state.task, now)
 
     def _try(self, now: int) -> list[Input]:
         """Return the inputs of the next task, or make it a trial if there are updates among them."""
         closing = self._closing
-        if closing is not None and isinstance(closing, WorkflowExecutionContinuedAsNew):
+        if closing is not None and end(self.state, closing, now=now).close.successor is not None:
+            # They go on to the successor.
             return []
         found = begin(
             self._inputs,
@@ -393,12 +443,14 @@ class Run:
             commands = ()
         elif commands and type(commands[-1]) in CLOSING_STATUS:
             *commands, self._closing = commands
+            self._outgoing.extend(command for command in commands if isinstance(command, OUTGOING))
         else:
             self._take_in(commands, effects, local, trial.time, recovering=False)
             self._after_commit.extend(effects.start)
         transition = self._fly(
             accepted,
             trial.task if accepted else self.state.task,
+            trial.time,
             trial=trial,
             answers=commands,
             cancel=effects.cancel,
@@ -420,6 +472,11 @@ class Run:
         return self._closing is not None and self._inputs.only_late
 
     @property
+    def fresh(self) -> bool:
+        """Whether nobody has run its first task, so that what waits is part of it."""
+        return self._fresh
+
+    @property
     def ran(self) -> bool:
         """Whether the code has run as far as the log goes."""
         return self._ran
@@ -433,6 +490,7 @@ class Run:
         self,
         inputs: list[Input],
         task: int,
+        now: int,
         *,
         trial: Trial | None = None,
         answers: Sequence[CommandEvent] = (),
@@ -447,11 +505,15 @@ class Run:
         closing = self._closing
         commands = self._commands
         facts: list[EventData] = [*commands, *inputs, *answers]
+        ending: Ending | None = None
         if closing is not None:
-            facts.append(closing)
+            unread = Unread.MOVE if self._refusals else Unread.REFUSE_SIGNALS
+            ending = end(state, closing, now=now, untaken=self.untaken, unread=unread)
+            facts.append(ending.event)
         before, inputs_from = state.task, state.seq + 1 + len(commands)
         rows_done: list[int] = []
-        not_before = state.time
+        # A task of a run that was started with a delay is not before the delay's end.
+        not_before = state.time if task == 1 else max(state.time, state.task_time)
         for data in inputs:
             if isinstance(data, ActivityInputEvent) and data.id in self.rowed:
                 rows_done.append(data.id)
@@ -459,6 +521,11 @@ class Run:
                 not_before = max(not_before, self._inputs.timers.pop(data.id))
         proven = self._unproven and self._ran
         told = [*rejected, *outcomes(facts)] if trial is not None or state.updates else ()
+        starts: tuple[ChildStart, ...] = ()
+        sends: tuple[ExternalSend, ...] = ()
+        if self._outgoing:
+            starts, sends = outgoing(state, self._outgoing, closing=closing is not None)
+        news = None if ending is None else news_for_parent(state.started, ending.event)
         transition = Transition(
             run_id=state.run_id,
             epoch=self.epoch,
@@ -474,16 +541,29 @@ class Run:
             activities=tuple(self._rows.values()),
             activities_done=tuple(rows_done),
             activities_canceled=tuple(self._canceled_rows),
+            messages=() if news is None else (news,),
+            starts=starts,
+            sends=sends,
             outcomes=tuple(told),
-            close=None if closing is None else Close(CLOSING_STATUS[type(closing)], update_lost=LOST),
+            close=None if ending is None else ending.close,
+            hold_back=HOLD_BACK if closing is None and self._refusals > 1 else 0,
             proven=proven,
         )
         self._in_flight = Flight(
-            commands, inputs, task, closing, self._after_commit, transition, answers, cancel, trial
+            commands,
+            inputs,
+            task,
+            None if ending is None else ending.event,
+            self._after_commit,
+            self._outgoing,
+            transition,
+            answers,
+            cancel,
+            trial,
         )
         self._fresh = self._urgent = False
         self._commands, self._inputs.consumed, self._rows, self._canceled_rows = [], [], {}, []
-        self._after_commit = []
+        self._after_commit, self._outgoing = [], []
         if proven:
             self._unproven = False
         return transition
@@ -518,6 +598,8 @@ class Run:
             self._ran, inputs = self._ran or bool(inputs), []
         elif inputs:
             self._ran = False
+            if task != before:
+                self._refusals = 0
         if flight.closing is not None:
             state.apply(seq + 1, task, time, flight.closing)
         if transition.consumed:
@@ -525,7 +607,7 @@ class Run:
         for id in transition.activities_done:
             self.rowed.discard(id)
         queued = [row.task_queue for row in transition.activities if row.worker is None]
-        return Written(
+        written = Written(
             inputs,
             flight.start,
             queued,
@@ -534,6 +616,11 @@ class Run:
             flight.cancel,
             bool(transition.outcomes),
         )
+        if flight.outgoing or written.closed:
+            written.told = told_by(transition, state)
+            written.replied = bool(flight.outgoing)
+            written.condemned = written.closed and condemns(state)
+        return written
 
     def refused(self) -> None:
         """Take the news that a close was refused over an unread message, and take the closing task back.
@@ -544,7 +631,7 @@ class Run:
         assert self._in_flight is not None
         flight, self._in_flight = self._in_flight, None
         transition = flight.transition
-        self._commands = flight.commands
+        self._commands, self._outgoing = flight.commands, flight.outgoing
         self._rows = {new.id: new for new in transition.activities} | self._rows
         waiting = self._inputs
         waiting.consumed = [
@@ -553,29 +640,38 @@ class Run:
         ]
         self._canceled_rows = [*transition.activities_canceled, *self._canceled_rows]
         self._unproven = self._unproven or transition.proven
+        self._refusals += 1
+        self._moves = transition.close is not None and transition.close.successor is not None
         if flight.trial is not None:
             # All of it is tried again, with what has come.
+            self._outgoing = [command for command in flight.outgoing if command in flight.commands]
             self._closing, self._fresh = flight.trial.closing, flight.task == self.state.task
             take_back(self._inputs, flight.trial)
 
-    def reopen(self) -> Transition | None:
+    def reopen(self, now: int) -> Transition | None:
         """Return what brings the unread messages into the log of a run whose close was refused.
 
         Signals join the closing task, of which nothing was released: it is forgotten, and runs again from the log. A
-        cancel request alone changes nothing any more, since the code has returned: it gets a task of its own behind
-        the closing one, and the close is written with that (a replay knows this case, see `_replay`). So do updates,
-        by a trial (`late`), once no signal is left.
+        cancel request alone changes nothing any more, since the code has returned: it goes on to the run's successor,
+        and without one it gets a task of its own behind the closing one, and the close is written with that (a replay
+        knows this case, see `_replay`). So do updates, by a trial (`late`), once no signal is left.
+
+        A close that was refused twice lets no new message in for a moment: however busy the senders are, it gets
+        through. One with a successor is refused only once, since the successor can read what comes then.
 
         Returns:
             A transition, or None when there is nothing to write and the task just runs again. `closing` tells whether
             it closes the run.
         """
         waiting = self._inputs
-        if waiting.cancels and not waiting.messages:
-            return self._fly(waiting.take(waiting.cancels), self.state.task + 1)
-        self._commands, self._closing, self._ran, self._urgent = [], None, False, False
+        if waiting.cancels and not waiting.has_signals:
+            if self._moves:
+                return self._fly([], self.state.task, now)
+            return self._fly(waiting.take(waiting.cancels), self.state.task + 1, now)
+        self._commands, self._outgoing, self._closing = [], [], None
+        self._ran = self._urgent = False
         joining = waiting.take_signals()
-        return self._fly(joining, self.state.task) if waiting.consumed else None
+        return self._fly(joining, self.state.task, now) if waiting.consumed else None
 
     # ------------------------------------------------------------------ giving it up
 
@@ -610,17 +706,21 @@ class Run:
         assert self._in_flight is None
         for new in running:
             self.add_row(new)
-        commands = self._commands
+        commands, reaching = self._commands, self._outgoing
         if self._closing is not None:
             # Nothing of the closing task has been released; the next owner runs it again.
-            commands, self._ran = [], False
+            commands, reaching, self._ran = [], [], False
         for scheduled in self._after_commit:
             self.add_row(row(scheduled, self.state.task_time))
-        if wake_in is None and (
-            self._inputs.results or self._inputs.messages or self._inputs.cancels or not self._ran
+        begins = self._begins
+        if (
+            begins is None
+            and wake_in is None
+            and (self._inputs.results or self._inputs.messages or self._inputs.cancels or not self._ran)
         ):
             wake_in = 0
         state = self.state
+        starts, sends = outgoing(state, reaching, closing=False)
         rows = tuple(
             EventRow(state.seq + 1 + i, state.task, int(data.type), encode_data(data))
             for i, data in enumerate(commands)
@@ -635,8 +735,10 @@ class Run:
             # A result that has come goes to the run's own inbox: its attempt must not count as lost.
             messages=tuple(message_of(state.run_id, result) for result in self._inputs.results),
             outcomes=tuple(outcomes(commands)) if state.updates else (),
+            starts=starts,
+            sends=sends,
             release=Release(
-                wake_at=self.next_timer() if wake_in is None else None,
+                wake_at=(begins or self.next_timer()) if wake_in is None else None,
                 wake_in=wake_in,
                 hold=hold,
                 reason=reason,

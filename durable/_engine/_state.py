@@ -20,15 +20,32 @@ from durable.history import (
     ActivityTaskFailed,
     ActivityTaskScheduled,
     ActivityTaskTimedOut,
+    ChildWorkflowExecutionCanceled,
+    ChildWorkflowExecutionCompleted,
+    ChildWorkflowExecutionFailed,
+    ChildWorkflowExecutionStarted,
+    ChildWorkflowExecutionTerminated,
+    ChildWorkflowExecutionTimedOut,
     Event,
     EventData,
+    ExternalCommand,
+    ExternalWorkflowExecutionCancelRequested,
+    ExternalWorkflowExecutionSignaled,
     Input,
+    OperationInput,
+    RequestCancelExternalWorkflowExecutionFailed,
+    RequestCancelExternalWorkflowExecutionInitiated,
+    SignalExternalWorkflowExecutionFailed,
+    SignalExternalWorkflowExecutionInitiated,
+    StartChildWorkflowExecutionFailed,
+    StartChildWorkflowExecutionInitiated,
     TimerCanceled,
     TimerFired,
     TimerStarted,
     WorkflowExecutionCanceled,
     WorkflowExecutionCancelRequested,
     WorkflowExecutionCompleted,
+    WorkflowExecutionContinuedAsNew,
     WorkflowExecutionFailed,
     WorkflowExecutionSignaled,
     WorkflowExecutionStarted,
@@ -36,6 +53,7 @@ from durable.history import (
     WorkflowExecutionTimedOut,
     WorkflowExecutionUpdateAccepted,
     WorkflowExecutionUpdateCompleted,
+    begins_at,
 )
 
 RUNNING = RunStatus.RUNNING
@@ -55,6 +73,18 @@ class PendingActivity(Struct, gc=False):
     cancel_requested: bool = False
 
 
+class PendingChild(Struct, gc=False):
+    """A child workflow that was asked for and has not ended, as far as the log knows.
+
+    Attributes:
+        asked: What its task asked for.
+        started: Whether it is there.
+    """
+
+    asked: StartChildWorkflowExecutionInitiated
+    started: bool = False
+
+
 class RunState:
     """The fold of one history.
 
@@ -62,15 +92,22 @@ class RunState:
         seq: Position of the newest event.
         task: Number of the newest workflow task.
         time: Time of the newest event.
-        task_time: Time of the newest task: that of its last input. Timers and deadlines count from it.
+        task_time: Time of the newest task: that of its last input. Timers and deadlines count from it. That of a first
+            task is not before the run begins.
+        created_at: Time of the first event.
         trailing: Whether the newest task has no commands (yet).
         messages: Ids of the inbox messages that have become events.
+        children: Children that have not ended, by the number of their command.
+        external: Messages to other workflows of which it is not known whether they were taken, likewise.
         updates: Ids of the updates (as messages) that are accepted and have no outcome yet.
     """
 
     __slots__ = (
         "activities",
         "cancel_requested",
+        "children",
+        "created_at",
+        "external",
         "messages",
         "run_id",
         "seq",
@@ -93,10 +130,13 @@ class RunState:
         self.task: int = 0
         self.time = 0
         self.task_time = 0
+        self.created_at = 0
         self.size = 0
         self.trailing = False
         self.activities: dict[int, PendingActivity] = {}
         self.timers: dict[int, int] = {}
+        self.children: dict[int, PendingChild] = {}
+        self.external: dict[int, ExternalCommand] = {}
         self.messages: set[str] = set()
         self.updates: set[str] = set()
         self.cancel_requested = False
@@ -122,7 +162,9 @@ class RunState:
         self.task = task
         self.time = time
         if isinstance(data, Input):
-            self.task_time = time
+            # Only the first task of a run that was started with a delay may be in the future.
+            early = self.task_time > time and task == 1
+            self.task_time = begins_at(self.started, self.task_time, data, time) if early else time
             self.trailing = True
             if data.message:
                 self.messages.add(data.message)
@@ -137,8 +179,18 @@ class RunState:
     def _signaled(self, data: WorkflowExecutionSignaled) -> None:
         """A signal changes what workflow code knows, not what the engine knows."""
 
+    @property
+    def expires_at(self) -> int | None:
+        """The instant by which the chain of runs must be over, None for never."""
+        started = self.started
+        if started.expires_at is not None or started.execution_timeout is None:
+            return started.expires_at
+        return self.created_at + started.delay + started.execution_timeout
+
     def _started(self, data: WorkflowExecutionStarted) -> None:
         self.started = data
+        self.created_at = self.time
+        self.task_time = self.time + data.delay
 
     def _cancel_requested(self, data: WorkflowExecutionCancelRequested) -> None:
         self.cancel_requested = True
@@ -177,6 +229,35 @@ class RunState:
             )
         self.updates.discard(data.update)
 
+    def _child_initiated(self, data: StartChildWorkflowExecutionInitiated) -> None:
+        self.children[data.id] = PendingChild(data)
+
+    def _child_started(self, data: ChildWorkflowExecutionStarted) -> None:
+        if (child := self.children.get(data.id)) is None:
+            raise HistoryCorruptError(
+                f"run {self.run_id}: event {self.seq} starts child {data.id}, which was not asked for"
+            )
+        child.started = True
+
+    def _child_closed(self, data: OperationInput) -> None:
+        if self.children.pop(data.id, None) is None:
+            raise HistoryCorruptError(
+                f"run {self.run_id}: event {self.seq} ends child {data.id}, which is not open"
+            )
+
+    def _external_initiated(self, data: ExternalCommand) -> None:
+        self.external[data.id] = data
+
+    def _external_answered(self, data: OperationInput) -> None:
+        if self.external.pop(data.id, None) is None:
+            raise HistoryCorruptError(
+                f"run {self.run_id}: event {self.seq} answers message {data.id}, which was not sent"
+            )
+
+    def awaits(self, data: OperationInput) -> bool:
+        """Whether news of a child or of a message to another workflow still means something."""
+        return data.id in (self.children if isinstance(data, CHILD_INPUTS) else self.external)
+
     def _close(self, data: EventData) -> None:
         self.status = CLOSING_STATUS[type(data)]
 
@@ -185,10 +266,22 @@ CLOSING_STATUS: dict[type[EventData], RunStatus] = {
     WorkflowExecutionCompleted: RunStatus.COMPLETED,
     WorkflowExecutionFailed: RunStatus.FAILED,
     WorkflowExecutionCanceled: RunStatus.CANCELED,
+    WorkflowExecutionContinuedAsNew: RunStatus.CONTINUED_AS_NEW,
     WorkflowExecutionTerminated: RunStatus.TERMINATED,
     WorkflowExecutionTimedOut: RunStatus.TIMED_OUT,
 }
 """The status that each closing event leaves a run in."""
+
+CHILD_INPUTS = (
+    ChildWorkflowExecutionStarted,
+    StartChildWorkflowExecutionFailed,
+    ChildWorkflowExecutionCompleted,
+    ChildWorkflowExecutionFailed,
+    ChildWorkflowExecutionCanceled,
+    ChildWorkflowExecutionTerminated,
+    ChildWorkflowExecutionTimedOut,
+)
+"""What a run hears of its children, the beginning first."""
 
 _FOLD: dict[type[EventData], Callable[[RunState, Any], None]] = {
     WorkflowExecutionStarted: RunState._started,
@@ -203,6 +296,15 @@ _FOLD: dict[type[EventData], Callable[[RunState, Any], None]] = {
     TimerStarted: RunState._timer_started,
     TimerFired: RunState._timer_closed,
     TimerCanceled: RunState._timer_closed,
+    StartChildWorkflowExecutionInitiated: RunState._child_initiated,
+    ChildWorkflowExecutionStarted: RunState._child_started,
+    **dict.fromkeys(CHILD_INPUTS[1:], RunState._child_closed),
+    SignalExternalWorkflowExecutionInitiated: RunState._external_initiated,
+    RequestCancelExternalWorkflowExecutionInitiated: RunState._external_initiated,
+    ExternalWorkflowExecutionSignaled: RunState._external_answered,
+    SignalExternalWorkflowExecutionFailed: RunState._external_answered,
+    ExternalWorkflowExecutionCancelRequested: RunState._external_answered,
+    RequestCancelExternalWorkflowExecutionFailed: RunState._external_answered,
     WorkflowExecutionUpdateAccepted: RunState._update_accepted,
     WorkflowExecutionUpdateCompleted: RunState._update_completed,
     **dict.fromkeys(CLOSING_STATUS, RunState._close),

@@ -76,7 +76,7 @@ def begin(
     if not any(isinstance(one, WorkflowExecutionUpdateAccepted) for one in inputs):
         waiting.consumed = before + waiting.consumed
         return inputs
-    time = max(now, state.time)
+    time = max(now, state.time, state.task_time)
     events = [Event(seq, task, time, data) for seq, data in enumerate(inputs, state.seq + commands + 1)]
     if fresh:
         events.insert(0, Event(state.seq, task, state.time, state.started))

@@ -17,17 +17,16 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from random import Random
 from types import MappingProxyType
 from typing import Any, NoReturn
-from uuid import UUID
 from zlib import crc32
 
 from durable._replay._awaitables import NumberedTask, TimerHandle
 from durable._replay._facts import info_of
 from durable._replay._faults import fails_workflow
 from durable._replay._handlers import Handler, UnderWay, bound_handlers, for_name, hints_of
-from durable._replay._loop import DeterministicLoop
+from durable._replay._loop import POISONED, DeterministicLoop
+from durable._replay._queries import UnknownQueryError, answer
 from durable._replay._randomness import Randomness
 from durable._replay._sources import caller
 from durable._replay._teardown import evict
@@ -39,7 +38,7 @@ from durable._replay.machines._machine import Answered
 from durable._replay.machines._signal import SignalBuffer
 from durable._replay.machines._timer import TimerMachine, wake
 from durable.activity._call import ActivityCall
-from durable.converter import DataConverter
+from durable.converter import DataConverter, PayloadConverter
 from durable.exceptions import (
     ConversionError,
     NondeterminismError,
@@ -94,7 +93,7 @@ class Instance:
     """One run's code. It implements what its event loop and the authoring API ask for."""
 
     __slots__ = (
-        "_applied_cancel",
+        "_cancel_reason",
         "_closing",
         "_commands",
         "_conditions",
@@ -165,7 +164,7 @@ class Instance:
         self._origin: int | None = None
         self._replaying = False
         self._read_only = False
-        self._applied_cancel = False
+        self._cancel_reason: str | None = None
         self._closing: CommandEvent | None = None
         self._task_error: BaseException | None = None
         self._main: NumberedTask[Any] | None = None
@@ -230,7 +229,7 @@ class Instance:
         return Tried(commands, self._updates.rejected, moved)
 
     def _apply(self, task: Sequence[Event]) -> None:
-        cancelled = False
+        cancelled: str | None = None
         for event in task:
             data = event.data
             if isinstance(data, _ANSWERS):
@@ -240,19 +239,20 @@ class Instance:
             elif isinstance(data, WorkflowExecutionStarted):
                 self._prepare(data, event)
             elif isinstance(data, WorkflowExecutionCancelRequested):
-                cancelled = True
+                cancelled = data.reason if cancelled is None else cancelled
             elif isinstance(data, WorkflowExecutionUpdateAccepted):
                 self._updates.take(data, first=self._main is None)
         main = self._main
         if main is None:
             self._main = main = self._begin()
             self._updates.take_late()
-            if cancelled:
+            if cancelled is not None:
                 # Behind the first step: `run` shall be able to catch it.
                 self.loop.call_soon(main.cancel)
-        elif cancelled and not self._applied_cancel:
+        elif cancelled is not None and self._cancel_reason is None:
             main.cancel()
-        self._applied_cancel = self._applied_cancel or cancelled
+        if self._cancel_reason is None:
+            self._cancel_reason = cancelled
 
     def _answer(self, id: int, event: Input) -> None:
         machine = self._operations.pop(id, None)
@@ -314,9 +314,9 @@ class Instance:
         Raises:
             BaseException: The very exception, when it does not fail a workflow but blocks its task.
         """
-        if self._applied_cancel and is_cancelled_exception(error):
+        if self._cancel_reason is not None and is_cancelled_exception(error):
             return WorkflowExecutionCanceled()
-        if not fails_workflow(error, self.definition.failure_exception_types):
+        if not self.is_failure_exception(error):
             raise error
         return WorkflowExecutionFailed(failure=self._converter.to_failure(error))
 
@@ -371,37 +371,27 @@ class Instance:
         return self._converter.from_payload(first, type_hint, path=name)
 
     def query(self, turns: Turns, name: str, input: Payloads) -> Payload:
-        """Answer a query from the state the code is in, changing nothing.
+        """Answer a query from the state the code is in, changing nothing; see `spoiled`.
 
         Raises:
             WorkflowQueryFailedError: There is no such query, its arguments do not fit, or its handler raised.
         """
-        handlers = self.handlers("query")
-        handler = handlers.get(name) or for_name(handlers.get(None), name)
-        if handler is None:
-            known = ", ".join(sorted(key for key in handlers if key)) or "none"
-            raise WorkflowQueryFailedError(
-                f"workflow {self.definition.name!r} has no query {name!r} (it has: {known}); a function-style workflow "
-                "answers a query once it has called workflow.set_handler"
-            )
-
-        def ask() -> Payload:
-            arguments = self.decode_arguments(input, hints_of(handler), f"arguments of query {name}")
-            inspect.signature(handler).bind(*arguments)
-            answer = handler(*arguments)
-            if inspect.isawaitable(answer):
-                raise TypeError("a query handler must be a plain function, not async")
-            return self._converter.to_payload(answer, path=f"result of query {name}")
-
         self._read_only = True
         try:
-            return turns.read(self.loop, ask)
+            return turns.read(self.loop, partial(answer, self, name, input, self._converter))
+        except UnknownQueryError as error:
+            raise WorkflowQueryFailedError(str(error)) from None
         except Exception as error:
             raise WorkflowQueryFailedError(
                 f"query {name!r} failed: {type(error).__name__}: {error}"
             ) from error
         finally:
             self._read_only = False
+
+    @property
+    def spoiled(self) -> bool:
+        """Whether it can take no more tasks: a turn or a query has left it in a state that no log describes."""
+        return self.loop.state == POISONED
 
     # ------------------------------------------------------------------ what the event loop asks for
 
@@ -442,6 +432,9 @@ class Instance:
 
     def _cancel(self, id: int, command: CommandEvent | None) -> None:
         """Write down that a command is no longer wanted; one of this very task simply never was."""
+        if self._read_only:
+            self.loop.state = POISONED
+            raise ReadOnlyContextError("a query must not change the workflow: nothing can be cancelled here")
         if self._commands.pop(id, None) is not None:
             del self._operations[id]
         elif command is not None:
@@ -514,21 +507,13 @@ class Instance:
         """See `Runtime.is_replaying`. Queries are always live."""
         return self._replaying and not self._read_only
 
-    def random(self) -> Random:
-        """See `Runtime.random`."""
-        self._writable("random()")
-        return self._random.random()
-
-    def uuid4(self) -> UUID:
-        """See `Runtime.uuid4`."""
-        self._writable("uuid4()")
-        return self._random.uuid4()
-
-    def _writable(self, what: str) -> None:
+    def randomness(self, what: str) -> Randomness:
+        """See `Runtime.randomness`."""
         if self._read_only:
             self._refuse(
                 f"a query or an update's validator must not change the workflow, and {what} does: it draws a number"
             )
+        return self._random
 
     def start_activity(self, call: ActivityCall[Any]) -> asyncio.Future[Any]:
         """See `Runtime.start_activity`."""
@@ -627,6 +612,8 @@ class Instance:
 
     def set_current_details(self, details: str) -> None:
         """See `Runtime.set_current_details`."""
+        if self._read_only:
+            raise ReadOnlyContextError("a query must not change the workflow's details")
         self._details = details
 
     def current_details(self) -> str:
@@ -637,6 +624,26 @@ class Instance:
         """See `Runtime.memo`."""
         convert = self._converter.from_payload
         return {key: convert(value, path=f"memo {key}") for key, value in self._started.memo.items()}
+
+    def memo_value(self, key: str, type_hint: Any) -> Any:
+        """See `Runtime.memo_value`."""
+        return self._converter.from_payload(self._started.memo[key], type_hint, path=f"memo {key}")
+
+    def payload_converter(self) -> PayloadConverter:
+        """See `Runtime.payload_converter`."""
+        return self._converter.payload_converter
+
+    def instance(self) -> Any:
+        """See `Runtime.instance`."""
+        return self._object
+
+    def is_failure_exception(self, error: BaseException) -> bool:
+        """See `Runtime.is_failure_exception`."""
+        return fails_workflow(error, self.definition.failure_exception_types)
+
+    def cancellation_reason(self) -> str | None:
+        """See `Runtime.cancellation_reason`."""
+        return self._cancel_reason
 
     # ------------------------------------------------------------------ the end
 

@@ -8,25 +8,47 @@ from __future__ import annotations
 from random import Random
 from uuid import UUID
 
+_VERSION, _VARIANT = 0x7 << 76, 0b10 << 62
+"""The bits that make 128 bits a UUID of version 7. (`UUID` itself sets these from Python 3.14 on.)"""
+
 
 class Randomness:
-    """The streams of one run, made when they are first used."""
+    """The streams of one run, made when they are first used.
 
-    __slots__ = ("_random", "_seed", "_uuid")
+    Attributes:
+        seed: What all of them are made from.
+    """
+
+    __slots__ = ("_made", "_random", "_uuid4", "_uuid7", "seed")
 
     def __init__(self, seed: int) -> None:
-        self._seed = seed
+        self.seed = seed
         self._random: Random | None = None
-        self._uuid: Random | None = None
+        self._uuid4: Random | None = None
+        self._uuid7: Random | None = None
+        self._made = 0
 
     def random(self) -> Random:
         """Return the stream that belongs to the workflow's author."""
         if self._random is None:
-            self._random = Random(f"{self._seed}:random")
+            self._random = Random(f"{self.seed}:random")
         return self._random
+
+    def new_random(self) -> Random:
+        """Return a stream of its own, another one at each call."""
+        self._made += 1
+        return Random(f"{self.seed}:new:{self._made}")
 
     def uuid4(self) -> UUID:
         """Return the next UUID of the run."""
-        if self._uuid is None:
-            self._uuid = Random(f"{self._seed}:uuid4")
-        return UUID(int=self._uuid.getrandbits(128), version=4)
+        if self._uuid4 is None:
+            self._uuid4 = Random(f"{self.seed}:uuid4")
+        return UUID(int=self._uuid4.getrandbits(128), version=4)
+
+    def uuid7(self, now: int) -> UUID:
+        """Return a UUID that sorts by `now`, the microseconds since the epoch, to the millisecond."""
+        if self._uuid7 is None:
+            self._uuid7 = Random(f"{self.seed}:uuid7")
+        stamp = (now // 1000) & 0xFFFF_FFFF_FFFF
+        high, low = self._uuid7.getrandbits(12), self._uuid7.getrandbits(62)
+        return UUID(int=(stamp << 80) | _VERSION | (high << 64) | _VARIANT | low)

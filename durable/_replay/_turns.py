@@ -167,7 +167,8 @@ class Turns:
     def read(self, loop: DeterministicLoop, function: Callable[[], T]) -> T:
         """Call `function` as the run but in no turn, and leave no trace: for queries and validators.
 
-        It sees the run's loop and time; scheduling anything raises, and the numbers it drew are put back.
+        It sees the run's loop and time; scheduling anything raises, and the numbers it drew are put back. A function that
+        tried to wake something has half changed the run's state, which is poisoned then, whatever it did next.
 
         Raises:
             RuntimeError: the run is evicted.
@@ -176,9 +177,17 @@ class Turns:
             raise RuntimeError("This run was evicted.")
         enter_run(loop)
         numbers, newest, progress = loop.numbers, loop.newest, loop.progress
+        append = loop.append
+
+        def refuse(_handle: Handle) -> None:
+            loop.state = POISONED
+            refuse_outside_turn(_handle)
+
+        loop.append = refuse
         try:
             return self._base.copy().run(function)
         finally:
+            loop.append = append
             loop.numbers, loop.newest, loop.progress = numbers, newest, progress
 
 

@@ -15,6 +15,7 @@ import msgspec
 
 from durable._engine._messages import terminated
 from durable._engine._start import start
+from durable._engine._updates import LOST
 from durable._internal.ids import check_name, uuid7
 from durable.client._checked import to_checked_payloads
 from durable.client._connection import Connection
@@ -203,10 +204,9 @@ class Client:
             identity=self.identity,
             static_summary=said.static_summary,
             static_details=said.static_details,
+            delay=said.delay,
         )
-        verdict = await self._create(
-            start(run_id, started, reuse=said.reuse, conflict=said.conflict, delay=said.delay)
-        )
+        verdict = await self._create(start(run_id, started, reuse=said.reuse, conflict=said.conflict))
         if verdict.outcome is StartOutcome.REJECTED:
             raise WorkflowAlreadyStartedError(
                 started.workflow_id, verdict.workflow_type, run_id=verdict.run_id
@@ -252,7 +252,7 @@ class Client:
             lambda: self.store.terminate(
                 run_id,
                 lambda seq: terminated(seq, reason=reason, details=(), identity=self.identity),
-                Close(RunStatus.TERMINATED),
+                Close(RunStatus.TERMINATED, update_lost=LOST),
             )
         )
         self.store.hint([Hint(HintKind.CLOSED, run_id)])

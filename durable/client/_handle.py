@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any, Generic, TypeVar, TypeVarTuple, overload
 
 from durable._engine._messages import message, terminated
+from durable._engine._updates import LOST
 from durable._internal.ids import check_name, uuid7
 from durable._internal.instants import SECOND, Duration, to_duration
 from durable.client._checked import to_checked_payloads
@@ -209,7 +210,7 @@ class WorkflowHandle(Generic[W_co, R_co]):
             lambda: store.terminate(
                 record.run_id,
                 lambda seq: terminated(seq, reason=why, details=details, identity=identity),
-                Close(RunStatus.TERMINATED),
+                Close(RunStatus.TERMINATED, update_lost=LOST),
             )
         )
         if not done:

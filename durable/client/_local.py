@@ -45,6 +45,7 @@ class LocalRuns:
     def __init__(self) -> None:
         self._workers: list[LocalWorker] = []
         self._closed: Callable[[str, EventData], None] = lambda run_id, event: None
+        self._updated: Callable[[str], None] = lambda run_id: None
 
     def attach(self, worker: LocalWorker) -> None:
         """Take the news that a worker works."""
@@ -62,6 +63,14 @@ class LocalRuns:
     def closed(self, run_id: str, event: EventData) -> None:
         """Take the news that a run of this process has closed, for good."""
         self._closed(run_id, event)
+
+    def on_updated(self, callback: Callable[[str], None]) -> None:
+        """Say who wants to know about updates that have come further."""
+        self._updated = callback
+
+    def updated(self, run_id: str) -> None:
+        """Take the news that an update of a run of this process was accepted or has its outcome, for good."""
+        self._updated(run_id)
 
     def owner_for(self, task_queue: str, workflow_type: str) -> LocalWorker | None:
         """Return a worker that wants a new run of this kind."""

@@ -66,6 +66,7 @@ from durable.history._failures import (
     TerminatedFailure,
     TimeoutFailure,
 )
+from durable.history._first_task import begins_at, waits_out
 from durable.history._payloads import (
     BINARY_NULL,
     BINARY_PLAIN,
@@ -153,9 +154,11 @@ __all__ = [
     "WorkflowExecutionTimedOut",
     "WorkflowExecutionUpdateAccepted",
     "WorkflowExecutionUpdateCompleted",
+    "begins_at",
     "decode_data",
     "decode_event",
     "decode_history",
     "encode_data",
     "encode_event",
+    "waits_out",
 ]

@@ -136,6 +136,8 @@ class WorkflowExecutionStarted(Input, frozen=True, omit_defaults=True):
         root_workflow_id: The top of the tree of parents, with `root_run_id`; "" when it has no parent.
         last_result: What the chain's last successful run returned.
         last_failure: Why the run before this one failed.
+        delay: How long after its creation it begins: a delay that was asked for, a wait before another attempt, or the
+            time to the next tick of its cron schedule.
     """
 
     type = EventType.WORKFLOW_EXECUTION_STARTED
@@ -152,6 +154,7 @@ class WorkflowExecutionStarted(Input, frozen=True, omit_defaults=True):
             "priority",
             "last_result",
             "last_failure",
+            "delay",
         ),
         2,
     )
@@ -183,6 +186,7 @@ class WorkflowExecutionStarted(Input, frozen=True, omit_defaults=True):
     priority: int = 3
     last_result: Payload | None = None
     last_failure: Failure | None = None
+    delay: int = 0
 
 
 class WorkflowExecutionSignaled(Input, frozen=True, omit_defaults=True):

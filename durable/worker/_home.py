@@ -73,8 +73,8 @@ class Home(Protocol):
         """Whether a run is held whose owners died with it."""
         ...
 
-    def take(self, claimed: Sequence[ClaimedRun]) -> None:
-        """Make hosts for runs that this worker now owns."""
+    def take(self, claimed: Sequence[ClaimedRun], *, fresh: bool = False) -> None:
+        """Make hosts for runs that this worker now owns; `fresh` tells that nothing here ran them under this epoch."""
         ...
 
     def forget(self, host: Any) -> None:
@@ -91,6 +91,10 @@ class Home(Protocol):
 
     def closed(self, host: Any) -> None:
         """Take the news that a run has closed."""
+        ...
+
+    def updated(self, run_id: str) -> None:
+        """Take the news that an update of a run has come further."""
         ...
 
     def deadlock(self) -> DeadlockError:

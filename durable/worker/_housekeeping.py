@@ -10,10 +10,12 @@ import logging
 import random
 
 from durable._engine._activities import Failed, conclude_row, decode_progress, expiry
-from durable._engine._messages import timed_out
+from durable._engine._chain import timed_out
+from durable._engine._state import RunState
 from durable._internal.instants import SECOND
 from durable.exceptions import HistoryError, StoreUnavailableError
-from durable.store import ActivityRecord, AttemptOutcome, Close, Hint, HintKind, RunStatus
+from durable.history import decode_history
+from durable.store import ActivityRecord, AttemptOutcome, Hint, HintKind
 from durable.worker._clock import boottime
 from durable.worker._home import Home
 
@@ -99,7 +101,9 @@ class Housekeeping:
 
     async def _end_overdue_runs(self) -> None:
         for run in await self._store.timed_out_runs(BATCH):
-            if await self._store.terminate(run.run_id, timed_out, Close(RunStatus.TIMED_OUT)):
+            state = RunState.of(run.run_id, decode_history(await self._store.read_events(run.run_id)))
+            event, close = timed_out(state, await self._store.now())
+            if await self._store.terminate(run.run_id, event, close):
                 logger.info("run %s of workflow %s outlived its timeout", run.run_id, run.workflow_id)
                 self._store.hint([Hint(HintKind.CLOSED, run.run_id)])
             if (host := self._home.hosts.get(run.run_id)) is not None:

@@ -251,8 +251,8 @@ class Incarnation:
 
     # ------------------------------------------------------------------ runs come and go
 
-    def take(self, claimed: Sequence[ClaimedRun]) -> None:
-        """Make hosts for runs that this worker now owns."""
+    def take(self, claimed: Sequence[ClaimedRun], *, fresh: bool = False) -> None:
+        """Make hosts for runs that this worker now owns; `fresh` tells that nothing here ran them under this epoch."""
         for one in claimed:
             definition = self.options.workflows.get(one.run.workflow_type)
             assert definition is not None, one.run.workflow_type
@@ -261,7 +261,7 @@ class Incarnation:
                     # The same ownership, told twice: the host that is at work stays.
                     continue
                 old.drop()
-            host = RunHost(self, one, definition)
+            host = RunHost(self, one, definition, fresh=fresh)
             self.hosts[host.run_id] = host
             self.turns.add(host)
 
@@ -323,6 +323,11 @@ class Incarnation:
         self._local.closed(host.run_id, closing)
         self.hint([Hint(HintKind.CLOSED, host.run_id)])
 
+    def updated(self, run_id: str) -> None:
+        """Take the news that an update of a run has come further; tell whoever waits, here and elsewhere."""
+        self._local.updated(run_id)
+        self.hint([Hint(HintKind.UPDATE, run_id)])
+
     # ------------------------------------------------------------------ starts in this process
 
     def wants(self, task_queue: str, workflow_type: str) -> bool:
@@ -343,6 +348,10 @@ class Incarnation:
         if verdict.outcome is not StartOutcome.STARTED:
             # The start was repeated: the log may be longer by now, and the run may be here.
             self.spawn(self._take_up(new.run_id, verdict.epoch))
+            return True
+        if new.messages:
+            # Their places in the inbox are the database's to say.
+            self.spawn(self._take_up(new.run_id, verdict.epoch, fresh=True))
             return True
         self.clock.observe(verdict.now)
         record = RunRecord(
@@ -371,11 +380,11 @@ class Incarnation:
         self.take([ClaimedRun(run=record, events=(first,), messages=(), activities=())])
         return True
 
-    async def _take_up(self, run_id: str, epoch: int) -> None:
+    async def _take_up(self, run_id: str, epoch: int, *, fresh: bool = False) -> None:
         """Take a run that the database says is this worker's, as its log has it now."""
         claimed = await self.patiently(lambda: self.store.reload_run(self.worker_id, run_id, epoch))
         if claimed is not None:
-            self.take([claimed])
+            self.take([claimed], fresh=fresh)
 
     def owns(self, run_id: str) -> bool:
         """Whether the run is this worker's."""

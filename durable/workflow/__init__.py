@@ -6,6 +6,9 @@ again from that record after a crash, so it takes time, chance and the world out
 
 from __future__ import annotations
 
+from durable.activity import ActivityConfig
+from durable.common import ActivityCancellationType
+from durable.exceptions import NondeterminismError, ReadOnlyContextError
 from durable.workflow import unsafe
 from durable.workflow._activities import (
     ActivityHandle,
@@ -51,32 +54,46 @@ from durable.workflow._methods import (
 )
 from durable.workflow._saga import Saga, saga
 from durable.workflow._state import (
+    LoggerAdapter,
+    cancellation_reason,
     get_current_details,
     in_workflow,
     info,
+    instance,
+    is_failure_exception,
     logger,
     memo,
+    memo_value,
+    new_random,
     now,
+    payload_converter,
     random,
+    random_seed,
     set_current_details,
     time,
     time_ns,
     uuid4,
+    uuid7,
 )
 from durable.workflow._updates import Update, UpdateInfo, all_handlers_finished, current_update_info
 from durable.workflow._waiting import as_completed, map, sleep, sleep_until, wait, wait_condition
 from durable.workflow._workflow import Workflow
 
 __all__ = [
+    "ActivityCancellationType",
+    "ActivityConfig",
     "ActivityHandle",
     "BoundQuery",
     "BoundSignal",
     "BoundUpdate",
     "HandlerUnfinishedPolicy",
     "Info",
+    "LoggerAdapter",
+    "NondeterminismError",
     "Query",
     "QueryCall",
     "QueryMethod",
+    "ReadOnlyContextError",
     "RunMethod",
     "Saga",
     "Signal",
@@ -91,6 +108,7 @@ __all__ = [
     "WorkflowConfig",
     "all_handlers_finished",
     "as_completed",
+    "cancellation_reason",
     "current_update_info",
     "defn",
     "execute_activity",
@@ -105,12 +123,18 @@ __all__ = [
     "in_workflow",
     "info",
     "init",
+    "instance",
+    "is_failure_exception",
     "logger",
     "map",
     "memo",
+    "memo_value",
+    "new_random",
     "now",
+    "payload_converter",
     "query",
     "random",
+    "random_seed",
     "run",
     "saga",
     "set_current_details",
@@ -131,6 +155,7 @@ __all__ = [
     "unsafe",
     "update",
     "uuid4",
+    "uuid7",
     "wait",
     "wait_condition",
 ]

@@ -15,8 +15,34 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from durable.activity._call import ActivityCall
+from durable.converter import PayloadConverter
 from durable.exceptions import NotInWorkflowError
 from durable.workflow._info import Info
+
+
+class Randomness(Protocol):
+    """The chance of one run: streams of numbers, one per use, all made from one seed in its history."""
+
+    @property
+    def seed(self) -> int:
+        """The number that all streams are made from."""
+        ...
+
+    def random(self) -> Random:
+        """Return the stream of the workflow's author, the same object each time."""
+        ...
+
+    def new_random(self) -> Random:
+        """Return another stream at each call."""
+        ...
+
+    def uuid4(self) -> UUID:
+        """Return a UUID from a stream of its own, so that `random()` elsewhere does not shift it."""
+        ...
+
+    def uuid7(self, now: int) -> UUID:
+        """Return a UUID that begins with an instant, in microseconds, cut to the millisecond."""
+        ...
 
 
 class Runtime(Protocol):
@@ -34,12 +60,8 @@ class Runtime(Protocol):
         """Whether what runs now has run before, so that logs and metrics should stay silent."""
         ...
 
-    def random(self) -> Random:
-        """Return the run's random numbers, seeded from its history."""
-        ...
-
-    def uuid4(self) -> UUID:
-        """Return a UUID from a stream of its own, so that `random()` elsewhere does not shift it."""
+    def randomness(self, what: str) -> Randomness:
+        """Return the run's random numbers, for `what` was called, which the error names in read-only code."""
         ...
 
     def start_activity(self, call: ActivityCall[Any]) -> asyncio.Future[Any]:
@@ -94,6 +116,26 @@ class Runtime(Protocol):
 
     def memo(self) -> Mapping[str, Any]:
         """Return the run's memo, decoded."""
+        ...
+
+    def memo_value(self, key: str, type_hint: Any) -> Any:
+        """Return one entry of the memo as a type; `KeyError` when there is none."""
+        ...
+
+    def payload_converter(self) -> PayloadConverter:
+        """Return what turns the run's values into payloads and back."""
+        ...
+
+    def instance(self) -> Any:
+        """Return the object of a class-style workflow; None in function style."""
+        ...
+
+    def is_failure_exception(self, error: BaseException) -> bool:
+        """Whether `error`, leaving the workflow, fails it rather than its task."""
+        ...
+
+    def cancellation_reason(self) -> str | None:
+        """Return why cancellation was requested from outside, None as long as it was not."""
         ...
 
 

@@ -6,10 +6,11 @@ import logging
 from collections.abc import Mapping, MutableMapping
 from datetime import datetime
 from random import Random
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, overload
 from uuid import UUID
 
 from durable._internal.instants import SECOND, to_datetime
+from durable.converter import PayloadConverter
 from durable.workflow._info import Info
 from durable.workflow._runtime import current, find
 
@@ -17,6 +18,11 @@ if TYPE_CHECKING:
     _Adapter: TypeAlias = logging.LoggerAdapter[logging.Logger]
 else:
     _Adapter = logging.LoggerAdapter
+
+T = TypeVar("T")
+D = TypeVar("D")
+
+_UNSET: Any = object()
 
 
 def in_workflow() -> bool:
@@ -40,6 +46,81 @@ def memo() -> Mapping[str, Any]:
         NotInWorkflowError: The caller is not workflow code.
     """
     return current("workflow.memo()").memo()
+
+
+@overload
+def memo_value(key: str, default: Any = ...) -> Any: ...
+@overload
+def memo_value(key: str, *, type_hint: type[T]) -> T: ...
+@overload
+def memo_value(key: str, default: D, *, type_hint: type[T]) -> T | D: ...
+def memo_value(key: str, default: Any = _UNSET, *, type_hint: Any = Any) -> Any:
+    """Return one entry of the run's memo.
+
+    Args:
+        key: Its name.
+        default: What to return when there is none.
+        type_hint: The type it is decoded as.
+
+    Raises:
+        KeyError: There is none, and no default.
+        ConversionError: It cannot be read as that type.
+        NotInWorkflowError: The caller is not workflow code.
+    """
+    runtime = current("workflow.memo_value()")
+    try:
+        return runtime.memo_value(key, type_hint)
+    except KeyError:
+        if default is _UNSET:
+            raise
+        return default
+
+
+def payload_converter() -> PayloadConverter:
+    """Return what turns this workflow's values into payloads and back, for code that does it by hand.
+
+    Raises:
+        NotInWorkflowError: The caller is not workflow code.
+    """
+    return current("workflow.payload_converter()").payload_converter()
+
+
+def instance() -> Any:
+    """Return the object of the class whose `run` this is.
+
+    Raises:
+        NotInWorkflowError: The caller is not workflow code.
+        RuntimeError: The workflow is a function: it has no object.
+    """
+    runtime = current("workflow.instance()")
+    found = runtime.instance()
+    if found is None:
+        raise RuntimeError(
+            f"workflow {runtime.info().workflow_type!r} is a function, so there is no instance; pass on what its parts "
+            "share, or make it a class"
+        )
+    return found
+
+
+def is_failure_exception(err: BaseException) -> bool:
+    """Whether this exception, leaving the workflow, would fail it. Any other one blocks it, as a fault of its code.
+
+    Raises:
+        NotInWorkflowError: The caller is not workflow code.
+    """
+    return current("workflow.is_failure_exception()").is_failure_exception(err)
+
+
+def cancellation_reason() -> str | None:
+    """Return the reason that came with the request to cancel this workflow, "" if it had none.
+
+    None as long as nobody has asked from outside: so code that catches `asyncio.CancelledError` can tell the end of the
+    workflow from a cancel of its own making. With several requests it is the first one's.
+
+    Raises:
+        NotInWorkflowError: The caller is not workflow code.
+    """
+    return current("workflow.cancellation_reason()").cancellation_reason()
 
 
 def now() -> datetime:
@@ -80,7 +161,29 @@ def random() -> Random:
         NotInWorkflowError: The caller is not workflow code.
         ReadOnlyContextError: The caller answers a query.
     """
-    return current("workflow.random()").random()
+    return current("workflow.random()").randomness("random()").random()
+
+
+def new_random() -> Random:
+    """Return random numbers of their own, for a part of the workflow that shall not shift those of others.
+
+    Each call gives another sequence; the first call of a run always the same one. Not for secrets.
+
+    Raises:
+        NotInWorkflowError: The caller is not workflow code.
+        ReadOnlyContextError: The caller answers a query.
+    """
+    return current("workflow.new_random()").randomness("new_random()").new_random()
+
+
+def random_seed() -> int:
+    """Return the number that all of this run's random numbers are made from, for generators of another kind.
+
+    Raises:
+        NotInWorkflowError: The caller is not workflow code.
+        ReadOnlyContextError: The caller answers a query.
+    """
+    return current("workflow.random_seed()").randomness("random_seed()").seed
 
 
 def uuid4() -> UUID:
@@ -90,19 +193,33 @@ def uuid4() -> UUID:
         NotInWorkflowError: The caller is not workflow code.
         ReadOnlyContextError: The caller answers a query.
     """
-    return current("workflow.uuid4()").uuid4()
+    return current("workflow.uuid4()").randomness("uuid4()").uuid4()
 
 
-def set_current_details(details: str) -> None:
+def uuid7() -> UUID:
+    """Return a UUID of version 7: it begins with `workflow.now()` to the millisecond, so later tasks' sort behind.
+
+    Those of one task have no order among each other. The same at every replay; not for secrets.
+
+    Raises:
+        NotInWorkflowError: The caller is not workflow code.
+        ReadOnlyContextError: The caller answers a query.
+    """
+    runtime = current("workflow.uuid7()")
+    return runtime.randomness("uuid7()").uuid7(runtime.now_us())
+
+
+def set_current_details(description: str) -> None:
     """Set the text that `describe()` shows for this run from now on.
 
     Raises:
         NotInWorkflowError: The caller is not workflow code.
+        ReadOnlyContextError: The caller answers a query.
         TypeError: It is no text.
     """
-    if not isinstance(details, str):
-        raise TypeError(f"details must be a string, not {type(details).__name__}: {details!r}")
-    current("workflow.set_current_details()").set_current_details(details)
+    if not isinstance(description, str):
+        raise TypeError(f"description must be a string, not {type(description).__name__}: {description!r}")
+    current("workflow.set_current_details()").set_current_details(description)
 
 
 def get_current_details() -> str:
@@ -114,7 +231,7 @@ def get_current_details() -> str:
     return current("workflow.get_current_details()").current_details()
 
 
-class WorkflowLogger(_Adapter):
+class LoggerAdapter(_Adapter):
     """A logger that says everything once: it is silent while a history is replayed.
 
     In a workflow the message gets a short tail, `(checkout o-42)`, and the record an attribute `durable_workflow`,
@@ -157,5 +274,5 @@ class WorkflowLogger(_Adapter):
         return msg, kwargs
 
 
-logger: WorkflowLogger = WorkflowLogger(logging.getLogger("durable.workflow"), None)
+logger: LoggerAdapter = LoggerAdapter(logging.getLogger("durable.workflow"), None)
 """The logger for workflow code: it says everything once, however often a history is replayed."""

@@ -411,7 +411,7 @@ class World:
             self.refusals += 1
             run.refused()
             self.receive()
-            self.in_flight = run.reopen()
+            self.in_flight = run.reopen(self.store.now)
             if run.closing is None:
                 self.code = None
             self.reopening = self.in_flight is not None

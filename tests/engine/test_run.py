@@ -642,7 +642,7 @@ def test_a_close_that_is_refused_over_a_message_that_is_gone_just_runs_again() -
     run = made.run
     assert run is not None
     run.refused()
-    assert run.reopen() is None
+    assert run.reopen(0) is None
     assert run.closing is None
 
 
@@ -811,7 +811,7 @@ def test_a_refused_close_is_no_proof() -> None:
     assert transition.proven
     run.refused()
     assert run.unproven
-    run.reopen()
+    run.reopen(0)
     assert run.release().proven is False
 
 

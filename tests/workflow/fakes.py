@@ -9,12 +9,12 @@ import asyncio
 from collections import defaultdict, deque
 from collections.abc import Callable, Coroutine, Mapping
 from datetime import timedelta
-from random import Random
 from typing import Any, TypeVar
-from uuid import UUID
 
 from durable._internal.instants import to_datetime
+from durable._replay._randomness import Randomness
 from durable.activity import ActivityCall
+from durable.converter import PayloadConverter, default
 from durable.workflow._info import Info
 from durable.workflow._runtime import Runtime
 
@@ -101,11 +101,8 @@ class FakeRuntime:
     def is_replaying(self) -> bool:
         return self.replaying
 
-    def random(self) -> Random:
-        return Random(1)
-
-    def uuid4(self) -> UUID:
-        return UUID(int=4)
+    def randomness(self, what: str) -> Randomness:
+        return Randomness(1)
 
     def start_activity(self, call: ActivityCall[Any]) -> asyncio.Future[Any]:
         self.calls.append(call)
@@ -156,7 +153,16 @@ class FakeRuntime:
     def handlers(self, kind: str) -> Mapping[str | None, Callable[..., Any]]:
         return self.set[kind]
 
-    def set_handler(self, kind: str, name: str | None, handler: Callable[..., Any] | None) -> None:
+    def all_handlers_finished(self) -> bool:
+        return True
+
+    def set_handler(
+        self,
+        kind: str,
+        name: str | None,
+        handler: Callable[..., Any] | None,
+        validator: Callable[..., Any] | None = None,
+    ) -> None:
         if handler is None:
             self.set[kind].pop(name, None)
         else:
@@ -170,6 +176,21 @@ class FakeRuntime:
 
     def memo(self) -> Mapping[str, Any]:
         return {"tier": "gold"}
+
+    def memo_value(self, key: str, type_hint: Any) -> Any:
+        return self.memo()[key]
+
+    def payload_converter(self) -> PayloadConverter:
+        return default().payload_converter
+
+    def instance(self) -> Any:
+        return None
+
+    def is_failure_exception(self, error: BaseException) -> bool:
+        return False
+
+    def cancellation_reason(self) -> str | None:
+        return None
 
 
 _: type[Runtime] = FakeRuntime

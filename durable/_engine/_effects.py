@@ -7,6 +7,7 @@ from enum import Enum
 
 from msgspec import Struct
 
+from durable._engine.records import UpdateOutcome
 from durable.history import ActivityTaskScheduled, Event
 
 
@@ -36,7 +37,7 @@ class Written(Struct, gc=False):
         canceled: Activities whose rows say now that they were cancelled: those that wait can be ended at once.
         closed: Whether the run has ended.
         cancel: Activities that a tried task has cancelled, to be asked to end here.
-        updated: Whether an update has come further.
+        updated: How far updates have come.
         told: Other runs that have a message from it, to be hinted; `ANY_KEY` when it is not known which run it is.
         replied: Whether its own inbox has the news of what it did to others.
         condemned: Whether its end condemned children, which are to be ended.
@@ -48,7 +49,7 @@ class Written(Struct, gc=False):
     canceled: Sequence[int] = ()
     closed: bool = False
     cancel: Sequence[int] = ()
-    updated: bool = False
+    updated: Sequence[UpdateOutcome] = ()
     told: Sequence[str] = ()
     replied: bool = False
     condemned: bool = False

@@ -467,9 +467,9 @@ class Run:
             take_back(self._inputs, trial)
 
     @property
-    def late(self) -> bool:
-        """Whether the code has come to its end, and updates are to be read that came behind it."""
-        return self._closing is not None and self._inputs.only_late
+    def tries_again(self) -> bool:
+        """Whether a refused close is answered by a trial, with nothing to be written before."""
+        return self._closing is None or self._inputs.only_late
 
     @property
     def fresh(self) -> bool:
@@ -614,7 +614,7 @@ class Run:
             transition.activities_canceled,
             flight.closing is not None,
             flight.cancel,
-            bool(transition.outcomes),
+            transition.outcomes,
         )
         if flight.outgoing or written.closed:
             written.told = told_by(transition, state)
@@ -654,7 +654,7 @@ class Run:
         Signals join the closing task, of which nothing was released: it is forgotten, and runs again from the log. A
         cancel request alone changes nothing any more, since the code has returned: it goes on to the run's successor,
         and without one it gets a task of its own behind the closing one, and the close is written with that (a replay
-        knows this case, see `_replay`). So do updates, by a trial (`late`), once no signal is left.
+        knows this case, see `_replay`). So do updates, by a trial (`tries_again`), once no signal is left.
 
         A close that was refused twice lets no new message in for a moment: however busy the senders are, it gets
         through. One with a successor is refused only once, since the successor can read what comes then.

@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeVar
 from durable._replay._instance import Instance
 from durable.converter import DataConverter
 from durable.exceptions import DeadlockError
-from durable.store import ClaimedRun, Hint, Store
+from durable.store import ClaimedRun, Hint, Store, UpdateOutcome
 from durable.worker._activities import Activities
 from durable.worker._clock import DatabaseClock
 from durable.worker._committer import Committer
@@ -93,8 +93,8 @@ class Home(Protocol):
         """Take the news that a run has closed."""
         ...
 
-    def updated(self, run_id: str) -> None:
-        """Take the news that an update of a run has come further."""
+    def updated(self, run_id: str, outcomes: Sequence[UpdateOutcome]) -> None:
+        """Take the news that updates of a run have come further."""
         ...
 
     def deadlock(self) -> DeadlockError:

@@ -35,6 +35,7 @@ from durable.store import (
     StartOutcome,
     StartVerdict,
     Store,
+    UpdateOutcome,
     WorkerRecord,
 )
 from durable.worker._activities import Activities
@@ -323,9 +324,9 @@ class Incarnation:
         self._local.closed(host.run_id, closing)
         self.hint([Hint(HintKind.CLOSED, host.run_id)])
 
-    def updated(self, run_id: str) -> None:
-        """Take the news that an update of a run has come further; tell whoever waits, here and elsewhere."""
-        self._local.updated(run_id)
+    def updated(self, run_id: str, outcomes: Sequence[UpdateOutcome]) -> None:
+        """Take the news that updates of a run have come further; tell whoever waits, here and elsewhere."""
+        self._local.updated(run_id, outcomes)
         self.hint([Hint(HintKind.UPDATE, run_id)])
 
     # ------------------------------------------------------------------ starts in this process

@@ -412,7 +412,7 @@ class RunHost:
         self._trying = False
         self._activities.rows_written()
         if written.updated:
-            self._home.updated(self.run_id)
+            self._home.updated(self.run_id, written.updated)
         if written.queued:
             self._home.hint([Hint(HintKind.ACTIVITY, queue) for queue in dict.fromkeys(written.queued)])
         if written.closed:
@@ -453,7 +453,7 @@ class RunHost:
         if self._fault is not None:
             self._block(self._fault)
             return
-        if self.run.closing is None or self.run.late:
+        if self.run.tries_again:
             # It is tried again with what has come; nothing of it has to be written first.
             self._busy = False
             self.pump()

@@ -57,7 +57,8 @@ class Account:
 
     @workflow.update
     async def deposit_doubled(self, amount: int) -> int:
-        self.balance += await double(amount)
+        more = await double(amount)
+        self.balance += more
         return self.balance
 
     @workflow.update(name="fails")

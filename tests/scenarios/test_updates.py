@@ -360,7 +360,11 @@ async def test_a_validator_may_not_change_anything(env: Env) -> None:
             if how == "wake":
                 self.event.set()
             if how == "task":
-                self.task = asyncio.ensure_future(self.event.wait())
+                waiting = self.event.wait()
+                try:
+                    asyncio.get_running_loop().create_task(waiting)
+                finally:
+                    waiting.close()
             if how == "timer":
                 asyncio.get_running_loop().call_later(1, print)
             if how == "handler":

@@ -195,7 +195,8 @@ def news_for_parent(started: WorkflowExecutionStarted, end: EventData) -> Messag
         end: Its last one.
     """
     link = started.parent
-    if link is None or getattr(end, "new_run_id", ""):
+    new_run_id: str = getattr(end, "new_run_id", "")
+    if link is None or new_run_id:
         return None
     message_id = f"child:{link.id}:closed"
     match end:

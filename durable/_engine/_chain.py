@@ -11,7 +11,7 @@ before it, so that a close that is written twice makes one successor.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from hashlib import sha256
 
 from msgspec import Struct
@@ -23,12 +23,11 @@ from durable._engine._retry import Retry, RetryState, decide
 from durable._engine._start import start
 from durable._engine._state import CLOSING_STATUS, RunState
 from durable._engine._updates import LOST
-from durable._engine.records import Close, Unread
+from durable._engine.records import Close, RunStatus, Unread
 from durable._internal.ids import derived_uuid
 from durable.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from durable.history import (
     EventData,
-    EventRow,
     Failure,
     Payload,
     TimeoutFailure,
@@ -38,7 +37,6 @@ from durable.history import (
     WorkflowExecutionSignaled,
     WorkflowExecutionStarted,
     WorkflowExecutionTimedOut,
-    encode_data,
 )
 
 
@@ -71,7 +69,13 @@ def end(
     if started is None:
         return Ending(event, Close(status, update_lost=LOST))
     run_id = next_run_id(state.run_id)
-    moved = tuple(message(run_id, signal.message, signal) for signal in untaken)
+    if unread is Unread.MOVE:
+        started = replace(started, known=_known(state, untaken, now))
+    came = {id: place for place, id in enumerate(state.messages)} if untaken else {}
+    moved = tuple(
+        message(run_id, signal.message, signal)
+        for signal in sorted(untaken, key=lambda signal: came[signal.message])
+    )
     expires = started.expires_at
     successor = start(
         run_id,
@@ -83,6 +87,16 @@ def end(
         messages=moved,
     )
     return Ending(event, Close(status, unread, successor, LOST))
+
+
+SENT_AGAIN = 30_000_000
+"""Microseconds after its first sending within which a sender in doubt may send a message again: thrice its patience."""
+
+
+def _known(state: RunState, untaken: Sequence[WorkflowExecutionSignaled], now: int) -> tuple[str, ...]:
+    """Return the ids of messages that must not move on: the run has read them, but for those it gives away."""
+    given_away = {signal.message for signal in untaken}
+    return tuple(id for id, at in state.messages.items() if at >= now - SENT_AGAIN and id not in given_away)
 
 
 def next_run_id(run_id: str) -> str:
@@ -152,7 +166,9 @@ def _at_next_tick(
     if not schedule:
         return None
     now = max(now, state.time)
-    tick = next_tick(schedule, state.created_at + state.started.delay, now)
+    began = state.created_at + state.started.delay
+    # Never the tick that this run is for, though the clock here may be behind.
+    tick = next_tick(schedule, began, max(now, began))
     expires = state.expires_at
     if tick is None or (expires is not None and tick >= expires):
         return None
@@ -197,6 +213,7 @@ def _next(
     return replace(
         old,
         message="",
+        known=(),
         seed=int.from_bytes(digest[:8]) >> 1,
         attempt=attempt,
         first_run_id=old.first_run_id or state.run_id,
@@ -220,10 +237,10 @@ def first_delay(cron_schedule: str, now: int) -> int:
     return tick - now
 
 
-def timed_out(state: RunState, now: int) -> tuple[Callable[[int], EventRow], Close]:
-    """Return the event at a position that ends a run which outlived its timeout, and the close that goes with it."""
+def timed_out(state: RunState | None, now: int) -> Ending:
+    """Return how a run ends that outlived its timeout; its log may be one that cannot be read, then nothing follows."""
+    if state is None:
+        return Ending(WorkflowExecutionTimedOut(), Close(RunStatus.TIMED_OUT))
     expires = state.expires_at
     kind = "run" if expires is None or now < expires else "execution"
-    ending = end(state, WorkflowExecutionTimedOut(timeout_type=kind), now=now, unread=Unread.MOVE)
-    data = encode_data(ending.event)
-    return lambda seq: EventRow(seq, seq, int(ending.event.type), data), ending.close
+    return end(state, WorkflowExecutionTimedOut(timeout_type=kind), now=now, unread=Unread.MOVE)

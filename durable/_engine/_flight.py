@@ -23,6 +23,7 @@ class Flight(msgspec.Struct, gc=False):
         answers: What a tried task asked for, behind its inputs.
         cancel: Activities that a tried task cancelled.
         trial: The task that was tried, if one was.
+        counted: Whether it is written as it was tried, since an update was accepted.
     """
 
     commands: list[CommandEvent]
@@ -35,3 +36,4 @@ class Flight(msgspec.Struct, gc=False):
     answers: Sequence[CommandEvent] = ()
     cancel: Sequence[int] = ()
     trial: Trial | None = None
+    counted: bool = False

@@ -45,6 +45,7 @@ from durable._engine.records import (
     Hold,
     Message,
     NewActivity,
+    NewRun,
     Release,
     Transition,
     Unread,
@@ -79,6 +80,8 @@ class Run:
     """The engine's side of one run that this worker owns.
 
     Attributes:
+        end: The event that ended it, once that is committed.
+        successor: The run that goes on where it ended, likewise.
         untaken: Signals that the code was given, and that nobody had received when it came to its end.
     """
 
@@ -101,9 +104,11 @@ class Run:
         "_unproven",
         "_unwritten",
         "_urgent",
+        "end",
         "epoch",
         "rowed",
         "state",
+        "successor",
         "trial",
         "untaken",
     )
@@ -144,6 +149,8 @@ class Run:
         self._closing: CommandEvent | None = None
         self._refusals = 0
         self._moves = False
+        self.end: EventData | None = None
+        self.successor: NewRun | None = None
         self.untaken: Sequence[WorkflowExecutionSignaled] = ()
         self._rows: dict[int, NewActivity] = {}
         self._canceled_rows: list[int] = []
@@ -410,7 +417,7 @@ class Run:
             self.state,
             self._next_task,
             now,
-            commands=len(self._commands),
+            commands=self._commands,
             fresh=self._fresh,
             closing=closing,
         )
@@ -429,7 +436,7 @@ class Run:
         """Return the transition of a task that was tried; what it asks for is released when that is written.
 
         Args:
-            commands: As for `commands`. They do not count if all of the task's inputs were rejected.
+            commands: As for `commands`. They do not count if all of the task's updates were rejected.
             rejected: The updates that the code refused, by message id, and why.
             local: As for `commands`.
         """
@@ -438,8 +445,9 @@ class Run:
         consumed = self._inputs.consumed
         self._inputs.consumed = [*trial.consumed, *consumed]
         accepted = [one for one in trial.inputs if one.message not in rejected]
+        counted = trial.counts(rejected)
         effects = Effects([], [])
-        if not accepted:
+        if not counted:
             commands = ()
         elif commands and type(commands[-1]) in CLOSING_STATUS:
             *commands, self._closing = commands
@@ -452,6 +460,7 @@ class Run:
             trial.task if accepted else self.state.task,
             trial.time,
             trial=trial,
+            counted=counted,
             answers=commands,
             cancel=effects.cancel,
             rejected=rejections(rejected),
@@ -471,10 +480,15 @@ class Run:
         """Whether a refused close is answered by a trial, with nothing to be written before."""
         return self._closing is None or self._inputs.only_late
 
-    @property
-    def fresh(self) -> bool:
-        """Whether nobody has run its first task, so that what waits is part of it."""
+    def waits_to_begin(self, now: int) -> bool:
+        """Whether its first task is not to be run yet: what has come joins it before, or its time has not come."""
+        if self.begins_later(now):
+            self._fresh = True
         return self._fresh
+
+    def begin(self) -> None:
+        """Take the news that its first task is run now, as the log has it."""
+        self._fresh = False
 
     @property
     def ran(self) -> bool:
@@ -493,6 +507,7 @@ class Run:
         now: int,
         *,
         trial: Trial | None = None,
+        counted: bool = False,
         answers: Sequence[CommandEvent] = (),
         cancel: Sequence[int] = (),
         rejected: Sequence[UpdateOutcome] = (),
@@ -536,7 +551,7 @@ class Run:
                 ]
             ),
             not_before=not_before,
-            time=None if trial is None else trial.time,
+            time=trial.time if trial is not None and counted else None,
             consumed=tuple(self._inputs.consumed),
             activities=tuple(self._rows.values()),
             activities_done=tuple(rows_done),
@@ -560,6 +575,7 @@ class Run:
             answers,
             cancel,
             trial,
+            counted,
         )
         self._fresh = self._urgent = False
         self._commands, self._inputs.consumed, self._rows, self._canceled_rows = [], [], {}, []
@@ -574,6 +590,7 @@ class Run:
         flight, self._in_flight = self._in_flight, None
         transition = flight.transition
         state, task = self.state, flight.task
+        state.size += sum([len(event.data) for event in transition.events])
         time = max(now, transition.not_before) if transition.time is None else transition.time
         seq, before = state.seq, state.task
         for command in flight.commands:
@@ -594,14 +611,16 @@ class Run:
             state.apply(seq, task, time, command)
             if isinstance(command, ActivityTaskScheduled):
                 self._unwritten.pop(command.id, None)
-        if flight.trial is not None:
-            self._ran, inputs = self._ran or bool(inputs), []
+        if flight.counted:
+            self._ran, inputs = True, []
         elif inputs:
             self._ran = False
             if task != before:
                 self._refusals = 0
         if flight.closing is not None:
             state.apply(seq + 1, task, time, flight.closing)
+            self.end = flight.closing
+            self.successor = None if transition.close is None else transition.close.successor
         if transition.consumed:
             self._inputs.forget(transition.consumed)
         for id in transition.activities_done:
@@ -645,7 +664,8 @@ class Run:
         if flight.trial is not None:
             # All of it is tried again, with what has come.
             self._outgoing = [command for command in flight.outgoing if command in flight.commands]
-            self._closing, self._fresh = flight.trial.closing, flight.task == self.state.task
+            self._closing = flight.trial.closing
+            self._fresh = self._closing is None and flight.task == self.state.task
             take_back(self._inputs, flight.trial)
 
     def reopen(self, now: int) -> Transition | None:

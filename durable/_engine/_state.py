@@ -58,6 +58,12 @@ from durable.history import (
 
 RUNNING = RunStatus.RUNNING
 
+LARGE_EVENTS = 10_240
+"""Events of a history that are remarkable: Temporal warns there too. No run is ever ended for its size."""
+
+LARGE_BYTES = 10 * 1024 * 1024
+"""Bytes of a history, likewise."""
+
 
 class PendingActivity(Struct, gc=False):
     """An activity that was scheduled and has no outcome yet.
@@ -95,8 +101,9 @@ class RunState:
         task_time: Time of the newest task: that of its last input. Timers and deadlines count from it. That of a first
             task is not before the run begins.
         created_at: Time of the first event.
+        size: Bytes of all events.
         trailing: Whether the newest task has no commands (yet).
-        messages: Ids of the inbox messages that have become events.
+        messages: Ids of the inbox messages that have become events, in their order, and when.
         children: Children that have not ended, by the number of their command.
         external: Messages to other workflows of which it is not known whether they were taken, likewise.
         updates: Ids of the updates (as messages) that are accepted and have no outcome yet.
@@ -137,7 +144,7 @@ class RunState:
         self.timers: dict[int, int] = {}
         self.children: dict[int, PendingChild] = {}
         self.external: dict[int, ExternalCommand] = {}
-        self.messages: set[str] = set()
+        self.messages: dict[str, int] = {}
         self.updates: set[str] = set()
         self.cancel_requested = False
         self.status = RunStatus.RUNNING
@@ -167,7 +174,7 @@ class RunState:
             self.task_time = begins_at(self.started, self.task_time, data, time) if early else time
             self.trailing = True
             if data.message:
-                self.messages.add(data.message)
+                self.messages[data.message] = time
         else:
             self.trailing = False
         _FOLD[type(data)](self, data)
@@ -180,6 +187,11 @@ class RunState:
         """A signal changes what workflow code knows, not what the engine knows."""
 
     @property
+    def large(self) -> bool:
+        """Whether the history has become so long that people should be told."""
+        return self.seq >= LARGE_EVENTS or self.size >= LARGE_BYTES
+
+    @property
     def expires_at(self) -> int | None:
         """The instant by which the chain of runs must be over, None for never."""
         started = self.started
@@ -189,6 +201,7 @@ class RunState:
 
     def _started(self, data: WorkflowExecutionStarted) -> None:
         self.started = data
+        self.messages.update(dict.fromkeys(data.known, self.time))
         self.created_at = self.time
         self.task_time = self.time + data.delay
 

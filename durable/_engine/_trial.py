@@ -5,16 +5,21 @@ code has run: the one exception to the law that an input is applied only after i
 that waits is durable already (in the inbox, or in this worker's hands as any result), and because nothing of the task is
 released, to nobody, before the one transition is committed that holds its inputs, its commands and the updates' outcomes.
 If that transition does not come about, the instance is thrown away, and the inputs wait as before.
+
+When all of its updates are refused the task does not count. The refusals are written, its other inputs become a task like
+any other, and the code is run with these, as if no update had been there.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
 from durable._engine._activities import ActivityInputEvent
 from durable._engine._inputs import Inputs
 from durable._engine._state import RunState
-from durable.history import CommandEvent, Event, Input, WorkflowExecutionUpdateAccepted
+from durable.history import CommandEvent, Event, Failure, Input, WorkflowExecutionUpdateAccepted, encode_data
 
 
 class Trial(msgspec.Struct, gc=False):
@@ -30,6 +35,8 @@ class Trial(msgspec.Struct, gc=False):
         results: Those of its inputs that have no message to be read again from.
         messages: The messages it takes, by position.
         cancels: The cancel requests it takes, by position.
+        updates: How many of its inputs are updates.
+        size: Bytes of the history before it.
     """
 
     inputs: list[Input]
@@ -41,6 +48,12 @@ class Trial(msgspec.Struct, gc=False):
     results: list[ActivityInputEvent]
     messages: dict[int, Input]
     cancels: dict[int, Input]
+    updates: int
+    size: int
+
+    def counts(self, rejected: Mapping[str, Failure]) -> bool:
+        """Whether an update was accepted, so that the task is one."""
+        return len(rejected) < self.updates
 
 
 def begin(
@@ -49,7 +62,7 @@ def begin(
     task: int,
     now: int,
     *,
-    commands: int,
+    commands: Sequence[CommandEvent],
     fresh: bool,
     closing: CommandEvent | None,
 ) -> Trial | list[Input]:
@@ -63,7 +76,7 @@ def begin(
         state: Its log.
         task: The number of the next task.
         now: The database's time, at most.
-        commands: How many commands of the task before are not in the log yet.
+        commands: Those of the task before that are not in the log yet.
         fresh: Whether the run's first task has not run: then it is this one.
         closing: What closes the run, if its code has come to its end.
     """
@@ -73,11 +86,14 @@ def begin(
     before, waiting.consumed = waiting.consumed, []
     results, messages, cancels = waiting.results, waiting.messages, waiting.cancels
     inputs = waiting.take_late() if late else waiting.next_task(now)
-    if not any(isinstance(one, WorkflowExecutionUpdateAccepted) for one in inputs):
+    updates = sum(isinstance(one, WorkflowExecutionUpdateAccepted) for one in inputs)
+    if not updates:
         waiting.consumed = before + waiting.consumed
         return inputs
-    time = max(now, state.time, state.task_time)
-    events = [Event(seq, task, time, data) for seq, data in enumerate(inputs, state.seq + commands + 1)]
+    # A message ends the delay of a start; no other task is before that delay's end.
+    time = max(now, state.time) if fresh else max(now, state.time, state.task_time)
+    first = state.seq + len(commands) + 1
+    events = [Event(seq, task, time, data) for seq, data in enumerate(inputs, first)]
     if fresh:
         events.insert(0, Event(state.seq, task, state.time, state.started))
     return Trial(
@@ -90,6 +106,8 @@ def begin(
         results=[] if late else results,
         messages=messages,
         cancels=cancels,
+        updates=updates,
+        size=0 if fresh else state.size + sum(len(encode_data(command)) for command in commands),
     )
 
 

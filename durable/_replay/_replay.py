@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate
 
+from durable._replay._facts import counted_to
 from durable._replay._instance import Instance
 from durable._replay._matcher import changed_arguments, first_difference, report
 from durable._replay._turns import Turns
@@ -15,6 +17,7 @@ from durable.history import (
     Input,
     WorkflowExecutionCancelRequested,
     WorkflowExecutionUpdateAccepted,
+    encode_data,
 )
 
 Rebuild = Callable[[], Instance]
@@ -48,6 +51,7 @@ def replay(
     events: Sequence[Event],
     *,
     rebuild: Rebuild,
+    sizes: Sequence[int] | None = None,
     strict: bool = False,
     again: bool = False,
     defined: Callable[[str], str | None] = lambda name: None,
@@ -62,6 +66,7 @@ def replay(
         turns: The batch of turns this belongs to.
         events: The whole history.
         rebuild: Makes another one, to explain a mismatch.
+        sizes: Bytes of the history up to each event; found out here by default.
         strict: Whether changed arguments are an error.
         again: Whether the last task has run before, even when nothing is recorded of its commands.
         defined: Where an activity is defined, for the report.
@@ -74,11 +79,16 @@ def replay(
         NondeterminismError: The code asks for something else than was recorded; both are shown.
         BaseException: As `Instance.activate`.
     """
+    if sizes is None:
+        sizes = list(accumulate(len(encode_data(event.data)) for event in events))
     tasks = list(tasks_of(events))
     for index, (inputs, recorded) in enumerate(tasks):
         live = not recorded and index == len(tasks) - 1
         try:
-            commands = instance.activate(turns, inputs, replaying=again or not live)
+            counted = counted_to(inputs)
+            commands = instance.activate(
+                turns, inputs, replaying=again or not live, size=sizes[counted - 1] if counted else 0
+            )
         except NondeterminismError as error:
             raise NondeterminismError(f"{_title(instance, inputs)}\n{error}") from None
         if live:

@@ -12,6 +12,7 @@ from typing import Any, Self, TypeVar, TypeVarTuple, Unpack, overload
 
 import msgspec
 
+from durable._engine._chain import first_delay
 from durable._engine._messages import message
 from durable._engine._start import start
 from durable._engine._updates import decode_result
@@ -26,7 +27,13 @@ from durable.client._start_options import Start, StartOptions, TemporalStartOpti
 from durable.client._starts import Starts
 from durable.client._target import Target
 from durable.client._update_waiting import UpdateWaiting
-from durable.client._updates import NewUpdate, WorkflowUpdateHandle, WorkflowUpdateStage, new_update
+from durable.client._updates import (
+    NewUpdate,
+    WorkflowUpdateHandle,
+    WorkflowUpdateStage,
+    first_run_of,
+    new_update,
+)
 from durable.client._waiting import Waiting
 from durable.client._with_start import WithStartWorkflowOperation
 from durable.common import WorkflowIDConflictPolicy
@@ -229,7 +236,10 @@ class Client:
             identity=self.identity,
             static_summary=said.static_summary,
             static_details=said.static_details,
-            delay=said.delay,
+            retry_policy=said.retry_policy,
+            cron_schedule=said.cron_schedule,
+            priority=said.priority,
+            delay=await self._until_begin(said),
         )
         verdict = await self._create(
             start(run_id, started, reuse=said.reuse, conflict=said.conflict, messages=messages)
@@ -242,9 +252,16 @@ class Client:
             self._connection,
             started.workflow_id,
             result_run_id=verdict.run_id,
-            first_execution_run_id=verdict.run_id,
+            # Of a run that was there already it is not known which chain it belongs to.
+            first_execution_run_id=None if verdict.outcome is StartOutcome.USED_EXISTING else verdict.run_id,
             result_type=target.result_type,
         )
+
+    async def _until_begin(self, said: Start) -> int:
+        """How long the start waits, by the database's clock."""
+        if not said.cron_schedule:
+            return said.delay
+        return first_delay(said.cron_schedule, await self._connection.patiently(self.store.now))
 
     async def _create(self, new: NewRun) -> StartVerdict:
         """Create a run, beside a worker of this process if one wants it; terminate what is in the way if asked to."""
@@ -472,17 +489,17 @@ class Client:
         sent = message("", new.message_id, new.event)
 
         async def start() -> WorkflowHandle[Any, Any]:
-            known = None if id is None else await self._with_update(operation, new)
-            if known is not None:
-                return known
+            handle = None if id is None else await self._with_update(operation, new)
             try:
-                return await self._start(operation.target, operation.options, sent)
+                handle = handle or await self._start(operation.target, operation.options, sent)
             except WorkflowAlreadyStartedError:
                 # It may be that very update which somebody sent meanwhile.
-                known = None if id is None else await self._with_update(operation, new)
-                if known is None:
+                handle = None if id is None else await self._with_update(operation, new)
+                if handle is None:
                     raise
-                return known
+            if handle.first_execution_run_id is None and handle.result_run_id is not None:
+                handle.first_execution_run_id = await first_run_of(self._connection, handle.result_run_id)
+            return handle
 
         workflow = await operation.run(start)
         handle: WorkflowUpdateHandle[Any] = WorkflowUpdateHandle(
@@ -512,17 +529,34 @@ class Client:
             self._connection,
             workflow_id,
             result_run_id=record.run_id,
-            first_execution_run_id=record.run_id,
             result_type=operation.target.result_type,
         )
 
     # ------------------------------------------------------------------ handles
 
     def get_workflow_handle(
-        self, workflow_id: str, *, run_id: str | None = None, result_type: Any = Any
+        self,
+        workflow_id: str,
+        *,
+        run_id: str | None = None,
+        first_execution_run_id: str | None = None,
+        result_type: Any = Any,
     ) -> WorkflowHandle[Any, Any]:
-        """Return a handle of a workflow by id, whether it exists or not."""
-        return WorkflowHandle[Any, Any](self._connection, workflow_id, run_id=run_id, result_type=result_type)
+        """Return a handle of a workflow by id, whether it exists or not.
+
+        Args:
+            workflow_id: Its id.
+            run_id: The run that is meant; whichever is open, or was last, by default.
+            first_execution_run_id: The first run of the chain that is meant: no other one is cancelled or terminated.
+            result_type: What its result is decoded as.
+        """
+        return WorkflowHandle[Any, Any](
+            self._connection,
+            workflow_id,
+            run_id=run_id,
+            first_execution_run_id=first_execution_run_id,
+            result_type=result_type,
+        )
 
     @overload
     def get_workflow_handle_for(

@@ -187,10 +187,8 @@ class WorkflowUpdateHandle(Generic[R_co]):
             known: str = run_id
             if await patiently(lambda known=known: store.find_update(known, message_id_of(self.id))):
                 return known
-            (first,) = await patiently(lambda known=known: store.read_events(known, 0, 1)) or (None,)
-            started = None if first is None else decode_data(first.type, first.data)
-            run_id = started.continued_run_id if isinstance(started, WorkflowExecutionStarted) else None
-            run_id = run_id or None
+            started = await _started(self._connection, known)
+            run_id = (started.continued_run_id or None) if started is not None else None
         raise self._unknown()
 
     def _unknown(self) -> WorkflowNotFoundError:
@@ -206,3 +204,15 @@ async def successor_of(connection: Connection, run_id: str) -> str | None:
     rows = await connection.patiently(lambda: connection.store.read_closing_events([run_id]))
     row = rows.get(run_id)
     return None if row is None else getattr(decode_data(row.type, row.data), "new_run_id", "") or None
+
+
+async def first_run_of(connection: Connection, run_id: str) -> str:
+    """Return the first run of the chain that a run belongs to."""
+    started = await _started(connection, run_id)
+    return run_id if started is None else started.first_run_id or run_id
+
+
+async def _started(connection: Connection, run_id: str) -> WorkflowExecutionStarted | None:
+    rows = await connection.patiently(lambda: connection.store.read_events(run_id, 0, 1))
+    first = decode_data(rows[0].type, rows[0].data) if rows else None
+    return first if isinstance(first, WorkflowExecutionStarted) else None

@@ -66,7 +66,7 @@ from durable.history._failures import (
     TerminatedFailure,
     TimeoutFailure,
 )
-from durable.history._first_task import begins_at, waits_out
+from durable.history._first_task import begins_at, first_task_time
 from durable.history._payloads import (
     BINARY_NULL,
     BINARY_PLAIN,
@@ -74,6 +74,7 @@ from durable.history._payloads import (
     Payload,
     Payloads,
 )
+from durable.history._retry_policies import decode_retry_policy, encode_retry_policy
 from durable.history._wire import (
     FORMAT,
     UPCASTERS,
@@ -158,7 +159,9 @@ __all__ = [
     "decode_data",
     "decode_event",
     "decode_history",
+    "decode_retry_policy",
     "encode_data",
     "encode_event",
-    "waits_out",
+    "encode_retry_policy",
+    "first_task_time",
 ]

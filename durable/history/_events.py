@@ -138,6 +138,8 @@ class WorkflowExecutionStarted(Input, frozen=True, omit_defaults=True):
         last_failure: Why the run before this one failed.
         delay: How long after its creation it begins: a delay that was asked for, a wait before another attempt, or the
             time to the next tick of its cron schedule.
+        known: Ids of messages that the run before it has read lately: one that is sent again, and moves here unread, is
+            dropped here as it would have been there.
     """
 
     type = EventType.WORKFLOW_EXECUTION_STARTED
@@ -155,6 +157,7 @@ class WorkflowExecutionStarted(Input, frozen=True, omit_defaults=True):
             "last_result",
             "last_failure",
             "delay",
+            "known",
         ),
         2,
     )
@@ -187,6 +190,7 @@ class WorkflowExecutionStarted(Input, frozen=True, omit_defaults=True):
     last_result: Payload | None = None
     last_failure: Failure | None = None
     delay: int = 0
+    known: tuple[str, ...] = ()
 
 
 class WorkflowExecutionSignaled(Input, frozen=True, omit_defaults=True):

@@ -7,7 +7,14 @@ Temporal; the wait before another attempt, or for a tick of a cron schedule, end
 
 from __future__ import annotations
 
-from durable.history._events import EventData, WorkflowExecutionCancelRequested, WorkflowExecutionStarted
+from collections.abc import Sequence
+
+from durable.history._events import (
+    Event,
+    EventData,
+    WorkflowExecutionCancelRequested,
+    WorkflowExecutionStarted,
+)
 
 
 def waits_out(started: WorkflowExecutionStarted) -> bool:
@@ -24,8 +31,17 @@ def begins_at(started: WorkflowExecutionStarted, at: int, data: EventData, time:
         data: The input.
         time: When it was written.
     """
-    if data is started:
-        return time + started.delay
     if isinstance(data, WorkflowExecutionCancelRequested) or not waits_out(started):
         return time
     return max(at, time)
+
+
+def first_task_time(inputs: Sequence[Event]) -> int:
+    """Return when the first task of a run is, from all its inputs."""
+    first, *others = inputs
+    if not isinstance(started := first.data, WorkflowExecutionStarted) or not started.delay:
+        return inputs[-1].time
+    at = first.time + started.delay
+    for event in others:
+        at = begins_at(started, at, event.data, event.time)
+    return at

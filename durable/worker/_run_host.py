@@ -13,6 +13,7 @@ import logging
 import random
 import traceback
 from collections.abc import Sequence
+from itertools import accumulate
 
 from durable._engine._activities import Outcome
 from durable._engine._effects import Effects, Urgency, Written
@@ -44,6 +45,10 @@ from durable.workflow._definition import WorkflowDefinition
 logger = logging.getLogger("durable.worker")
 
 SOON, NOW = Urgency.SOON, Urgency.NOW
+_LARGE = (
+    "workflow %s (run %s): the history has %d events and %d bytes; every replay reads them all. Let the workflow "
+    "continue as new when workflow.info().is_continue_as_new_suggested()"
+)
 WRITTEN = Verdict.WRITTEN
 
 UNFINISHED = (
@@ -66,6 +71,7 @@ class RunHost:
         "_fault",
         "_fresh",
         "_home",
+        "_large",
         "_opened",
         "_releasing",
         "_reopening",
@@ -96,6 +102,7 @@ class RunHost:
         self.instance: Instance | None = None
         self.gone = False
         self._opened = False
+        self._large = False
         self._fault: BaseException | None = None
         self._commands: list[CommandEvent] = []
         self._task: list[Event] = []
@@ -131,12 +138,16 @@ class RunHost:
                 self._commands = self._open(turns, self._claimed)
             elif not self._trying:
                 assert self.instance is not None
-                self._commands = self.instance.activate(turns, self._task, replaying=False)
+                assert self.run is not None
+                self._commands = self.instance.activate(
+                    turns, self._task, replaying=False, size=self.run.state.size
+                )
             if self._trying:
                 assert self.run is not None
                 assert self.run.trial is not None
                 assert self.instance is not None
-                self._tried = self.instance.attempt(turns, self.run.trial.events)
+                trial = self.run.trial
+                self._tried = self.instance.attempt(turns, trial.events, size=trial.size)
         except KeyboardInterrupt:
             raise
         except BaseException as error:
@@ -173,10 +184,11 @@ class RunHost:
                 self._home.spawn(self._activities.end_waiting(canceled))
             self.run.recover(now=self._home.clock.now(), jitter=random.random())
         if self.instance is None:
-            # Nobody has run it yet, and what came before its first task is part of that.
-            self._pump(self._home.clock.now())
+            self._postpone()
             return
         commands, self._commands = self._commands, []
+        if self.instance.closing:
+            self.run.untaken = self.instance.untaken
         effects = self.run.commands(commands, local=self._activities.promise)
         now = self._home.clock.now()
         if effects.start or effects.cancel:
@@ -196,8 +208,10 @@ class RunHost:
                 held=claimed.run.hold is not Hold.NONE,
                 fresh=self._fresh and bool(claimed.messages),
             )
-            if self.run.fresh:
-                return []
+        sizes = list(accumulate([len(row.data) for row in claimed.events]))
+        self.run.state.size = sizes[-1]
+        if not self._trying and self.run.waits_to_begin(self._home.clock.now()):
+            return []
         self.instance = self._new_instance()
         if self._trying:
             assert self.run.trial is not None
@@ -208,6 +222,7 @@ class RunHost:
             events,
             rebuild=lambda: self._new_instance(trace=True),
             again=self._trying,
+            sizes=sizes,
             defined=self._home.defined,
             warn=lambda text: logger.warning("workflow %s: %s", self.workflow_id, text),
         )
@@ -346,9 +361,8 @@ class RunHost:
         else:
             self._busy = True
             self._activities.rows_proposed()
-            if transition.starts:
-                transition = self._home.claim_starts(transition)
-                self._started_elsewhere = [s.run.task_queue for s in transition.starts if s.run.owner is None]
+            if transition.starts or transition.close is not None:
+                transition = self._claim_starts(transition)
         return transition
 
     def _try(self) -> None:
@@ -366,14 +380,28 @@ class RunHost:
             return None
         assert self.run is not None
         assert self.run.trial is not None
-        nothing = len(tried.rejected) == len(self.run.trial.inputs)
+        assert self.instance is not None
+        counts = self.run.trial.counts(tried.rejected)
+        if self.instance.closing:
+            self.run.untaken = self.instance.untaken
         transition = self.run.tried(tried.commands, tried.rejected, local=self._activities.promise)
         self._activities.rows_proposed()
         self._activities.keep_promises()
-        if nothing and tried.moved:
+        if tried.moved and not counts:
             # It stands where no replay would bring it.
             self.evict()
+        if transition.starts or transition.close is not None:
+            transition = self._claim_starts(transition)
         return transition
+
+    def _claim_starts(self, transition: Transition) -> Transition:
+        """Let the runs that a transition creates begin here, as far as that is possible."""
+        claimed = self._home.claim_starts(transition)
+        new = [start.run for start in claimed.starts]
+        if claimed.close is not None and claimed.close.successor is not None:
+            new.append(claimed.close.successor)
+        self._started_elsewhere = [run.task_queue for run in new if run.owner is None]
+        return claimed
 
     def answered(self, verdict: Verdict, now: int) -> None:
         """See `Committed`."""
@@ -422,7 +450,7 @@ class RunHost:
             self._home.updated(self.run_id, written.updated)
         if written.queued:
             self._home.hint([Hint(HintKind.ACTIVITY, queue) for queue in dict.fromkeys(written.queued)])
-        if written.told or written.replied or written.condemned:
+        if written.told or written.replied or written.condemned or self._started_elsewhere:
             self._news_spread(written)
         if written.closed:
             if self.instance is not None and (unfinished := self.instance.unfinished):
@@ -430,6 +458,9 @@ class RunHost:
             self._home.closed(self)
             self.drop()
             return
+        if not self._large and self.run.state.large:
+            self._large = True
+            logger.warning(_LARGE, self.workflow_id, self.run_id, self.run.state.seq, self.run.state.size)
         if written.canceled:
             self._home.spawn(self._activities.end_waiting(written.canceled))
         if written.start or written.cancel:
@@ -450,6 +481,19 @@ class RunHost:
         else:
             self._busy = False
             self.pump()
+
+    def _postpone(self) -> None:
+        """Let what has come join the first task of a run, or keep the run from beginning before its time."""
+        assert self.run is not None
+        now = self._home.clock.now()
+        if self.run.urgency(now) is NOW:
+            self._pump(now)
+        elif self.run.begins_later(now):
+            self._give_up(self.run.release())
+        else:
+            self.run.begin()
+            self._busy = True
+            self._fetch()
 
     def _news_spread(self, written: Written) -> None:
         """Tell whoever is concerned of what the commit did to other runs."""
@@ -481,6 +525,7 @@ class RunHost:
         self._reopening = self.run.reopen(self._home.clock.now())
         if self._reopening is not None:
             self._activities.rows_proposed()
+            self._reopening = self._claim_starts(self._reopening)
         if self.run.closing is None:
             self.evict()
         if self._reopening is not None:

@@ -26,9 +26,16 @@ from durable.workflow._children import (
     get_external_workflow_handle_for,
     start_child_workflow,
 )
+from durable.workflow._continue import ContinueAsNewConfig, ContinueAsNewError, continue_as_new
 from durable.workflow._definition import HandlerUnfinishedPolicy, WorkflowConfig
 from durable.workflow._defn import defn
 from durable.workflow._info import Info, ParentInfo, RootInfo
+from durable.workflow._last_run import (
+    get_last_completion_result,
+    get_last_failure,
+    has_last_completion_result,
+    has_last_failure,
+)
 from durable.workflow._messages import (
     Query,
     Signal,
@@ -97,6 +104,8 @@ __all__ = [
     "ChildWorkflowCancellationType",
     "ChildWorkflowConfig",
     "ChildWorkflowHandle",
+    "ContinueAsNewConfig",
+    "ContinueAsNewError",
     "ExternalWorkflowHandle",
     "HandlerUnfinishedPolicy",
     "Info",
@@ -124,6 +133,7 @@ __all__ = [
     "all_handlers_finished",
     "as_completed",
     "cancellation_reason",
+    "continue_as_new",
     "current_update_info",
     "defn",
     "execute_activity",
@@ -135,9 +145,13 @@ __all__ = [
     "get_dynamic_update_handler",
     "get_external_workflow_handle",
     "get_external_workflow_handle_for",
+    "get_last_completion_result",
+    "get_last_failure",
     "get_query_handler",
     "get_signal_handler",
     "get_update_handler",
+    "has_last_completion_result",
+    "has_last_failure",
     "in_workflow",
     "info",
     "init",

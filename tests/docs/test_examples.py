@@ -33,6 +33,13 @@ hotel-b cancelled
 flight-b cancelled
 trip-b failed: LimitExceeded: the card's limit is 1000
 """,
+    "subscription": """\
+ada: charged for month 1 of year 1
+ada: charged for month 2 of year 1
+ada: charged for month 3 of year 1
+ada: charged for month 1 of year 2
+ada: moved to another town
+""",
     "agent": """\
 tool: weather(Oslo)
 tool: weather(Rome)

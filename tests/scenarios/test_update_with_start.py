@@ -330,7 +330,7 @@ async def test_signal_with_start(env: Env, worker: str) -> None:
         second = await env.client.start_workflow(
             Sums.run(4), id="s", start_signal="add", start_signal_args=[2]
         )
-        assert second.first_execution_run_id == first.first_execution_run_id
+        assert second.result_run_id == first.result_run_id
         with pytest.raises(WorkflowAlreadyStartedError):
             await env.client.start_workflow(
                 Sums.run(4), id="s", start_signal=Sums.add(9), id_conflict_policy=FAIL

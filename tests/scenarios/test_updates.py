@@ -114,14 +114,24 @@ async def test_basic_async_and_activities(env: Env) -> None:
         await handle.signal(Account.close())
         assert await handle.result(timeout=PATIENCE) == 120
     told = await events(handle)
-    assert told[:5] == ["Started", "UpdateAccepted", "ActivityScheduled", "ActivityCompleted", "UpdateCompleted"]
+    assert told[:5] == [
+        "Started",
+        "UpdateAccepted",
+        "ActivityScheduled",
+        "ActivityCompleted",
+        "UpdateCompleted",
+    ]
 
 
 async def test_non_durable_reject_leaves_no_event(env: Env) -> None:
     async with env.worker(Account):
         handle = await env.start(Account.run())
         cause = await refused(handle.execute_update(Account.withdraw(101), id="u"))
-        assert (str(cause), cause.type, list(cause.details)) == ("Insufficient: not enough", "Insufficient", [100])
+        assert (str(cause), cause.type, list(cause.details)) == (
+            "Insufficient: not enough",
+            "Insufficient",
+            [100],
+        )
         assert await events(handle) == ["Started"]
         # A refused update is deduplicated too.
         assert (await refused(handle.execute_update(Account.withdraw(1), id="u"))).type == "Insufficient"
@@ -373,7 +383,9 @@ async def test_a_validator_may_not_change_anything(env: Env) -> None:
     for how in ("swallow", "wake", "task", "timer", "handler"):
         async with env.worker(Validates):
             handle = await env.start(Validates.run())
-            assert await handle.execute_update(Validates.change("fine", [])) == [], "arguments are decoded again"
+            assert await handle.execute_update(Validates.change("fine", [])) == [], (
+                "arguments are decoded again"
+            )
             await handle.start_update(Validates.change(how, []), wait_for_stage=ADMITTED)
             assert "ReadOnlyContextError" in await held(handle), how
             assert await events(handle) == ["Started", "UpdateAccepted", "UpdateCompleted"]

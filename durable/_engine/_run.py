@@ -695,6 +695,16 @@ class Run:
 
     # ------------------------------------------------------------------ giving it up
 
+    @property
+    def knows_more(self) -> bool:
+        """Whether it knows of attempts or outcomes of activities what neither the log tells nor its code could."""
+        flight = self._in_flight
+        rows = [*self._rows.values(), *(() if flight is None else flight.transition.activities)]
+        inputs = [*self._inputs.results, *(() if flight is None else flight.inputs)]
+        return any(row.attempt > 1 or row.worker is not None for row in rows) or any(
+            isinstance(data, ActivityInputEvent) and not data.message for data in inputs
+        )
+
     def salvage(self) -> list[Message]:
         """Return the results that have come and are not in the log, as messages to the run itself."""
         flying = () if self._in_flight is None else self._in_flight.inputs

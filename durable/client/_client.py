@@ -55,6 +55,7 @@ from durable.store import (
     Store,
     Transition,
     open_store,
+    through,
 )
 from durable.workflow._calls import UpdateCall, WorkflowCall
 from durable.workflow._workflow import Workflow, definition_of
@@ -92,14 +93,14 @@ class Client:
     """A connection to a database of workflows. `Client.connect` makes one; one per process is enough.
 
     Attributes:
-        store: The database, for those who extend the library.
+        store: The database, behind the payload codec if there is one, for those who extend the library.
         namespace: The namespace on PostgreSQL; "default" on SQLite, where a file is a namespace.
         identity: How people find this process in events.
         data_converter: How values are stored.
     """
 
     def __init__(self, store: Store, *, namespace: str, identity: str, data_converter: DataConverter) -> None:
-        self.store = store
+        self.store = store = through(store, data_converter.payload_codec, namespace)
         self.namespace = namespace
         self.identity = identity
         self.data_converter = data_converter
@@ -221,9 +222,10 @@ class Client:
 
     async def _start(self, target: Target, said: Start, *messages: Message) -> WorkflowHandle[Any, Any]:
         run_id = uuid7()
-        converter = self.data_converter
+        workflow_id = uuid7() if said.id is None else said.id
+        converter = self._connection.converter_for(workflow_id)
         started = WorkflowExecutionStarted(
-            workflow_id=uuid7() if said.id is None else said.id,
+            workflow_id=workflow_id,
             workflow_type=target.name,
             task_queue=said.task_queue,
             input=to_checked_payloads(converter, target.args, target.arg_types, f"{target.name} input"),

@@ -12,8 +12,9 @@ from durable._engine._state import PendingActivity as RunActivity
 from durable._engine._state import RunState
 from durable._internal.instants import SECOND, to_datetime
 from durable.common import WorkflowExecutionStatus
-from durable.converter import DataConverter
-from durable.history import Event, WorkflowExecutionStarted
+from durable.converter import ActivitySerializationContext, DataConverter
+from durable.exceptions import ConversionError
+from durable.history import Event, Payload, WorkflowExecutionStarted
 from durable.store import ActivityRecord, ActivityState, Hold, RunRecord, WorkerRecord
 
 
@@ -90,6 +91,7 @@ def describe(
     workers: Sequence[WorkerRecord],
     now: int,
     converter: DataConverter,
+    namespace: str,
 ) -> WorkflowExecutionDescription:
     """Return the description of a run from its row, its log, its activities' rows, and the workers there are."""
     state = RunState.of(run.run_id, events)
@@ -114,11 +116,11 @@ def describe(
         close_time=None if run.closed_at is None else to_datetime(run.closed_at),
         history_length=run.history_length,
         history_size=run.history_size,
-        memo={key: converter.from_payload(value) for key, value in started.memo.items()},
+        memo={key: _shown(value, converter) for key, value in started.memo.items()},
         static_summary=started.static_summary,
         static_details=started.static_details,
         pending_activities=[
-            _pending(pending, by_id.get(id), workers, now, converter)
+            _pending(pending, by_id.get(id), workers, now, _of_activity(converter, namespace, run, pending))
             for id, pending in state.activities.items()
             if open_run
         ],
@@ -145,6 +147,32 @@ def _untaken(due_at: int, task_queue: str, what: str, workers: Sequence[WorkerRe
         f"none of the {len(there)} workers on task queue {task_queue!r} has taken it for {(now - due_at) // SECOND} s: "
         f"is {what} registered there, and are they of this release?"
     )
+
+
+def _of_activity(
+    converter: DataConverter, namespace: str, run: RunRecord, pending: RunActivity
+) -> DataConverter:
+    if not converter.takes_context:
+        return converter
+    scheduled = pending.scheduled
+    return converter.with_context(
+        ActivitySerializationContext(
+            namespace=namespace,
+            activity_id=scheduled.activity_id,
+            activity_type=scheduled.activity_type,
+            activity_task_queue=scheduled.task_queue,
+            workflow_id=run.workflow_id,
+            workflow_type=run.workflow_type,
+        )
+    )
+
+
+def _shown(payload: Payload, converter: DataConverter) -> Any:
+    """A value as plain data, or a text in its place: a description must not fail over what it only shows."""
+    try:
+        return converter.from_payload(payload)
+    except ConversionError:
+        return f"<{len(payload.data)} bytes of {payload.encoding} that cannot be read here>"
 
 
 def _pending(
@@ -177,7 +205,7 @@ def _pending(
         next_attempt_time=to_datetime(row.due_at) if row.state is ActivityState.QUEUED else None,
         worker=row.worker,
         last_failure=None if failure is None else converter.from_failure(failure),
-        heartbeat_details=converter.from_payloads(progress.heartbeat),
+        heartbeat_details=[_shown(detail, converter) for detail in progress.heartbeat],
         reason=(
             _untaken(row.due_at, row.task_queue, f"activity {scheduled.activity_type!r}", workers, now)
             if row.state is ActivityState.QUEUED

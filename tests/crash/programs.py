@@ -25,6 +25,7 @@ from durable import (
     activity,
     workflow,
 )
+from durable.converter import DataConverter
 from durable.exceptions import (
     CancelledError,
     TerminatedError,
@@ -32,6 +33,7 @@ from durable.exceptions import (
     WorkflowFailureError,
     WorkflowNotFoundError,
 )
+from tests.store.codecs import Nonces
 
 # --- the ledger ---
 
@@ -169,6 +171,20 @@ async def waits() -> list[Any]:
     return [first, said, timer.result(), second.result()]
 
 
+@workflow.defn(name="crash.continues")
+async def continues(year: int) -> list[Any]:
+    if year == 0:
+        # The signal is there before the end of this run, which leaves it to the next ones.
+        await asyncio.sleep(0.2)
+    done = await step(1)
+    if year == 0:
+        workflow.continue_as_new(1)
+    attempt = workflow.info().attempt
+    if attempt == 1:
+        raise ApplicationError("not at first")
+    return [done, await go.receive(timeout=60), attempt]
+
+
 async def _step(i: int) -> int:
     return await step(i)
 
@@ -257,7 +273,7 @@ async def children() -> list[Any]:
 
 
 WORKFLOWS = [
-    sequence, fan, waits, retries, beats, cancels, exits, loops, parked, sibling, remote, long, child, children
+    sequence, fan, waits, retries, beats, cancels, exits, loops, parked, sibling, remote, long, child, children, continues
 ]  # fmt: skip
 ACTIVITIES = [step, blocking_step, once, shaky, refused, beating, slow, elsewhere]
 DEFINITIONS = {flow.name: flow.definition for flow in WORKFLOWS}
@@ -276,6 +292,9 @@ class Scenario:
     drive: Drive
     right: Callable[[Any], bool]
     status: str = "COMPLETED"
+    commits: int = 1_000
+    """Commits that each of its lives has; whether there are more depends on what happens to share one."""
+    converter: DataConverter | None = None
 
 
 @contextlib.asynccontextmanager
@@ -288,10 +307,14 @@ async def _again() -> AsyncIterator[None]:
             raise
 
 
-async def _start(client: Client, call: Any, workflow_id: str, queue: str) -> Any:
+async def _start(client: Client, call: Any, workflow_id: str, queue: str, **options: Any) -> Any:
     try:
         return await client.start_workflow(
-            call, id=workflow_id, task_queue=queue, id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE
+            call,
+            id=workflow_id,
+            task_queue=queue,
+            id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+            **options,
         )
     except WorkflowAlreadyStartedError:
         return client.get_workflow_handle(workflow_id)
@@ -334,6 +357,13 @@ async def _cancels(client: Client, workflow_id: str, queue: str) -> Any:
         return "cancelled"
 
 
+async def _continues(client: Client, workflow_id: str, queue: str) -> Any:
+    handle = await _start(client, continues(0), workflow_id, queue, retry_policy=SOON)
+    async with _again():
+        await handle.signal(go("once"))
+    return await handle.result()
+
+
 async def _children(client: Client, workflow_id: str, queue: str) -> Any:
     result = await (await _start(client, children(), workflow_id, queue)).result()
     try:
@@ -364,6 +394,8 @@ SCENARIOS = {
         Scenario("retries", _retries, lambda result: result == [True, "Refused: never again"]),
         Scenario("beats", _beats, lambda result: result == [0, 1, 2]),
         Scenario("children", _children, _children_right),
+        Scenario("continues", _continues, lambda result: result == [10, "once", 2], commits=8),
+        Scenario("coded", _children, _children_right, converter=DataConverter(payload_codec=Nonces())),
         Scenario("cancels", _cancels, lambda result: result == "cancelled", "CANCELED"),
     )
 }

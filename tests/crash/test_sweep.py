@@ -66,7 +66,14 @@ class Sweep:
         assert self.scenario.right(results[0]), results[0]
         handle = self.client.get_workflow_handle(job.workflow_id)
         assert (await handle.describe()).status.name == self.scenario.status
-        await judge(self.client, handle, ledger, killed)
+        newest = await self.client.store.find_run(job.workflow_id)
+        assert newest is not None
+        run_id = newest.first_run_id
+        while run_id:
+            run = self.client.get_workflow_handle(job.workflow_id, run_id=run_id)
+            await judge(self.client, run, ledger, killed)
+            run_id, before = getattr((await run.fetch_history()).events[-1].data, "new_run_id", ""), run_id
+        assert before == newest.run_id, "two runs follow one"
         for event in (await handle.fetch_history()).events:
             if isinstance(event.data, StartChildWorkflowExecutionInitiated):
                 child = self.client.get_workflow_handle(event.data.workflow_id, run_id=event.data.run_id)
@@ -117,10 +124,12 @@ def points_of(counts: dict[str, int], when: tuple[str, ...] = ("before", "after"
 
 
 async def sweep(world: World, name: str, *, full: bool) -> None:
-    async with Client.connect(world.url) as client:
-        found = Sweep(world, client, SCENARIOS[name])
+    scenario = SCENARIOS[name]
+    async with Client.connect(world.url, data_converter=scenario.converter) as client:
+        found = Sweep(world, client, scenario)
         first, second = await found.count(1), await found.count(2)
         counts = {method: min(first.get(method, 0), second.get(method, 0)) for method in first}
+        counts["commit"] = min(counts["commit"], found.scenario.commits)
         for needed in ("create_runs", "commit", "register_worker"):
             assert counts[needed] > 0, counts
         points = points_of(counts, ("before", "into", "after") if full else ("before", "after"))
@@ -131,7 +140,7 @@ async def sweep(world: World, name: str, *, full: bool) -> None:
         await found.visit_all([(point,) for point in points])
 
 
-@pytest.mark.parametrize("name", ["waits", "fan", "beats", "children"])
+@pytest.mark.parametrize("name", ["waits", "fan", "beats", "children", "continues", "coded"])
 async def test_killed_at_some_writes(world: World, name: str) -> None:
     await sweep(world, name, full=False)
 

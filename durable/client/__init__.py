@@ -5,11 +5,19 @@ from __future__ import annotations
 from durable.client._client import Client
 from durable.client._describe import PendingActivity, WorkflowExecutionDescription
 from durable.client._handle import WorkflowHandle, WorkflowHistory
+from durable.client._updates import WorkflowUpdateHandle, WorkflowUpdateStage
+from durable.client._with_start import WithStartWorkflowOperation
+from durable.exceptions import WorkflowUpdateFailedError, WorkflowUpdateRPCTimeoutOrCancelledError
 
 __all__ = [
     "Client",
     "PendingActivity",
+    "WithStartWorkflowOperation",
     "WorkflowExecutionDescription",
     "WorkflowHandle",
     "WorkflowHistory",
+    "WorkflowUpdateFailedError",
+    "WorkflowUpdateHandle",
+    "WorkflowUpdateRPCTimeoutOrCancelledError",
+    "WorkflowUpdateStage",
 ]

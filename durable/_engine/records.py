@@ -508,6 +508,10 @@ RECENT = 100_000
 are apart."""
 
 
+LOCKED_LONG = 10_000_000
+"""Microseconds for which somebody may have locked a run before people are told: steps take far less."""
+
+
 class Hint(Struct, frozen=True, gc=False):
     """Something worth looking at. Hints may be lost, repeated or wrong; nothing depends on one.
 

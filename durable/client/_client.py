@@ -12,7 +12,7 @@ from typing import Any, Self, TypeVar, TypeVarTuple, Unpack, overload
 
 import msgspec
 
-from durable._engine._chain import first_delay
+from durable._engine._cron import first_delay
 from durable._engine._messages import message
 from durable._engine._start import start
 from durable._engine._updates import decode_result

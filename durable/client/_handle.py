@@ -584,8 +584,9 @@ class WorkflowHandle(Generic[W_co, R_co]):
         rows, activities = await self._connection.patiently(read)
         workers = await self._connection.patiently(store.list_workers)
         now = await self._connection.patiently(store.now)
+        lock = await self._connection.patiently(lambda: store.locked_by(run_id))
         history, namespace = decode_history(rows), self._connection.namespace
-        return describe(record, history, activities, workers, now, self._converter, namespace)
+        return describe(record, history, activities, workers, now, lock, self._converter, namespace)
 
     async def fetch_history(self) -> WorkflowHistory:
         """Return the run's whole log.

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from durable._engine._updates import decode_result, message_id_of
@@ -185,7 +186,7 @@ class WorkflowUpdateHandle(Generic[R_co]):
             if run_id is None:
                 break
             known: str = run_id
-            if await patiently(lambda known=known: store.find_update(known, message_id_of(self.id))):
+            if await patiently(partial(store.find_update, known, message_id_of(self.id))):
                 return known
             started = await _started(self._connection, known)
             run_id = (started.continued_run_id or None) if started is not None else None

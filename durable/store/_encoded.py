@@ -237,6 +237,9 @@ class EncodedStore:
     async def condemned_runs(self, limit: int) -> list[RunRecord]:
         return await self.stored.condemned_runs(limit)
 
+    async def locked_by(self, run_id: str) -> str:
+        return await self.stored.locked_by(run_id)
+
     # ---------------------------------------------------------------- claims
 
     async def claim_runs(

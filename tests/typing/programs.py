@@ -233,7 +233,14 @@ async def subscription(customer: Customer) -> str:
             return await cancel.receive(timeout=timedelta(days=30))
         except TimeoutError:
             pass
-    return "a year is over"
+    if customer.id == "temporal":
+        workflow.continue_as_new(customer, workflow=subscription, task_queue="next")
+    if customer.id == "call":
+        workflow.continue_as_new(subscription(customer), run_timeout=timedelta(days=400))
+    if customer.id == "several":
+        workflow.continue_as_new(args=[customer], workflow="subscription", retry_policy=RetryPolicy())
+    assert_type(workflow.info().is_continue_as_new_suggested(), bool)
+    workflow.continue_as_new(customer)
 
 
 # ---- 6: agent loop with tools

@@ -242,9 +242,8 @@ async def times(what: str) -> str:
 )
 def test_timer(what: str, expected: Any) -> None:
     """Which waits are timers and which are errors at the caller; a timer of nothing is one for `workflow.sleep` only."""
-    if what == "asyncio nan":
-        if sys.version_info >= (3, 13):
-            expected = "ValueError: Invalid delay: NaN"
+    if what == "asyncio nan" and sys.version_info >= (3, 13):
+        expected = "ValueError: Invalid delay: NaN"
     rig = Rig(times, what)
     commands = rig.start()
     if isinstance(expected, str):

@@ -7,9 +7,7 @@ forms them into tasks and into transitions, under rules that are the heart of th
   commands; so a task is contiguous in the log.
 * An input is applied only after it is committed. A command may be acted on before; its event rides with the next
   input, or alone a little later, or at once when something durable depends on it.
-* Results and messages go first, in order; a cancel request has a task of its own behind those that were already there,
-  and so has each instant at which timers are due. So a committed result always reaches the code, and the cancel meets
-  its next await. Neither can be put off more than once.
+* Which inputs make the next task, and in which order, is said in `_inputs`.
 * Whatever closes the run is written with its last task, releasing nothing; if a message was unread then, the message
   joins that task, and the task is run again from the log.
 
@@ -19,7 +17,6 @@ forms them into tasks and into transitions, under rules that are the heart of th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from heapq import heapify, heappop, heappush
 
 import msgspec
 
@@ -35,6 +32,7 @@ from durable._engine._activities import (
     row,
 )
 from durable._engine._effects import Effects, Urgency, Written
+from durable._engine._inputs import Inputs
 from durable._engine._retry import Retry
 from durable._engine._state import CLOSING_STATUS, RunState
 from durable._engine.records import Close, Hold, Message, NewActivity, Release, Transition
@@ -49,7 +47,6 @@ from durable.history import (
     TimerCanceled,
     TimerFired,
     TimerStarted,
-    WorkflowExecutionCancelRequested,
     encode_data,
 )
 
@@ -81,22 +78,14 @@ class Run:
         "_after_commit",
         "_canceled",
         "_canceled_rows",
-        "_cancels",
         "_closing",
         "_commands",
-        "_consumed",
         "_deaths",
-        "_deferred",
         "_in_flight",
-        "_known",
-        "_messages",
+        "_inputs",
         "_ran",
         "_recovering",
-        "_resulted",
-        "_results",
         "_rows",
-        "_timer_heap",
-        "_timers",
         "_unproven",
         "_unwritten",
         "epoch",
@@ -123,12 +112,7 @@ class Run:
         self._recovering = deaths > 0
         self._unproven = deaths > 0 or held
         self._ran = False
-        self._results: list[ActivityInputEvent] = []
-        self._resulted: set[int] = set()
-        self._messages: dict[int, Input] = {}
-        self._cancels: dict[int, Input] = {}
-        self._known: set[int] = set()
-        self._consumed: list[int] = []
+        self._inputs = Inputs(state)
         self._commands: list[CommandEvent] = []
         self._unwritten: dict[int, int] = {}
         self._canceled: set[int] = {
@@ -138,10 +122,6 @@ class Run:
         self._rows: dict[int, NewActivity] = {}
         self._canceled_rows: list[int] = []
         self._after_commit: list[ActivityTaskScheduled] = []
-        self._timers = dict(state.timers)
-        self._timer_heap = [(at, id) for id, at in self._timers.items()]
-        heapify(self._timer_heap)
-        self._deferred = False
         self._in_flight: Flight | None = None
 
     # ------------------------------------------------------------------ what arrives
@@ -152,23 +132,7 @@ class Run:
         Raises:
             HistoryError: It cannot be decoded; the run must be blocked, visibly.
         """
-        if message.position in self._known:
-            return
-        event = decode(message.type, message.data)
-        assert isinstance(event, Input)
-        self._known.add(message.position)
-        if event.message in self.state.messages:
-            self._consumed.append(message.position)
-        elif isinstance(event, ActivityInputEvent):
-            if event.id in self.state.activities and event.id not in self._resulted:
-                self._resulted.add(event.id)
-                self._messages[message.position] = event
-            else:
-                self._consumed.append(message.position)
-        elif isinstance(event, WorkflowExecutionCancelRequested):
-            self._cancels[message.position] = event
-        else:
-            self._messages[message.position] = event
+        self._inputs.receive(message, decode)
 
     def attempt_ended(
         self,
@@ -185,7 +149,7 @@ class Run:
         id = scheduled.id
         pending = self.state.activities.get(id)
         scheduled_at = self._unwritten.get(id) if pending is None else pending.scheduled_at
-        if scheduled_at is None or id in self.rowed or id in self._resulted:
+        if scheduled_at is None or id in self.rowed or id in self._inputs.resulted:
             return
         result = conclude(
             scheduled,
@@ -209,8 +173,8 @@ class Run:
                 )
             )
         else:
-            self._resulted.add(id)
-            self._results.append(result)
+            self._inputs.resulted.add(id)
+            self._inputs.results.append(result)
 
     def add_row(self, new: NewActivity) -> None:
         """Give an activity a row with the next transition; from now on the row decides what becomes of it."""
@@ -225,7 +189,7 @@ class Run:
     def recover(self, *, now: int, jitter: float) -> None:
         """Count the lost attempt of every activity that ran at a dead owner: it has neither a row nor an outcome."""
         for id, pending in list(self.state.activities.items()):
-            if id not in self.rowed and id not in self._resulted:
+            if id not in self.rowed and id not in self._inputs.resulted:
                 self.attempt_ended(
                     pending.scheduled,
                     lost(pending.scheduled),
@@ -266,10 +230,9 @@ class Run:
                     self._canceled_rows.append(command.id)
                 effects.cancel.append(command.id)
             elif isinstance(command, TimerStarted):
-                self._timers[command.id] = at = self.state.task_time + command.duration
-                heappush(self._timer_heap, (at, command.id))
+                self._inputs.start_timer(command.id, self.state.task_time + command.duration)
             elif isinstance(command, TimerCanceled):
-                self._timers.pop(command.id, None)
+                self._inputs.timers.pop(command.id, None)
         return effects
 
     def _dispatch(
@@ -324,29 +287,23 @@ class Run:
 
     def next_timer(self) -> int | None:
         """Return the instant at which the next timer is due that the code still wants."""
-        heap = self._timer_heap
-        while heap and self._timers.get(heap[0][1]) != heap[0][0]:
-            heappop(heap)
-        return heap[0][0] if heap else None
+        return self._inputs.next_timer()
 
     def urgency(self, now: int) -> Urgency:
         """Return how soon `propose` should be called."""
         if self._in_flight is not None:
             return NOTHING
         if (
-            self._results
-            or self._closing is not None
-            or self._messages
-            or self._cancels
+            self._closing is not None
             or self._rows
             or self._after_commit
             or self._canceled_rows
-            or (self._timer_heap and (due := self.next_timer()) is not None and due <= now)
+            or self._inputs.waiting(now)
         ):
             return NOW
         if self._unproven and self._ran:
             return NOW if self._deaths > 1 else SOON
-        if self._commands or self._consumed:
+        if self._commands or self._inputs.consumed:
             return SOON
         return NOTHING
 
@@ -357,14 +314,14 @@ class Run:
         closing. Answer it with `written` or `refused`.
         """
         assert self._in_flight is None
-        inputs: list[Input] = [] if self._closing is not None else self._next_inputs(now)
+        inputs: list[Input] = [] if self._closing is not None else self._inputs.next_task(now)
         if not (
             self._commands
             or self._closing is not None
             or inputs
             or self._rows
             or self._canceled_rows
-            or self._consumed
+            or self._inputs.consumed
             or (self._unproven and self._ran)
         ):
             return None
@@ -385,7 +342,7 @@ class Run:
             if isinstance(data, ActivityInputEvent) and data.id in self.rowed:
                 rows_done.append(data.id)
             elif isinstance(data, TimerFired):
-                not_before = max(not_before, self._timers.pop(data.id))
+                not_before = max(not_before, self._inputs.timers.pop(data.id))
         proven = self._unproven and self._ran
         transition = Transition(
             run_id=state.run_id,
@@ -397,7 +354,7 @@ class Run:
                 ]
             ),
             not_before=not_before,
-            consumed=tuple(self._consumed),
+            consumed=tuple(self._inputs.consumed),
             activities=tuple(self._rows.values()),
             activities_done=tuple(rows_done),
             activities_canceled=tuple(self._canceled_rows),
@@ -405,60 +362,11 @@ class Run:
             proven=proven,
         )
         self._in_flight = Flight(commands, inputs, task, closing, self._after_commit, transition)
-        self._commands, self._consumed, self._rows, self._canceled_rows = [], [], {}, []
+        self._commands, self._inputs.consumed, self._rows, self._canceled_rows = [], [], {}, []
         self._after_commit = []
         if proven:
             self._unproven = False
         return transition
-
-    def _next_inputs(self, now: int) -> list[Input]:
-        """Take the inputs of the next task from what waits."""
-        fired = self._due_timers(now) if self._timer_heap else []
-        alone = bool(self._cancels or fired)
-        if (self._results or self._messages) and not (alone and self._deferred):
-            self._deferred = alone
-            inputs: list[Input] = [*self._results]
-            if self._messages:
-                inputs += self._take(self._messages)
-            self._results, self._messages = [], {}
-            return inputs
-        if self._cancels:
-            # Timers that were put off once are not put off again because a cancel goes before them.
-            self._deferred = bool(fired)
-            inputs = self._take(self._cancels)
-            self._cancels = {}
-            return inputs
-        self._deferred = False
-        return fired
-
-    def _take(self, waiting: dict[int, Input]) -> list[Input]:
-        """Return the messages that become inputs, in order; all of them are consumed.
-
-        Only now is it certain what the log holds: nothing is in flight. A message that was sent again while the commit
-        of its first copy was on its way waits here under another position, and is dropped.
-        """
-        taken: list[Input] = []
-        seen: set[str] = set()
-        for position in sorted(waiting):
-            self._consumed.append(position)
-            event = waiting[position]
-            stale = isinstance(event, ActivityInputEvent) and event.id not in self.state.activities
-            if not stale and event.message not in self.state.messages and event.message not in seen:
-                seen.add(event.message)
-                taken.append(event)
-        return taken
-
-    def _due_timers(self, now: int) -> list[Input]:
-        """The timers of the earliest instant, if it has come."""
-        due = self.next_timer()
-        if due is None or due > now:
-            return []
-        fired: list[int] = []
-        while self.next_timer() == due:
-            fired.append(heappop(self._timer_heap)[1])
-        for id in fired:
-            heappush(self._timer_heap, (due, id))
-        return [TimerFired(id=id) for id in sorted(fired)]
 
     def written(self, now: int) -> Written:
         """Take the news that the proposed transition is committed; `now` is the commit's time of the database."""
@@ -479,14 +387,14 @@ class Run:
             state.apply(seq, task, time, data)
             inputs.append(Event(seq, task, time, data))
             if isinstance(data, ActivityInputEvent):
-                self._resulted.discard(data.id)
+                self._inputs.resulted.discard(data.id)
                 self._canceled.discard(data.id)
         if inputs:
             self._ran = False
         if flight.closing is not None:
             state.apply(seq + 1, task, time, flight.closing)
         if transition.consumed:
-            self._known.difference_update(transition.consumed)
+            self._inputs.forget(transition.consumed)
         for id in transition.activities_done:
             self.rowed.discard(id)
         queued = [row.task_queue for row in transition.activities if row.worker is None]
@@ -505,9 +413,10 @@ class Run:
         transition = flight.transition
         self._commands = flight.commands
         self._rows = {new.id: new for new in transition.activities} | self._rows
-        self._consumed = [
-            *(position for position in transition.consumed if position not in self._cancels),
-            *self._consumed,
+        waiting = self._inputs
+        waiting.consumed = [
+            *(position for position in transition.consumed if position not in waiting.cancels),
+            *waiting.consumed,
         ]
         self._canceled_rows = [*transition.activities_canceled, *self._canceled_rows]
         self._unproven = self._unproven or transition.proven
@@ -523,14 +432,13 @@ class Run:
             A transition, or None when there is nothing to write and the task just runs again. `closing` tells whether
             it closes the run.
         """
-        if self._cancels and not self._messages:
-            return self._fly(self._take(self._cancels), self.state.task + 1)
+        waiting = self._inputs
+        if waiting.cancels and not waiting.messages:
+            return self._fly(waiting.take(waiting.cancels), self.state.task + 1)
         self._commands, self._closing, self._ran = [], None, False
-        if not self._messages and not self._consumed:
+        if not waiting.messages and not waiting.consumed:
             return None
-        joining = self._take(self._messages)
-        self._messages = {}
-        return self._fly(joining, self.state.task)
+        return self._fly(waiting.take_messages(), self.state.task)
 
     # ------------------------------------------------------------------ giving it up
 
@@ -538,7 +446,7 @@ class Run:
         """Return the results that have come and are not in the log, as messages to the run itself."""
         flying = () if self._in_flight is None else self._in_flight.inputs
         results = [
-            *self._results,
+            *self._inputs.results,
             *(data for data in flying if isinstance(data, ActivityInputEvent) and not data.message),
         ]
         return [
@@ -570,7 +478,9 @@ class Run:
             commands, self._ran = [], False
         for scheduled in self._after_commit:
             self.add_row(row(scheduled, self.state.task_time))
-        if wake_in is None and (self._results or self._messages or self._cancels or not self._ran):
+        if wake_in is None and (
+            self._inputs.results or self._inputs.messages or self._inputs.cancels or not self._ran
+        ):
             wake_in = 0
         state = self.state
         rows = tuple(
@@ -585,7 +495,7 @@ class Run:
             activities=tuple(self._rows.values()),
             activities_canceled=tuple(self._canceled_rows),
             # A result that has come goes to the run's own inbox: its attempt must not count as lost.
-            messages=tuple(message_of(state.run_id, result) for result in self._results),
+            messages=tuple(message_of(state.run_id, result) for result in self._inputs.results),
             release=Release(
                 wake_at=self.next_timer() if wake_in is None else None,
                 wake_in=wake_in,

@@ -14,7 +14,7 @@ import random
 import traceback
 from collections.abc import Sequence
 
-from durable._engine._activities import Outcome, cancel_waiting, row
+from durable._engine._activities import Outcome
 from durable._engine._effects import Effects, Urgency
 from durable._engine._run import Run
 from durable._engine._state import RunState
@@ -22,16 +22,14 @@ from durable._replay._instance import Instance
 from durable._replay._replay import replay
 from durable._replay._turns import Turns
 from durable.exceptions import HistoryError, WorkflowTaskError
-from durable.history import ActivityTaskScheduled, CommandEvent, Event, decode_data, decode_history
+from durable.history import CommandEvent, Event, decode_data, decode_history
 from durable.store import (
-    ActivityRecord,
     ActivityState,
     ClaimedRun,
     Hint,
     HintKind,
     Hold,
     Message,
-    NewActivity,
     Release,
     Transition,
     Verdict,
@@ -39,6 +37,7 @@ from durable.store import (
 from durable.worker._attempts import Attempt
 from durable.worker._faults import describe_fault
 from durable.worker._home import Home
+from durable.worker._run_activities import RunActivities
 from durable.worker._timers import Timer
 from durable.workflow._definition import WorkflowDefinition
 
@@ -52,8 +51,7 @@ class RunHost:
     """See the module."""
 
     __slots__ = (
-        "_attempts",
-        "_awaiting_rows",
+        "_activities",
         "_busy",
         "_claimed",
         "_commands",
@@ -61,11 +59,8 @@ class RunHost:
         "_fault",
         "_home",
         "_opened",
-        "_postponed",
-        "_promised",
         "_releasing",
         "_reopening",
-        "_rows_in_flight",
         "_salvaged",
         "_task",
         "_timer",
@@ -88,18 +83,14 @@ class RunHost:
         self.instance: Instance | None = None
         self.gone = False
         self._opened = False
-        self._postponed: list[ActivityTaskScheduled] = []
         self._fault: BaseException | None = None
         self._commands: list[CommandEvent] = []
         self._task: list[Event] = []
-        self._attempts: dict[int, Attempt] = {}
-        self._awaiting_rows: list[Attempt] = []
-        self._rows_in_flight: list[Attempt] = []
+        self._activities = RunActivities(home, self)
         self._salvaged: tuple[Message, ...] = ()
         self._releasing: Transition | None = None
         self._reopening: Transition | None = None
         self._timer: Timer | None = None
-        self._promised = 0
         # Whether a stage is under way that will pump when it ends; the first is the turn with the whole history.
         self._busy = True
 
@@ -151,29 +142,15 @@ class RunHost:
                 a.id for a in first.activities if a.cancel_requested and a.state is ActivityState.QUEUED
             ]
             if canceled:
-                self._home.spawn(self._end_waiting(canceled))
+                self._home.spawn(self._activities.end_waiting(canceled))
             self.run.recover(now=self._home.clock.now(), jitter=random.random())
         commands, self._commands = self._commands, []
-        effects = self.run.commands(commands, local=self._promise)
+        effects = self.run.commands(commands, local=self._activities.promise)
         now = self._home.clock.now()
         if effects.start or effects.cancel:
-            self._release_effects(effects, now)
-        if self._promised:
-            self._keep_promises(len(self.run.waiting_for_commit) + len(self._postponed))
+            self._activities.carry_out(effects, now)
+        self._activities.keep_promises()
         self._pump(now)
-
-    def _promise(self, scheduled: ActivityTaskScheduled) -> bool:
-        """Whether an activity can run here; then a slot is kept for it until it starts."""
-        possible = self._home.activities.promise(scheduled)
-        if possible:
-            self._promised += 1
-        return possible
-
-    def _keep_promises(self, count: int) -> None:
-        """Give back the slots that are kept for this run, but for so many."""
-        if self._promised > count:
-            self._home.activities.give_back(self._promised - count)
-            self._promised = count
 
     def _open(self, turns: Turns, claimed: ClaimedRun) -> list[CommandEvent]:
         events = decode_history(claimed.events)
@@ -210,33 +187,6 @@ class RunHost:
     def _note(self, message: str, exception: BaseException | None) -> None:
         logger.warning("workflow %s (run %s): %s", self.workflow_id, self.run_id, message, exc_info=exception)
 
-    def _release_effects(self, effects: Effects, now: int) -> None:
-        if effects.start and not self._home.lease.held:
-            # Somebody else may be about to take over: nothing new starts until the lease is certain again.
-            self._postponed.extend(effects.start)
-            effects = Effects(start=[], cancel=effects.cancel)
-            self._home.when_held(self._start_postponed)
-        for scheduled in effects.start:
-            self._start(scheduled, now)
-        for id in effects.cancel:
-            self._home.activities.cancel(self.run_id, id)
-
-    def _start_postponed(self) -> None:
-        postponed, self._postponed = self._postponed, []
-        if self.gone or self.run is None:
-            return
-        self._release_effects(Effects(start=postponed, cancel=[]), self._home.clock.now())
-        for scheduled in postponed:
-            if self.run.is_canceled(scheduled.id):
-                self._home.activities.cancel(self.run_id, scheduled.id)
-
-    def _start(self, scheduled: ActivityTaskScheduled, now: int) -> None:
-        assert self.run is not None
-        self._promised -= 1
-        self._attempts[scheduled.id] = self._home.activities.start(
-            self, scheduled, self.run.scheduled_at(scheduled.id), now
-        )
-
     # ------------------------------------------------------------------ what arrives
 
     def deliver(self, messages: Sequence[Message]) -> None:
@@ -259,7 +209,7 @@ class RunHost:
 
     def attempt_ended(self, attempt: Attempt, outcome: Outcome) -> None:
         """Take the end of an attempt that ran here without a row."""
-        self._attempts.pop(attempt.scheduled.id, None)
+        self._activities.ended(attempt)
         if self.gone or self.run is None:
             return
         now = self._home.clock.now()
@@ -278,19 +228,8 @@ class RunHost:
         """Write a row for an attempt that sent a heartbeat."""
         if self.gone or self.run is None:
             return
-        self.run.add_row(self._row_of(attempt))
-        self._awaiting_rows.append(attempt)
+        self.run.add_row(self._activities.row_for(attempt))
         self.pump()
-
-    def _row_of(self, attempt: Attempt) -> NewActivity:
-        return row(
-            attempt.scheduled,
-            attempt.scheduled_at,
-            attempt=attempt.number,
-            progress=attempt.progress,
-            worker=self._home.worker_id,
-            running_for=max(0, self._home.clock.now() - attempt.started_at),
-        )
 
     def _forget_timer(self) -> None:
         if self._timer is not None:
@@ -339,9 +278,8 @@ class RunHost:
     def parked(self) -> bool:
         """Whether nothing is under way: no attempt, nothing unwritten, nothing to run."""
         return (
-            not self._attempts
+            self._activities.idle
             and not self._busy
-            and not self._postponed
             and self.run is not None
             and self.run.urgency(self._home.clock.now()) is Urgency.NOTHING
         )
@@ -363,8 +301,7 @@ class RunHost:
             self._pump(now)
         else:
             self._busy = True
-            if self._awaiting_rows:
-                self._rows_in_flight, self._awaiting_rows = self._awaiting_rows, []
+            self._activities.rows_proposed()
         return transition
 
     def answered(self, verdict: Verdict, now: int) -> None:
@@ -383,8 +320,7 @@ class RunHost:
             assert self.run is not None
             self.run.refused()
             self._reopening = None
-            self._awaiting_rows = [*self._rows_in_flight, *self._awaiting_rows]
-            self._rows_in_flight = []
+            self._activities.rows_refused()
             self._home.spawn(self._read_refusing())
 
     def unwritable(self, error: Exception) -> None:
@@ -395,9 +331,7 @@ class RunHost:
             logger.error("run %s cannot even be released: %s", self.run_id, error)
             self.drop()
             return
-        for attempt in self._attempts.values():
-            attempt.abandon()
-        self._attempts.clear()
+        self._activities.abandon()
         # Results that have come are kept, in the run's own inbox: their attempts must not count as lost.
         self._salvaged = () if self.run is None else tuple(self.run.salvage())
         self.run = None
@@ -407,8 +341,7 @@ class RunHost:
     def _written(self, now: int) -> None:
         assert self.run is not None
         written = self.run.written(now)
-        if self._rows_in_flight:
-            self._rows_written()
+        self._activities.rows_written()
         if written.queued:
             self._home.hint([Hint(HintKind.ACTIVITY, queue) for queue in dict.fromkeys(written.queued)])
         if written.closed:
@@ -416,9 +349,9 @@ class RunHost:
             self.drop()
             return
         if written.canceled:
-            self._home.spawn(self._end_waiting(written.canceled))
+            self._home.spawn(self._activities.end_waiting(written.canceled))
         if written.start:
-            self._release_effects(Effects(start=written.start), self._home.clock.now())
+            self._activities.carry_out(Effects(start=written.start), self._home.clock.now())
         if self._reopening is not None:
             self._reopening = None
             self._fetch()
@@ -431,49 +364,6 @@ class RunHost:
         else:
             self._busy = False
             self.pump()
-
-    async def _end_waiting(self, ids: Sequence[int]) -> None:
-        """End cancelled activities that no worker has claimed; those that run are told by their heartbeats."""
-        store = self._home.store
-        rows = await self._home.patiently(lambda: store.read_activities(self.run_id))
-        outcomes = [
-            cancel_waiting(row) for row in rows if row.id in ids and row.state is ActivityState.QUEUED
-        ]
-        if outcomes and any(await self._home.patiently(lambda: store.finish_attempts(outcomes))):
-            self._home.hint([Hint(HintKind.MESSAGE, self.run_id)])
-
-    def _rows_written(self) -> None:
-        attempts, self._rows_in_flight = self._rows_in_flight, []
-        for attempt in attempts:
-            self._attempts.pop(attempt.scheduled.id, None)
-            self._home.activities.row_written(attempt, self._record_of(attempt))
-
-    def _record_of(self, attempt: Attempt) -> ActivityRecord:
-        scheduled = attempt.scheduled
-        new = self._row_of(attempt)
-        return ActivityRecord(
-            run_id=self.run_id,
-            id=scheduled.id,
-            workflow_id=self.workflow_id,
-            workflow_type=self._definition.name,
-            activity_type=scheduled.activity_type,
-            task_queue=scheduled.task_queue,
-            state=ActivityState.RUNNING,
-            attempt=attempt.number,
-            due_at=attempt.scheduled_at,
-            deadline=None,
-            start_by=None,
-            close_by=new.close_by,
-            start_to_close=new.start_to_close,
-            heartbeat=new.heartbeat,
-            worker=self._home.worker_id,
-            started_at=attempt.started_at,
-            scheduled_at=attempt.scheduled_at,
-            scheduled=new.scheduled,
-            progress=new.progress,
-            cancel_requested=attempt.cancel_requested,
-            now=self._home.clock.now(),
-        )
 
     # ------------------------------------------------------------------ a refused close
 
@@ -488,7 +378,7 @@ class RunHost:
             return
         self._reopening = self.run.reopen()
         if self._reopening is not None:
-            self._rows_in_flight, self._awaiting_rows = self._awaiting_rows, []
+            self._activities.rows_proposed()
         if self.run.closing is None:
             self.evict()
         if self._reopening is not None:
@@ -524,30 +414,18 @@ class RunHost:
         """Give the run up, with all that waits, so that any worker can claim it."""
         if self.gone or self.run is None or self._busy:
             return
-        self._give_up(self.run.release(self._rows_of_attempts()))
-
-    def _rows_of_attempts(self) -> list[NewActivity]:
-        attempts = [a for a in self._attempts.values() if a.record is None and not a.awaiting_row]
-        for attempt in attempts:
-            attempt.awaiting_row = True
-        self._awaiting_rows.extend(attempts)
-        assert self.run is not None
-        postponed, self._postponed = self._postponed, []
-        return [
-            *(self._row_of(attempt) for attempt in attempts),
-            *(row(scheduled, self.run.scheduled_at(scheduled.id)) for scheduled in postponed),
-        ]
+        self._give_up(self.run.release(self._activities.rows_to_release()))
 
     def _give_up(self, transition: Transition) -> None:
         self._releasing = transition
         self._busy = True
-        self._rows_in_flight, self._awaiting_rows = self._awaiting_rows, []
+        self._activities.rows_proposed()
         self.evict()
         self._home.committer.submit(self)
 
     def _released(self) -> None:
-        self._rows_written()
-        self._attempts.clear()
+        self._activities.rows_written()
+        self._activities.forget()
         release = self._releasing.release if self._releasing is not None else None
         self.drop()
         if release is not None and release.hold is Hold.NONE:
@@ -577,7 +455,7 @@ class RunHost:
         if self.run is not None:
             try:
                 transition = self.run.release(
-                    self._rows_of_attempts(), hold=Hold.BLOCKED, reason=reason, wake_in=wait
+                    self._activities.rows_to_release(), hold=Hold.BLOCKED, reason=reason, wake_in=wait
                 )
             except Exception:
                 logger.exception("run %s: what waits cannot be written and is left out", self.run_id)
@@ -588,10 +466,7 @@ class RunHost:
         if self.gone:
             return
         self.gone = True
-        for attempt in self._attempts.values():
-            attempt.abandon()
-        self._attempts.clear()
-        self._keep_promises(0)
+        self._activities.end()
         self._forget_timer()
         self.evict()
         self._home.forget(self)

@@ -137,7 +137,7 @@ class Life:
             assert world.run.urgency(store.now) is Urgency.NOTHING
             assert {*store.rows} <= {*world.run.state.activities}, "a row of an activity that is over"
             assert world.run.rowed == {*store.rows}
-            assert not world.run._known, "a position is remembered whose message is gone"
+            assert not world.run._inputs._known, "a position is remembered whose message is gone"
             if world.attempts:
                 world.end_attempt(min(world.attempts), Completed(Payload(b"1")))
             elif queued := self.rows(ActivityState.QUEUED):

@@ -1,0 +1,160 @@
+"""What has come for a run and is in no task yet, and the order in which it becomes tasks.
+
+Results and messages go first, in order; a cancel request has a task of its own behind those that were already there, and
+so has each instant at which timers are due. So a committed result always reaches the code, and the cancel meets its next
+await. Neither can be put off more than once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from heapq import heapify, heappop, heappush
+
+from durable._engine._activities import ActivityInputEvent
+from durable._engine._state import RunState
+from durable._engine.records import Message
+from durable.history import EventData, Input, TimerFired, WorkflowExecutionCancelRequested
+
+
+class Inputs:
+    """The inputs that wait, of one run.
+
+    Attributes:
+        results: Outcomes of activities that ran here.
+        resulted: Ids of the activities that have an outcome which is not in the log.
+        messages: By position in the inbox; cancel requests are kept apart, in `cancels`.
+        consumed: Positions of messages that the next transition deletes.
+        timers: When each timer is due that the code still wants, by id.
+    """
+
+    __slots__ = (
+        "_deferred",
+        "_heap",
+        "_known",
+        "_state",
+        "cancels",
+        "consumed",
+        "messages",
+        "resulted",
+        "results",
+        "timers",
+    )
+
+    def __init__(self, state: RunState) -> None:
+        self._state = state
+        self._known: set[int] = set()
+        self._deferred = False
+        self.results: list[ActivityInputEvent] = []
+        self.resulted: set[int] = set()
+        self.messages: dict[int, Input] = {}
+        self.cancels: dict[int, Input] = {}
+        self.consumed: list[int] = []
+        self.timers = dict(state.timers)
+        self._heap = [(at, id) for id, at in self.timers.items()]
+        heapify(self._heap)
+
+    # ------------------------------------------------------------------ what arrives
+
+    def receive(self, message: Message, decode: Callable[[int, bytes], EventData]) -> None:
+        """Take an unread message; one that is known already, or that nothing waits for, is only deleted.
+
+        Raises:
+            HistoryError: It cannot be decoded; the run must be blocked, visibly.
+        """
+        if message.position in self._known:
+            return
+        event = decode(message.type, message.data)
+        assert isinstance(event, Input)
+        self._known.add(message.position)
+        if event.message in self._state.messages:
+            self.consumed.append(message.position)
+        elif isinstance(event, ActivityInputEvent):
+            if event.id in self._state.activities and event.id not in self.resulted:
+                self.resulted.add(event.id)
+                self.messages[message.position] = event
+            else:
+                self.consumed.append(message.position)
+        elif isinstance(event, WorkflowExecutionCancelRequested):
+            self.cancels[message.position] = event
+        else:
+            self.messages[message.position] = event
+
+    def start_timer(self, id: int, at: int) -> None:
+        """Let a timer be due at an instant."""
+        self.timers[id] = at
+        heappush(self._heap, (at, id))
+
+    def next_timer(self) -> int | None:
+        """Return the instant at which the next timer is due that the code still wants."""
+        heap = self._heap
+        while heap and self.timers.get(heap[0][1]) != heap[0][0]:
+            heappop(heap)
+        return heap[0][0] if heap else None
+
+    def waiting(self, now: int) -> bool:
+        """Whether there is an input for a next task."""
+        return bool(
+            self.results
+            or self.messages
+            or self.cancels
+            or (self._heap and (due := self.next_timer()) is not None and due <= now)
+        )
+
+    # ------------------------------------------------------------------ what becomes of it
+
+    def next_task(self, now: int) -> list[Input]:
+        """Take the inputs of the next task from what waits."""
+        fired = self._due_timers(now) if self._heap else []
+        alone = bool(self.cancels or fired)
+        if (self.results or self.messages) and not (alone and self._deferred):
+            self._deferred = alone
+            inputs: list[Input] = [*self.results]
+            self.results = []
+            if self.messages:
+                inputs += self.take_messages()
+            return inputs
+        if self.cancels:
+            # Timers that were put off once are not put off again because a cancel goes before them.
+            self._deferred = bool(fired)
+            waiting, self.cancels = self.cancels, {}
+            return self.take(waiting)
+        self._deferred = False
+        return fired
+
+    def take_messages(self) -> list[Input]:
+        """Take all messages but cancel requests, as inputs of one task."""
+        waiting, self.messages = self.messages, {}
+        return self.take(waiting)
+
+    def take(self, waiting: dict[int, Input]) -> list[Input]:
+        """Return the messages that become inputs, in order; all of them are consumed.
+
+        Only now is it certain what the log holds: nothing is in flight. A message that was sent again while the commit
+        of its first copy was on its way waits here under another position, and is dropped.
+        """
+        taken: list[Input] = []
+        seen: set[str] = set()
+        for position in sorted(waiting):
+            self.consumed.append(position)
+            event = waiting[position]
+            stale = isinstance(event, ActivityInputEvent) and event.id not in self._state.activities
+            if not stale and event.message not in self._state.messages and event.message not in seen:
+                seen.add(event.message)
+                taken.append(event)
+        return taken
+
+    def _due_timers(self, now: int) -> list[Input]:
+        """The timers of the earliest instant, if it has come."""
+        due = self.next_timer()
+        if due is None or due > now:
+            return []
+        fired: list[int] = []
+        while self.next_timer() == due:
+            fired.append(heappop(self._heap)[1])
+        for id in fired:
+            heappush(self._heap, (due, id))
+        return [TimerFired(id=id) for id in sorted(fired)]
+
+    def forget(self, positions: tuple[int, ...]) -> None:
+        """Take the news that messages are deleted."""
+        self._known.difference_update(positions)

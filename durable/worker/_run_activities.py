@@ -1,0 +1,209 @@
+"""The activities of one owned run that run in this process without a row, and how they come to have one.
+
+An attempt that starts here needs no row: its run is owned here, and the log says that it was asked for. It gets one when
+it sends a heartbeat, or when its run is given up; from the commit of that row on, the row decides what becomes of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from durable._engine._activities import cancel_waiting, row
+from durable._engine._effects import Effects
+from durable._engine._run import Run
+from durable.history import ActivityTaskScheduled
+from durable.store import ActivityRecord, ActivityState, Hint, HintKind, NewActivity
+from durable.worker._attempts import Attempt, Owner
+from durable.worker._home import Home
+
+
+class Hosting(Owner, Protocol):
+    """The host of the run."""
+
+    run: Run | None
+    gone: bool
+
+
+class RunActivities:
+    """See the module."""
+
+    __slots__ = (
+        "_attempts",
+        "_awaiting_rows",
+        "_home",
+        "_host",
+        "_postponed",
+        "_promised",
+        "_rows_in_flight",
+    )
+
+    def __init__(self, home: Home, host: Hosting) -> None:
+        self._home = home
+        self._host = host
+        self._attempts: dict[int, Attempt] = {}
+        self._awaiting_rows: list[Attempt] = []
+        self._rows_in_flight: list[Attempt] = []
+        self._postponed: list[ActivityTaskScheduled] = []
+        self._promised = 0
+
+    @property
+    def idle(self) -> bool:
+        """Whether none runs, and none is to be started."""
+        return not self._attempts and not self._postponed
+
+    # ------------------------------------------------------------------ starting and cancelling
+
+    def promise(self, scheduled: ActivityTaskScheduled) -> bool:
+        """Whether an activity can run here; then a slot is kept for it until it starts."""
+        possible = self._home.activities.promise(scheduled)
+        if possible:
+            self._promised += 1
+        return possible
+
+    def keep_promises(self) -> None:
+        """Give back the slots that are kept for activities which will not start here after all."""
+        if self._promised:
+            assert self._host.run is not None
+            self._keep_promises(len(self._host.run.waiting_for_commit) + len(self._postponed))
+
+    def _keep_promises(self, count: int) -> None:
+        if self._promised > count:
+            self._home.activities.give_back(self._promised - count)
+            self._promised = count
+
+    def carry_out(self, effects: Effects, now: int) -> None:
+        """Start what is to start here, and stop what is cancelled."""
+        if effects.start and not self._home.lease.held:
+            # Somebody else may be about to take over: nothing new starts until the lease is certain again.
+            self._postponed.extend(effects.start)
+            effects = Effects(start=[], cancel=effects.cancel)
+            self._home.when_held(self._start_postponed)
+        for scheduled in effects.start:
+            self._start(scheduled, now)
+        for id in effects.cancel:
+            self._home.activities.cancel(self._host.run_id, id)
+
+    def _start_postponed(self) -> None:
+        postponed, self._postponed = self._postponed, []
+        host = self._host
+        if host.gone or host.run is None:
+            return
+        self.carry_out(Effects(start=postponed, cancel=[]), self._home.clock.now())
+        for scheduled in postponed:
+            if host.run.is_canceled(scheduled.id):
+                self._home.activities.cancel(host.run_id, scheduled.id)
+
+    def _start(self, scheduled: ActivityTaskScheduled, now: int) -> None:
+        run = self._host.run
+        assert run is not None
+        self._promised -= 1
+        self._attempts[scheduled.id] = self._home.activities.start(
+            self._host, scheduled, run.scheduled_at(scheduled.id), now
+        )
+
+    def ended(self, attempt: Attempt) -> None:
+        """Take the end of an attempt that ran here without a row."""
+        self._attempts.pop(attempt.scheduled.id, None)
+
+    def abandon(self) -> None:
+        """Stop all that run here: what they bring counts no more."""
+        for attempt in self._attempts.values():
+            attempt.abandon()
+        self._attempts.clear()
+
+    def forget(self) -> None:
+        """Let all go on without the run: their rows are written, and decide."""
+        self._attempts.clear()
+
+    def end(self) -> None:
+        """Stop all, and give every slot back: the run is gone."""
+        self.abandon()
+        self._keep_promises(0)
+
+    async def end_waiting(self, ids: Sequence[int]) -> None:
+        """End cancelled activities that no worker has claimed; those that run are told by their heartbeats."""
+        home, run_id = self._home, self._host.run_id
+        rows = await home.patiently(lambda: home.store.read_activities(run_id))
+        outcomes = [
+            cancel_waiting(row) for row in rows if row.id in ids and row.state is ActivityState.QUEUED
+        ]
+        if outcomes and any(await home.patiently(lambda: home.store.finish_attempts(outcomes))):
+            home.hint([Hint(HintKind.MESSAGE, run_id)])
+
+    # ------------------------------------------------------------------ rows
+
+    def row_for(self, attempt: Attempt) -> NewActivity:
+        """Return the row that an attempt gets with the next transition."""
+        self._awaiting_rows.append(attempt)
+        return self._row_of(attempt)
+
+    def rows_to_release(self) -> list[NewActivity]:
+        """Return rows for all that run here or wait to be started, for whoever owns the run next."""
+        attempts = [a for a in self._attempts.values() if a.record is None and not a.awaiting_row]
+        for attempt in attempts:
+            attempt.awaiting_row = True
+        self._awaiting_rows.extend(attempts)
+        run = self._host.run
+        assert run is not None
+        postponed, self._postponed = self._postponed, []
+        return [
+            *(self._row_of(attempt) for attempt in attempts),
+            *(row(scheduled, run.scheduled_at(scheduled.id)) for scheduled in postponed),
+        ]
+
+    def rows_proposed(self) -> None:
+        """Take the news that a transition with the rows that wait is on its way."""
+        if self._awaiting_rows:
+            self._rows_in_flight, self._awaiting_rows = self._awaiting_rows, []
+
+    def rows_refused(self) -> None:
+        """Take the news that it was not written, and will be proposed again."""
+        self._awaiting_rows = [*self._rows_in_flight, *self._awaiting_rows]
+        self._rows_in_flight = []
+
+    def rows_written(self) -> None:
+        """Take the news that it is committed: the rows decide from now on."""
+        if not self._rows_in_flight:
+            return
+        attempts, self._rows_in_flight = self._rows_in_flight, []
+        for attempt in attempts:
+            self._attempts.pop(attempt.scheduled.id, None)
+            self._home.activities.row_written(attempt, self._record_of(attempt))
+
+    def _row_of(self, attempt: Attempt) -> NewActivity:
+        return row(
+            attempt.scheduled,
+            attempt.scheduled_at,
+            attempt=attempt.number,
+            progress=attempt.progress,
+            worker=self._home.worker_id,
+            running_for=max(0, self._home.clock.now() - attempt.started_at),
+        )
+
+    def _record_of(self, attempt: Attempt) -> ActivityRecord:
+        scheduled = attempt.scheduled
+        new = self._row_of(attempt)
+        return ActivityRecord(
+            run_id=self._host.run_id,
+            id=scheduled.id,
+            workflow_id=self._host.workflow_id,
+            workflow_type=self._host.workflow_type,
+            activity_type=scheduled.activity_type,
+            task_queue=scheduled.task_queue,
+            state=ActivityState.RUNNING,
+            attempt=attempt.number,
+            due_at=attempt.scheduled_at,
+            deadline=None,
+            start_by=None,
+            close_by=new.close_by,
+            start_to_close=new.start_to_close,
+            heartbeat=new.heartbeat,
+            worker=self._home.worker_id,
+            started_at=attempt.started_at,
+            scheduled_at=attempt.scheduled_at,
+            scheduled=new.scheduled,
+            progress=new.progress,
+            cancel_requested=attempt.cancel_requested,
+            now=self._home.clock.now(),
+        )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, MutableMapping, Sequence
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -133,6 +134,10 @@ class Context(Protocol):
         """Take a heartbeat, with its details, from whatever thread the activity runs in."""
         ...
 
+    def shielded(self) -> AbstractContextManager[None]:
+        """Return what keeps a function in a thread from being interrupted; elsewhere it does nothing."""
+        ...
+
 
 CURRENT: ContextVar[Context] = ContextVar("durable.activity")
 
@@ -213,6 +218,20 @@ def cancellation_details() -> ActivityCancellationDetails | None:
         NotInActivityError: The caller is no activity.
     """
     return current("activity.cancellation_details()").cancellation_details
+
+
+def shield_thread_cancel_exception() -> AbstractContextManager[None]:
+    """Return a context manager in whose block a cancel does not interrupt a plain function in its thread.
+
+    A cancel that comes meanwhile is raised at the end of the outermost such block, in the place of whatever ends it; so
+    leave the block neither by a result nor by an error of its own. In an `async def` activity, and in one with
+    `no_thread_cancel_exception`, it does nothing.
+
+    Raises:
+        NotInActivityError: The caller is no activity.
+        CancelledError: At the end of the block: the attempt was asked to stop.
+    """
+    return current("activity.shield_thread_cancel_exception()").shielded()
 
 
 def is_worker_shutdown() -> bool:

@@ -109,7 +109,7 @@ class StartVerdict(Struct, frozen=True, gc=False):
 
 
 class RunRecord(Struct, frozen=True, gc=False):
-    """A run's row as readers see it."""
+    """A run's row as readers see it. `first_run_id` is the first run of its chain, itself when it continues no other."""
 
     run_id: str
     workflow_id: str
@@ -129,6 +129,8 @@ class RunRecord(Struct, frozen=True, gc=False):
     history_length: int
     history_size: int
     info: bytes
+    first_run_id: str
+    parent_run_id: str | None
 
 
 class Message(Struct, frozen=True, gc=False):
@@ -381,17 +383,30 @@ class Verdict(IntEnum):
     LOST = 3
     """The run has another owner or is closed. Nothing was written, and never will be under this epoch."""
     REFUSED = 4
-    """It closes the run, and there is an unread message that `Unread` does not let pass. Nothing was written; read the message first."""
+    """It closes the run, and there is an unread message that `Unread` does not let pass.
+
+    Nothing was written; read the message first.
+    """
 
 
 class CommitResult(Struct, frozen=True, gc=False):
     """The answer to a batch: the database's time, with which its events were stamped, and a verdict for each run.
 
     An event's time is the later of `now` and its transition's `not_before`.
+
+    Attributes:
+        now: The database's time; the latest one, when `times` is given.
+        verdicts: What became of each transition.
+        started: The children and successors that were created and belong to their `NewRun.owner`, in no order. It is
+            told once: behind a lost answer `owned_runs` tells.
+        times: For each transition the time that stands for `now` with it, when the batch was written in parts that have
+            times of their own; else empty.
     """
 
     now: int
     verdicts: tuple[Verdict, ...]
+    started: tuple[StartVerdict, ...] = ()
+    times: tuple[int, ...] = ()
 
 
 class ClaimedRun(Struct, frozen=True, gc=False):

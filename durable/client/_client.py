@@ -29,6 +29,7 @@ from durable.converter import DataConverter, default
 from durable.exceptions import StoreConfigurationError, WorkflowAlreadyStartedError
 from durable.history import WorkflowExecutionStarted
 from durable.store import (
+    Close,
     Hint,
     HintKind,
     NewRun,
@@ -251,7 +252,7 @@ class Client:
             lambda: self.store.terminate(
                 run_id,
                 lambda seq: terminated(seq, reason=reason, details=(), identity=self.identity),
-                RunStatus.TERMINATED,
+                Close(RunStatus.TERMINATED),
             )
         )
         self.store.hint([Hint(HintKind.CLOSED, run_id)])

@@ -26,7 +26,7 @@ from durable.history import (
     decode_history,
     encode_data,
 )
-from durable.store import Hint, HintKind, RunRecord, RunStatus, SendOutcome
+from durable.store import Close, Hint, HintKind, RunRecord, RunStatus, SendOutcome
 from durable.workflow._calls import QueryCall, SignalCall
 
 W_co = TypeVar("W_co", covariant=True)
@@ -209,7 +209,7 @@ class WorkflowHandle(Generic[W_co, R_co]):
             lambda: store.terminate(
                 record.run_id,
                 lambda seq: terminated(seq, reason=why, details=details, identity=identity),
-                RunStatus.TERMINATED,
+                Close(RunStatus.TERMINATED),
             )
         )
         if not done:

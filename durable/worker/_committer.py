@@ -187,8 +187,8 @@ class Committer:
             self._busy = False
         self._failures = 0
         self._clock.observe(result.now)
-        now, repeated = result.now, self._repeated
-        for (run, transition), verdict in zip(batch, result.verdicts, strict=True):
+        times, repeated = result.times or (result.now,) * len(batch), self._repeated
+        for (run, transition), verdict, now in zip(batch, result.verdicts, times, strict=True):
             if verdict is BUSY:
                 self._put_off(run, transition)
                 continue

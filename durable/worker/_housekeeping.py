@@ -13,7 +13,7 @@ from durable._engine._activities import Failed, conclude_row, decode_progress, e
 from durable._engine._messages import timed_out
 from durable._internal.instants import SECOND
 from durable.exceptions import HistoryError, StoreUnavailableError
-from durable.store import ActivityRecord, AttemptOutcome, Hint, HintKind, RunStatus
+from durable.store import ActivityRecord, AttemptOutcome, Close, Hint, HintKind, RunStatus
 from durable.worker._clock import boottime
 from durable.worker._home import Home
 
@@ -99,7 +99,7 @@ class Housekeeping:
 
     async def _end_overdue_runs(self) -> None:
         for run in await self._store.timed_out_runs(BATCH):
-            if await self._store.terminate(run.run_id, timed_out, RunStatus.TIMED_OUT):
+            if await self._store.terminate(run.run_id, timed_out, Close(RunStatus.TIMED_OUT)):
                 logger.info("run %s of workflow %s outlived its timeout", run.run_id, run.workflow_id)
                 self._store.hint([Hint(HintKind.CLOSED, run.run_id)])
             if (host := self._home.hosts.get(run.run_id)) is not None:

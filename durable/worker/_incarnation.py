@@ -364,6 +364,8 @@ class Incarnation:
             history_length=1,
             history_size=len(new.started),
             info=new.info,
+            first_run_id=new.first_run_id or new.run_id,
+            parent_run_id=new.parent_run_id,
         )
         first = EventRow(1, 1, 1, new.started, verdict.now)
         self.take([ClaimedRun(run=record, events=(first,), messages=(), activities=())])

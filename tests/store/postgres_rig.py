@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -22,6 +22,7 @@ from durable.store import (
     postgres,
 )
 from durable.store.postgres import PostgresStore
+from durable.store.postgres._pack import pack
 
 LEASE = 3_600_000_000
 PATIENCE = 20.0
@@ -68,7 +69,16 @@ def closing(run_id: str, seq: int = 2, epoch: int = 1, **more: Any) -> Transitio
 
 
 async def terminate(store: PostgresStore, run: str) -> None:
-    assert await store.terminate(run, lambda seq: EventRow(seq, seq, 13, b"{}"), RunStatus.TERMINATED)
+    assert await store.terminate(run, lambda seq: EventRow(seq, seq, 13, b"{}"), Close(RunStatus.TERMINATED))
+
+
+async def commit_by(
+    connection: asyncpg.Connection, store: PostgresStore, transitions: Sequence[Transition]
+) -> asyncpg.Record:
+    """Commit in somebody else's session, in the transaction that is open there."""
+    args = pack(transitions)
+    (row,) = await connection.fetch(store.commit_statement(args), *args)
+    return row
 
 
 async def until(connection: asyncpg.Connection, question: str, *args: Any) -> None:

@@ -20,9 +20,9 @@ from durable.store import (
     Verdict,
 )
 from durable.store.postgres import PostgresStore
-from durable.store.postgres._commit import pack
 from tests.store.postgres_rig import (
     closing,
+    commit_by,
     opened,
     start,
     step,
@@ -45,10 +45,9 @@ async def test_a_closer_does_not_pass_a_sender(store: PostgresStore, stranger: a
 
 async def test_a_sender_waits_for_a_closer(store: PostgresStore, stranger: asyncpg.Connection) -> None:
     (run,) = await start(store)
-    args = pack([closing(run)])
     transaction = stranger.transaction()
     await transaction.start()
-    await stranger.execute(store._sql["commit"], *args)
+    await commit_by(stranger, store, [closing(run)])
     sending = asyncio.create_task(store.send([Message(run, "m", 2, b"")]))
     await until_waiting(stranger)
     await transaction.commit()
@@ -143,7 +142,7 @@ async def test_a_duplicate_is_not_started_while_the_open_run_closes(
     again = NewRun(uuid7(), workflow, "t", "q", b"{}", reuse=WorkflowIDReusePolicy.REJECT_DUPLICATE)
     transaction = stranger.transaction()
     await transaction.start()
-    await stranger.execute(store._sql["commit"], *pack([closing(run)]))
+    await commit_by(stranger, store, [closing(run)])
     starting = asyncio.create_task(store.create_runs([again]))
     await until_waiting(stranger)
     await transaction.commit()

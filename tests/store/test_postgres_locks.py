@@ -192,7 +192,7 @@ async def test_every_verdict_is_true_whoever_else_is_at_work(
             match chance.randrange(20):
                 case 0:
                     await other.terminate(
-                        run, lambda seq: EventRow(seq, seq, 13, b"{}"), RunStatus.TERMINATED
+                        run, lambda seq: EventRow(seq, seq, 13, b"{}"), Close(RunStatus.TERMINATED)
                     )
                 case 1 | 2 | 3 | 4:
                     async with other._pool.session() as session:  # as if its owner were dead

@@ -17,16 +17,17 @@ from durable.store import (
     NewActivity,
     Verdict,
     WorkerRecord,
+    _migrate,
     postgres,
 )
 from durable.store import postgres as adapter
 from durable.store.postgres import PostgresStore
-from durable.store.postgres._commit import pack
 from tests._postgres import PostgresServer
 from tests.store.postgres_rig import (
     LEASE,
     Proxy,
     closing,
+    commit_by,
     opened,
     register,
     start,
@@ -49,7 +50,7 @@ async def test_a_role_that_defaults_to_another_isolation_is_set_right(
         assert (await pooled.commit([step(run)])).verdicts == (Verdict.WRITTEN,)
     async with stranger.transaction(isolation="repeatable_read"):
         with pytest.raises(asyncpg.PostgresError, match="READ COMMITTED"):
-            await stranger.execute(store._sql["commit"], *pack([step(run, 3)]))
+            await commit_by(stranger, store, [step(run, 3)])
 
 
 async def test_a_read_only_role_is_refused(postgres_url: str, stranger: asyncpg.Connection) -> None:
@@ -95,8 +96,7 @@ async def test_a_pooler_is_noticed_by_its_effects(
     await store.commit([step(run)])
     async with store._pool.session() as session:
         await session.connection.execute("deallocate all")
-    committer = store._committer
-    assert committer is not None
+    committer = store._sessions["commit"]
     await committer.connection.execute("deallocate all")
     assert (await store.commit([step(run, 3)])).verdicts == (Verdict.WRITTEN,)
     assert len(await store.read_events(run)) == 3
@@ -143,10 +143,11 @@ async def test_tables_that_do_not_fit_are_refused(postgres_url: str, stranger: a
         pass
     async with opened(postgres_url, migrate=False):
         pass
-    await stranger.execute("insert into durable.schema_version values ('0002_next', 0)")
+    newest = _migrate.newest(_migrate.load("durable.store.postgres"))
+    await stranger.execute(f"insert into durable.schema_version values ('{newest + 1:04}_next', 0)")
     async with opened(postgres_url):  # yesterday's worker on tomorrow's tables
         pass
-    await stranger.execute("insert into durable.schema_version values ('0003_later', 0)")
+    await stranger.execute(f"insert into durable.schema_version values ('{newest + 2:04}_later', 0)")
     with pytest.raises(SchemaError, match="newer"):
         await postgres.open(postgres_url)
     await stranger.execute("drop schema durable cascade; create schema durable")
@@ -182,7 +183,7 @@ async def test_parked_runs_cost_new_work_nothing(store: PostgresStore, stranger:
         await transaction.start()
         batch = [step(run, 3, activities=(NewActivity(1, "a", "q", b"", 0),)) for run in runs[:5]]
         batch += [closing(run, 3) for run in runs[5:]]
-        await stranger.fetch(store._sql["commit"], *pack(batch))
+        await commit_by(stranger, store, batch)
         claimed = await stranger.fetch(store._sql["claim_runs"], "me", ["q"], ["t"], 20, 1, 0, 1)
         assert {str(row["run_id"]) for row in claimed} == {*due, *called}
         assert len(await stranger.fetch(store._sql["claim_activities"], "me", ["q"], ["a"], 20, 1)) == 5

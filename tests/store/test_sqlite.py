@@ -21,8 +21,10 @@ from durable._internal.ids import uuid7
 from durable.exceptions import StoreConfigurationError, StoreUnavailableError
 from durable.history import EventRow
 from durable.store import (
+    Close,
     Hint,
     NewRun,
+    RunStatus,
     Transition,
     Verdict,
     WorkerRecord,
@@ -188,7 +190,7 @@ async def test_appending_alone_is_one_statement_and_all_or_nothing(store: SQLite
     assert "INSERT INTO events" in statement
     assert store.writer.transactions - before == 1
     # One that is fenced out leaves the others to the transaction that tells them apart.
-    assert await store.terminate(two, lambda seq: EventRow(seq, 2, 1, b"{}"), 4)
+    assert await store.terminate(two, lambda seq: EventRow(seq, 2, 1, b"{}"), Close(RunStatus.TERMINATED))
     result = await store.commit([step(one, 3), step(two, 3), step(three, 2)])
     assert result.verdicts == (Verdict.WRITTEN, Verdict.LOST, Verdict.WRITTEN)
     # So does one that was written before.

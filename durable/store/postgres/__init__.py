@@ -52,8 +52,8 @@ class PostgresStore(Runs, Claims, Activities, Workers, Hints):
         await self._stop_hints()
         async with self._turn:
             await self._pool.aclose()
-            if self._committer is not None:
-                await self._committer.aclose()
+            for session in self._sessions.values():
+                await session.aclose()
 
 
 async def open(

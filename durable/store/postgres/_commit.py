@@ -4,72 +4,106 @@ A commit can be ambiguous: the connection dies, or the task is cancelled, and th
 or be doing it now. Reading back settles the first two. For the third the old session has to end first, or a read that
 finds nothing is a guess. So a session that a commit was left on is ended (by process id and the time it began, so that
 nobody else's is meant), and until it is known to have ended, nothing that serves to read back is answered.
+
+Transitions that create runs may have to wait for a stranger who has an uncommitted run of the same workflow id. They are
+written on a second connection, in a transaction of their own, at the same time as the others.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from itertools import chain
 from typing import Any
 
-from durable._engine.records import CommitResult, Transition, Verdict
+from durable._engine.records import CommitResult, StartOutcome, StartVerdict, Transition, Verdict
 from durable.exceptions import StoreUnavailableError
 from durable.store.postgres._errors import Meaning, connection_survives, meaning
+from durable.store.postgres._pack import SIZES, new_runs, pack
 from durable.store.postgres._part import Part
 from durable.store.postgres._pool import Pool
-from durable.store.postgres._rows import readable
 from durable.store.postgres._session import Backend, Row, Session
 
 _VERDICTS = {int(verdict): verdict for verdict in Verdict}
 
 
+_STEPS, _STARTS = "commit", "start"
+"""The roles of the two connections."""
+
+
 class Commits(Part):
-    """The commit path, on a connection of its own."""
+    """The commit path, on connections of its own."""
 
     def __init__(self, pool: Pool) -> None:
         super().__init__(pool)
-        self._committer: Session | None = None
+        self._sessions: dict[str, Session] = {}
+        self._statements = {
+            size: self._sql["commit"].replace(":arguments", _arguments(size)) for size in SIZES
+        }
         self._now = 0  # of the last commit
         self._turn = asyncio.Lock()
         self._left: list[Backend] = []  # sessions on which a commit was left, not yet known to have ended
         self._settling = asyncio.Lock()
 
     async def commit(self, transitions: Sequence[Transition]) -> CommitResult:
-        """Write a batch of transitions of different runs in one transaction, each all or nothing; see the port.
+        """Write a batch of transitions of different runs, each all or nothing, in one transaction or two; see the port.
 
         When it raises `StoreUnavailableError` or is cancelled, nothing is known; but `read_events`, `read_closing_events`,
-        `owned_runs`, `reload_run` and the next `commit` of this store answer only when the session it was sent on has
+        `owned_runs`, `reload_run` and the next `commit` of this store answer only when the sessions it was sent on have
         ended, so what they say is final.
         """
-        ordered = _closing_last(transitions)
-        args = pack(ordered, self._now)
+        starts = [transition for transition in transitions if _creates_runs(transition)]
         async with self._turn:
             await self.settle()
-            row = await self._send(args, ordered)
-            self._now = row["now"]
+            if not starts:
+                return await self._write(_STEPS, transitions)
+            if len(starts) == len(transitions):
+                return await self._write(_STARTS, transitions)
+            steps = [transition for transition in transitions if not _creates_runs(transition)]
+            # Both are awaited, also when one fails: nothing may be under way behind the caller's back.
+            answers = await asyncio.gather(
+                self._write(_STEPS, steps), self._write(_STARTS, starts), return_exceptions=True
+            )
+        results: list[tuple[Sequence[Transition], CommitResult]] = []
+        errors: list[BaseException] = []
+        for part, answer in zip((steps, starts), answers, strict=True):
+            if isinstance(answer, BaseException):
+                errors.append(answer)
+            else:
+                results.append((part, answer))
+        if errors:
+            # What is not known has to be read back; a malformed transition is met again.
+            raise next((error for error in errors if isinstance(error, StoreUnavailableError)), errors[0])
+        return _joined(transitions, results)
+
+    async def _write(self, role: str, transitions: Sequence[Transition]) -> CommitResult:
+        ordered = _closing_last(transitions)
+        row = await self._send(role, pack(ordered, self._now), ordered)
+        self._now = max(self._now, row["now"])
+        started = _started(ordered, row) if row["started"] else ()
         verdicts: Sequence[int] | None = row["verdicts"]
         if verdicts is None:
-            return CommitResult(row["now"], (Verdict.WRITTEN,) * len(transitions))
+            return CommitResult(row["now"], (Verdict.WRITTEN,) * len(transitions), started)
         runs = (transition.run_id for transition in ordered)
         by_run = dict(zip(runs, (_VERDICTS[verdict] for verdict in verdicts), strict=True))
         # What seems lost may be what this very owner wrote before, and closed or gave up the run with.
         lost = [transition for transition in ordered if by_run[transition.run_id] is Verdict.LOST]
         by_run.update(dict.fromkeys(await self._written_before(lost), Verdict.WRITTEN))
-        return CommitResult(row["now"], tuple(by_run[transition.run_id] for transition in transitions))
+        return CommitResult(
+            row["now"], tuple(by_run[transition.run_id] for transition in transitions), started
+        )
 
-    async def _send(self, args: list[Any], transitions: Sequence[Transition]) -> Row:
+    async def _send(self, role: str, args: list[Any], transitions: Sequence[Transition]) -> Row:
         tries = 0
         while True:
-            session = self._committer
+            session = self._sessions.get(role)
             if session is None or session.closed:
-                session = self._committer = await self._pool.connect("commit")
+                session = self._sessions[role] = await self._pool.connect(role)
             try:
                 return await self._call(session, args)
             except BaseException as error:
                 kind = meaning(error)
                 if not connection_survives(error):
-                    self._leave(session, in_doubt=kind is not Meaning.POOLER)
+                    self._leave(role, session, in_doubt=kind is not Meaning.POOLER)
                 if not isinstance(error, Exception):
                     raise
                 tries += 1
@@ -82,24 +116,28 @@ class Commits(Part):
                     await self._try_to_settle()
                     raise self._pool.translate(error) from None
 
+    def commit_statement(self, args: Sequence[Any]) -> str:
+        """The call of `commit_2` with these arguments, see `pack`."""
+        return self._statements[len(args)]
+
     async def _call(self, session: Session, args: list[Any]) -> Row:
         if not self._pool.settings.pooler:
-            return (await session.fetch(self._sql["commit"], args))[0]
+            return (await session.fetch(self.commit_statement(args), args))[0]
         # Which server process it is says nothing here; the transaction's own id does.
         await session.begin()
         ((transaction,),) = await session.fetch_inside("select pg_current_xact_id()::text::bigint")
         session.backend = Backend(0, None, transaction=transaction)
-        (row,) = await session.fetch_inside(self._sql["commit"], args)
+        (row,) = await session.fetch_inside(self.commit_statement(args), args)
         await session.end("commit")
         return row
 
-    def _leave(self, session: Session, *, in_doubt: bool) -> None:
+    def _leave(self, role: str, session: Session, *, in_doubt: bool) -> None:
         """Give up a session, which may still be at work."""
         session.kill()
         if in_doubt:
             self._left.append(session.backend)
-        if self._committer is session:
-            self._committer = None
+        if self._sessions.get(role) is session:
+            del self._sessions[role]
 
     async def settle(self) -> None:
         """Return when no commit of this store is under way that nobody waits for.
@@ -190,120 +228,46 @@ class Commits(Part):
         return f"nothing was written: {'; '.join(told[:10]) or 'two transitions write one row'}"
 
 
+def _arguments(given: int) -> str:
+    # A literal null costs nothing; one that is sent has to be taken in.
+    return ", ".join(f"${n}" if n <= given else "null" for n in range(1, SIZES[-1] + 1))
+
+
+def _creates_runs(transition: Transition) -> bool:
+    return bool(transition.starts) or (
+        transition.close is not None and transition.close.successor is not None
+    )
+
+
 def _closing_last(transitions: Sequence[Transition]) -> Sequence[Transition]:
     if not any(transition.close for transition in transitions):
         return transitions
     return sorted(transitions, key=lambda transition: transition.close is not None)
 
 
-def pack(transitions: Sequence[Transition], now: int = 0) -> list[Any]:
-    """The arguments of `commit_1`: one array for each column, None for what is not needed.
-
-    This runs for every batch, in the event loop: each column is one comprehension, and what most steps do not have is
-    looked for once.
-
-    Args:
-        transitions: The closing ones come last.
-        now: A time the database has told already.
-    """
-    events = [event for transition in transitions for event in transition.events]
-    latest = max([transition.not_before for transition in transitions], default=0)
-    return [
-        [transition.run_id for transition in transitions],
-        [transition.epoch for transition in transitions],
-        latest,
-        [transition.not_before for transition in transitions] if latest > now else None,
-        [n for n, transition in enumerate(transitions, 1) for _ in transition.events],
-        [event.seq for event in events],
-        [event.task for event in events],
-        [event.type for event in events],
-        [event.data for event in events],
-        *_pack_pairs(
-            [(transition.run_id, transition.consumed) for transition in transitions if transition.consumed]
-        ),
-        *_pack_rest([transition for transition in transitions if _has_more(transition)]),
-    ]
-
-
-def _has_more(transition: Transition) -> bool:
-    return bool(
-        transition.close
-        or transition.release
-        or transition.proven
-        or transition.messages
-        or transition.activities
-        or transition.activities_done
-        or transition.activities_canceled
+def _started(transitions: Sequence[Transition], row: Row) -> tuple[StartVerdict, ...]:
+    """The runs that were created with an owner."""
+    owned = {str(run_id) for run_id in row["started"]}
+    return tuple(
+        StartVerdict(StartOutcome.STARTED, run.run_id, run.workflow_type, 1, row["now"])
+        for transition in transitions
+        for run in new_runs(transition)
+        if run.run_id in owned
     )
 
 
-def _pack_rest(transitions: Sequence[Transition]) -> list[Any]:
-    if not transitions:
-        return [None] * 33
-    return [
-        [transition.close.status for transition in transitions if transition.close] or None,
-        *_pack_releases(transitions),
-        [transition.run_id for transition in transitions if transition.proven] or None,
-        *_pack_messages(transitions),
-        *_pack_activities(transitions),
-        *_pack_pairs([(transition.run_id, transition.activities_done) for transition in transitions]),
-        *_pack_pairs([(transition.run_id, transition.activities_canceled) for transition in transitions]),
-    ]
-
-
-def _pack_pairs(pairs: list[tuple[str, tuple[int, ...]]]) -> list[Any]:
-    numbers = list(chain.from_iterable([more for _, more in pairs]))
-    if not numbers:
-        return [None, None]
-    return [[run_id for run_id, more in pairs for _ in more], numbers]
-
-
-def _pack_releases(transitions: Sequence[Transition]) -> list[Any]:
-    releases = [(transition.run_id, transition.release) for transition in transitions if transition.release]
-    if not releases:
-        return [None] * 5
-    return [
-        [run_id for run_id, _ in releases],
-        [release.wake_at for _, release in releases],
-        [release.wake_in for _, release in releases],
-        [release.hold for _, release in releases],
-        [readable(release.reason) for _, release in releases],
-    ]
-
-
-def _pack_messages(transitions: Sequence[Transition]) -> list[Any]:
-    messages = [message for transition in transitions for message in transition.messages]
-    if not messages:
-        return [None] * 6
-    return [
-        [transition.run_id for transition in transitions for _ in transition.messages],
-        [message.run_id for message in messages],
-        [message.message_id for message in messages],
-        [message.type for message in messages],
-        [message.internal for message in messages],
-        [message.data for message in messages],
-    ]
-
-
-def _pack_activities(transitions: Sequence[Transition]) -> list[Any]:
-    activities = [activity for transition in transitions for activity in transition.activities]
-    if not activities:
-        return [None] * 16
-    return [
-        [transition.run_id for transition in transitions for _ in transition.activities],
-        [activity.id for activity in activities],
-        [activity.activity_type for activity in activities],
-        [activity.task_queue for activity in activities],
-        [activity.attempt for activity in activities],
-        [activity.priority for activity in activities],
-        [activity.scheduled_at for activity in activities],
-        [activity.due_in for activity in activities],
-        [activity.start_by for activity in activities],
-        [activity.close_by for activity in activities],
-        [activity.start_to_close for activity in activities],
-        [activity.heartbeat for activity in activities],
-        [activity.worker for activity in activities],
-        [activity.running_for for activity in activities],
-        [activity.scheduled for activity in activities],
-        [activity.progress for activity in activities],
-    ]
+def _joined(
+    transitions: Sequence[Transition], results: Sequence[tuple[Sequence[Transition], CommitResult]]
+) -> CommitResult:
+    """One answer of the answers to the parts of a batch."""
+    answers = {
+        transition.run_id: (verdict, result.now)
+        for part, result in results
+        for transition, verdict in zip(part, result.verdicts, strict=True)
+    }
+    return CommitResult(
+        max(result.now for _, result in results),
+        tuple(answers[transition.run_id][0] for transition in transitions),
+        tuple(verdict for _, result in results for verdict in result.started),
+        tuple(answers[transition.run_id][1] for transition in transitions),
+    )

@@ -9,8 +9,9 @@ class Limits(Struct, frozen=True):
     """Limits of a store on PostgreSQL; every one can be given to `open_store` by name. Times are in seconds.
 
     Attributes:
-        pool_size: Connections for everything but commits, hints and the lease, which have one each. Each method is a
-            transaction of milliseconds, so a few serve a worker; hundreds of workers share one server's limit.
+        pool_size: Connections for everything but commits, hints and the lease, which have one each (commits that start
+            runs another). Each method is a transaction of milliseconds, so a few serve a worker; hundreds of workers
+            share one server's limit.
         acquire: How long a call waits for a connection, and for the database to come back, before it gives up.
         opening: How long opening a store goes on while nobody takes connections at its address: a restart of a server
             takes less, and a wrong address is told soon. A server that says that it is starting is waited for as ever.
@@ -24,6 +25,7 @@ class Limits(Struct, frozen=True):
         idle_in_transaction: After how long the server ends a session of ours that stands still inside a transaction, as
             that of a stopped process would, hiding the rows it has locked.
         lock: How long `terminate` waits for a row at a time.
+        held_back: How long a start waits before it asks a run again that takes no messages for a moment.
         tries: How often a transaction is begun again that the server undid to resolve a conflict.
         hint_pause: How long hints are gathered behind those that were sent last.
         hint_most: How many hints of one kind are sent one by one; beyond it "anything" is said once.
@@ -42,6 +44,7 @@ class Limits(Struct, frozen=True):
     backoff_most: float = 10.0
     idle_in_transaction: float = 10.0
     lock: float = 2.0
+    held_back: float = 0.02
     tries: int = 5
     hint_pause: float = 0.003
     hint_most: int = 50

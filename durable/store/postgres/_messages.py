@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 
-from durable._engine.records import Message, SendOutcome
+from durable._engine.records import Message, SendOutcome, UpdateOutcome, UpdateStage
 from durable.store.postgres import _rows
 from durable.store.postgres._part import Part
 from durable.store.postgres._pool import Pool
@@ -26,7 +26,7 @@ class Messages(Part):
         known = [message for message in messages if _rows.is_run_id(message.run_id)]
         if not known:
             return [SendOutcome.NOT_FOUND] * len(messages)
-        rows = await self._fetch(
+        ((told,),) = await self._fetch(
             "send",
             [message.run_id for message in known],
             [message.message_id for message in known],
@@ -34,7 +34,7 @@ class Messages(Part):
             [message.internal for message in known],
             [message.data for message in known],
         )
-        outcomes = iter([SendOutcome(row["outcome"]) for row in rows])
+        outcomes = iter([SendOutcome(outcome) for outcome in told])
         return [
             next(outcomes) if _rows.is_run_id(message.run_id) else SendOutcome.NOT_FOUND
             for message in messages
@@ -48,6 +48,13 @@ class Messages(Part):
     async def read_owned_messages(self, worker_id: str, limit: int) -> list[Message]:
         """Return unread messages of runs this worker owns, by position: what hints would have told."""
         return [_rows.message(row) for row in await self._read("read_owned_messages", worker_id, limit)]
+
+    async def find_update(self, run_id: str, message_id: str) -> UpdateOutcome | None:
+        """Return how far an update has come: its outcome, ADMITTED while it is unread, None if it is unknown."""
+        if not _rows.is_run_id(run_id):
+            return None
+        rows = await self._read("find_update", run_id, message_id)
+        return UpdateOutcome(message_id, UpdateStage(rows[0]["stage"]), rows[0]["data"]) if rows else None
 
     async def _sweep(self) -> None:
         """Look at the next page of the inbox for messages to runs that have closed, and delete those.

@@ -64,6 +64,8 @@ def run(row: Row, length: int, size: int) -> RunRecord:
         history_length=length,
         history_size=size,
         info=row["info"],
+        first_run_id=str(row["first_run_id"]),
+        parent_run_id=None if row["parent_run_id"] is None else str(row["parent_run_id"]),
     )
 
 

@@ -2,53 +2,50 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
+from typing import Any
 
-from durable._engine.records import ActivityRecord, NewRun, RunRecord, StartOutcome, StartVerdict
+from durable._engine.records import (
+    ActivityRecord,
+    Close,
+    Message,
+    NewRun,
+    RunRecord,
+    StartOutcome,
+    StartVerdict,
+)
 from durable.exceptions import StoreError
 from durable.history import EventRow
 from durable.store.postgres import _rows
 from durable.store.postgres._commit import Commits
+from durable.store.postgres._pack import REUSE, TOLD_CHILDREN, message_columns, run_columns
+from durable.store.postgres._session import Row
 
 
 class Runs(Commits):
     """The port's methods about runs."""
 
     async def create_runs(self, runs: Sequence[NewRun]) -> list[StartVerdict]:
-        """Create runs, each with its first event; each start stands or falls alone."""
-        if not runs:
-            return []
-        rows = await self._fetch(
-            "create_runs",
-            [run.run_id for run in runs],
-            [run.workflow_id for run in runs],
-            [run.workflow_type for run in runs],
-            [run.task_queue for run in runs],
-            [run.format for run in runs],
-            [run.priority for run in runs],
-            [run.delay for run in runs],
-            [run.run_timeout for run in runs],
-            [run.owner for run in runs],
-            [run.reuse for run in runs],
-            [run.conflict for run in runs],
-            [run.started for run in runs],
-            [run.info for run in runs],
-        )
-        verdicts = {
-            row["n"]: StartVerdict(
-                StartOutcome(row["outcome"]),
-                str(row["run_id"]),
-                row["workflow_type"],
-                row["epoch"],
-                row["now"],
-            )
-            for row in rows
-        }
-        if len(verdicts) < len(runs):
+        """Create runs, each with its first event and its messages; each start stands or falls alone."""
+        verdicts = await self._start(runs) if runs else []
+        deadline = asyncio.get_running_loop().time() + self._pool.settings.limits.acquire
+        while held_back := [n for n, verdict in enumerate(verdicts) if verdict is None]:
+            if asyncio.get_running_loop().time() > deadline:
+                raise self._pool.unavailable("a run that a start has messages for takes none")
+            await asyncio.sleep(self._pool.settings.limits.held_back)
+            for n, verdict in zip(held_back, await self._start([runs[n] for n in held_back]), strict=True):
+                verdicts[n] = verdict
+        return [verdict for verdict in verdicts if verdict is not None]
+
+    async def _start(self, runs: Sequence[NewRun]) -> list[StartVerdict | None]:
+        """Create runs; None for a start whose messages are held back by the run it is content with."""
+        rows = {row["n"]: row for row in await self._fetch("create_runs", *_pack_starts(runs))}
+        if len(rows) < len(runs):
             # Ten times another run of that id closed between two statements. What was started is, and asking again
             # says so.
             raise self._pool.unavailable("a workflow id was started and closed over and over meanwhile")
-        return [verdicts[n] for n in range(1, len(runs) + 1)]
+        return [_verdict(rows[n]) for n in range(1, len(runs) + 1)]
 
     async def find_run(self, workflow_id: str, run_id: str | None = None) -> RunRecord | None:
         """Return that run, or, without a run id, the workflow's open run or else the one started last."""
@@ -85,14 +82,25 @@ class Runs(Commits):
         rows = await self._read("timed_out_runs", limit)
         return [_rows.run(row, row["length"], row["size"]) for row in rows]
 
-    async def terminate(self, run_id: str, event: Callable[[int], EventRow], status: int) -> bool:
-        """Close an open run whoever owns it, without reading its messages; they are deleted with it."""
+    async def condemned_runs(self, limit: int) -> list[RunRecord]:
+        """Return open runs with an unread termination in their inbox, whoever owns or holds them."""
+        rows = await self._read("condemned_runs", limit)
+        return [_rows.run(row, row["length"], row["size"]) for row in rows]
+
+    async def terminate(
+        self,
+        run_id: str,
+        event: Callable[[int], EventRow],
+        close: Close,
+        messages: Sequence[Message] = (),
+    ) -> bool:
+        """Close an open run whoever owns it, without reading its messages; they are deleted with it, or move on."""
         if not _rows.is_run_id(run_id):
             return False
         tries = 0
         while True:
             try:
-                return await self._terminate(run_id, event, status)
+                return await self._terminate(run_id, event, close, messages)
             except StoreError:
                 raise
             except Exception as error:
@@ -100,7 +108,9 @@ class Runs(Commits):
                 if not await self._pool.may_retry(error, tries, read=False):
                     raise self._pool.translate(error) from None
 
-    async def _terminate(self, run_id: str, event: Callable[[int], EventRow], status: int) -> bool:
+    async def _terminate(
+        self, run_id: str, event: Callable[[int], EventRow], close: Close, messages: Sequence[Message]
+    ) -> bool:
         # At READ COMMITTED, said by `begin`: each statement sees what was committed when it began, and the first one
         # holds off senders, the owner, and whoever else would close it.
         async with self._pool.session() as session:
@@ -114,10 +124,39 @@ class Runs(Commits):
             except BaseException:
                 await session.end("rollback")
                 raise
-            await session.fetch_inside(
-                self._sql["terminate"],
-                [run_id, status, row.seq, row.task, row.type, row.data, last["latest"]],
-            )
-            await session.fetch_inside(self._sql["drop_messages"], [run_id])
+            facts = [run_id, close.status, row.seq, row.task, row.type, row.data, last["latest"]]
+            await session.fetch_inside(self._sql["terminate"], [*facts, *_pack_end(close, messages)])
             await session.end("commit")
             return True
+
+
+def _pack_starts(runs: Sequence[NewRun]) -> list[Any]:
+    """The arguments of `start_2`."""
+    messages = [(n, run.run_id, message) for n, run in enumerate(runs, 1) for message in run.messages]
+    columns = message_columns([(run_id, message) for _, run_id, message in messages])
+    return [
+        *run_columns(runs),
+        [run.conflict for run in runs],
+        *([[n for n, _, _ in messages], *columns[1:]] if messages else [None] * 5),
+    ]
+
+
+def _pack_end(close: Close, messages: Sequence[Message]) -> list[Any]:
+    """The arguments of `terminate_2` behind the event."""
+    sent = [(message.run_id, message) for message in messages]
+    successor = close.successor
+    if successor is not None:
+        sent += [(successor.run_id, message) for message in successor.messages]
+        columns: list[Any] = run_columns([successor])
+        columns[REUSE] = [None]
+    else:
+        columns = [None] * 15
+    return [close.update_lost, TOLD_CHILDREN, *columns, *(message_columns(sent) if sent else [None] * 5)]
+
+
+def _verdict(row: Row) -> StartVerdict | None:
+    if row["outcome"] == 0:
+        return None
+    return StartVerdict(
+        StartOutcome(row["outcome"]), str(row["run_id"]), row["workflow_type"], row["epoch"], row["now"]
+    )

@@ -6,7 +6,7 @@ they had been committed a moment later: a message sent in the same batch is seen
 
 A transition that was written before is not written again: its events stand there, and with them came all the rest.
 
-`BUSY` is never answered: there is one writer, and nobody else holds a row.
+`BUSY` is answered only to who sends to a run that holds messages back: there is one writer, and nobody else holds a row.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 
-from durable._engine.records import CommitResult, Transition, Verdict
+from durable._engine.records import Close, CommitResult, Message, StartVerdict, Transition, Unread, Verdict
 from durable.history import EventRow
-from durable.store.sqlite import _activities, _messages, _rows, _runs
+from durable.store.sqlite import _activities, _messages, _others, _rows, _runs, _updates
 from durable.store.sqlite._connection import Transaction
+from durable.store.sqlite._locks import Lives
 from durable.store.sqlite._rows import Many, ids
 
 SQL = _rows.queries("commit")
@@ -29,9 +30,10 @@ _close = Many(SQL["close"])
 _same_epoch = Many(SQL["same_epoch"])
 _standing = Many(SQL["standing"])
 _withdraw = Many(SQL["withdraw"])
+_unread_kinds = _rows.decoder(tuple[str, int])
 
 
-def commit(transaction: Transaction, transitions: Sequence[Transition]) -> CommitResult:
+def commit(transaction: Transaction, lives: Lives, transitions: Sequence[Transition]) -> CommitResult:
     """See `Store.commit`."""
     db = transaction.db
     verdicts = dict.fromkeys((transition.run_id for transition in transitions), Verdict.WRITTEN)
@@ -43,15 +45,22 @@ def commit(transaction: Transaction, transitions: Sequence[Transition]) -> Commi
         before = _written_before(db, [transition for transition in transitions if transition.run_id in lost])
         verdicts.update(dict.fromkeys(lost - before, Verdict.LOST))
     closing = [transition for transition in fenced if transition.close is not None]
-    if closing:
-        _write(transaction, [transition for transition in fenced if transition.close is None])
-        for part in _independent(closing):
-            unread = _unread(db, part)
+    started: list[StartVerdict] = []
+
+    def write(part: Sequence[Transition]) -> None:
+        ready = _others.address(transaction, part)
+        if len(ready) < len(part):
+            waiting = {transition.run_id for transition in part} - {transition.run_id for transition in ready}
+            verdicts.update(dict.fromkeys(waiting, Verdict.BUSY))
+        if unread := _unread(db, [transition for transition in ready if transition.close is not None]):
             verdicts.update(dict.fromkeys(unread, Verdict.REFUSED))
-            _write(transaction, [transition for transition in part if transition.run_id not in unread])
-    else:
-        _write(transaction, fenced)
-    return CommitResult(transaction.now, tuple(verdicts.values()))
+            ready = [transition for transition in ready if transition.run_id not in unread]
+        started.extend(_write(transaction, lives, ready))
+
+    write([transition for transition in fenced if transition.close is None] if closing else fenced)
+    for part in _independent(closing):
+        write(part)
+    return CommitResult(transaction.now, tuple(verdicts.values()), tuple(started))
 
 
 def append(transaction: Transaction, transitions: Sequence[Transition]) -> CommitResult | None:
@@ -63,6 +72,7 @@ def append(transaction: Transaction, transitions: Sequence[Transition]) -> Commi
         if (
             t.close is not None or t.release is not None or t.proven or t.messages or t.consumed
             or t.activities or t.activities_done or t.activities_canceled
+            or t.outcomes or t.sends or t.starts or t.hold_back
         ):  # fmt: skip
             return None
     rows = _event_rows(transaction.now, transitions)
@@ -109,16 +119,22 @@ def _fence(db: sqlite3.Connection, transitions: Sequence[Transition]) -> list[st
 def _independent(closing: list[Transition]) -> list[list[Transition]]:
     """Parts that may be judged together: none of a part sends to another of it."""
     runs = {transition.run_id for transition in closing}
-    if any(message.run_id in runs for transition in closing for message in transition.messages):
+    if any(
+        transition.sends or any(message.run_id in runs for message in transition.messages)
+        for transition in closing
+    ):
         return [[transition] for transition in closing]
-    return [closing]
+    return [closing] if closing else []
 
 
 def _unread(db: sqlite3.Connection, closing: list[Transition]) -> set[str]:
-    """Which of these runs have a message, not the library's own, that they have not read."""
-    runs = ids(transition.run_id for transition in closing)
+    """Which of these runs have a message that they have not read, and that keeps them from closing."""
+    modes = {t.run_id: t.close.unread for t in closing if t.close and t.close.unread is not Unread.MOVE}
+    if not modes:
+        return set()
     read = ids(chain.from_iterable(transition.consumed for transition in closing))
-    return set(_rows.strings(db.execute(SQL["unread"], (runs, read)).fetchone()[0]))
+    found = _unread_kinds(db.execute(SQL["unread"], (ids(modes), read)).fetchone()[0])
+    return {run_id for run_id, is_update in found if not is_update or modes[run_id] is Unread.REFUSE}
 
 
 def _written_before(db: sqlite3.Connection, transitions: Sequence[Transition]) -> set[str]:
@@ -154,12 +170,13 @@ def _append(db: sqlite3.Connection, now: int, transitions: Sequence[Transition])
     return transitions
 
 
-def _write(transaction: Transaction, transitions: Sequence[Transition]) -> None:
-    """Write transitions whose time has come. An empty kind of row costs nothing."""
+def _write(transaction: Transaction, lives: Lives, transitions: Sequence[Transition]) -> list[StartVerdict]:
+    """Write transitions whose time has come; return what they started. An empty kind of row costs nothing."""
     db, now = transaction.db, transaction.now
     transitions = _append(db, now, transitions)
     if sent := [message for t in transitions for message in t.messages]:
-        _messages.send(transaction, sent)
+        _messages.send(transaction, sent, held_back=False)
+    started = _others.start_children(transaction, lives, transitions)
     if consumed := [position for t in transitions for position in t.consumed]:
         db.execute(SQL["consume"], (ids(consumed),))
     if activities := [(t.run_id, activity) for t in transitions for activity in t.activities]:
@@ -176,16 +193,27 @@ def _write(transaction: Transaction, transitions: Sequence[Transition]) -> None:
         if (r := t.release) is not None and t.close is None
     ]:
         _release(db, released)
-    if closed := [
-        (t.run_id, int(t.close.status), max(now, t.not_before)) for t in transitions if t.close is not None
-    ]:
-        _close_runs(db, closed)
+    if outcomes := [(t.run_id, outcome) for t in transitions for outcome in t.outcomes]:
+        _updates.write(db, outcomes)
+    if holding := [t for t in transitions if t.hold_back]:
+        _others.hold_back(transaction, holding)
+    if closed := [(t.run_id, t.close, max(now, t.not_before)) for t in transitions if t.close is not None]:
+        started += _close_runs(transaction, lives, closed)
+    return started
 
 
-def _close_runs(db: sqlite3.Connection, closed: Sequence[tuple[str, int, int]]) -> None:
-    """Close runs (id, status, instant), and remove what only open ones have."""
-    _close(db, closed)
-    _drop_leftovers(db, (run_id for run_id, _, _ in closed))
+def _close_runs(
+    transaction: Transaction, lives: Lives, closed: Sequence[tuple[str, Close, int]]
+) -> list[StartVerdict]:
+    """Close runs, each at an instant, and remove what only open ones have; return what goes on in their place."""
+    db = transaction.db
+    closes = [(run_id, close) for run_id, close, _ in closed]
+    _others.tell_children(transaction, [run_id for run_id, _ in closes])
+    _close(db, [(run_id, int(close.status), at) for run_id, close, at in closed])
+    started = _others.succeed(transaction, lives, closes)
+    _updates.lose(db, closes)
+    _drop_leftovers(db, (run_id for run_id, _ in closes))
+    return started
 
 
 def _drop_leftovers(db: sqlite3.Connection, run_ids: Iterable[str]) -> None:
@@ -194,7 +222,14 @@ def _drop_leftovers(db: sqlite3.Connection, run_ids: Iterable[str]) -> None:
     db.execute(SQL["drop_activities"], (which,))
 
 
-def terminate(transaction: Transaction, run_id: str, event: Callable[[int], EventRow], status: int) -> bool:
+def terminate(
+    transaction: Transaction,
+    lives: Lives,
+    run_id: str,
+    event: Callable[[int], EventRow],
+    close: Close,
+    messages: Sequence[Message],
+) -> bool:
     """See `Store.terminate`."""
     db = transaction.db
     if db.execute(SQL["is_open"], (run_id,)).fetchone() is None:
@@ -203,5 +238,6 @@ def terminate(transaction: Transaction, run_id: str, event: Callable[[int], Even
     row = event(1 if last is None else last.seq + 1)
     at = transaction.now if last is None else max(transaction.now, last.time)
     _runs.insert_events(db, [(run_id, row.seq, row.task, row.type, at, row.data)])
-    _close_runs(db, [(run_id, status, at)])
+    _close_runs(transaction, lives, [(run_id, close, at)])
+    _messages.send(transaction, messages, held_back=False)
     return True

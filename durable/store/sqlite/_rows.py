@@ -121,6 +121,8 @@ class _Run(msgspec.Struct, array_like=True):
     history_length: int | None
     history_size: int | None
     info_length: int
+    first_run_id: str
+    parent_run_id: str | None
 
 
 class _Activity(msgspec.Struct, array_like=True):
@@ -220,6 +222,8 @@ def runs(scalars: str, info: bytes | None) -> list[RunRecord]:
             history_length=-1 if row.history_length is None else row.history_length,
             history_size=row.history_size or 0,
             info=part,
+            first_run_id=row.first_run_id,
+            parent_run_id=row.parent_run_id,
         )
         for row, part in zip(rows, parts, strict=True)
     ]

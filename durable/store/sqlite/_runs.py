@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 
 from msgspec import structs
 
-from durable._engine.records import NewRun, RunRecord, RunStatus, StartOutcome, StartVerdict
+from durable._engine.records import NewRun, RunRecord, RunStatus, SendOutcome, StartOutcome, StartVerdict
 from durable.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from durable.history import EventRow, EventType
-from durable.store.sqlite import _rows, _workers
+from durable.store.sqlite import _messages, _rows, _workers
 from durable.store.sqlite._connection import Transaction
 from durable.store.sqlite._locks import Lives
 from durable.store.sqlite._rows import Many, ids
@@ -20,12 +20,17 @@ insert_events = Many(SQL["insert_events"])
 _insert_data = Many(SQL["insert_run_data"])
 _measures = _rows.decoder(tuple[str, int, int])
 
+_CONDEMNED = _rows.queries("others")["condemned_runs"]
+
 _FAILED = (RunStatus.FAILED, RunStatus.CANCELED, RunStatus.TERMINATED, RunStatus.TIMED_OUT)
 
 
-def create(transaction: Transaction, lives: Lives, runs: Sequence[NewRun]) -> list[StartVerdict]:
-    """See `Store.create_runs`. Starts of one batch see each other, in the order given."""
-    verdicts: list[StartVerdict] = []
+def create(transaction: Transaction, lives: Lives, runs: Sequence[NewRun]) -> list[StartVerdict | None]:
+    """See `Store.create_runs`. Starts of one batch see each other, in the order given.
+
+    None for a start whose messages are held back by the run it is content with; nothing of it was written.
+    """
+    verdicts: list[StartVerdict | None] = []
     data: list[tuple[str, bytes]] = []
     events: list[tuple[str, int, int, int, int, bytes]] = []
     alive: dict[str, bool] = {}
@@ -42,10 +47,18 @@ def create(transaction: Transaction, lives: Lives, runs: Sequence[NewRun]) -> li
             events.append(
                 (run.run_id, 1, 1, int(EventType.WORKFLOW_EXECUTION_STARTED), transaction.now, run.started)
             )
-        verdicts.append(verdict)
+        verdicts.append(verdict if not run.messages or _deliver(transaction, run, verdict) else None)
     _insert_data(transaction.db, data)
     insert_events(transaction.db, events)
     return verdicts
+
+
+def _deliver(transaction: Transaction, run: NewRun, verdict: StartVerdict) -> bool:
+    """Send the messages of a start to the run it has; False when that one holds them back."""
+    if verdict.outcome is StartOutcome.REJECTED:
+        return True
+    messages = [structs.replace(message, run_id=verdict.run_id) for message in run.messages]
+    return SendOutcome.HELD_BACK not in _messages.send(transaction, messages)
 
 
 def _insert(transaction: Transaction, run: NewRun, owner: str | None) -> StartVerdict:
@@ -56,7 +69,7 @@ def _insert(transaction: Transaction, run: NewRun, owner: str | None) -> StartVe
     inserted = db.execute(
         SQL["insert_run"],
         (run.run_id, run.workflow_id, run.workflow_type, run.task_queue, owner, epoch, wake_at, run.priority, run.format,
-         now, times_out_at),
+         now, times_out_at, run.first_run_id or None, run.parent_run_id, run.parent_close_policy),
     ).rowcount  # fmt: skip
     if not inserted:
         return _explain(db, run, now)
@@ -146,6 +159,11 @@ def read_events_of(db: sqlite3.Connection, run_ids: Iterable[str]) -> dict[str, 
     """The histories of several runs."""
     found = db.execute(SQL["read_events_of"], (ids(run_ids),))
     return {run_id: _rows.events(scalars, data) for run_id, scalars, data in found}
+
+
+def condemned(db: sqlite3.Connection, limit: int) -> list[RunRecord]:
+    """See `Store.condemned_runs`."""
+    return read(db, _rows.strings(db.execute(_CONDEMNED, (limit,)).fetchone()[0]))
 
 
 def timed_out(db: sqlite3.Connection, now: int, limit: int) -> list[RunRecord]:

@@ -12,6 +12,7 @@ from durable._engine.records import (
     ActivityRecord,
     AttemptOutcome,
     ClaimedRun,
+    Close,
     CommitResult,
     Heartbeat,
     HeartbeatAnswer,
@@ -22,12 +23,23 @@ from durable._engine.records import (
     SendOutcome,
     StartVerdict,
     Transition,
+    UpdateOutcome,
     WorkerRecord,
 )
 from durable.exceptions import StoreConfigurationError, StoreUnavailableError
 from durable.history import EventRow
 from durable.store._protocol import Lease
-from durable.store.sqlite import _activities, _claims, _commit, _hints, _messages, _runs, _schema, _workers
+from durable.store.sqlite import (
+    _activities,
+    _claims,
+    _commit,
+    _hints,
+    _messages,
+    _runs,
+    _schema,
+    _updates,
+    _workers,
+)
 from durable.store.sqlite._claims import Wanted
 from durable.store.sqlite._connection import Reader, Writer
 from durable.store.sqlite._limits import Limits
@@ -82,7 +94,17 @@ class SQLiteStore:
     # ---------------------------------------------------------------- runs
 
     async def create_runs(self, runs: Sequence[NewRun]) -> list[StartVerdict]:
-        return await self.writer.run(partial(_runs.create, lives=self._lives, runs=runs))
+        verdicts = await self.writer.run(partial(_runs.create, lives=self._lives, runs=runs))
+        deadline = asyncio.get_running_loop().time() + self._limits.busy
+        while held_back := [n for n, verdict in enumerate(verdicts) if verdict is None]:
+            if asyncio.get_running_loop().time() > deadline:
+                raise StoreUnavailableError("a run that a start has messages for takes none")
+            await asyncio.sleep(self._limits.held_back)
+            again = [runs[n] for n in held_back]
+            found = await self.writer.run(partial(_runs.create, lives=self._lives, runs=again))
+            for n, verdict in zip(held_back, found, strict=True):
+                verdicts[n] = verdict
+        return [verdict for verdict in verdicts if verdict is not None]
 
     async def find_run(self, workflow_id: str, run_id: str | None = None) -> RunRecord | None:
         return await self._read(partial(_runs.find, workflow_id=workflow_id, run_id=run_id))
@@ -111,11 +133,33 @@ class SQLiteStore:
 
     async def commit(self, transitions: Sequence[Transition]) -> CommitResult:
         return await self.writer.run(
-            partial(_commit.commit, transitions=transitions), partial(_commit.append, transitions=transitions)
+            partial(_commit.commit, lives=self._lives, transitions=transitions),
+            partial(_commit.append, transitions=transitions),
         )
 
-    async def terminate(self, run_id: str, event: Callable[[int], EventRow], status: int) -> bool:
-        return await self.writer.run(partial(_commit.terminate, run_id=run_id, event=event, status=status))
+    async def terminate(
+        self,
+        run_id: str,
+        event: Callable[[int], EventRow],
+        close: Close,
+        messages: Sequence[Message] = (),
+    ) -> bool:
+        return await self.writer.run(
+            partial(
+                _commit.terminate,
+                lives=self._lives,
+                run_id=run_id,
+                event=event,
+                close=close,
+                messages=messages,
+            )
+        )
+
+    async def find_update(self, run_id: str, message_id: str) -> UpdateOutcome | None:
+        return await self._read(partial(_updates.find, run_id=run_id, message_id=message_id))
+
+    async def condemned_runs(self, limit: int) -> list[RunRecord]:
+        return await self._read(partial(_runs.condemned, limit=limit))
 
     # ---------------------------------------------------------------- claims
 

@@ -8,6 +8,7 @@ from durable.history import EventType
 from durable.store import (
     ActivityState,
     AttemptOutcome,
+    Close,
     Heartbeat,
     HeartbeatAnswer,
     RunStatus,
@@ -268,7 +269,7 @@ async def check_a_heartbeat_behind_the_end_of_its_run_is_gone(open_store: OpenSt
         ended = await one.store.terminate(
             task.run_id,
             lambda seq: event(seq, type=EventType.WORKFLOW_EXECUTION_TERMINATED),
-            int(RunStatus.TERMINATED),
+            Close(RunStatus.TERMINATED),
         )
         assert ended
         beat = Heartbeat(task.run_id, 1, 1, one.worker, b"")

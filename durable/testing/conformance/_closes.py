@@ -5,14 +5,9 @@ from __future__ import annotations
 import asyncio
 
 from durable._internal.ids import uuid7
-from durable.history import EventRow, EventType
-from durable.store import Hold, RunStatus, SendOutcome, Transition, Verdict
+from durable.store import Close, Hold, RunStatus, SendOutcome, Transition, Verdict
 from durable.testing.conformance._registry import OpenStore, check
-from durable.testing.conformance._room import closing, event, message, new_activity, room
-
-
-def _terminated(seq: int) -> EventRow:
-    return event(seq, b"terminated", task=9, type=EventType.WORKFLOW_EXECUTION_TERMINATED)
+from durable.testing.conformance._room import closing, ended, event, message, new_activity, room
 
 
 @check()
@@ -121,7 +116,7 @@ async def check_the_last_events_of_closed_runs_are_read(open_store: OpenStore) -
     async with room(open_store) as one:
         completed, terminated, opened = [await one.own() for _ in range(3)]
         await one.close(completed)
-        assert await one.store.terminate(terminated.run.run_id, _terminated, int(RunStatus.TERMINATED))
+        assert await one.store.terminate(terminated.run.run_id, ended, Close(RunStatus.TERMINATED))
         wanted = [run.run.run_id for run in (completed, terminated, opened)]
         found = await one.store.read_closing_events([*wanted, uuid7()])
         assert found == {run_id: (await one.store.read_events(run_id))[-1] for run_id in wanted[:2]}
@@ -137,7 +132,7 @@ async def check_terminate_closes_whoever_owns_it(open_store: OpenStore) -> None:
             (owned.run.run_id, owned.run.workflow_id),
             (unowned.run_id, unowned.workflow_id),
         ):
-            assert await one.store.terminate(run_id, _terminated, int(RunStatus.TERMINATED))
+            assert await one.store.terminate(run_id, ended, Close(RunStatus.TERMINATED))
             record = await one.record(run_id, workflow_id)
             assert (record.status, record.owner, record.wake_at) == (RunStatus.TERMINATED, None, None)
             assert record.closed_at is not None
@@ -151,7 +146,7 @@ async def check_terminate_appends_the_next_event(open_store: OpenStore) -> None:
         run = await one.own()
         ahead = await one.store.now() + 3_600_000_000
         await one.written(Transition(run.run.run_id, run.run.epoch, (event(2), event(3)), not_before=ahead))
-        assert await one.store.terminate(run.run.run_id, _terminated, int(RunStatus.TERMINATED))
+        assert await one.store.terminate(run.run.run_id, ended, Close(RunStatus.TERMINATED))
         last = (await one.store.read_closing_events([run.run.run_id]))[run.run.run_id]
         assert (last.seq, last.task, last.data) == (4, 9, b"terminated")
         assert last.time >= ahead
@@ -164,7 +159,7 @@ async def check_terminate_drops_messages_and_activities(open_store: OpenStore) -
     async with room(open_store) as one:
         run = await one.scheduled(new_activity(1))
         await one.send(message(run.run.run_id), message(run.run.run_id, internal=True))
-        assert await one.store.terminate(run.run.run_id, _terminated, int(RunStatus.TIMED_OUT))
+        assert await one.store.terminate(run.run.run_id, ended, Close(RunStatus.TIMED_OUT))
         assert (await one.again(run)).status is RunStatus.TIMED_OUT
         assert await one.store.read_messages([run.run.run_id]) == []
         assert await one.store.read_activities(run.run.run_id) == []
@@ -176,8 +171,8 @@ async def check_terminate_of_what_is_not_open_does_nothing(open_store: OpenStore
     async with room(open_store) as one:
         run = await one.own()
         await one.close(run)
-        assert not await one.store.terminate(run.run.run_id, _terminated, int(RunStatus.TERMINATED))
-        assert not await one.store.terminate(uuid7(), _terminated, int(RunStatus.TERMINATED))
+        assert not await one.store.terminate(run.run.run_id, ended, Close(RunStatus.TERMINATED))
+        assert not await one.store.terminate(uuid7(), ended, Close(RunStatus.TERMINATED))
         assert (await one.again(run)).status is RunStatus.COMPLETED
         assert len(await one.store.read_events(run.run.run_id)) == 2
 
@@ -186,7 +181,7 @@ async def check_terminate_of_what_is_not_open_does_nothing(open_store: OpenStore
 async def check_the_owner_of_a_terminated_run_has_lost_it(open_store: OpenStore) -> None:
     async with room(open_store) as one:
         run = await one.own()
-        assert await one.store.terminate(run.run.run_id, _terminated, int(RunStatus.TERMINATED))
+        assert await one.store.terminate(run.run.run_id, ended, Close(RunStatus.TERMINATED))
         assert await one.commit(Transition(run.run.run_id, run.run.epoch, (event(2),))) == (Verdict.LOST,)
         assert await one.store.reload_run(one.worker, run.run.run_id, run.run.epoch) is None
 
@@ -197,7 +192,7 @@ async def check_a_run_ends_once_however_it_ends(open_store: OpenStore) -> None:
         for _ in range(10):
             run = await one.own()
             killed, verdicts = await asyncio.gather(
-                two.store.terminate(run.run.run_id, _terminated, int(RunStatus.TERMINATED)),
+                two.store.terminate(run.run.run_id, ended, Close(RunStatus.TERMINATED)),
                 one.commit(closing(run)),
             )
             assert killed != (verdicts == (Verdict.WRITTEN,)), (killed, verdicts)

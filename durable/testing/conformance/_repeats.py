@@ -7,7 +7,7 @@ import asyncio
 from msgspec import structs
 
 from durable.history import EventType
-from durable.store import Release, RunStatus, Transition, Verdict
+from durable.store import Close, Release, RunStatus, Transition, Verdict
 from durable.testing.conformance._registry import OpenStore, check
 from durable.testing.conformance._room import (
     EVERY_BYTE,
@@ -72,7 +72,7 @@ async def check_a_close_written_before_is_written(open_store: OpenStore) -> None
         killed = await one.own()
         await one.written(Transition(killed.run.run_id, killed.run.epoch, (event(2),)))
         assert await one.store.terminate(
-            killed.run.run_id, lambda seq: event(seq, b"terminated"), int(RunStatus.TERMINATED)
+            killed.run.run_id, lambda seq: event(seq, b"terminated"), Close(RunStatus.TERMINATED)
         )
         assert await one.commit(closing(killed, seq=3)) == (Verdict.LOST,)
 

@@ -12,18 +12,22 @@ from durable._internal.ids import uuid7
 from durable.history import EventRow, EventType
 from durable.store import (
     ActivityRecord,
+    ChildStart,
     ClaimedRun,
     Close,
+    ExternalSend,
     Lease,
     Message,
     NewActivity,
     NewRun,
+    Reply,
     RunRecord,
     RunStatus,
     SendOutcome,
     StartOutcome,
     Store,
     Transition,
+    Unread,
     Verdict,
     WorkerRecord,
 )
@@ -71,6 +75,28 @@ def message(
     """A signal, under an id of its own unless told otherwise."""
     kind = int(EventType.WORKFLOW_EXECUTION_SIGNALED)
     return Message(run_id, message_id or uuid7(), kind, data, internal=internal)
+
+
+def update(run_id: str, message_id: str | None = None, data: bytes = b"{}") -> Message:
+    """An update, under an id of its own unless told otherwise."""
+    return Message(run_id, message_id or uuid7(), int(EventType.WORKFLOW_EXECUTION_UPDATE_ACCEPTED), data)
+
+
+def reply(message_id: str = "reply") -> Reply:
+    """The answer to a start of a child; to a message it would have other types, which no store looks at."""
+    done, failed = EventType.CHILD_WORKFLOW_EXECUTION_STARTED, EventType.START_CHILD_WORKFLOW_EXECUTION_FAILED
+    return Reply(message_id, int(done), b"done", int(failed), b"failed")
+
+
+def child_start(run: NewRun, message_id: str = "reply") -> ChildStart:
+    """A child to be started."""
+    return ChildStart(run, reply(message_id))
+
+
+def external(workflow_id: str, message_id: str = "sent", **fields: Any) -> ExternalSend:
+    """A signal to whatever run a workflow id has; the reply is `reply-<message id>`."""
+    kind = int(EventType.WORKFLOW_EXECUTION_SIGNALED)
+    return ExternalSend(workflow_id, message_id, kind, b"{}", reply(f"reply-{message_id}"), **fields)
 
 
 def new_activity(number: int, **fields: Any) -> NewActivity:
@@ -151,6 +177,14 @@ class Room:
         outcomes = await self.store.send(messages)
         assert all(outcome is SendOutcome.SENT for outcome in outcomes), outcomes
 
+    async def unread(self, *run_ids: str) -> list[Message]:
+        """What is unread in the inboxes of these runs, by position."""
+        return await self.store.read_messages(run_ids)
+
+    async def unread_ids(self, *run_ids: str) -> list[str]:
+        """The ids of what is unread in the inboxes of these runs, by position."""
+        return [each.message_id for each in await self.unread(*run_ids)]
+
     async def record(self, run_id: str, workflow_id: str) -> RunRecord:
         """The row of a run that is there."""
         found = await self.store.find_run(workflow_id, run_id)
@@ -160,6 +194,20 @@ class Room:
     async def again(self, run: ClaimedRun) -> RunRecord:
         """The row of a claimed run as it is now."""
         return await self.record(run.run.run_id, run.run.workflow_id)
+
+    async def parent(self, **fields: Any) -> tuple[ClaimedRun, NewRun]:
+        """An owned run, and an open child of it that nobody owns."""
+        parent = await self.own()
+        child = new_run(parent_run_id=parent.run.run_id, **fields)
+        step = Transition(
+            parent.run.run_id, parent.run.epoch, (event(2),), starts=(child_start(child, "started"),)
+        )
+        await self.written(step)
+        (told,) = await self.unread(parent.run.run_id)
+        await self.written(
+            Transition(parent.run.run_id, parent.run.epoch, (event(3),), consumed=(told.position,))
+        )
+        return parent, child
 
     async def scheduled(self, *activities: NewActivity) -> ClaimedRun:
         """An owned run with these activities in the database."""
@@ -191,11 +239,44 @@ class Room:
 
 
 def closing(
-    run: ClaimedRun, status: RunStatus = RunStatus.COMPLETED, seq: int = 2, **fields: Any
+    run: ClaimedRun,
+    status: RunStatus = RunStatus.COMPLETED,
+    seq: int = 2,
+    close: Close | None = None,
+    **fields: Any,
 ) -> Transition:
     """A transition that closes a run."""
     last = event(seq, type=EventType.WORKFLOW_EXECUTION_COMPLETED)
-    return Transition(run.run.run_id, run.run.epoch, (last,), close=Close(status), **fields)
+    return Transition(run.run.run_id, run.run.epoch, (last,), close=close or Close(status), **fields)
+
+
+def continuing(
+    run: ClaimedRun,
+    successor: NewRun | None = None,
+    *,
+    seq: int = 2,
+    unread: Unread = Unread.REFUSE,
+    update_lost: bytes = b"",
+    **fields: Any,
+) -> Transition:
+    """A transition with which a run goes on as another."""
+    close = Close(RunStatus.CONTINUED_AS_NEW, unread, successor or following(run), update_lost)
+    return closing(run, seq=seq, close=close, **fields)
+
+
+def following(run: ClaimedRun, **fields: Any) -> NewRun:
+    """A run to go on in the place of another."""
+    defaults: dict[str, Any] = {
+        "workflow_id": run.run.workflow_id,
+        "first_run_id": run.run.first_run_id,
+        "parent_run_id": run.run.parent_run_id,
+    }
+    return new_run(**(defaults | fields))
+
+
+def ended(seq: int) -> EventRow:
+    """The last event of a run that is terminated."""
+    return event(seq, b"terminated", task=9, type=EventType.WORKFLOW_EXECUTION_TERMINATED)
 
 
 def worker_record(worker_id: str, lease: int = LEASE) -> WorkerRecord:

@@ -1,11 +1,16 @@
 -- name: claim_runs
-select * from durable.claim_1($1, $2, $3, $4, $5, $6, $7)
+-- What never changes is looked up beside the claim.
+select c.*, coalesce((select r.first_run_id from durable.runs r where r.run_id = c.run_id), c.run_id) as first_run_id,
+    (select r.parent_run_id from durable.runs r where r.run_id = c.run_id) as parent_run_id
+from durable.claim_1($1, $2, $3, $4, $5, $6, $7) c
 
 -- name: owned_runs
 select run_id, epoch from durable.runs where owner = $1
 
 -- name: reload_run
-select * from durable.load_1(array[$1::uuid]) where owner = $2 and epoch = $3
+select l.*, coalesce((select r.first_run_id from durable.runs r where r.run_id = l.run_id), l.run_id) as first_run_id,
+    (select r.parent_run_id from durable.runs r where r.run_id = l.run_id) as parent_run_id
+from durable.load_1(array[$1::uuid]) l where l.owner = $2 and l.epoch = $3
 
 -- name: next_wake
 with recursive runs_ranges as (

@@ -1,7 +1,5 @@
 -- name: commit
-select now, verdicts from durable.commit_1(
-    $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26,
-    $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40, $41, $42, $43, $44)
+select now, verdicts, started from durable.commit_2(:arguments)
 
 -- name: taken_positions
 -- Which of these positions are taken, and whether by the very bytes that were to be written there.

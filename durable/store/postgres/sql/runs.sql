@@ -1,10 +1,11 @@
 -- name: create_runs
-select n, outcome, run_id, workflow_type, epoch, now
-from durable.start_1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+select n, outcome, run_id, workflow_type, epoch, now from durable.start_2(
+    $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)
 
 -- name: find_run
 select r.run_id, r.workflow_id, r.workflow_type, r.task_queue, r.status, r.hold, d.reason, r.owner, r.epoch, r.wake_at,
-    r.priority, r.deaths, r.started_at, r.closed_at, r.times_out_at, d.info, h.length, h.size
+    r.priority, r.deaths, r.started_at, r.closed_at, r.times_out_at, d.info, h.length, h.size,
+    coalesce(r.first_run_id, r.run_id) as first_run_id, r.parent_run_id
 from durable.runs r join durable.run_data d using (run_id)
 cross join lateral (
     select count(*) as length, coalesce(sum(octet_length(e.data)), 0)::bigint as size
@@ -13,7 +14,8 @@ where r.workflow_id = $1 and r.run_id = $2
 
 -- name: find_latest_run
 select r.run_id, r.workflow_id, r.workflow_type, r.task_queue, r.status, r.hold, d.reason, r.owner, r.epoch, r.wake_at,
-    r.priority, r.deaths, r.started_at, r.closed_at, r.times_out_at, d.info, h.length, h.size
+    r.priority, r.deaths, r.started_at, r.closed_at, r.times_out_at, d.info, h.length, h.size,
+    coalesce(r.first_run_id, r.run_id) as first_run_id, r.parent_run_id
 from durable.runs r join durable.run_data d using (run_id)
 cross join lateral (
     select count(*) as length, coalesce(sum(octet_length(e.data)), 0)::bigint as size
@@ -24,7 +26,8 @@ where r.run_id = coalesce(
 
 -- name: timed_out_runs
 select r.run_id, r.workflow_id, r.workflow_type, r.task_queue, r.status, r.hold, d.reason, r.owner, r.epoch, r.wake_at,
-    r.priority, r.deaths, r.started_at, r.closed_at, r.times_out_at, d.info, h.length, h.size
+    r.priority, r.deaths, r.started_at, r.closed_at, r.times_out_at, d.info, h.length, h.size,
+    coalesce(r.first_run_id, r.run_id) as first_run_id, r.parent_run_id
 from (
     select * from durable.runs r
     where r.status = 1 and r.times_out_at <= durable.now_us() order by r.times_out_at limit $1) r
@@ -33,6 +36,18 @@ cross join lateral (
     select count(*) as length, coalesce(sum(octet_length(e.data)), 0)::bigint as size
     from durable.events e where e.run_id = r.run_id) h
 order by r.times_out_at
+
+-- name: condemned_runs
+select r.run_id, r.workflow_id, r.workflow_type, r.task_queue, r.status, r.hold, d.reason, r.owner, r.epoch, r.wake_at,
+    r.priority, r.deaths, r.started_at, r.closed_at, r.times_out_at, d.info, h.length, h.size,
+    coalesce(r.first_run_id, r.run_id) as first_run_id, r.parent_run_id
+from (
+    select r.* from (select distinct run_id from durable.inbox where type = 13) i
+    join durable.runs r on r.run_id = i.run_id and r.status = 1 limit $1) r
+join durable.run_data d using (run_id)
+cross join lateral (
+    select count(*) as length, coalesce(sum(octet_length(e.data)), 0)::bigint as size
+    from durable.events e where e.run_id = r.run_id) h
 
 -- name: read_events
 select seq, task, type, data, time from durable.events where run_id = $1 and seq > $2 order by seq limit $3
@@ -53,15 +68,6 @@ select coalesce(max(seq), 0) + 1 as seq, coalesce(max(time), 0) as latest from d
 
 -- name: terminate
 -- The run's row is locked by an earlier statement of this transaction.
-with done as (
-    update durable.runs set status = $2, closed_at = greatest(durable.now_us(), $7::bigint), owner = null, wake_at = null,
-        hold = 0, deaths = 0
-    where run_id = $1 returning run_id, closed_at),
-described as (update durable.run_data set reason = '' where run_id = $1 and reason <> ''),
-dropped as (delete from durable.activity_tasks where run_id = $1)
-insert into durable.events (run_id, seq, task, type, time, data)
-    select run_id, $3, $4, $5, closed_at, $6 from done
-
--- name: drop_messages
--- Behind the activity rows, each of which may have brought one until it was gone.
-delete from durable.inbox where run_id = $1
+select durable.terminate_2(
+    $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26,
+    $27, $28, $29)

@@ -27,9 +27,9 @@ WHERE task = given.column3 AND type = given.column4 AND data = given.column5
 DELETE FROM events WHERE (run_id, seq) IN (VALUES (?, ?))
 
 -- name: unread
--- The messages that keep these runs from closing, apart from those the closing transitions have read.
-SELECT json_group_array(run_id) FROM (
-    SELECT DISTINCT run_id FROM inbox
+-- Whether these runs have messages, and updates, apart from those that the closing transitions have read.
+SELECT json_group_array(json_array(run_id, is_update)) FROM (
+    SELECT DISTINCT run_id, type = 60 AS is_update FROM inbox
     WHERE run_id IN (SELECT value FROM json_each(?)) AND internal = 0
       AND position NOT IN (SELECT value FROM json_each(?))
 )

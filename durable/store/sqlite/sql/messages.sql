@@ -1,5 +1,5 @@
 -- name: run_statuses
-SELECT json_group_array(json_array(run_id, status, task_queue)) FROM runs
+SELECT json_group_array(json_array(run_id, status, task_queue, held_back_until)) FROM runs
 WHERE run_id IN (SELECT value FROM json_each(?))
 
 -- name: known_messages

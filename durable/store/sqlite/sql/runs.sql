@@ -3,8 +3,9 @@
 
 -- name: insert_run
 INSERT INTO runs
-    (run_id, workflow_id, workflow_type, task_queue, owner, epoch, wake_at, priority, format, started_at, times_out_at)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    (run_id, workflow_id, workflow_type, task_queue, owner, epoch, wake_at, priority, format, started_at, times_out_at,
+     first_run_id, parent_run_id, parent_close_policy)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT DO NOTHING
 
 -- name: insert_run_data
@@ -35,7 +36,8 @@ ORDER BY status = 1 DESC, started_at DESC, run_id DESC LIMIT 1
 SELECT
     json_group_array(json_array(
         run_id, workflow_id, workflow_type, task_queue, status, hold, reason, owner, epoch, wake_at, priority, deaths,
-        started_at, closed_at, times_out_at, history_length, history_size, length(info))),
+        started_at, closed_at, times_out_at, history_length, history_size, length(info),
+        coalesce(first_run_id, run_id), parent_run_id)),
     CAST(group_concat(info, '') AS BLOB)
 FROM (
     SELECT * FROM json_each(?) AS wanted

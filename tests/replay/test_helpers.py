@@ -54,6 +54,7 @@ def drawn(seed: int = 7, extra: bool = False) -> Any:
     return found
 
 
+@pytest.mark.temporal("workflow/random_seed", "workflow/uuid")
 def test_chance_is_the_runs_own_and_the_same_at_every_replay() -> None:
     once = drawn()
     assert once == drawn(), "the same seed, the same numbers"
@@ -70,6 +71,7 @@ def test_each_use_has_a_stream_of_its_own() -> None:
     assert plain["own"] != plain["other"], "two calls of new_random are two sequences"
 
 
+@pytest.mark.temporal("workflow/uuid7")
 def test_uuid7() -> None:
     """RFC 9562: 48 bits of milliseconds, version 7, variant 10, the rest random."""
     ids = [UUID(text) for text in drawn()["uuid7"]]

@@ -20,6 +20,7 @@ from durable._search_attributes import (
 
 __all__ = [
     "ActivityCancellationType",
+    "QueryRejectCondition",
     "RetryPolicy",
     "SearchAttributeIndexedValueType",
     "SearchAttributeKey",
@@ -58,6 +59,16 @@ class ParentClosePolicy(IntEnum):
     TERMINATE = 1
     ABANDON = 2
     REQUEST_CANCEL = 3
+
+
+class QueryRejectCondition(IntEnum):
+    """In which states of a workflow a query is not wanted. Values are Temporal's."""
+
+    NONE = 1
+    NOT_OPEN = 2
+    """It is closed, however it ended."""
+    NOT_COMPLETED_CLEANLY = 3
+    """It is closed and has no result."""
 
 
 class WorkflowExecutionStatus(IntEnum):

@@ -13,6 +13,7 @@
      |- WorkflowContinuedAsNewError           the client waited for one run, and the workflow goes on in another
      |- WorkflowNotFoundError                 no such workflow, or it is closed and can no longer be told anything
      |- WorkflowQueryFailedError              the query's handler raised, or there is none
+     |   `- WorkflowQueryTimeoutError         nobody has answered in time: no worker runs, or none has the code
      |- WorkflowQueryRejectedError            the query was not allowed in the workflow's state
      |- NotInWorkflowError, NotInActivityError  called where it means nothing; the text names what to call instead
      |- RegistrationError                     a definition is wrong, missing where it is needed, or there twice
@@ -81,6 +82,7 @@ __all__ = [
     "WorkflowNotFoundError",
     "WorkflowQueryFailedError",
     "WorkflowQueryRejectedError",
+    "WorkflowQueryTimeoutError",
     "WorkflowTaskError",
     "is_cancelled_exception",
 ]
@@ -275,8 +277,20 @@ class WorkflowQueryFailedError(DurableError):
     """The handler of a query raised, or the workflow has no such query."""
 
 
+class WorkflowQueryTimeoutError(WorkflowQueryFailedError):
+    """A query had no answer in time: no worker runs that has the workflow's code, or it has not read its messages."""
+
+
 class WorkflowQueryRejectedError(DurableError):
-    """A query was not allowed in the state the workflow is in."""
+    """A query was not allowed in the state the workflow is in.
+
+    Attributes:
+        status: That state.
+    """
+
+    def __init__(self, status: IntEnum, condition: str) -> None:
+        super().__init__(f"the query was rejected by {condition}: the workflow is {status.name}")
+        self.status = status
 
 
 class NotInWorkflowError(DurableError, RuntimeError):

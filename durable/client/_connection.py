@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from durable.client._local import LocalRuns
 from durable.client._patience import Patience
 from durable.client._waiting import Waiting
+from durable.common import QueryRejectCondition
 from durable.converter import DataConverter
 from durable.store import Store
 
@@ -22,3 +23,4 @@ class Connection:
     local: LocalRuns
     waiting: Waiting
     patiently: Patience
+    reject_queries: QueryRejectCondition | None = None

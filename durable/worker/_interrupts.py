@@ -15,7 +15,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import TypeVar
 
 from durable.exceptions import CancelledError
@@ -82,7 +82,7 @@ class Interrupt:
                 self._thread = None
 
     @contextlib.contextmanager
-    def shielded(self) -> Iterator[None]:
+    def shielded(self) -> Generator[None]:
         """Hold the interruption back until the end of the block, where it takes the place of whatever ends that.
 
         Raises:

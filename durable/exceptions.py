@@ -276,6 +276,10 @@ class WorkflowNotFoundError(DurableError):
 class WorkflowQueryFailedError(DurableError):
     """The handler of a query raised, or the workflow has no such query."""
 
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
 
 class WorkflowQueryTimeoutError(WorkflowQueryFailedError):
     """A query had no answer in time: no worker runs that has the workflow's code, or it has not read its messages."""
@@ -385,8 +389,9 @@ class LeaseLostError(WorkerError):
     """The worker could not renew its lease in time; others may already have taken over."""
 
 
-def is_cancelled_exception(error: BaseException) -> bool:
-    """Whether `error` means a cancellation: asyncio's, ours, or one of these as the cause of a failed operation."""
-    return isinstance(error, asyncio.CancelledError | CancelledError) or (
-        isinstance(error, ActivityError | ChildWorkflowError) and isinstance(error.cause, CancelledError)
+def is_cancelled_exception(exception: BaseException) -> bool:
+    """Whether `exception` means a cancellation: asyncio's, ours, or one of these as the cause of a failed operation."""
+    return isinstance(exception, asyncio.CancelledError | CancelledError) or (
+        isinstance(exception, ActivityError | ChildWorkflowError)
+        and isinstance(exception.cause, CancelledError)
     )

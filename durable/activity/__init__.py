@@ -11,6 +11,7 @@ from durable.activity._call import ActivityCall
 from durable.activity._context import (
     ActivityCancellationDetails,
     Info,
+    LoggerAdapter,
     cancellation_details,
     heartbeat,
     in_activity,
@@ -34,6 +35,7 @@ __all__ = [
     "ActivityConfig",
     "ActivityMethod",
     "Info",
+    "LoggerAdapter",
     "cancellation_details",
     "defn",
     "heartbeat",

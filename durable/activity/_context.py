@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeAlias
 from durable.common import RetryPolicy
 from durable.exceptions import NotInActivityError
 
-__all__ = ["CURRENT", "ActivityCancellationDetails", "ActivityLogger", "Context", "Flag", "Info", "current"]
+__all__ = ["CURRENT", "ActivityCancellationDetails", "Context", "Flag", "Info", "LoggerAdapter", "current"]
 
 if TYPE_CHECKING:
     _Adapter: TypeAlias = logging.LoggerAdapter[logging.Logger]
@@ -279,7 +279,7 @@ def _seconds(timeout: timedelta | float | None) -> float | None:
     return timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
 
 
-class ActivityLogger(_Adapter):
+class LoggerAdapter(_Adapter):
     """A logger whose records say which attempt they are from.
 
     In an activity the message gets a short tail, `(charge 3 of o-42, attempt 2)`, and the record an attribute
@@ -322,5 +322,5 @@ def _facts(about: Info) -> Mapping[str, Any]:
     }
 
 
-logger: ActivityLogger = ActivityLogger(logging.getLogger("durable.activity"), None)
+logger: LoggerAdapter = LoggerAdapter(logging.getLogger("durable.activity"), None)
 """The logger for activity code."""

@@ -5,11 +5,23 @@ from __future__ import annotations
 from durable.client._client import Client
 from durable.client._describe import PendingActivity, WorkflowExecutionDescription
 from durable.client._handle import WorkflowHandle, WorkflowHistory
+from durable.common import WorkflowExecutionStatus
+from durable.exceptions import (
+    WorkflowContinuedAsNewError,
+    WorkflowFailureError,
+    WorkflowQueryFailedError,
+    WorkflowQueryRejectedError,
+)
 
 __all__ = [
     "Client",
     "PendingActivity",
+    "WorkflowContinuedAsNewError",
     "WorkflowExecutionDescription",
+    "WorkflowExecutionStatus",
+    "WorkflowFailureError",
     "WorkflowHandle",
     "WorkflowHistory",
+    "WorkflowQueryFailedError",
+    "WorkflowQueryRejectedError",
 ]

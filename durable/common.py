@@ -20,6 +20,8 @@ from durable._search_attributes import (
 
 __all__ = [
     "ActivityCancellationType",
+    "ChildWorkflowCancellationType",
+    "ParentClosePolicy",
     "QueryRejectCondition",
     "RetryPolicy",
     "SearchAttributeIndexedValueType",
@@ -89,6 +91,19 @@ class ActivityCancellationType(IntEnum):
     TRY_CANCEL = 0
     WAIT_CANCELLATION_COMPLETED = 1
     ABANDON = 2
+
+
+class ChildWorkflowCancellationType(IntEnum):
+    """What a workflow sees when it cancels a child. Values are Temporal's."""
+
+    ABANDON = 0
+    """The await ends at once; the child is told nothing."""
+    TRY_CANCEL = 1
+    """The child is asked to cancel itself; the await ends at once."""
+    WAIT_CANCELLATION_COMPLETED = 2
+    """The child is asked; the await ends with the child, and has its outcome if that is not the cancellation."""
+    WAIT_CANCELLATION_REQUESTED = 3
+    """The child is asked; the await ends once the request is in its inbox."""
 
 
 @dataclass(frozen=True)

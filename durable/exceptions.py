@@ -240,8 +240,8 @@ class WorkflowAlreadyStartedError(FailureError):
 
     def __init__(self, workflow_id: str, workflow_type: str, *, run_id: str | None = None) -> None:
         super().__init__(
-            f"workflow {workflow_id!r} was already started (run {run_id}); use another id, another "
-            "id_conflict_policy or id_reuse_policy, or get_workflow_handle() to reach the one that is there"
+            f"workflow {workflow_id!r} was already started{f' (run {run_id})' if run_id else ''}; use another id, "
+            "another id_conflict_policy or id_reuse_policy, or get_workflow_handle() to reach the one that is there"
         )
         self.workflow_id = workflow_id
         self.workflow_type = workflow_type

@@ -35,6 +35,9 @@ class Written(Struct, gc=False):
         queued: Task queues that got an activity row, to be hinted.
         canceled: Activities whose rows say now that they were cancelled: those that wait can be ended at once.
         closed: Whether the run has ended.
+        told: Other runs that have a message from it, to be hinted; `ANY_KEY` when it is not known which run it is.
+        replied: Whether its own inbox has the news of what it did to others.
+        condemned: Whether its end condemned children, which are to be ended.
     """
 
     task: list[Event] = []
@@ -42,3 +45,6 @@ class Written(Struct, gc=False):
     queued: list[str] = []
     canceled: Sequence[int] = ()
     closed: bool = False
+    told: Sequence[str] = ()
+    replied: bool = False
+    condemned: bool = False

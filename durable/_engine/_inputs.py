@@ -13,7 +13,14 @@ from heapq import heapify, heappop, heappush
 from durable._engine._activities import ActivityInputEvent
 from durable._engine._state import RunState
 from durable._engine.records import Message
-from durable.history import EventData, Input, TimerFired, WorkflowExecutionCancelRequested
+from durable.history import (
+    EventData,
+    Input,
+    OperationInput,
+    TimerFired,
+    WorkflowExecutionCancelRequested,
+    WorkflowExecutionTerminated,
+)
 
 
 class Inputs:
@@ -25,6 +32,7 @@ class Inputs:
         messages: By position in the inbox; cancel requests are kept apart, in `cancels`.
         consumed: Positions of messages that the next transition deletes.
         timers: When each timer is due that the code still wants, by id.
+        termination: What ends the run from outside, if that has come.
     """
 
     __slots__ = (
@@ -37,6 +45,7 @@ class Inputs:
         "messages",
         "resulted",
         "results",
+        "termination",
         "timers",
     )
 
@@ -49,6 +58,7 @@ class Inputs:
         self.messages: dict[int, Input] = {}
         self.cancels: dict[int, Input] = {}
         self.consumed: list[int] = []
+        self.termination: WorkflowExecutionTerminated | None = None
         self.timers = dict(state.timers)
         self._heap = [(at, id) for id, at in self.timers.items()]
         heapify(self._heap)
@@ -76,6 +86,9 @@ class Inputs:
                 self.consumed.append(message.position)
         elif isinstance(event, WorkflowExecutionCancelRequested):
             self.cancels[message.position] = event
+        elif isinstance(event, WorkflowExecutionTerminated):
+            # It never becomes an input: whoever owns the run ends it, and the inbox with it.
+            self.termination = event
         else:
             self.messages[message.position] = event
 
@@ -137,7 +150,10 @@ class Inputs:
         for position in sorted(waiting):
             self.consumed.append(position)
             event = waiting[position]
-            stale = isinstance(event, ActivityInputEvent) and event.id not in self._state.activities
+            if isinstance(event, ActivityInputEvent):
+                stale = event.id not in self._state.activities
+            else:
+                stale = isinstance(event, OperationInput) and not self._state.awaits(event)
             if not stale and event.message not in self._state.messages and event.message not in seen:
                 seen.add(event.message)
                 taken.append(event)

@@ -7,9 +7,7 @@ import msgspec
 from durable._engine.records import Message
 from durable.history import (
     EventRow,
-    EventType,
     Input,
-    Payloads,
     WorkflowExecutionTerminated,
     WorkflowExecutionTimedOut,
     encode_data,
@@ -26,17 +24,9 @@ def message(run_id: str, message_id: str, event: Input) -> Message:
     )
 
 
-def terminated(seq: int, *, reason: str, details: Payloads, identity: str) -> EventRow:
-    """Return the event at position `seq` with which an operator ends a run.
+def end(seq: int, data: WorkflowExecutionTerminated | WorkflowExecutionTimedOut) -> EventRow:
+    """Return the event at position `seq` with which a run is ended from outside.
 
     It belongs to no task of the workflow; the number of its task is its position, which is never below the newest's.
     """
-    data = WorkflowExecutionTerminated(reason=reason, details=details, identity=identity)
-    return EventRow(seq, seq, int(EventType.WORKFLOW_EXECUTION_TERMINATED), encode_data(data))
-
-
-def timed_out(seq: int) -> EventRow:
-    """Return the event at position `seq` that ends a run which outlived its timeout."""
-    return EventRow(
-        seq, seq, int(EventType.WORKFLOW_EXECUTION_TIMED_OUT), encode_data(WorkflowExecutionTimedOut())
-    )
+    return EventRow(seq, seq, int(data.type), encode_data(data))

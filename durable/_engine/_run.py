@@ -31,11 +31,21 @@ from durable._engine._activities import (
     message_of,
     row,
 )
+from durable._engine._children import OUTGOING, condemns, news_for_parent, outgoing, told_by
 from durable._engine._effects import Effects, Urgency, Written
 from durable._engine._inputs import Inputs
 from durable._engine._retry import Retry
 from durable._engine._state import CLOSING_STATUS, RunState
-from durable._engine.records import Close, Hold, Message, NewActivity, Release, Transition
+from durable._engine.records import (
+    ChildStart,
+    Close,
+    ExternalSend,
+    Hold,
+    Message,
+    NewActivity,
+    Release,
+    Transition,
+)
 from durable.history import (
     ActivityTaskCancelRequested,
     ActivityTaskScheduled,
@@ -47,6 +57,7 @@ from durable.history import (
     TimerCanceled,
     TimerFired,
     TimerStarted,
+    WorkflowExecutionTerminated,
     encode_data,
 )
 
@@ -61,6 +72,7 @@ class Flight(msgspec.Struct, gc=False):
         inputs: Those of the next task, or none.
         task: The number of the inputs' task; without inputs, of the task before.
         start: Activities that wait for this commit.
+        outgoing: Those of the commands that reach other workflows.
     """
 
     commands: list[CommandEvent]
@@ -68,6 +80,7 @@ class Flight(msgspec.Struct, gc=False):
     task: int
     closing: CommandEvent | None
     start: list[ActivityTaskScheduled]
+    outgoing: list[CommandEvent]
     transition: Transition
 
 
@@ -83,6 +96,7 @@ class Run:
         "_deaths",
         "_in_flight",
         "_inputs",
+        "_outgoing",
         "_ran",
         "_recovering",
         "_rows",
@@ -122,6 +136,7 @@ class Run:
         self._rows: dict[int, NewActivity] = {}
         self._canceled_rows: list[int] = []
         self._after_commit: list[ActivityTaskScheduled] = []
+        self._outgoing: list[CommandEvent] = []
         self._in_flight: Flight | None = None
 
     # ------------------------------------------------------------------ what arrives
@@ -218,6 +233,7 @@ class Run:
             # Nothing of a closing task is released: a refused close runs the task again.
             *others, self._closing = commands
             self._commands.extend(others)
+            self._outgoing.extend(command for command in others if isinstance(command, OUTGOING))
             return effects
         self._commands.extend(commands)
         for command in commands:
@@ -233,6 +249,8 @@ class Run:
                 self._inputs.start_timer(command.id, self.state.task_time + command.duration)
             elif isinstance(command, TimerCanceled):
                 self._inputs.timers.pop(command.id, None)
+            elif isinstance(command, OUTGOING):
+                self._outgoing.append(command)
         return effects
 
     def _dispatch(
@@ -285,6 +303,11 @@ class Run:
         """The command that closes the run, once its code has come to an end."""
         return self._closing
 
+    @property
+    def termination(self) -> WorkflowExecutionTerminated | None:
+        """What ends the run from outside, once it is in the inbox."""
+        return self._inputs.termination
+
     def next_timer(self) -> int | None:
         """Return the instant at which the next timer is due that the code still wants."""
         return self._inputs.next_timer()
@@ -298,6 +321,7 @@ class Run:
             or self._rows
             or self._after_commit
             or self._canceled_rows
+            or self._outgoing
             or self._inputs.waiting(now)
         ):
             return NOW
@@ -344,6 +368,11 @@ class Run:
             elif isinstance(data, TimerFired):
                 not_before = max(not_before, self._inputs.timers.pop(data.id))
         proven = self._unproven and self._ran
+        starts: tuple[ChildStart, ...] = ()
+        sends: tuple[ExternalSend, ...] = ()
+        if self._outgoing:
+            starts, sends = outgoing(state, self._outgoing, closing=closing is not None)
+        news = None if closing is None else news_for_parent(state.started, closing)
         transition = Transition(
             run_id=state.run_id,
             epoch=self.epoch,
@@ -358,12 +387,17 @@ class Run:
             activities=tuple(self._rows.values()),
             activities_done=tuple(rows_done),
             activities_canceled=tuple(self._canceled_rows),
+            messages=() if news is None else (news,),
+            starts=starts,
+            sends=sends,
             close=None if closing is None else Close(CLOSING_STATUS[type(closing)]),
             proven=proven,
         )
-        self._in_flight = Flight(commands, inputs, task, closing, self._after_commit, transition)
+        self._in_flight = Flight(
+            commands, inputs, task, closing, self._after_commit, self._outgoing, transition
+        )
         self._commands, self._inputs.consumed, self._rows, self._canceled_rows = [], [], {}, []
-        self._after_commit = []
+        self._after_commit, self._outgoing = [], []
         if proven:
             self._unproven = False
         return transition
@@ -398,9 +432,14 @@ class Run:
         for id in transition.activities_done:
             self.rowed.discard(id)
         queued = [row.task_queue for row in transition.activities if row.worker is None]
-        return Written(
+        written = Written(
             inputs, flight.start, queued, transition.activities_canceled, flight.closing is not None
         )
+        if flight.outgoing or written.closed:
+            written.told = told_by(transition, state)
+            written.replied = bool(flight.outgoing)
+            written.condemned = written.closed and condemns(state)
+        return written
 
     def refused(self) -> None:
         """Take the news that a close was refused over an unread message, and take the closing task back.
@@ -411,7 +450,7 @@ class Run:
         assert self._in_flight is not None
         flight, self._in_flight = self._in_flight, None
         transition = flight.transition
-        self._commands = flight.commands
+        self._commands, self._outgoing = flight.commands, flight.outgoing
         self._rows = {new.id: new for new in transition.activities} | self._rows
         waiting = self._inputs
         waiting.consumed = [
@@ -435,7 +474,7 @@ class Run:
         waiting = self._inputs
         if waiting.cancels and not waiting.messages:
             return self._fly(waiting.take(waiting.cancels), self.state.task + 1)
-        self._commands, self._closing, self._ran = [], None, False
+        self._commands, self._outgoing, self._closing, self._ran = [], [], None, False
         if not waiting.messages and not waiting.consumed:
             return None
         return self._fly(waiting.take_messages(), self.state.task)
@@ -472,10 +511,10 @@ class Run:
         assert self._in_flight is None
         for new in running:
             self.add_row(new)
-        commands = self._commands
+        commands, reaching = self._commands, self._outgoing
         if self._closing is not None:
             # Nothing of the closing task has been released; the next owner runs it again.
-            commands, self._ran = [], False
+            commands, reaching, self._ran = [], [], False
         for scheduled in self._after_commit:
             self.add_row(row(scheduled, self.state.task_time))
         if wake_in is None and (
@@ -483,6 +522,7 @@ class Run:
         ):
             wake_in = 0
         state = self.state
+        starts, sends = outgoing(state, reaching, closing=False)
         rows = tuple(
             EventRow(state.seq + 1 + i, state.task, int(data.type), encode_data(data))
             for i, data in enumerate(commands)
@@ -496,6 +536,8 @@ class Run:
             activities_canceled=tuple(self._canceled_rows),
             # A result that has come goes to the run's own inbox: its attempt must not count as lost.
             messages=tuple(message_of(state.run_id, result) for result in self._inputs.results),
+            starts=starts,
+            sends=sends,
             release=Release(
                 wake_at=self.next_timer() if wake_in is None else None,
                 wake_in=wake_in,

@@ -20,9 +20,25 @@ from durable.history import (
     ActivityTaskFailed,
     ActivityTaskScheduled,
     ActivityTaskTimedOut,
+    ChildWorkflowExecutionCanceled,
+    ChildWorkflowExecutionCompleted,
+    ChildWorkflowExecutionFailed,
+    ChildWorkflowExecutionStarted,
+    ChildWorkflowExecutionTerminated,
+    ChildWorkflowExecutionTimedOut,
     Event,
     EventData,
+    ExternalCommand,
+    ExternalWorkflowExecutionCancelRequested,
+    ExternalWorkflowExecutionSignaled,
     Input,
+    OperationInput,
+    RequestCancelExternalWorkflowExecutionFailed,
+    RequestCancelExternalWorkflowExecutionInitiated,
+    SignalExternalWorkflowExecutionFailed,
+    SignalExternalWorkflowExecutionInitiated,
+    StartChildWorkflowExecutionFailed,
+    StartChildWorkflowExecutionInitiated,
     TimerCanceled,
     TimerFired,
     TimerStarted,
@@ -53,6 +69,18 @@ class PendingActivity(Struct, gc=False):
     cancel_requested: bool = False
 
 
+class PendingChild(Struct, gc=False):
+    """A child workflow that was asked for and has not ended, as far as the log knows.
+
+    Attributes:
+        asked: What its task asked for.
+        started: Whether it is there.
+    """
+
+    asked: StartChildWorkflowExecutionInitiated
+    started: bool = False
+
+
 class RunState:
     """The fold of one history.
 
@@ -63,11 +91,15 @@ class RunState:
         task_time: Time of the newest task: that of its last input. Timers and deadlines count from it.
         trailing: Whether the newest task has no commands (yet).
         messages: Ids of the inbox messages that have become events.
+        children: Children that have not ended, by the number of their command.
+        external: Messages to other workflows of which it is not known whether they were taken, likewise.
     """
 
     __slots__ = (
         "activities",
         "cancel_requested",
+        "children",
+        "external",
         "messages",
         "run_id",
         "seq",
@@ -93,6 +125,8 @@ class RunState:
         self.trailing = False
         self.activities: dict[int, PendingActivity] = {}
         self.timers: dict[int, int] = {}
+        self.children: dict[int, PendingChild] = {}
+        self.external: dict[int, ExternalCommand] = {}
         self.messages: set[str] = set()
         self.cancel_requested = False
         self.status = RunStatus.RUNNING
@@ -162,6 +196,35 @@ class RunState:
                 f"run {self.run_id}: event {self.seq} ends timer {data.id}, which is not open"
             )
 
+    def _child_initiated(self, data: StartChildWorkflowExecutionInitiated) -> None:
+        self.children[data.id] = PendingChild(data)
+
+    def _child_started(self, data: ChildWorkflowExecutionStarted) -> None:
+        if (child := self.children.get(data.id)) is None:
+            raise HistoryCorruptError(
+                f"run {self.run_id}: event {self.seq} starts child {data.id}, which was not asked for"
+            )
+        child.started = True
+
+    def _child_closed(self, data: OperationInput) -> None:
+        if self.children.pop(data.id, None) is None:
+            raise HistoryCorruptError(
+                f"run {self.run_id}: event {self.seq} ends child {data.id}, which is not open"
+            )
+
+    def _external_initiated(self, data: ExternalCommand) -> None:
+        self.external[data.id] = data
+
+    def _external_answered(self, data: OperationInput) -> None:
+        if self.external.pop(data.id, None) is None:
+            raise HistoryCorruptError(
+                f"run {self.run_id}: event {self.seq} answers message {data.id}, which was not sent"
+            )
+
+    def awaits(self, data: OperationInput) -> bool:
+        """Whether news of a child or of a message to another workflow still means something."""
+        return data.id in (self.children if isinstance(data, CHILD_INPUTS) else self.external)
+
     def _close(self, data: EventData) -> None:
         self.status = CLOSING_STATUS[type(data)]
 
@@ -174,6 +237,17 @@ CLOSING_STATUS: dict[type[EventData], RunStatus] = {
     WorkflowExecutionTimedOut: RunStatus.TIMED_OUT,
 }
 """The status that each closing event leaves a run in."""
+
+CHILD_INPUTS = (
+    ChildWorkflowExecutionStarted,
+    StartChildWorkflowExecutionFailed,
+    ChildWorkflowExecutionCompleted,
+    ChildWorkflowExecutionFailed,
+    ChildWorkflowExecutionCanceled,
+    ChildWorkflowExecutionTerminated,
+    ChildWorkflowExecutionTimedOut,
+)
+"""What a run hears of its children, the beginning first."""
 
 _FOLD: dict[type[EventData], Callable[[RunState, Any], None]] = {
     WorkflowExecutionStarted: RunState._started,
@@ -188,5 +262,14 @@ _FOLD: dict[type[EventData], Callable[[RunState, Any], None]] = {
     TimerStarted: RunState._timer_started,
     TimerFired: RunState._timer_closed,
     TimerCanceled: RunState._timer_closed,
+    StartChildWorkflowExecutionInitiated: RunState._child_initiated,
+    ChildWorkflowExecutionStarted: RunState._child_started,
+    **dict.fromkeys(CHILD_INPUTS[1:], RunState._child_closed),
+    SignalExternalWorkflowExecutionInitiated: RunState._external_initiated,
+    RequestCancelExternalWorkflowExecutionInitiated: RunState._external_initiated,
+    ExternalWorkflowExecutionSignaled: RunState._external_answered,
+    SignalExternalWorkflowExecutionFailed: RunState._external_answered,
+    ExternalWorkflowExecutionCancelRequested: RunState._external_answered,
+    RequestCancelExternalWorkflowExecutionFailed: RunState._external_answered,
     **dict.fromkeys(CLOSING_STATUS, RunState._close),
 }

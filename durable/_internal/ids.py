@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 import unicodedata
+from hashlib import sha256
 
 MAX_NAME_BYTES = 255
 """The longest id, type, queue or message name, in UTF-8 bytes: it fits every index of every database in use."""
@@ -18,6 +19,20 @@ def uuid7() -> str:
     value = value & ~(0x3 << 62) | 0x2 << 62
     text = f"{value:032x}"
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def derived_uuid(*parts: str) -> str:
+    """Return the UUID that stands for these texts, always the same: version 8, a digest (RFC 9562)."""
+    value = int.from_bytes(sha256("\0".join(parts).encode()).digest()[:16])
+    value = value & ~(0xF << 76) | 0x8 << 76
+    value = value & ~(0x3 << 62) | 0x2 << 62
+    text = f"{value:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def child_run_id(parent_run_id: str, id: int) -> str:
+    """Return the first run id of the child that command `id` of a run starts: the same at every replay of the run."""
+    return derived_uuid("durable child", parent_run_id, str(id))
 
 
 def check_name(value: object, field: str) -> str:

@@ -113,12 +113,14 @@ class Operation(NumberedFuture[T]):
         """
         on_cancel = self.on_cancel
         if on_cancel is not None and not self.done() and on_cancel():
+            # Whoever cancelled may know its own cancel by this text, as anyio's scopes do.
+            self._cancel_message = msg
             return True
         return super().cancel(msg)
 
-    def complete_cancelled(self, msg: Any = None) -> bool:
+    def complete_cancelled(self) -> bool:
         """Complete the operation as cancelled, past `on_cancel`: what was awaiting it sees ``CancelledError``."""
-        return super().cancel(msg)
+        return super().cancel(self._cancel_message)
 
 
 class NumberedTask(asyncio.Task[T]):

@@ -25,6 +25,7 @@ from durable._replay._facts import info_of
 from durable._replay._faults import fails_workflow
 from durable._replay._handlers import Handler, bound_handlers, for_name, hints_of
 from durable._replay._loop import POISONED, DeterministicLoop
+from durable._replay._others import CommandBook, OtherWorkflows
 from durable._replay._queries import UnknownQueryError, answer
 from durable._replay._randomness import Randomness
 from durable._replay._sources import caller
@@ -54,6 +55,7 @@ from durable.history import (
     CommandEvent,
     Event,
     Input,
+    OperationInput,
     Payload,
     Payloads,
     TimerFired,
@@ -90,6 +92,7 @@ class Instance:
         "_object",
         "_operations",
         "_origin",
+        "_others",
         "_random",
         "_read_only",
         "_replaying",
@@ -132,7 +135,7 @@ class Instance:
         self.namespace = namespace
         # Every method of an event loop is there: those that are refused are set when the class is made.
         self.loop = DeterministicLoop(self, salt=crc32(run_id.encode()))  # type: ignore[abstract]
-        self.signals = SignalBuffer()
+        self.signals = SignalBuffer(converter)
         self.sources: dict[int, str] | None = {} if trace else None
         self._converter = converter
         self._note = note
@@ -153,6 +156,7 @@ class Instance:
         self._main: NumberedTask[Any] | None = None
         self._object: Any = None
         self._info: Info | None = None
+        self._others: OtherWorkflows | None = None
         self._details = ""
 
     # ------------------------------------------------------------------ the core: a task in, commands out
@@ -221,7 +225,8 @@ class Instance:
                 f"history has {type(event).__name__} for command {id}, which the code never asked for"
             )
         self.loop.progress += 1
-        machine.close(event)
+        if machine.close(event):
+            self._operations[id] = machine
 
     def _prepare(self, started: WorkflowExecutionStarted, event: Event) -> None:
         """Build what stands before the first line: random numbers, and the object of a class."""
@@ -288,7 +293,7 @@ class Instance:
             self._start_handler(handler, signal)
             return
         try:
-            self.signals.deliver(signal, self._decode_signal)
+            self.signals.deliver(signal)
         except ConversionError as error:
             self._note(f"signal {signal.name!r} was dropped: its argument cannot be read", error)
 
@@ -316,15 +321,6 @@ class Instance:
                 self._task_error = self._task_error or fault
             else:
                 self._closing = self._closing or failure
-
-    def _decode_signal(self, signal: WorkflowExecutionSignaled, type_hint: Any) -> Any:
-        name = f"signal {signal.name}"
-        if not signal.input:
-            return self._converter.from_payload(_NOTHING, type_hint, path=name)
-        first, *more = signal.input
-        if more:
-            raise ConversionError(f"{len(signal.input)} arguments were sent, one is received", path=name)
-        return self._converter.from_payload(first, type_hint, path=name)
 
     def query(self, turns: Turns, name: str, input: Payloads) -> Payload:
         """Answer a query from the state the code is in, changing nothing; see `spoiled`.
@@ -365,16 +361,18 @@ class Instance:
         self._next_id += 1
         return self._next_id
 
-    def _cancel(self, id: int, command: CommandEvent | None) -> None:
-        """Write down that a command is no longer wanted; one of this very task simply never was."""
+    def _cancel(self, id: int, command: CommandEvent | None) -> bool:
+        """Write down that a command is no longer wanted; one of this very task simply never was, which is told."""
         if self._read_only:
             self.loop.state = POISONED
             raise ReadOnlyContextError("a query must not change the workflow: nothing can be cancelled here")
         if self._commands.pop(id, None) is not None:
             del self._operations[id]
-        elif command is not None:
+            return True
+        if command is not None:
             # Commands are unique by number; the cancel of one is kept beside it under the negative.
             self._commands[-id] = command
+        return False
 
     def start_timer(self, when_ms: int, handle: TimerHandle) -> None:
         """Arm a timer that asyncio or anyio asked for."""
@@ -471,6 +469,13 @@ class Instance:
             self._cancel(machine.id, command)
         return machine.cancellation.name == "WAIT_CANCELLATION_COMPLETED"
 
+    def others(self) -> OtherWorkflows:
+        """See `Runtime.others`."""
+        if self._others is None:
+            book = CommandBook(self._operations, self._new_id, self._issue, self._cancel)
+            self._others = OtherWorkflows(self, self._started, self._converter, self._random, book)
+        return self._others
+
     def sleep(self, duration: int, summary: str) -> asyncio.Future[None]:
         """See `Runtime.sleep`."""
         id = self._new_id()
@@ -503,7 +508,7 @@ class Instance:
         future = self.loop.create_future()
         while True:
             try:
-                self.signals.receive(name, type_hint, future, self._decode_signal)
+                self.signals.receive(name, type_hint, future)
             except ConversionError as error:
                 self._note(f"signal {name!r} was dropped: its argument cannot be read", error)
             else:
@@ -511,7 +516,7 @@ class Instance:
 
     def give_back(self, name: str, future: asyncio.Future[Any]) -> None:
         """See `Runtime.give_back`."""
-        self.signals.give_back(name, future, self._decode_signal)
+        self.signals.give_back(name, future)
 
     def handlers(self, kind: str) -> Mapping[str | None, Handler]:
         """See `Runtime.handlers`."""
@@ -588,7 +593,6 @@ _ANSWERS = (
     ActivityTaskTimedOut,
     ActivityTaskCanceled,
     TimerFired,
+    OperationInput,
 )
 """Inputs that answer a command."""
-
-_NOTHING = Payload(encoding="binary/null")

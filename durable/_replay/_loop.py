@@ -292,6 +292,10 @@ class DeterministicLoop(AbstractEventLoop):
         operation.on_cancel = on_cancel
         return operation
 
+    def number(self, future: NumberedFuture[Any], number: int) -> None:
+        """Give a future that was made elsewhere the number of its command for a hash."""
+        future.number = self._salt + number
+
     def create_task(
         self,
         coro: Generator[Any, None, T] | Coroutine[Any, Any, T],

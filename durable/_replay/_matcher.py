@@ -1,7 +1,7 @@
 """What the code asks for now, held against what its history recorded.
 
-Compared are the kind of each command, its number, and what names it: an activity's type and id. Timeouts, retry
-policies, queues and durations may change under a running workflow, and are not compared. Arguments are: a difference
+Compared are the kind of each command, its number, and what names it: an activity's or a child's type and id, the
+workflow and the name of a signal. Timeouts, retry policies, queues and durations may change under a running workflow, and are not compared. Arguments are: a difference
 means that something else than the log decided, though the order of commands happened to stay; it is reported as a
 warning, and as an error in strict mode.
 """
@@ -10,7 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from durable.history import ActivityTaskScheduled, CommandEvent, Event, TimerStarted
+from durable.history import (
+    ActivityTaskScheduled,
+    CommandEvent,
+    Event,
+    RequestCancelExternalWorkflowExecutionInitiated,
+    SignalExternalWorkflowExecutionInitiated,
+    StartChildWorkflowExecutionInitiated,
+    TimerStarted,
+)
 
 Warn = Callable[[str], None]
 
@@ -21,7 +29,22 @@ def differs(recorded: CommandEvent, wanted: CommandEvent) -> bool:
         return True
     if isinstance(recorded, ActivityTaskScheduled) and isinstance(wanted, ActivityTaskScheduled):
         return recorded.activity_type != wanted.activity_type or recorded.activity_id != wanted.activity_id
-    return False
+    return any(getattr(recorded, name) != getattr(wanted, name) for name in _NAMES.get(type(wanted), ()))
+
+
+_NAMES: dict[type[CommandEvent], tuple[str, ...]] = {
+    StartChildWorkflowExecutionInitiated: ("workflow_type", "workflow_id"),
+    SignalExternalWorkflowExecutionInitiated: ("workflow_id", "run_id", "name"),
+    RequestCancelExternalWorkflowExecutionInitiated: ("workflow_id", "run_id"),
+}
+"""What names the step that a command is, beside its kind and its number."""
+
+_CALLS = (
+    ActivityTaskScheduled,
+    StartChildWorkflowExecutionInitiated,
+    SignalExternalWorkflowExecutionInitiated,
+)
+"""Commands with arguments."""
 
 
 def first_difference(recorded: Sequence[Event], wanted: Sequence[CommandEvent]) -> int | None:
@@ -34,18 +57,29 @@ def first_difference(recorded: Sequence[Event], wanted: Sequence[CommandEvent]) 
 
 
 def changed_arguments(recorded: Sequence[Event], wanted: Sequence[CommandEvent]) -> list[str]:
-    """Return a sentence for each activity that is asked for with other arguments than recorded.
+    """Return a sentence for each call that is made with other arguments than recorded.
 
     The task is one without `first_difference`.
     """
     return [
-        f"event {recorded[index].seq}: activity {command.activity_type!r} is called with other arguments than were "
-        "recorded"
+        f"event {recorded[index].seq}: {_called(command)} is called with other arguments than were recorded"
         for index, command in enumerate(wanted)
-        if isinstance(command, ActivityTaskScheduled)
-        and isinstance(data := recorded[index].data, ActivityTaskScheduled)
+        if isinstance(command, _CALLS)
+        and isinstance(data := recorded[index].data, _CALLS)
         and data.input != command.input
     ]
+
+
+def _called(
+    command: ActivityTaskScheduled
+    | StartChildWorkflowExecutionInitiated
+    | SignalExternalWorkflowExecutionInitiated,
+) -> str:
+    if isinstance(command, ActivityTaskScheduled):
+        return f"activity {command.activity_type!r}"
+    if isinstance(command, StartChildWorkflowExecutionInitiated):
+        return f"child workflow {command.workflow_type!r}"
+    return f"signal {command.name!r}"
 
 
 def describe(command: CommandEvent) -> str:
@@ -53,6 +87,12 @@ def describe(command: CommandEvent) -> str:
     kind = type(command).__name__
     if isinstance(command, ActivityTaskScheduled):
         return f"{kind} {command.activity_type}"
+    if isinstance(command, StartChildWorkflowExecutionInitiated):
+        return f"{kind} {command.workflow_type} {command.workflow_id}"
+    if isinstance(command, SignalExternalWorkflowExecutionInitiated):
+        return f"{kind} {command.name} to {command.workflow_id}"
+    if isinstance(command, RequestCancelExternalWorkflowExecutionInitiated):
+        return f"{kind} {command.workflow_id}"
     if isinstance(command, TimerStarted):
         return f"{kind} {command.duration / 1_000_000:g} s"
     return kind

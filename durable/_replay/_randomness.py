@@ -19,12 +19,13 @@ class Randomness:
         seed: What all of them are made from.
     """
 
-    __slots__ = ("_made", "_random", "_uuid4", "_uuid7", "seed")
+    __slots__ = ("_child_id", "_made", "_random", "_uuid4", "_uuid7", "seed")
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
         self._random: Random | None = None
         self._uuid4: Random | None = None
+        self._child_id: Random | None = None
         self._uuid7: Random | None = None
         self._made = 0
 
@@ -44,6 +45,12 @@ class Randomness:
         if self._uuid4 is None:
             self._uuid4 = Random(f"{self.seed}:uuid4")
         return UUID(int=self._uuid4.getrandbits(128), version=4)
+
+    def child_id(self) -> UUID:
+        """Return the workflow id of the next child that is given none: its own stream, so that no `uuid4()` shifts."""
+        if self._child_id is None:
+            self._child_id = Random(f"{self.seed}:child")
+        return UUID(int=self._child_id.getrandbits(128), version=4)
 
     def uuid7(self, now: int) -> UUID:
         """Return a UUID that sorts by `now`, the microseconds since the epoch, to the millisecond."""

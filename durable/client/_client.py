@@ -13,7 +13,6 @@ from typing import Any, Self, TypeVar, TypeVarTuple, Unpack, cast, overload
 
 import msgspec
 
-from durable._engine._messages import terminated
 from durable._engine._start import start
 from durable._internal.ids import check_name, uuid7
 from durable.client._checked import to_checked_payloads
@@ -27,14 +26,12 @@ from durable.client._waiting import Waiting
 from durable.common import QueryRejectCondition, WorkflowIDConflictPolicy
 from durable.converter import DataConverter, default
 from durable.exceptions import StoreConfigurationError, WorkflowAlreadyStartedError
-from durable.history import WorkflowExecutionStarted
+from durable.history import WorkflowExecutionStarted, WorkflowExecutionTerminated
 from durable.store import (
-    Close,
     Hint,
     HintKind,
     NewRun,
     Release,
-    RunStatus,
     StartOutcome,
     StartVerdict,
     Store,
@@ -249,7 +246,7 @@ class Client:
                 verdict.outcome is StartOutcome.REJECTED
                 and new.conflict is WorkflowIDConflictPolicy.TERMINATE_EXISTING
             ):
-                await self._terminate_existing(verdict.run_id)
+                await self._terminate_existing(new.workflow_id, verdict.run_id)
                 again = await self.store.find_run(new.workflow_id)
                 if again is None or again.closed_at is not None:
                     continue
@@ -264,16 +261,12 @@ class Client:
             self.store.hint([Hint(HintKind.RUN, new.task_queue)])
         return verdict
 
-    async def _terminate_existing(self, run_id: str) -> None:
+    async def _terminate_existing(self, workflow_id: str, run_id: str) -> None:
         reason = "terminated by a start with TERMINATE_EXISTING"
-        await self._connection.patiently(
-            lambda: self.store.terminate(
-                run_id,
-                lambda seq: terminated(seq, reason=reason, details=(), identity=self.identity),
-                Close(RunStatus.TERMINATED),
-            )
-        )
-        self.store.hint([Hint(HintKind.CLOSED, run_id)])
+        record = await self._connection.patiently(lambda: self.store.find_run(workflow_id, run_id))
+        if record is not None:
+            end = WorkflowExecutionTerminated(reason=reason, identity=self.identity)
+            await self._connection.terminate(record, end)
 
     @overload
     async def execute_workflow(self, call: WorkflowCall[W, R], /, **options: Unpack[StartOptions]) -> R: ...

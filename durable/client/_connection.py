@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from durable._engine._messages import end
 from durable.client._local import LocalRuns
+from durable.client._parents import news_of
 from durable.client._patience import Patience
 from durable.client._waiting import Waiting
 from durable.common import QueryRejectCondition
 from durable.converter import DataConverter
-from durable.store import Store
+from durable.history import WorkflowExecutionTerminated
+from durable.store import ANY_KEY, Close, Hint, HintKind, RunRecord, RunStatus, Store
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -24,3 +27,21 @@ class Connection:
     waiting: Waiting
     patiently: Patience
     reject_queries: QueryRejectCondition | None = None
+
+    async def terminate(self, run: RunRecord, event: WorkflowExecutionTerminated) -> bool:
+        """End a run from outside, with all that follows from it; False when it is not open (any more).
+
+        Raises:
+            HistoryError: Its first event cannot be read.
+            StoreUnavailableError: The database is away; it may or may not have been ended.
+        """
+        store = self.store
+        news = await self.patiently(lambda: news_of(store, run, event))
+        close = Close(RunStatus.TERMINATED)
+        done = await self.patiently(
+            lambda: store.terminate(run.run_id, lambda seq: end(seq, event), close, news)
+        )
+        if done:
+            # Which children have been told of it is known to nobody here.
+            store.hint([Hint(HintKind.CLOSED, run.run_id), Hint(HintKind.MESSAGE, ANY_KEY)])
+        return done

@@ -53,6 +53,8 @@ class WorkflowExecutionDescription:
         hold: "blocked" when its code is at fault (see `reason`), "quarantined" when it killed its workers, else "".
         reason: Why it does not go on: what holds it, or that no worker takes it.
         owner: The worker that has it in memory.
+        parent_id: The workflow whose child it is, with `parent_run_id`; None when no workflow started it.
+        root_id: The top of the tree of parents, with `root_run_id`; itself when it has no parent.
         history_length: How many events it has.
         pending_activities: Activities without an outcome.
         pending_timers: When the timers that run are due.
@@ -75,6 +77,10 @@ class WorkflowExecutionDescription:
     static_details: str
     pending_activities: Sequence[PendingActivity]
     pending_timers: Sequence[datetime]
+    parent_id: str | None
+    parent_run_id: str | None
+    root_id: str
+    root_run_id: str
 
 
 def describe(
@@ -89,6 +95,7 @@ def describe(
     state = RunState.of(run.run_id, events)
     started = events[0].data
     assert isinstance(started, WorkflowExecutionStarted)
+    parent = started.parent
     by_id = {row.id: row for row in rows}
     open_run = run.closed_at is None
     reason = run.reason
@@ -116,6 +123,10 @@ def describe(
             if open_run
         ],
         pending_timers=[to_datetime(min(at, LATEST)) for at in sorted(state.timers.values()) if open_run],
+        parent_id=None if parent is None else parent.workflow_id,
+        parent_run_id=None if parent is None else parent.run_id,
+        root_id=started.root_workflow_id or started.workflow_id,
+        root_run_id=started.root_run_id or run.run_id,
     )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Generic, TypeVar, TypeVarTuple, overload
 
-from durable._engine._messages import message, terminated
+from durable._engine._messages import message
 from durable._internal.ids import check_name, uuid7
 from durable._internal.instants import SECOND, Duration, to_duration
 from durable.client._checked import to_checked_payloads
@@ -24,10 +24,11 @@ from durable.history import (
     Input,
     WorkflowExecutionCancelRequested,
     WorkflowExecutionSignaled,
+    WorkflowExecutionTerminated,
     decode_history,
     encode_data,
 )
-from durable.store import Close, Hint, HintKind, RunRecord, RunStatus, SendOutcome
+from durable.store import Hint, HintKind, RunRecord, SendOutcome
 from durable.workflow._calls import QueryCall, SignalCall
 
 W_co = TypeVar("W_co", covariant=True)
@@ -203,21 +204,14 @@ class WorkflowHandle(Generic[W_co, R_co]):
             StoreUnavailableError: The database is away; it may or may not have been ended.
         """
         details = self._connection.converter.to_payloads(args, path="details")
-        store = self._connection.store
         record = await self._find(self.run_id)
-        why, identity = _text(reason), self._connection.identity
-        done = await self._connection.patiently(
-            lambda: store.terminate(
-                record.run_id,
-                lambda seq: terminated(seq, reason=why, details=details, identity=identity),
-                Close(RunStatus.TERMINATED),
-            )
+        end = WorkflowExecutionTerminated(
+            reason=_text(reason), details=details, identity=self._connection.identity
         )
-        if not done:
+        if not await self._connection.terminate(record, end):
             raise WorkflowNotFoundError(
                 f"workflow {self.id!r}: {CLOSED}", workflow_id=self.id, run_id=record.run_id
             )
-        store.hint([Hint(HintKind.CLOSED, record.run_id)])
 
     # ------------------------------------------------------------------ questions
 

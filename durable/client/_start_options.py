@@ -86,6 +86,10 @@ def check(given: Mapping[str, Any], definition: WorkflowOptions | None) -> Start
                 f"a workflow's start has no option {name!r}; there are {', '.join(sorted(_KNOWN))}"
             )
     said = _NOTHING_SAID if definition is None else definition
+    if said.child is not None:
+        raise TypeError(
+            "this call has options of a child workflow from .options(...); pass what is meant for it to start_workflow"
+        )
     delay: Duration | None = given.get("start_delay")
     workflow_id: Any = given.get("id")
     queue: Any = given.get("task_queue")

@@ -77,7 +77,8 @@ class Store(Protocol):
 
         The messages of a start (`NewRun.messages`) are put into the inbox of the run its verdict names, STARTED, SAME
         or USED_EXISTING, in the same transaction; one whose id is there already, or has been consumed with an outcome,
-        is left out. When that run closes meanwhile the start is judged again.
+        is left out. A run that holds messages back is waited for, as long as a call waits for anything. When that run
+        closes meanwhile the start is judged again.
         """
         ...
 
@@ -119,7 +120,7 @@ class Store(Protocol):
     # ---------------------------------------------------------------- the commit path
 
     async def commit(self, transitions: Sequence[Transition]) -> CommitResult:
-        """Write a batch of transitions of different runs in one transaction, each all or nothing.
+        """Write a batch of transitions of different runs in one transaction, or two, each transition all or nothing.
 
         The one writer of histories. Each transition is fenced: the run's row is locked where `epoch` is its own and it
         is open, and `(run_id, seq)` is unique. Never waits for a row somebody else has locked: that transition is BUSY.
@@ -142,7 +143,9 @@ class Store(Protocol):
 
         Raises:
             StoreUnavailableError: Nothing is known. Read back by `read_events` and `owned_runs`, and classify.
-            ValueError: One of them is malformed (something else stands at an event's position); nothing was written.
+            ValueError: One of them is malformed (something else stands at an event's position, a successor is of another
+                workflow); nothing was written of its part of the batch. Commit them again apart: those that were
+                written are WRITTEN.
         """
         ...
 

@@ -16,11 +16,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from durable.exceptions import StoreError, StoreUnavailableError
-from durable.store import Store, Transition, Verdict
+from durable.store import NewRun, StartOutcome, StartVerdict, Store, Transition, Verdict
 from durable.worker._clock import DatabaseClock
 from durable.worker._lease import LeaseKeeper
 
@@ -65,11 +65,29 @@ class Committed(Protocol):
 class Committer:
     """Gathers and commits; see the module."""
 
-    def __init__(self, store: Store, worker_id: str, clock: DatabaseClock, lease: LeaseKeeper) -> None:
+    def __init__(
+        self,
+        store: Store,
+        worker_id: str,
+        clock: DatabaseClock,
+        lease: LeaseKeeper,
+        *,
+        adopt: Callable[[NewRun, StartVerdict], None] = lambda new, verdict: None,
+    ) -> None:
+        """Commit for one worker.
+
+        Args:
+            store: Where to.
+            worker_id: Who it is.
+            clock: Its clock, which every commit sets.
+            lease: Its life: nothing is committed when it is in doubt.
+            adopt: Takes runs that a transition created as this worker's.
+        """
         self._store = store
         self._worker_id = worker_id
         self._clock = clock
         self._lease = lease
+        self._adopt = adopt
         self._ready: dict[Committed, Transition | None] = {}
         self._soon: dict[Committed, float] = {}
         self._soon_timer: asyncio.TimerHandle | None = None
@@ -187,6 +205,10 @@ class Committer:
             self._busy = False
         self._failures = 0
         self._clock.observe(result.now)
+        if result.started:
+            created = {new.run_id: new for _, transition in batch for new in _created(transition)}
+            for started in result.started:
+                self._adopt(created[started.run_id], started)
         times, repeated = result.times or (result.now,) * len(batch), self._repeated
         for (run, transition), verdict, now in zip(batch, result.verdicts, times, strict=True):
             if verdict is BUSY:
@@ -246,6 +268,7 @@ class Committer:
     async def _settle_one(self, run: Committed, transition: Transition, epoch: int | None) -> None:
         written_at = await self._find(transition)
         if written_at is not None:
+            await self._find_created(transition)
             run.answered(Verdict.WRITTEN, written_at)
         elif epoch != transition.epoch:
             run.answered(Verdict.LOST, 0)
@@ -253,6 +276,15 @@ class Committer:
             self._repeated.add(run.run_id)
             self._ready[run] = transition
             self._wake.set()
+
+    async def _find_created(self, transition: Transition) -> None:
+        """Take the runs that a transition whose answer was lost created as this worker's."""
+        if created := [new for new in _created(transition) if new.owner == self._worker_id]:
+            owned = await self._store.owned_runs(self._worker_id)
+            for new in created:
+                if (epoch := owned.get(new.run_id)) is not None:
+                    same = StartVerdict(StartOutcome.SAME, new.run_id, new.workflow_type, epoch)
+                    self._adopt(new, same)
 
     async def _find(self, transition: Transition) -> int | None:
         """Return the time at which a transition was written, or None if it was not."""
@@ -269,3 +301,11 @@ class Committer:
             if all(there.get(row.id, 0) >= row.attempt for row in transition.activities):
                 return await self._store.now()
         return None
+
+
+def _created(transition: Transition) -> Iterator[NewRun]:
+    """Yield the runs that a transition creates beside its own."""
+    for start in transition.starts:
+        yield start.run
+    if transition.close is not None and transition.close.successor is not None:
+        yield transition.close.successor

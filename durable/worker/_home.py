@@ -8,7 +8,8 @@ from typing import Any, Protocol, TypeVar
 from durable._replay._instance import Instance
 from durable.converter import DataConverter
 from durable.exceptions import DeadlockError
-from durable.store import ClaimedRun, Hint, Store
+from durable.history import EventData
+from durable.store import ClaimedRun, Hint, Store, Transition
 from durable.worker._activities import Activities
 from durable.worker._clock import DatabaseClock
 from durable.worker._committer import Committer
@@ -40,6 +41,18 @@ class Owned(Protocol):
         ...
 
 
+class Looking(Protocol):
+    """Something that looks for work when it is told to."""
+
+    def look(self) -> None:
+        """Look soon."""
+        ...
+
+    async def end_all(self) -> None:
+        """Do now what a look does."""
+        ...
+
+
 class Home(Protocol):
     """One incarnation of a worker, as its parts see it."""
 
@@ -57,6 +70,11 @@ class Home(Protocol):
     turns: TurnQueue
     timers: Timers
     activities: Activities
+
+    @property
+    def condemned(self) -> Looking:
+        """What ends runs that the end of their parent ends."""
+        ...
 
     @property
     def hosts(self) -> Mapping[str, Owned]:
@@ -93,6 +111,14 @@ class Home(Protocol):
         """Take the news that a run has closed."""
         ...
 
+    def ended(self, run_id: str, event: EventData) -> None:
+        """Take the news that a run, of whomever, was ended from outside its code."""
+        ...
+
+    def claim_starts(self, transition: Transition) -> Transition:
+        """Return a transition whose new runs begin as this worker's, as far as it serves them and has room."""
+        ...
+
     def deadlock(self) -> DeadlockError:
         """Return what the watchdog knows about the turn it broke."""
         ...
@@ -115,6 +141,10 @@ class Home(Protocol):
 
     def take_down(self, instance: Instance) -> None:
         """Evict an instance."""
+        ...
+
+    def read_mail(self, run_id: str) -> None:
+        """Read the messages of an owned run now."""
         ...
 
     def look_again(self, run_id: str) -> None:

@@ -8,11 +8,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from functools import partial
 
 from durable._engine._activities import Failed, conclude_row, decode_progress, expiry
-from durable._engine._messages import timed_out
+from durable._engine._messages import end
 from durable._internal.instants import SECOND
+from durable.client._parents import news_of
 from durable.exceptions import HistoryError, StoreUnavailableError
+from durable.history import WorkflowExecutionTimedOut
 from durable.store import ActivityRecord, AttemptOutcome, Close, Hint, HintKind, RunStatus
 from durable.worker._clock import boottime
 from durable.worker._home import Home
@@ -52,6 +55,7 @@ class Housekeeping:
                 await self._end_overdue_attempts()
                 if count % rounds == 0:
                     await self._end_overdue_runs()
+                    await self._home.condemned.end_all()
                     await self._bury_the_dead()
                     await self._check_ownership()
             except StoreUnavailableError as error:
@@ -99,10 +103,16 @@ class Housekeeping:
 
     async def _end_overdue_runs(self) -> None:
         for run in await self._store.timed_out_runs(BATCH):
-            if await self._store.terminate(run.run_id, timed_out, Close(RunStatus.TIMED_OUT)):
+            event = WorkflowExecutionTimedOut()
+            news = await news_of(self._store, run, event)
+            if await self._store.terminate(
+                run.run_id, partial(end, data=event), Close(RunStatus.TIMED_OUT), news
+            ):
                 logger.info("run %s of workflow %s outlived its timeout", run.run_id, run.workflow_id)
-                self._store.hint([Hint(HintKind.CLOSED, run.run_id)])
-            if (host := self._home.hosts.get(run.run_id)) is not None:
+                self._store.hint([Hint(HintKind.MESSAGE, message.run_id) for message in news])
+                self._home.ended(run.run_id, event)
+                self._home.condemned.look()
+            elif (host := self._home.hosts.get(run.run_id)) is not None:
                 host.drop()
 
     # ------------------------------------------------------------------ the dead

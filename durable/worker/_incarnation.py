@@ -16,6 +16,8 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
+from msgspec import structs
+
 from durable._engine._run import Run
 from durable._internal.ids import uuid7
 from durable._internal.instants import SECOND
@@ -23,8 +25,9 @@ from durable._replay._instance import Instance
 from durable._replay._turns import Turns
 from durable.client._local import LocalRuns
 from durable.exceptions import DeadlockError, StoreError, StoreUnavailableError, WorkflowQueryFailedError
-from durable.history import EventRow, Payload, Payloads
+from durable.history import EventData, EventRow, Payload, Payloads
 from durable.store import (
+    ChildStart,
     ClaimedRun,
     Hint,
     HintKind,
@@ -35,12 +38,14 @@ from durable.store import (
     StartOutcome,
     StartVerdict,
     Store,
+    Transition,
     WorkerRecord,
 )
 from durable.worker._activities import Activities
 from durable.worker._claims import Claims
 from durable.worker._clock import DatabaseClock, boottime
 from durable.worker._committer import RETRY_FIRST, RETRY_LONGEST, Committer
+from durable.worker._condemned import Condemned, condemns
 from durable.worker._housekeeping import Housekeeping
 from durable.worker._lease import LeaseKeeper
 from durable.worker._options import WorkerOptions
@@ -171,7 +176,9 @@ class Incarnation:
             since=since,
         )
         self.clock = DatabaseClock(await self.store.now())
-        self.committer = Committer(self.store, self.worker_id, self.clock, self.lease)
+        self.committer = Committer(
+            self.store, self.worker_id, self.clock, self.lease, adopt=self._adopt_started
+        )
         self.turns = TurnQueue(self.watchdog, self.defect)
         self.timers = Timers(self.clock, self.defect)
         self.executor = ThreadPoolExecutor(options.activity_slots, thread_name_prefix="durable-activity")
@@ -191,6 +198,7 @@ class Incarnation:
         self.claims = Claims(self)
         self.housekeeping = Housekeeping(self)
         self.questions = Questions(self)
+        self.condemned = Condemned(self)
         self.lease.start()
         self.watchdog.start()
 
@@ -257,6 +265,10 @@ class Incarnation:
     def take(self, claimed: Sequence[ClaimedRun]) -> None:
         """Make hosts for runs that this worker now owns."""
         for one in claimed:
+            if any(map(condemns, one.messages)):
+                # Nothing of it is run any more. That it is ours does not matter to whoever ends it.
+                self.condemned.look()
+                continue
             definition = self.options.workflows.get(one.run.workflow_type)
             assert definition is not None, one.run.workflow_type
             if (old := self.hosts.get(one.run.run_id)) is not None:
@@ -326,6 +338,13 @@ class Incarnation:
         self._local.closed(host.run_id, closing)
         self.hint([Hint(HintKind.CLOSED, host.run_id)])
 
+    def ended(self, run_id: str, event: EventData) -> None:
+        """Take the news that a run, of whomever, was ended from outside its code; tell whoever waits."""
+        if (host := self.hosts.get(run_id)) is not None:
+            host.drop()
+        self._local.closed(run_id, event)
+        self.hint([Hint(HintKind.CLOSED, run_id)])
+
     # ------------------------------------------------------------------ starts in this process
 
     def wants(self, task_queue: str, workflow_type: str) -> bool:
@@ -343,10 +362,31 @@ class Incarnation:
         """Take a run that was created as this worker's; False if it is leaving and the run must be handed back."""
         if self._lost.is_set() or self._stopping.is_set() or not self.lease.held:
             return False
+        self._take_new(new, verdict)
+        return True
+
+    def claim_starts(self, transition: Transition) -> Transition:
+        """Return a transition whose children begin as this worker's, as far as it serves them and has room."""
+        room = self.room
+        starts: list[ChildStart] = []
+        for start in transition.starts:
+            new = start.run
+            if room > 0 and new.delay == 0 and self.wants(new.task_queue, new.workflow_type):
+                room -= 1
+                start = structs.replace(start, run=structs.replace(new, owner=self.worker_id))
+            starts.append(start)
+        return structs.replace(transition, starts=tuple(starts))
+
+    def _adopt_started(self, new: NewRun, verdict: StartVerdict) -> None:
+        """Take a run that a commit of this worker created as its own, on the way out too: it is handed back then."""
+        if not self._lost.is_set():
+            self._take_new(new, verdict)
+
+    def _take_new(self, new: NewRun, verdict: StartVerdict) -> None:
         if verdict.outcome is not StartOutcome.STARTED:
             # The start was repeated: the log may be longer by now, and the run may be here.
             self.spawn(self._take_up(new.run_id, verdict.epoch))
-            return True
+            return
         self.clock.observe(verdict.now)
         record = RunRecord(
             run_id=new.run_id,
@@ -372,7 +412,6 @@ class Incarnation:
         )
         first = EventRow(1, 1, 1, new.started, verdict.now)
         self.take([ClaimedRun(run=record, events=(first,), messages=(), activities=())])
-        return True
 
     async def _take_up(self, run_id: str, epoch: int) -> None:
         """Take a run that the database says is this worker's, as its log has it now."""
@@ -440,6 +479,10 @@ class Incarnation:
                 instance.run_id,
                 survivors,
             )
+
+    def read_mail(self, run_id: str) -> None:
+        """Read the messages of an owned run now."""
+        self.claims.mail_for(run_id)
 
     def look_again(self, run_id: str) -> None:
         """Read the messages of a run again, a little later."""

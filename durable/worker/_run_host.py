@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Sequence
 
 from durable._engine._activities import Outcome
-from durable._engine._effects import Effects, Urgency
+from durable._engine._effects import Effects, Urgency, Written
 from durable._engine._run import Run
 from durable._engine._state import RunState
 from durable._replay._instance import Instance
@@ -62,6 +62,7 @@ class RunHost:
         "_releasing",
         "_reopening",
         "_salvaged",
+        "_started_elsewhere",
         "_task",
         "_timer",
         "epoch",
@@ -88,6 +89,7 @@ class RunHost:
         self._task: list[Event] = []
         self._activities = RunActivities(home, self)
         self._salvaged: tuple[Message, ...] = ()
+        self._started_elsewhere: list[str] = []
         self._releasing: Transition | None = None
         self._reopening: Transition | None = None
         self._timer: Timer | None = None
@@ -206,6 +208,8 @@ class RunHost:
                 self.run.receive(message, decode_data)
         except HistoryError as error:
             self._fault = error
+        if self.run.termination is not None:
+            self._home.condemned.look()
 
     def attempt_ended(self, attempt: Attempt, outcome: Outcome) -> None:
         """Take the end of an attempt that ran here without a row."""
@@ -302,6 +306,9 @@ class RunHost:
         else:
             self._busy = True
             self._activities.rows_proposed()
+            if transition.starts:
+                transition = self._home.claim_starts(transition)
+                self._started_elsewhere = [s.run.task_queue for s in transition.starts if s.run.owner is None]
         return transition
 
     def answered(self, verdict: Verdict, now: int) -> None:
@@ -344,6 +351,8 @@ class RunHost:
         self._activities.rows_written()
         if written.queued:
             self._home.hint([Hint(HintKind.ACTIVITY, queue) for queue in dict.fromkeys(written.queued)])
+        if written.told or written.replied or written.condemned:
+            self._news_spread(written)
         if written.closed:
             self._home.closed(self)
             self.drop()
@@ -364,6 +373,17 @@ class RunHost:
         else:
             self._busy = False
             self.pump()
+
+    def _news_spread(self, written: Written) -> None:
+        """Tell whoever is concerned of what the commit did to other runs."""
+        hints = [Hint(HintKind.MESSAGE, run_id) for run_id in written.told]
+        queues, self._started_elsewhere = self._started_elsewhere, []
+        hints += [Hint(HintKind.RUN, queue) for queue in dict.fromkeys(queues)]
+        self._home.hint(hints)
+        if written.replied and not written.closed:
+            self._home.read_mail(self.run_id)
+        if written.condemned:
+            self._home.condemned.look()
 
     # ------------------------------------------------------------------ a refused close
 

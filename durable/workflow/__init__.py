@@ -7,7 +7,7 @@ again from that record after a crash, so it takes time, chance and the world out
 from __future__ import annotations
 
 from durable.activity import ActivityConfig
-from durable.common import ActivityCancellationType
+from durable.common import ActivityCancellationType, ChildWorkflowCancellationType, ParentClosePolicy
 from durable.exceptions import NondeterminismError, ReadOnlyContextError
 from durable.workflow import unsafe
 from durable.workflow._activities import (
@@ -18,9 +18,17 @@ from durable.workflow._activities import (
     start_activity_method,
 )
 from durable.workflow._calls import QueryCall, SignalCall, UpdateCall, WorkflowCall
+from durable.workflow._child_handle import ChildWorkflowHandle, ExternalWorkflowHandle
+from durable.workflow._child_options import ChildWorkflowConfig
+from durable.workflow._children import (
+    execute_child_workflow,
+    get_external_workflow_handle,
+    get_external_workflow_handle_for,
+    start_child_workflow,
+)
 from durable.workflow._definition import WorkflowConfig
 from durable.workflow._defn import defn
-from durable.workflow._info import Info
+from durable.workflow._info import Info, ParentInfo, RootInfo
 from durable.workflow._messages import (
     Query,
     Signal,
@@ -81,13 +89,20 @@ __all__ = [
     "BoundQuery",
     "BoundSignal",
     "BoundUpdate",
+    "ChildWorkflowCancellationType",
+    "ChildWorkflowConfig",
+    "ChildWorkflowHandle",
+    "ExternalWorkflowHandle",
     "Info",
     "LoggerAdapter",
     "NondeterminismError",
+    "ParentClosePolicy",
+    "ParentInfo",
     "Query",
     "QueryCall",
     "QueryMethod",
     "ReadOnlyContextError",
+    "RootInfo",
     "RunMethod",
     "Saga",
     "Signal",
@@ -103,9 +118,12 @@ __all__ = [
     "defn",
     "execute_activity",
     "execute_activity_method",
+    "execute_child_workflow",
     "get_current_details",
     "get_dynamic_query_handler",
     "get_dynamic_signal_handler",
+    "get_external_workflow_handle",
+    "get_external_workflow_handle_for",
     "get_query_handler",
     "get_signal_handler",
     "in_workflow",
@@ -136,6 +154,7 @@ __all__ = [
     "sleep_until",
     "start_activity",
     "start_activity_method",
+    "start_child_workflow",
     "time",
     "time_ns",
     "unsafe",

@@ -20,7 +20,7 @@ from durable.workflow._definition import (
     WorkflowDefinition,
     WorkflowOptions,
 )
-from durable.workflow._runtime import find
+from durable.workflow._runtime import ChildRequest, find
 
 __all__ = ["QueryCall", "SignalCall", "UpdateCall", "WorkflowCall"]
 
@@ -30,7 +30,7 @@ R_co = TypeVar("R_co", covariant=True)
 
 
 class WorkflowCall(Deferred[R_co], Generic[W_co, R_co]):
-    """A workflow with its arguments, for a client to start.
+    """A workflow with its arguments, for a client to start, or for another workflow to await: its child then.
 
     Attributes:
         name: The type of the workflow.
@@ -80,14 +80,26 @@ class WorkflowCall(Deferred[R_co], Generic[W_co, R_co]):
                 f"a workflow cannot be awaited here: use `await client.execute_workflow({self.name}(...), id=...)` to "
                 "run it and get its result, or client.start_workflow to go on meanwhile"
             )
-        start_child = getattr(host, "start_child", None)
-        if start_child is None:
-            raise NotImplementedError(
-                f"workflow {self.name!r} cannot be awaited by another one: child workflows are not in this release. "
-                "Start it from an activity with client.start_workflow, or call a plain async function instead"
-            )
-        steps: Generator[Any, Any, R_co] = start_child(self).__await__()
+        steps: Generator[Any, Any, R_co] = host.others().start_child(self.request()).__await__()
         return steps
+
+    def request(self) -> ChildRequest:
+        """Return what it asks for when a workflow awaits it: a child.
+
+        Raises:
+            RegistrationError: The hint of its definition cannot be read.
+        """
+        return ChildRequest(self.name, self.args, self.options, self.definition, self.result_type)
+
+    def replace(self) -> None:
+        """Give this call up for what was made of it.
+
+        Raises:
+            RuntimeError: The call was awaited or started before.
+        """
+        if self._begun:
+            raise self._again()
+        self._begun = True
 
     def _kind(self) -> str:
         return "workflow"

@@ -11,6 +11,7 @@ from durable._internal.ids import check_name
 from durable._internal.instants import Duration, check_timeout, to_duration
 from durable.activity._parameters import Parameters
 from durable.activity._registry import Registry
+from durable.workflow._child_options import CHILD_ONLY, ChildOptions
 
 __all__ = [
     "REGISTRY",
@@ -46,6 +47,8 @@ class WorkflowOptions:
     execution_timeout: int | None = None
     run_timeout: int | None = None
     task_timeout: int | None = None
+    child: ChildOptions | None = None
+    """What was said about a child, which only another workflow can start."""
 
     def __post_init__(self) -> None:
         if self.task_queue is not None:
@@ -55,27 +58,38 @@ class WorkflowOptions:
 
 
 _TIMEOUTS = ("execution_timeout", "run_timeout", "task_timeout")
-_KNOWN = frozenset(field.name for field in fields(WorkflowOptions))
+_KNOWN = frozenset(field.name for field in fields(WorkflowOptions)) - {"child"}
 
 
-def merge(base: WorkflowOptions, given: Mapping[str, Any], caller: str) -> WorkflowOptions:
+def merge(
+    base: WorkflowOptions, given: Mapping[str, Any], caller: str, *, child: bool = False
+) -> WorkflowOptions:
     """Return `base` with what `given` says on top; an option that is None there says nothing.
 
     Args:
         base: What holds so far.
         given: Options as people write them, with the names of `WorkflowConfig`.
         caller: What they were written in, for the error's text.
+        child: Whether the options of a child are allowed too, `ChildWorkflowConfig`.
 
     Raises:
         TypeError: There is no such option, or its value is of a wrong type.
         ValueError: A duration is not positive or is too long, or a name cannot be one.
     """
     said: dict[str, Any] = {}
+    of_child: dict[str, Any] = {}
+    known = _KNOWN | CHILD_ONLY if child else _KNOWN
     for name, value in given.items():
-        if name not in _KNOWN:
-            raise TypeError(f"{caller} has no option {name!r}; there are {', '.join(sorted(_KNOWN))}")
-        if value is not None:
+        if name not in known:
+            raise TypeError(f"{caller} has no option {name!r}; there are {', '.join(sorted(known))}")
+        if value is None:
+            continue
+        if name in CHILD_ONLY:
+            of_child[name] = value
+        else:
             said[name] = to_duration(value, name, allow_zero=False) if name in _TIMEOUTS else value
+    if of_child:
+        said["child"] = replace(base.child or ChildOptions(), **of_child)
     return replace(base, **said) if said else base
 
 

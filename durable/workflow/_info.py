@@ -11,10 +11,28 @@ from durable.common import RetryPolicy
 
 
 @dataclass(frozen=True)
+class ParentInfo:
+    """Whose child a run is."""
+
+    namespace: str
+    run_id: str
+    workflow_id: str
+
+
+@dataclass(frozen=True)
+class RootInfo:
+    """The top of the tree of parents a run is in."""
+
+    run_id: str
+    workflow_id: str
+
+
+@dataclass(frozen=True)
 class Info:
     """Facts about a run, all of them from its history, so that code may branch on them.
 
-    `start_time` is this run's, `workflow_start_time` that of the first run of its chain.
+    `start_time` is this run's, `workflow_start_time` that of the first run of its chain. `parent` and `root` are None for
+    a workflow that no other one started.
     """
 
     workflow_id: str
@@ -31,3 +49,5 @@ class Info:
     task_timeout: timedelta | None
     retry_policy: RetryPolicy | None
     headers: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    parent: ParentInfo | None = None
+    root: RootInfo | None = None

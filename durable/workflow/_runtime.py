@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import events
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from random import Random
 from typing import Any, Protocol
 from uuid import UUID
@@ -17,6 +18,7 @@ from uuid import UUID
 from durable.activity._call import ActivityCall
 from durable.converter import PayloadConverter
 from durable.exceptions import NotInWorkflowError
+from durable.workflow._definition import WorkflowDefinition, WorkflowOptions
 from durable.workflow._info import Info
 
 
@@ -45,6 +47,56 @@ class Randomness(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class ChildRequest:
+    """A child workflow that is asked for.
+
+    Attributes:
+        name: The type of the workflow.
+        args: Its arguments by position.
+        options: How it is to be run.
+        definition: Its definition; None when it was asked for by name.
+        result_type: What its result is decoded as.
+    """
+
+    name: str
+    args: tuple[Any, ...]
+    options: WorkflowOptions
+    definition: WorkflowDefinition | None
+    result_type: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A workflow that is to be told something: a certain run of it, any run of one chain, or whichever is open."""
+
+    workflow_id: str
+    run_id: str = ""
+    first_run_id: str = ""
+
+
+class Others(Protocol):
+    """What one run does to other workflows."""
+
+    def start_child(self, request: ChildRequest) -> asyncio.Future[Any]:
+        """Ask for a child. The future, a `ChildWorkflowHandle`, gets its result, its failure, or why it is not there."""
+        ...
+
+    def started(self, handle: asyncio.Future[Any]) -> asyncio.Future[None]:
+        """Return a future that is done once the child of a handle is there, or could not be started."""
+        ...
+
+    def signal(
+        self, target: Target, name: str, args: Sequence[Any], types: Sequence[Any] | None
+    ) -> asyncio.Future[None]:
+        """Send a signal; the future is done once it is in an inbox, or there was nobody to take it."""
+        ...
+
+    def cancel(self, target: Target, reason: str) -> asyncio.Future[None]:
+        """Send a cancel request; the future is done once it is in an inbox, or there was nobody to take it."""
+        ...
+
+
 class Runtime(Protocol):
     """One run, as its code sees it. Every method is deterministic: a replay gets the same answers."""
 
@@ -66,6 +118,10 @@ class Runtime(Protocol):
 
     def start_activity(self, call: ActivityCall[Any]) -> asyncio.Future[Any]:
         """Schedule an activity; the future gets its decoded result or its failure."""
+        ...
+
+    def others(self) -> Others:
+        """Return what the run can do to other workflows."""
         ...
 
     def sleep(self, duration: int, summary: str) -> asyncio.Future[None]:

@@ -11,7 +11,10 @@ from durable.activity._call import ActivityCall
 from durable.activity._registry import only
 from durable.exceptions import RegistrationError
 from durable.workflow._calls import WorkflowCall
-from durable.workflow._definition import REGISTRY, WorkflowConfig, WorkflowDefinition, WorkflowOptions, merge
+from durable.workflow._child_handle import ChildWorkflowHandle, start_child
+from durable.workflow._child_options import ChildWorkflowConfig
+from durable.workflow._definition import REGISTRY, WorkflowDefinition, WorkflowOptions, merge
+from durable.workflow._runtime import current
 
 __all__ = ["ATTRIBUTE", "Workflow", "collect", "definition_of"]
 
@@ -63,8 +66,25 @@ class Workflow(Generic[W, P, R]):
         bound = definition.parameters.bind(args, kwargs)
         return WorkflowCall(definition, bound, self.call_options, frame.f_code, frame.f_lasti)
 
-    def options(self, **options: Unpack[WorkflowConfig]) -> Self:
+    async def start(self, *args: P.args, **kwargs: P.kwargs) -> ChildWorkflowHandle[W, R]:
+        """Start it as a child of the workflow that calls, and return its handle once it is there.
+
+        Raises:
+            WorkflowAlreadyStartedError: Its id is in use, or may not be used again.
+            ConversionError: An argument cannot be stored, or is not of its type.
+            NotInWorkflowError: The caller is not workflow code.
+            TypeError: The arguments do not fit its parameters.
+        """
+        others = current(f"{self.name}.start()").others()
+        call = self(*args, **kwargs)
+        request = call.request()
+        call.replace()
+        return await start_child(others, request)
+
+    def options(self, **options: Unpack[ChildWorkflowConfig]) -> Self:
         """Return a copy whose calls have these options on top of the ones here; the workflow itself stays as it is.
+
+        Those that only a child has (its id, `parent_close_policy`, ...) are for calls that another workflow awaits.
 
         Raises:
             TypeError: There is no such option, or its value is of a wrong type.
@@ -72,7 +92,7 @@ class Workflow(Generic[W, P, R]):
         """
         return type(self)(
             self.definition,
-            merge(self.call_options, options, f"options() of workflow {self.definition.name!r}"),
+            merge(self.call_options, options, f"options() of workflow {self.definition.name!r}", child=True),
         )
 
     def __repr__(self) -> str:

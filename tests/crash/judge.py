@@ -18,8 +18,12 @@ from durable.history import (
     ActivityTaskFailed,
     ActivityTaskScheduled,
     ActivityTaskTimedOut,
+    ChildWorkflowExecutionStarted,
     Event,
+    ExternalCommand,
     Input,
+    OperationInput,
+    StartChildWorkflowExecutionInitiated,
     TimerCanceled,
     TimerFired,
     TimerStarted,
@@ -59,6 +63,7 @@ def judge_history(events: Any, *, closed: bool = True) -> None:
     assert ends == ([len(events)] if closed else []), f"terminal events at {ends}\n{shown}"
     asked: dict[int, str] = {}
     answered: dict[int, str] = {}
+    begun: set[int] = set()
     commands_of = 0
     for event in events:
         data = event.data
@@ -68,15 +73,22 @@ def judge_history(events: Any, *, closed: bool = True) -> None:
             )
         else:
             commands_of = event.task
-        if isinstance(data, ActivityTaskScheduled | TimerStarted):
+        if isinstance(
+            data,
+            ActivityTaskScheduled | TimerStarted | StartChildWorkflowExecutionInitiated | ExternalCommand,
+        ):
             assert data.id not in asked, f"command {data.id} twice\n{shown}"
             asked[data.id] = type(data).__name__
         elif isinstance(
             data,
             ActivityTaskCompleted | ActivityTaskFailed | ActivityTaskTimedOut | ActivityTaskCanceled | TimerFired
-            | TimerCanceled,
+            | TimerCanceled | OperationInput,
         ):  # fmt: skip
             assert data.id in asked, f"command {data.id} is answered and was never asked\n{shown}"
+            if isinstance(data, ChildWorkflowExecutionStarted):
+                assert data.id not in begun, f"child {data.id} is started twice\n{shown}"
+                begun.add(data.id)
+                continue
             assert data.id not in answered, f"command {data.id} is answered twice\n{shown}"
             answered[data.id] = type(data).__name__
     messages = [e.data.message for e in events if isinstance(e.data, Input) and e.data.message]

@@ -28,6 +28,7 @@ from durable import (
 )
 from durable.exceptions import (
     CancelledError,
+    TerminatedError,
     WorkflowAlreadyStartedError,
     WorkflowFailureError,
     WorkflowNotFoundError,
@@ -270,8 +271,27 @@ async def long(steps: int) -> int:
     return total
 
 
+@workflow.defn(name="crash.child")
+async def child(i: int) -> int:
+    return await step(i)
+
+
+@workflow.defn(name="crash.children")
+async def children() -> list[Any]:
+    """Children that return, that are signalled, and that end with it; and somebody who is not there."""
+    listener = await parked.start()
+    await parked.options(id=f"{workflow.info().workflow_id}-condemned").start()
+    found: list[Any] = list(await asyncio.gather(child(1), child(2)))
+    await listener.signal(go("heard"))
+    try:
+        await workflow.get_external_workflow_handle("nobody").signal(go("unheard"))
+    except ApplicationError as error:
+        found.append(error.type)
+    return [*found, await listener]
+
+
 WORKFLOWS = [
-    sequence, fan, waits, retries, beats, cancels, tidies, exits, loops, parked, sibling, remote, long
+    sequence, fan, waits, retries, beats, cancels, tidies, exits, loops, parked, sibling, remote, long, child, children,
 ]  # fmt: skip
 ACTIVITIES = [step, blocking_step, once, shaky, refused, beating, lasting, slow, elsewhere]
 DEFINITIONS = {flow.name: flow.definition for flow in WORKFLOWS}
@@ -357,6 +377,21 @@ async def _tidies(client: Client, workflow_id: str, queue: str) -> Any:
     return await handle.result()
 
 
+async def _children(client: Client, workflow_id: str, queue: str) -> Any:
+    result = await (await _start(client, children(), workflow_id, queue)).result()
+    try:
+        await client.get_workflow_handle(f"{workflow_id}-condemned").result()
+    except WorkflowFailureError as error:
+        if not isinstance(error.cause, TerminatedError):
+            raise
+        return [*result, str(error.cause)]
+    return result
+
+
+def _children_right(result: Any) -> bool:
+    return result == [10, 20, "ExternalWorkflowExecutionNotFound", "heard", "by parent close policy"]
+
+
 def _fan_right(result: Any) -> bool:
     return result[:3] == [0, 10, 20] and all(
         got in (want, "lost") for got, want in zip(result[3:], (0, 100, 200), strict=True)
@@ -372,6 +407,7 @@ SCENARIOS = {
         Scenario("retries", _retries, lambda result: result == [True, "Refused: never again"]),
         Scenario("beats", _beats, lambda result: result == [0, 1, 2]),
         Scenario("tidies", _tidies, lambda result: result == [None, "enough", 20]),
+        Scenario("children", _children, _children_right),
         Scenario("cancels", _cancels, lambda result: result == "cancelled", "CANCELED"),
     )
 }

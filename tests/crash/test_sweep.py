@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from durable import Client
+from durable.history import StartChildWorkflowExecutionInitiated
 from tests.crash.child import WRITES, Point
 from tests.crash.harness import World, judge
 from tests.crash.programs import SCENARIOS, Scenario
@@ -66,6 +67,10 @@ class Sweep:
         handle = self.client.get_workflow_handle(job.workflow_id)
         assert (await handle.describe()).status.name == self.scenario.status
         await judge(self.client, handle, ledger, killed)
+        for event in (await handle.fetch_history()).events:
+            if isinstance(event.data, StartChildWorkflowExecutionInitiated):
+                child = self.client.get_workflow_handle(event.data.workflow_id, run_id=event.data.run_id)
+                await judge(self.client, child, ledger, killed)
 
     async def visit(self, *points: Point) -> bool:
         """Kill one process after the other at these points, let a last one finish, and judge; False when one was missed."""
@@ -126,7 +131,7 @@ async def sweep(world: World, name: str, *, full: bool) -> None:
         await found.visit_all([(point,) for point in points])
 
 
-@pytest.mark.parametrize("name", ["waits", "fan", "beats", "tidies"])
+@pytest.mark.parametrize("name", ["waits", "fan", "beats", "children", "tidies"])
 async def test_killed_at_some_writes(world: World, name: str) -> None:
     await sweep(world, name, full=False)
 

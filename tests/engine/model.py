@@ -46,6 +46,7 @@ from durable.history import (
     EventType,
     Failure,
     Input,
+    OperationInput,
     Payload,
     RetryPolicyData,
     TimerCanceled,
@@ -59,6 +60,7 @@ from durable.history import (
     decode_history,
     encode_data,
 )
+from tests.engine.model_others import Asked, Others
 
 Script = Callable[["Code", list[Event]], list[CommandEvent]]
 
@@ -74,6 +76,7 @@ class Code:
         self.activities: set[int] = set()
         self.timers: set[int] = set()
         self.asked_to_end: set[int] = set()
+        self.others = Asked()
         self.closing: CommandEvent | None = None
         self.turns = 0
 
@@ -87,6 +90,8 @@ class Code:
         for event in inputs:
             if isinstance(event.data, TimerFired):
                 self.timers.remove(event.data.id)
+            elif isinstance(event.data, OperationInput):
+                self.others.hear(event.data)
             elif (
                 isinstance(event.data, Input) and hasattr(event.data, "attempt") and hasattr(event.data, "id")
             ):
@@ -139,6 +144,7 @@ class ModelStore:
         self.log: list[EventRow] = []
         self.inbox: dict[int, Message] = {}
         self.rows: dict[int, Row] = {}
+        self.others = Others()
         self.epoch = 1
         self.owner: str | None = None
         self.deaths = 0
@@ -172,6 +178,7 @@ class ModelStore:
             self.log.append(msgspec.structs.replace(event, time=time))
         for own in transition.messages:
             self.send(own)
+        self.others.take(transition, self.send)
         for position in transition.consumed:
             self.inbox.pop(position, None)
         for new in transition.activities:
@@ -520,6 +527,8 @@ class World:
         ):
             assert getattr(run.state, name) == getattr(state, name), name
         assert {*run.state.activities} == {*state.activities}
+        assert run.state.children == state.children
+        assert run.state.external == state.external
         for id, pending in state.activities.items():
             assert run.state.activities[id].scheduled_at == pending.scheduled_at
             assert run.state.activities[id].cancel_requested == pending.cancel_requested
@@ -558,7 +567,10 @@ def random_script(seed: int) -> Script:
                 )
             elif kind < 0.7:
                 commands.append(code.timer(rng.choice((10, 10, 20, 50))))
-            elif kind < 0.85 and (timers := sorted(code.timers)):
+            elif kind < 0.78:
+                code.next_id += 1
+                commands.append(code.others.something(code.next_id, rng))
+            elif kind < 0.9 and (timers := sorted(code.timers)):
                 commands.append(code.cancel_timer(rng.choice(timers)))
             elif open_activities:
                 commands.append(code.cancel_activity(rng.choice(open_activities)))

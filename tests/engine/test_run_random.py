@@ -40,6 +40,7 @@ class Life:
             (3, self.row_is_claimed, lambda: bool(self.rows(ActivityState.QUEUED))),
             (4, self.row_ends, lambda: bool(self.rows(ActivityState.RUNNING))),
             (8, self.mail, self.owned),
+            (4, self.child_ends, lambda: bool(self.world.store.others.children)),
             (8, self.attempt_ends, lambda: self.owned() and bool(self.world.attempts)),
             (2, self.attempt_beats, lambda: self.owned() and bool(self.world.attempts)),
             (10, self.world.propose, lambda: self.owned() and not self.world.busy),
@@ -94,6 +95,10 @@ class Life:
         id = self.rng.choice(self.rows(ActivityState.RUNNING))
         assert store.finish(id, store.rows[id].attempt, outcome_of(self.outcome()))
 
+    def child_ends(self) -> None:
+        others = self.world.store.others
+        self.world.store.send(others.end_child(self.rng.choice(sorted(others.children))))
+
     def mail(self) -> None:
         self.world.receive()
 
@@ -144,10 +149,14 @@ class Life:
                 world.claim_row(queued[0])
             elif running := self.rows(ActivityState.RUNNING):
                 store.finish(running[0], store.rows[running[0]].attempt, outcome_of("result"))
+            elif store.others.children:
+                self.child_ends()
             elif (due := world.run.next_timer()) is not None:
                 store.now = max(store.now, due)
             else:
                 assert not world.run.state.activities
+                assert not world.run.state.children
+                assert not world.run.state.external
                 break
         else:
             # Code that always starts something new; it was whole all the way.

@@ -10,7 +10,8 @@ from typing import Any
 import anyio
 
 from durable import ActivityCancellationType, RetryPolicy, Signal, activity, workflow
-from durable.exceptions import ActivityError, ApplicationError
+from durable.exceptions import ActivityError, ApplicationError, WorkflowAlreadyStartedError
+from durable.workflow import ChildWorkflowCancellationType
 
 poke = Signal("poke", str)
 WAIT = ActivityCancellationType.WAIT_CANCELLATION_COMPLETED
@@ -251,6 +252,44 @@ async def failures() -> list[str]:
     return out
 
 
+@workflow.defn(name="golden_child")
+async def golden_child(n: int) -> int:
+    return await double(n)
+
+
+@workflow.defn(name="golden_listener")
+async def golden_listener() -> str:
+    return await poke.receive()
+
+
+@workflow.defn(name="golden_children")
+async def children() -> list[Any]:
+    """Children that return, fail, collide, are signalled, and are cancelled in each way; and nobody."""
+    out: list[Any] = list(await asyncio.gather(golden_child(1), golden_child(2)))
+    listener = await golden_listener.options(id=f"{workflow.info().workflow_id}-listener").start()
+    try:
+        await golden_listener.options(id=listener.id).start()
+    except WorkflowAlreadyStartedError:
+        out.append("taken")
+    await listener.signal(poke("heard"))
+    out.append(await listener)
+    for kind in ChildWorkflowCancellationType:
+        try:
+            async with asyncio.timeout(0.02):
+                await golden_listener.options(cancellation_type=kind)()
+        except TimeoutError:
+            out.append(kind.name)
+    with anyio.move_on_after(0.02) as scope:
+        await golden_listener()
+    out.append(scope.cancelled_caught)
+    try:
+        await workflow.get_external_workflow_handle("golden nobody").cancel()
+    except ApplicationError as error:
+        out.append(error.type)
+    out.append(str(workflow.uuid4()))
+    return out
+
+
 @dataclass(frozen=True)
 class Program:
     """One recorded workflow: how it is started, and what is sent to it."""
@@ -275,4 +314,5 @@ PROGRAMS = [
     Program("cancel_scopes", lambda: cancel_scopes(), cancel=True),
     Program("chance", lambda: chance()),
     Program("failures", lambda: failures()),
+    Program("children", lambda: children()),
 ]

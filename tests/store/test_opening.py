@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from durable import __main__ as command
+from durable._internal.ids import uuid7
 from durable.exceptions import SchemaError, StoreConfigurationError, StoreUnavailableError
-from durable.store import _migrate, _url, migrate, open_store
+from durable.store import NewRun, StartOutcome, _migrate, _url, migrate, open_store
 from durable.store._migrate import Migration
 
 # --- URLs ---
@@ -175,6 +176,31 @@ async def test_migrating_makes_tables_once(sqlite_url: str) -> None:
     assert sorted(done) == [[]] * 7 + [shipped]
     await (await open_store(sqlite_url, migrate=False)).aclose()
     assert await migrate("sqlite://:memory:") == []
+
+
+async def test_tables_of_the_release_before_are_brought_up_to_date(
+    store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adapter = "durable.store.sqlite" if store_url.startswith("sqlite") else "durable.store.postgres"
+    shipped = _migrate.load(adapter)
+
+    def first(_: str) -> list[Migration]:
+        return [migration for migration in shipped if migration.number == 1]
+
+    monkeypatch.setattr(_migrate, "load", first)
+    await (await open_store(store_url)).aclose()
+    monkeypatch.undo()
+    with pytest.raises(
+        SchemaError, match=r"version 1, this release needs version \d+; run: python -m durable migrate"
+    ):
+        await open_store(store_url)
+    assert await migrate(store_url) == [migration.name for migration in shipped if migration.number > 1]
+    store = await open_store(store_url, migrate=False)
+    try:
+        (verdict,) = await store.create_runs([NewRun(uuid7(), "w", "t", "q", b"{}")])
+        assert verdict.outcome is StartOutcome.STARTED
+    finally:
+        await store.aclose()
 
 
 async def test_a_failed_migration_leaves_nothing(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -94,6 +94,18 @@ class Other:
     def ping(self, x: int) -> None: ...
 
 
+@workflow.defn
+async def parent() -> None:
+    await checkout("bad")  # E child's argument
+    await workflow.execute_child_workflow(checkout, "bad", "n")  # E child's argument, Temporal's spelling
+    await workflow.execute_child_workflow(checkout(Order("1")), colour="red")  # E child's option
+    child = await workflow.start_child_workflow(Publish.run, "doc", 3)
+    await child.signal(Publish.approve("bad"))  # E signal's argument to a child
+    await child.signal(Other.ping(1))  # W signal of another workflow to a child
+    other = workflow.get_external_workflow_handle_for(Publish.run, "p")
+    await other.signal(Other.ping(1))  # W signal of another workflow to an external one
+
+
 async def main(client: Client) -> None:
     handle = await client.start_workflow(checkout(Order("1"), note="n"), id="order-1")
     publishing = await client.start_workflow(Publish.run("doc", n=3), id="p")

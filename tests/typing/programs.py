@@ -306,6 +306,41 @@ async def everything(trip: Trip, note: str = "") -> str:
     return note
 
 
+@workflow.defn
+async def parent(trip: Trip) -> str:
+    assert_type(await everything(trip, note="n"), str)
+    assert_type(
+        await everything.options(id="e", parent_close_policy=workflow.ParentClosePolicy.ABANDON)(trip), str
+    )
+    child = assert_type(await everything.start(trip), workflow.ChildWorkflowHandle[None, str])
+    await child.signal(go())
+    assert_type(await child, str)
+    assert_type(await workflow.execute_child_workflow(everything, trip, "n", id="e"), str)
+    assert_type(await workflow.execute_child_workflow(everything(trip), memo={"a": 1}), str)
+    assert_type(await workflow.execute_child_workflow(everything, args=[trip]), str)
+    assert_type(await workflow.execute_child_workflow("everything", trip, result_type=str), str)
+    publishing = assert_type(
+        await workflow.start_child_workflow(Publish.run, Doc("7"), 3, run_timeout=5),
+        workflow.ChildWorkflowHandle[Publish, str],
+    )
+    await publishing.signal(Publish.decide(Decision(True, "ada")))
+    await publishing.signal(Publish.decide, Decision(True, "ada"))
+    assert_type(await asyncio.gather(publishing, everything(trip)), tuple[str, str])
+    named = assert_type(
+        await workflow.start_child_workflow("everything", trip, result_type=str),
+        workflow.ChildWorkflowHandle[Any, str],
+    )
+    assert_type(await named, str)
+    external = assert_type(
+        workflow.get_external_workflow_handle_for(Publish.run, "p"), workflow.ExternalWorkflowHandle[Publish]
+    )
+    await external.signal(Publish.decide(Decision(True, "ada")))
+    await workflow.get_external_workflow_handle("p", run_id="r").signal("decide", Decision(True, "ada"))
+    assert_type(await external.cancel("enough"), None)
+    info = workflow.info()
+    return (info.parent.workflow_id if info.parent else "") + (info.root.run_id if info.root else "")
+
+
 assert_type(go(), workflow.SignalCall[Any])
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict, deque
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -16,7 +16,7 @@ from durable._replay._randomness import Randomness
 from durable.activity import ActivityCall
 from durable.converter import PayloadConverter, default
 from durable.workflow._info import Info
-from durable.workflow._runtime import Runtime
+from durable.workflow._runtime import ChildRequest, Runtime, Target
 
 T = TypeVar("T")
 START = 1_700_000_000_000_000
@@ -47,6 +47,7 @@ class FakeRuntime:
         self.loop = loop
         self.answers: dict[str, Any] = {}
         self.calls: list[ActivityCall[Any]] = []
+        self.children: list[ChildRequest] = []
         self.open: list[asyncio.Future[Any]] = []
         self.timers: list[tuple[float, str]] = []
         self.replaying = False
@@ -111,10 +112,12 @@ class FakeRuntime:
         if answer is None:
             self.open.append(future)
             return future
-        self.loop.call_soon(self._answer, future, answer, call)
+        self.loop.call_soon(self.answer, future, answer, call)
         return future
 
-    def _answer(self, future: asyncio.Future[Any], answer: Any, call: ActivityCall[Any]) -> None:
+    def answer(
+        self, future: asyncio.Future[Any], answer: Any, call: ActivityCall[Any] | ChildRequest
+    ) -> None:
         if future.done():
             return
         if callable(answer) and not isinstance(answer, type):
@@ -123,6 +126,9 @@ class FakeRuntime:
             future.set_exception(answer)
         else:
             future.set_result(answer)
+
+    def others(self) -> FakeOthers:
+        return FakeOthers(self)
 
     def sleep(self, duration: int, summary: str) -> asyncio.Future[None]:
         self.timers.append((duration / 1_000_000, summary))
@@ -182,6 +188,34 @@ class FakeRuntime:
 
     def cancellation_reason(self) -> str | None:
         return None
+
+
+class FakeOthers:
+    """Children are answered as activities are; nobody else is there."""
+
+    def __init__(self, runtime: FakeRuntime) -> None:
+        self.runtime = runtime
+
+    def start_child(self, request: ChildRequest) -> Any:
+        runtime = self.runtime
+        runtime.children.append(request)
+        future: asyncio.Future[Any] = runtime.loop.create_future()
+        answer = runtime.answers.get(request.name, "done")
+        runtime.loop.call_soon(runtime.answer, future, answer, request)
+        return future
+
+    def started(self, handle: Any) -> asyncio.Future[None]:
+        future: asyncio.Future[None] = self.runtime.loop.create_future()
+        future.set_result(None)
+        return future
+
+    def signal(
+        self, target: Target, name: str, args: Sequence[Any], types: Sequence[Any] | None
+    ) -> asyncio.Future[None]:
+        raise NotImplementedError
+
+    def cancel(self, target: Target, reason: str) -> asyncio.Future[None]:
+        raise NotImplementedError
 
 
 _: type[Runtime] = FakeRuntime

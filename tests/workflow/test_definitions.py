@@ -172,10 +172,10 @@ def test_a_call_for_a_client_need_not_be_awaited() -> None:
         gc.collect()
 
 
-def test_in_a_workflow_it_would_be_a_child(run: Run, host: FakeRuntime) -> None:
+def test_in_a_workflow_it_is_a_child(run: Run, host: FakeRuntime) -> None:
     async def code() -> None:
-        with pytest.raises(NotImplementedError, match="child workflows are not in this release"):
-            await checkout("o")
+        assert await checkout("o") == "done"
+        assert [(child.name, child.args) for child in host.children] == [("shop.checkout", ("o",))]
         with pytest.warns(RuntimeWarning, match="workflow call 'shop.checkout' was never awaited"):
             checkout("o")
 
@@ -415,9 +415,9 @@ def _dynamic_with_one() -> None:
         ),  # type: ignore[call-overload]
         (lambda: workflow.defn(failure_exception_types=[3]), TypeError, "takes exception classes, not 3"),  # type: ignore[list-item]
         (
-            lambda: checkout.options(id="x"),
+            lambda: checkout.options(name="x"),
             TypeError,
-            "options() of workflow 'shop.checkout' has no option 'id'",
+            "options() of workflow 'shop.checkout' has no option 'name'",
         ),  # type: ignore[call-arg]
         (
             lambda: definition_of(print),

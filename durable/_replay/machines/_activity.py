@@ -172,7 +172,7 @@ def _scheduled_with(options: ActivityOptions) -> ActivityTaskScheduled:
         schedule_to_start=options.schedule_to_start_timeout,
         start_to_close=start_to_close,
         heartbeat=options.heartbeat_timeout,
-        retry_policy=_stored_policy(options.retry_policy),
+        retry_policy=stored_policy(options.retry_policy),
         cancellation_type=options.cancellation_type.name.lower(),
         eager=options.eager,
         summary=options.summary,
@@ -184,7 +184,7 @@ def _scheduled_with(options: ActivityOptions) -> ActivityTaskScheduled:
     return common
 
 
-def _stored_policy(policy: RetryPolicy | None) -> RetryPolicyData:
+def stored_policy(policy: RetryPolicy | None) -> RetryPolicyData:
     """Return a retry policy as it is stored; the default policy is stored as nothing."""
     if policy is None:
         return _DEFAULT_POLICY

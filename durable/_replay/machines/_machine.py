@@ -13,11 +13,12 @@ from typing import ClassVar, Literal, Protocol
 from durable.exceptions import NondeterminismError
 from durable.history import Input
 
-State = Literal["issued", "cancel requested", "done"]
+State = Literal["issued", "started", "cancel requested", "done"]
 """Where a command is in its life."""
 
-Trigger = Literal["cancel", "close"]
-"""What can happen to a command: the code no longer wants it, or an event brings its outcome."""
+Trigger = Literal["start", "cancel", "close"]
+"""What can happen to a command: an event says that it has begun, the code no longer wants it, or an event brings its
+outcome."""
 
 Table = Mapping[tuple[State, Trigger], State]
 
@@ -52,6 +53,6 @@ class Answered(Protocol):
 
     id: int
 
-    def close(self, event: Input) -> None:
-        """Take the event that brings the command's outcome."""
+    def close(self, event: Input) -> bool | None:
+        """Take an event that answers the command; True if there will be another."""
         ...

@@ -9,20 +9,21 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
-from durable.history import WorkflowExecutionSignaled
-
-Decode = Callable[[WorkflowExecutionSignaled, Any], Any]
+from durable.converter import DataConverter
+from durable.exceptions import ConversionError
+from durable.history import Payload, WorkflowExecutionSignaled
 
 
 class SignalBuffer:
     """Signals of one run that no handler has taken, and the receivers that wait for them, by name."""
 
-    __slots__ = ("_given", "_kept", "_receivers")
+    __slots__ = ("_converter", "_given", "_kept", "_receivers")
 
-    def __init__(self) -> None:
+    def __init__(self, converter: DataConverter) -> None:
+        self._converter = converter
         self._kept: dict[str, deque[WorkflowExecutionSignaled]] = {}
         self._receivers: dict[str, deque[tuple[asyncio.Future[Any], Any]]] = {}
         self._given: dict[asyncio.Future[Any], WorkflowExecutionSignaled] = {}
@@ -31,7 +32,7 @@ class SignalBuffer:
         """Forget which receiver got which signal in the turn before: those have it now for good."""
         self._given.clear()
 
-    def deliver(self, signal: WorkflowExecutionSignaled, decode: Decode) -> None:
+    def deliver(self, signal: WorkflowExecutionSignaled) -> None:
         """Give a signal to the first receiver that still waits, or keep it.
 
         Raises:
@@ -42,7 +43,7 @@ class SignalBuffer:
             future, type_hint = waiting.popleft()
             if not future.done():
                 try:
-                    future.set_result(decode(signal, type_hint))
+                    future.set_result(self._decode(signal, type_hint))
                 except BaseException:
                     waiting.appendleft((future, type_hint))
                     raise
@@ -50,7 +51,7 @@ class SignalBuffer:
                 return
         self._kept.setdefault(signal.name, deque()).append(signal)
 
-    def receive(self, name: str, type_hint: Any, future: asyncio.Future[Any], decode: Decode) -> None:
+    def receive(self, name: str, type_hint: Any, future: asyncio.Future[Any]) -> None:
         """Complete `future` with the next signal of that name, now or when it comes.
 
         Raises:
@@ -59,7 +60,7 @@ class SignalBuffer:
         kept = self._kept.get(name)
         if kept:
             first = kept.popleft()
-            future.set_result(decode(first, type_hint))
+            future.set_result(self._decode(first, type_hint))
             self._given[future] = first
         else:
             waiting = self._receivers.setdefault(name, deque())
@@ -67,7 +68,7 @@ class SignalBuffer:
                 waiting.popleft()
             waiting.append((future, type_hint))
 
-    def give_back(self, name: str, future: asyncio.Future[Any], decode: Decode) -> None:
+    def give_back(self, name: str, future: asyncio.Future[Any]) -> None:
         """Put the signal a receiver got in this turn back as the next one: the receiver was cancelled meanwhile."""
         signal = self._given.pop(future, None)
         if signal is None:
@@ -76,7 +77,7 @@ class SignalBuffer:
         while waiting:
             other, type_hint = waiting.popleft()
             if not other.done():
-                other.set_result(decode(signal, type_hint))
+                other.set_result(self._decode(signal, type_hint))
                 self._given[other] = signal
                 return
         self._kept.setdefault(name, deque()).appendleft(signal)
@@ -89,3 +90,15 @@ class SignalBuffer:
     def unread(self) -> dict[str, int]:
         """Return how many signals nobody took, by name."""
         return {name: len(kept) for name, kept in self._kept.items() if kept}
+
+    def _decode(self, signal: WorkflowExecutionSignaled, type_hint: Any) -> Any:
+        name = f"signal {signal.name}"
+        if not signal.input:
+            return self._converter.from_payload(_NOTHING, type_hint, path=name)
+        first, *more = signal.input
+        if more:
+            raise ConversionError(f"{len(signal.input)} arguments were sent, one is received", path=name)
+        return self._converter.from_payload(first, type_hint, path=name)
+
+
+_NOTHING = Payload(encoding="binary/null")

@@ -40,7 +40,7 @@ class Runs(Commits):
 
     async def _start(self, runs: Sequence[NewRun]) -> list[StartVerdict | None]:
         """Create runs; None for a start whose messages are held back by the run it is content with."""
-        rows = {row["n"]: row for row in await self._fetch("create_runs", *_pack_starts(runs))}
+        rows = {row["n"]: row for row in await self._fetch("create_runs", *pack_starts(runs))}
         if len(rows) < len(runs):
             # Ten times another run of that id closed between two statements. What was started is, and asking again
             # says so.
@@ -130,7 +130,7 @@ class Runs(Commits):
             return True
 
 
-def _pack_starts(runs: Sequence[NewRun]) -> list[Any]:
+def pack_starts(runs: Sequence[NewRun]) -> list[Any]:
     """The arguments of `start_2`."""
     messages = [(n, run.run_id, message) for n, run in enumerate(runs, 1) for message in run.messages]
     columns = message_columns([(run_id, message) for _, run_id, message in messages])

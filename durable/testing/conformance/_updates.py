@@ -77,15 +77,15 @@ async def check_an_update_has_one_outcome(open_store: OpenStore) -> None:
 @check()
 async def check_outcomes_of_one_id_are_those_of_their_runs(open_store: OpenStore) -> None:
     async with room(open_store) as one:
-        first, second = await one.own(), await one.own()
-        outcomes = [UpdateOutcome("u", COMPLETED, data) for data in (b"1", b"2")]
+        runs = [await one.own() for _ in range(5)]
+        outcomes = [UpdateOutcome("u", COMPLETED, b"%d" % number) for number in range(5)]
         await one.written(
             *(
                 Transition(run.run.run_id, run.run.epoch, outcomes=(outcome,))
-                for run, outcome in zip((first, second), outcomes, strict=True)
+                for run, outcome in zip(runs, outcomes, strict=True)
             )
         )
-        for run, outcome in zip((first, second), outcomes, strict=True):
+        for run, outcome in zip(runs, outcomes, strict=True):
             assert await one.store.find_update(run.run.run_id, "u") == outcome
 
 

@@ -22,11 +22,12 @@ begin
         select l.* from (select distinct g.run_id from given g where not g.internal order by g.run_id) t
         cross join lateral (
             select r.run_id, r.task_queue, r.held_back_until from durable.runs r
-            where r.run_id = t.run_id and r.status = 1 for key share) l),
+            where r.run_id = t.run_id and r.closed_at is null for key share) l),
     seen as materialized (
         select l.* from (select distinct g.run_id from given g where g.internal) t
         cross join lateral (
-            select r.run_id, r.task_queue from durable.runs r where r.run_id = t.run_id and r.status = 1) l),
+            select r.run_id, r.task_queue from durable.runs r where r.run_id = t.run_id and r.closed_at is null
+            offset 0) l),
     targets as materialized (
         select g.*, coalesce(l.task_queue, s.task_queue) as task_queue,
             coalesce(l.held_back_until > durable.now_us(), false) and not exists (
@@ -55,7 +56,8 @@ begin
         -- by a later statement, which sees what the insert may have waited for.
         v_known := array(
             select m.n from unnest(m_run, m_id, m_type) with ordinality m (run_id, id, type, n)
-            join durable.update_outcomes o on o.run_id = m.run_id and o.message_id = m.id
+            cross join lateral (
+                select from durable.update_outcomes o where o.run_id = m.run_id and o.message_id = m.id offset 0) o
             where m.type = 60);
         delete from durable.inbox i using unnest(v_known) k (n)
             where v_outcomes[k.n] = 1 and i.run_id = m_run[k.n] and i.message_id = m_id[k.n];

@@ -1,7 +1,7 @@
--- Enter runs, and apply the policies for workflow ids that are in use or were used: the part of a start that has to wait for
--- others. Only `runs` is written, so that whoever calls may still think better of it and delete the row; `record_runs_2` is
--- the rest. STARTED 1, SAME 2, USED_EXISTING 3, REJECTED 4; without an answer, the workflow id was started and closed over
--- and over meanwhile.
+-- Enter runs, and apply the policies for workflow ids that are in use or were used: the part of a start that has to wait
+-- for others. Only `runs` is written, so that whoever calls may still think better of it and delete the row;
+-- `record_runs_2` is the rest. STARTED 1, SAME 2, USED_EXISTING 3, REJECTED 4; without an answer, the workflow id was
+-- started and closed over and over meanwhile.
 --
 -- The insert comes first: the partial unique index makes two starts of one workflow id meet there, the later one waiting
 -- for the earlier. Only then, in a statement of its own with a fresh snapshot, it is looked at what had been there; a look
@@ -56,8 +56,9 @@ begin
             select i, 4::smallint, refused.run_id, refused.workflow_type, 0 from refused;
         return query
             select min(i), 1::smallint, r.run_id, r.workflow_type, r.epoch from unnest(v_open) i
-            join durable.runs r on r.run_id = s_run[i] where v_all or s_run[i] = any (v_new)
-            group by r.run_id;
+            cross join lateral (select r.* from durable.runs r where r.run_id = s_run[i] offset 0) r
+            where v_all or s_run[i] = any (v_new)
+            group by r.run_id, r.workflow_type, r.epoch;
 
         exit when v_all;
 
@@ -81,6 +82,34 @@ begin
         end loop;
         exit when cardinality(v_again) = 0;
         v_open := v_again;
+    end loop;
+end $$;
+
+-- Enter the children of a batch, and wait for strangers no longer than a batch may: a start that would have to is not
+-- answered. One that waits undoes all that are entered with it, hence the second try one by one.
+create function durable.enter_children_2(
+    p_now bigint, p_which integer[],
+    s_run uuid[], s_workflow_id text[], s_type text[], s_queue text[], s_format integer[], s_priority smallint[],
+    s_delay bigint[], s_timeout bigint[], s_owner text[], s_reuse smallint[],
+    s_first uuid[], s_parent uuid[], s_policy smallint[]
+) returns table (n integer, outcome smallint, run_id uuid, workflow_type text, epoch integer)
+language plpgsql volatile
+    set lock_timeout = '25ms'
+as $$
+declare
+    v_i integer;
+begin
+    return query select * from durable.enter_runs_2(p_now, p_which, s_run, s_workflow_id, s_type, s_queue, s_format,
+        s_priority, s_delay, s_timeout, s_owner, s_reuse, null, s_first, s_parent, s_policy);
+exception when lock_not_available or deadlock_detected then
+    perform set_config('lock_timeout', '5ms', true);
+    foreach v_i in array p_which loop
+        begin
+            return query select * from durable.enter_runs_2(p_now, array[v_i], s_run, s_workflow_id, s_type, s_queue,
+                s_format, s_priority, s_delay, s_timeout, s_owner, s_reuse, null, s_first, s_parent, s_policy);
+        exception when lock_not_available or deadlock_detected then
+            null;
+        end;
     end loop;
 end $$;
 
@@ -126,8 +155,8 @@ begin
         v_now := durable.now_us();
         return query
             with entered as materialized (
-                select * from durable.enter_runs_2(v_now, v_open, s_run, s_workflow_id, s_type, s_queue, s_format, s_priority,
-                    s_delay, s_timeout, s_owner, s_reuse, s_conflict, s_first, s_parent, s_policy)),
+                select * from durable.enter_runs_2(v_now, v_open, s_run, s_workflow_id, s_type, s_queue, s_format,
+                    s_priority, s_delay, s_timeout, s_owner, s_reuse, s_conflict, s_first, s_parent, s_policy)),
             described as (
                 insert into durable.run_data (run_id, info)
                     select e.run_id, s_info[e.n] from entered e where e.outcome = 1),
@@ -142,8 +171,8 @@ begin
         v_new := '{}';
         v_again := '{}';
         for v_start in
-            select * from durable.enter_runs_2(v_now, v_open, s_run, s_workflow_id, s_type, s_queue, s_format, s_priority,
-                s_delay, s_timeout, s_owner, s_reuse, s_conflict, s_first, s_parent, s_policy)
+            select * from durable.enter_runs_2(v_now, v_open, s_run, s_workflow_id, s_type, s_queue, s_format,
+                s_priority, s_delay, s_timeout, s_owner, s_reuse, s_conflict, s_first, s_parent, s_policy)
         loop
             if v_start.outcome = 1 then
                 v_new := v_new || v_start.n;

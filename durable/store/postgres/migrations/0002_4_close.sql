@@ -16,8 +16,8 @@ begin
                 where r.parent_run_id = p.run_id and r.status = 1 and r.parent_close_policy in (1, 3)) r
             order by r.run_id) c
         left join lateral (
-            select r.run_id from durable.runs r where r.run_id = c.run_id and r.status = 1 for key share skip locked) l
-            on true;
+            select r.run_id from durable.runs r where r.run_id = c.run_id and r.closed_at is null
+            for key share skip locked) l on true;
 end $$;
 
 -- Close runs that the caller has locked FOR UPDATE, with their activity rows, and return which of their successors were
@@ -43,7 +43,8 @@ begin
         insert into durable.inbox (run_id, type, internal, task_queue, message_id, data)
             select r.run_id, case r.parent_close_policy when 1 then 13 else 3 end, true, r.task_queue, 'parent-closed',
                 case r.parent_close_policy when 1 then p_told[1] else p_told[2] end
-            from unnest(p_children) c (run_id) join durable.runs r on r.run_id = c.run_id
+            from unnest(p_children) c (run_id)
+            cross join lateral (select r.* from durable.runs r where r.run_id = c.run_id offset 0) r
             where r.parent_run_id <> all (p_bad)
             on conflict (run_id, message_id) do nothing;
     end if;
@@ -76,7 +77,8 @@ begin
         -- message of the library that concerns the successor too.
         with moved as (
             delete from durable.inbox i using unnest(p_successors) n
-                where i.run_id = s_from[n] and (not i.internal or i.message_id = 'parent-closed')
+                where i.run_id = any (p_runs) and i.run_id = s_from[n]
+                    and (not i.internal or i.message_id = 'parent-closed')
                 returning s_run[n] as run_id, s_queue[n] as queue, i.position, i.type, i.internal, i.message_id, i.data)
         insert into durable.inbox (run_id, type, internal, task_queue, message_id, data)
             select m.run_id, m.type, m.internal, m.queue, m.message_id, m.data from moved m order by m.position
@@ -86,12 +88,15 @@ begin
     if p_lost is not null then
         insert into durable.update_outcomes as o (run_id, message_id, stage, data)
             select i.run_id, i.message_id, 3, t.lost
-            from unnest(p_runs, p_lost) t (run_id, lost) join durable.inbox i on i.run_id = t.run_id and i.type = 60
+            from unnest(p_runs, p_lost) t (run_id, lost)
+            cross join lateral (
+                select i.* from durable.inbox i where i.run_id = t.run_id and i.type = 60 offset 0) i
             where t.lost <> '' and t.run_id <> all (p_bad)
             on conflict (run_id, message_id) do update set stage = 3, data = excluded.data where o.stage < 3;
         update durable.update_outcomes o set stage = 3, data = t.lost
             from unnest(p_runs, p_lost) t (run_id, lost)
-            where o.run_id = t.run_id and o.stage < 3 and t.lost <> '' and t.run_id <> all (p_bad);
+            where o.run_id = any (p_runs) and o.run_id = t.run_id and o.stage < 3 and t.lost <> ''
+                and t.run_id <> all (p_bad);
     end if;
     -- Behind the activity rows, each of which may have brought one until it was gone.
     delete from durable.inbox i where i.run_id = any (p_runs) and i.run_id <> all (p_bad);

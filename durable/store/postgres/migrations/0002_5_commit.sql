@@ -6,13 +6,15 @@
 -- BUSY. `lock_timeout` bounds what is left, an insert that meets an uncommitted one with the same key. Arrays that are not
 -- needed are null and cost nothing. Closing runs come last in `p_runs`, `p_closes` holds their statuses.
 --
--- What runs say to others, children started and workflows messaged by their ids, is worked out first and becomes messages:
--- one to the other run, and the reply to the sender. Entering runs is what may wait for a stranger with an open transaction,
--- so batches with `s_run` come on a connection of their own, and wait for some milliseconds only.
+-- What runs say to others, children started and workflows messaged by their ids, is worked out first and becomes
+-- messages: one to the other run, and the reply to the sender. Entering runs is what may wait for a stranger with an open
+-- transaction, so batches with `s_run` come on a connection of their own, and wait for milliseconds only.
 --
 -- The plan settings are for a table that was nearly empty when it was planned for and is not now: each statement goes
 -- from the arrays to rows by an index, row by row, and may never come to read a table or an index from end to end. For
--- the same reason locks are taken in lateral subqueries, which no planner turns round.
+-- the same reason rows are looked up, and locked, in lateral subqueries with a lock or an OFFSET 0, which no planner turns
+-- round; and a run is open by its `closed_at` there, since the index of open runs looks better to a planner that has seen
+-- few of them.
 --
 -- It is named by version, and leaves `commit_1` to workers of the release before.
 create function durable.commit_2(
@@ -55,12 +57,11 @@ declare
     v_held uuid[];
     v_bad uuid[] := '{}'; -- runs that write nothing
     v_refused uuid[] := '{}'; -- those of them that close over an unread message
-    v_sends integer := coalesce(cardinality(w_from), 0);
-    v_starts integer[]; -- the subscripts of children to enter, and what became of each
-    v_outcomes smallint[] := '{}';
-    v_entered uuid[] := '{}';
+    v_sends integer := 0;
+    v_starts integer[]; -- the subscripts of children to enter
+    v_outcomes smallint[]; -- by the same subscripts: what became of each, and the run that it is about
+    v_entered uuid[];
     v_row record;
-    v_i integer;
     v_children uuid[]; -- of runs that close
     v_parents uuid[]; -- runs that close and have a child that cannot be locked
 begin
@@ -75,7 +76,7 @@ begin
             order by t.run_id) t
         cross join lateral (
             select from durable.runs r
-            where r.run_id = t.run_id and r.epoch = t.epoch and r.status = 1
+            where r.run_id = t.run_id and r.epoch = t.epoch and r.closed_at is null
             for no key update skip locked) l;
     get diagnostics v_locked = row_count;
     if v_closing > 0 then
@@ -85,7 +86,7 @@ begin
                 order by t.run_id) t
             cross join lateral (
                 select from durable.runs r
-                where r.run_id = t.run_id and r.epoch = t.epoch and r.status = 1
+                where r.run_id = t.run_id and r.epoch = t.epoch and r.closed_at is null
                 for update skip locked) l;
         v_missed := cardinality(v_held) < v_closing;
     end if;
@@ -97,7 +98,7 @@ begin
                 t (run_id, epoch) order by t.run_id) t
             cross join lateral (
                 select from durable.runs r
-                where r.run_id = t.run_id and r.epoch = t.epoch and r.status = 1
+                where r.run_id = t.run_id and r.epoch = t.epoch and r.closed_at is null
                 for no key update skip locked) l);
         v_bad := array(select t.run_id from unnest(p_runs) t (run_id) where t.run_id <> all (v_held));
     end if;
@@ -109,15 +110,17 @@ begin
                 select distinct m.run_id from unnest(m_run, m_internal) m (run_id, internal)
                 where not m.internal order by m.run_id) m
             cross join lateral (
-                select from durable.runs r where r.run_id = m.run_id and r.status = 1
+                select from durable.runs r where r.run_id = m.run_id and r.closed_at is null
                 for key share skip locked) l);
         v_bad := v_bad || array(
             select m.sender from unnest(m_from, m_run, m_internal) m (sender, run_id, internal)
-            join durable.runs r using (run_id)
-            where not m.internal and r.status = 1 and m.run_id <> all (v_held));
+            cross join lateral (
+                select from durable.runs r where r.run_id = m.run_id and r.closed_at is null offset 0) r
+            where not m.internal and m.run_id <> all (v_held));
     end if;
 
-    if v_sends > 0 then
+    if cardinality(w_from) > 0 then
+        v_sends := cardinality(w_from);
         with looked as materialized (
             select w.*, o.run_id as target,
                 l.run_id is null or (l.run_id <> w.sender and coalesce(l.held_back_until > durable.now_us(), false)) as busy
@@ -128,7 +131,7 @@ begin
                     and (w.run is null or r.run_id::text = w.run)
                     and (w.first is null or coalesce(r.first_run_id, r.run_id)::text = w.first)) o on true
             left join lateral (
-                select r.run_id, r.held_back_until from durable.runs r where r.run_id = o.run_id and r.status = 1
+                select r.run_id, r.held_back_until from durable.runs r where r.run_id = o.run_id and r.closed_at is null
                 for key share skip locked) l on true)
         select v_bad || coalesce(array_agg(k.sender) filter (where k.part = 1 and k.busy), '{}'),
                 m_from || array_agg(k.sender order by k.n, k.part), m_run || array_agg(k.run_id order by k.n, k.part),
@@ -151,7 +154,9 @@ begin
             select t.run_id from (
                 select a.run_id, a.id from durable.activity_tasks a where a.run_id = any (v_closers)
                 union select a.run_id, a.id from unnest(a_run || d_run || x_run, a_id || d_id || x_id) t (run_id, id)
-                    join durable.activity_tasks a using (run_id, id)
+                    cross join lateral (
+                        select a.run_id, a.id from durable.activity_tasks a where a.run_id = t.run_id and a.id = t.id
+                        offset 0) a
                 order by 1, 2) t
             left join lateral (
                 select a.id from durable.activity_tasks a where a.run_id = t.run_id and a.id = t.id
@@ -170,33 +175,16 @@ begin
             select i from generate_subscripts(s_run, 1) i where s_reuse[i] is not null and s_from[i] <> all (v_bad));
     end if;
     if cardinality(v_starts) > 0 then
-        perform set_config('lock_timeout', '25ms', true);
-        begin
-            for v_row in
-                select * from durable.enter_runs_2(now, v_starts, s_run, s_workflow_id, s_type, s_queue, s_format, s_priority,
-                    s_delay, s_timeout, s_owner, s_reuse, null, s_first, s_parent, s_policy)
-            loop
-                v_outcomes[v_row.n] := v_row.outcome;
-                v_entered[v_row.n] := v_row.run_id;
-                started := case when v_row.epoch > 0 and v_row.outcome = 1 then started || v_row.run_id else started end;
-            end loop;
-        exception when lock_not_available or deadlock_detected then
-            -- A stranger has not committed a run of one of these workflow ids. Which one? One by one, each a little.
-            perform set_config('lock_timeout', '5ms', true);
-            foreach v_i in array v_starts loop
-                begin
-                    select * into v_row
-                        from durable.enter_runs_2(now, array[v_i], s_run, s_workflow_id, s_type, s_queue, s_format, s_priority,
-                            s_delay, s_timeout, s_owner, s_reuse, null, s_first, s_parent, s_policy);
-                    v_outcomes[v_i] := v_row.outcome;
-                    v_entered[v_i] := v_row.run_id;
-                    started := case when v_row.epoch > 0 and v_row.outcome = 1 then started || v_row.run_id else started end;
-                exception when lock_not_available or deadlock_detected then
-                    null;
-                end;
-            end loop;
-        end;
-        perform set_config('lock_timeout', '2s', true);
+        for v_row in
+            select * from durable.enter_children_2(now, v_starts, s_run, s_workflow_id, s_type, s_queue, s_format,
+                s_priority, s_delay, s_timeout, s_owner, s_reuse, s_first, s_parent, s_policy)
+        loop
+            v_outcomes[v_row.n] := v_row.outcome;
+            v_entered[v_row.n] := v_row.run_id;
+            if v_row.outcome = 1 and v_row.epoch > 0 then
+                started := started || v_row.run_id;
+            end if;
+        end loop;
         -- One that another run of this batch started is not there yet, should that run write nothing after all.
         v_bad := v_bad || array(
             select s_from[i] from unnest(v_starts) i
@@ -224,7 +212,8 @@ begin
             select m.run_id, m.type, m.internal, r.task_queue, m.id, m.data
             from unnest(m_from, m_run, m_id, m_type, m_internal, m_data) with ordinality
                 as m (sender, run_id, id, type, internal, data, n)
-            join durable.runs r on r.run_id = m.run_id and r.status = 1
+            cross join lateral (
+                select r.task_queue from durable.runs r where r.run_id = m.run_id and r.closed_at is null offset 0) r
             where m.sender <> all (v_bad || v_closers)
             order by m.n
             on conflict (run_id, message_id) do nothing;
@@ -248,7 +237,8 @@ begin
                 select m.run_id, m.type, m.internal, r.task_queue, m.id, m.data
                 from unnest(m_from, m_run, m_id, m_type, m_internal, m_data) with ordinality
                     as m (sender, run_id, id, type, internal, data, n)
-                join durable.runs r on r.run_id = m.run_id and r.status = 1
+                cross join lateral (
+                    select r.task_queue from durable.runs r where r.run_id = m.run_id and r.closed_at is null offset 0) r
                 where m.sender = any (v_closers) and m.sender <> all (v_bad)
                 order by m.n
                 on conflict (run_id, message_id) do nothing;
@@ -345,7 +335,8 @@ begin
     end if;
     if cardinality(v_starts) > 0 then
         perform durable.record_runs_2(now, array(
-            select i from unnest(v_starts) i where v_outcomes[i] = 1 and s_from[i] <> all (v_bad)), s_run, s_started, s_info);
+            select i from unnest(v_starts) i where v_outcomes[i] = 1 and s_from[i] <> all (v_bad)),
+            s_run, s_started, s_info);
         if cardinality(v_bad) > 0 then
             -- Nobody else has seen these.
             delete from durable.runs r using unnest(v_starts) i
@@ -360,7 +351,7 @@ begin
         verdicts := array(
             select case when t.run_id <> all (v_bad) then 1
                         when t.run_id = any (v_refused) then 4
-                        when r.epoch = t.epoch and r.status = 1 then 2
+                        when r.epoch = t.epoch and r.closed_at is null then 2
                         else 3 end
             from unnest(p_runs, p_epochs) with ordinality t (run_id, epoch, n)
             left join durable.runs r using (run_id) order by t.n);

@@ -22,7 +22,6 @@ DELETE FROM inbox WHERE run_id = ? AND internal = 0
 UPDATE runs SET held_back_until = given.column2 FROM (VALUES (?, ?)) AS given WHERE runs.run_id = given.column1
 
 -- name: write_outcomes
--- The one outcome is never overwritten.
 INSERT INTO update_outcomes (run_id, message_id, stage, data) VALUES (?, ?, ?, ?)
 ON CONFLICT DO UPDATE SET stage = excluded.stage, data = excluded.data WHERE update_outcomes.stage < 3
 

@@ -1,0 +1,105 @@
+"""What can be said about a child workflow beyond what a workflow's definition says of every run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, TypedDict, cast
+
+from durable._internal.ids import check_name, check_text
+from durable._internal.instants import Duration
+from durable.common import (
+    ChildWorkflowCancellationType,
+    ParentClosePolicy,
+    RetryPolicy,
+    TypedSearchAttributes,
+    WorkflowIDReusePolicy,
+)
+
+__all__ = ["ChildOptions", "ChildWorkflowConfig"]
+
+
+class ChildWorkflowConfig(TypedDict, total=False):
+    """The options of a child workflow, each optional. The names, and the defaults, are Temporal's."""
+
+    id: str | None
+    """The child's workflow id; a fresh one, the same at every replay, by default."""
+    task_queue: str | None
+    """The queue whose workers run it; the definition's, else the parent's."""
+    cancellation_type: ChildWorkflowCancellationType
+    """What the parent sees when it cancels the child; WAIT_CANCELLATION_COMPLETED by default."""
+    parent_close_policy: ParentClosePolicy
+    """What the end of the parent does to a child that is still open; TERMINATE by default."""
+    execution_timeout: Duration | None
+    """The longest that the child may take, all its runs together; no limit by default."""
+    run_timeout: Duration | None
+    """The longest that one run of it may take; no limit by default."""
+    task_timeout: Duration | None
+    """Kept in the log for those who read it."""
+    id_reuse_policy: WorkflowIDReusePolicy
+    """Whether the id may be used again after its last run has closed; ALLOW_DUPLICATE by default."""
+    retry_policy: RetryPolicy | None
+    """How often and how fast the child is tried again when it fails; not at all by default."""
+    cron_schedule: str
+    """When the child is run again after it has ended; once only by default."""
+    memo: Mapping[str, Any] | None
+    """Values for people, shown by `describe`."""
+    search_attributes: TypedSearchAttributes | None
+    """What the child is found by."""
+    static_summary: str
+    """A line for people."""
+    static_details: str
+    """Several lines for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChildOptions:
+    """Those of a child's options that other runs do not have, validated."""
+
+    id: str | None = None
+    cancellation_type: ChildWorkflowCancellationType = (
+        ChildWorkflowCancellationType.WAIT_CANCELLATION_COMPLETED
+    )
+    parent_close_policy: ParentClosePolicy = ParentClosePolicy.TERMINATE
+    id_reuse_policy: WorkflowIDReusePolicy = WorkflowIDReusePolicy.ALLOW_DUPLICATE
+    retry_policy: RetryPolicy | None = None
+    cron_schedule: str = ""
+    memo: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    search_attributes: TypedSearchAttributes | None = None
+    static_summary: str = ""
+    static_details: str = ""
+
+    def __post_init__(self) -> None:
+        if self.id is not None:
+            check_name(self.id, "id")
+        for name, kind, expected in _KINDS:
+            value = getattr(self, name)
+            if not isinstance(value, kind):
+                raise TypeError(f"{name} must be {expected}, not {type(value).__name__}: {value!r}")
+        for name in ("cron_schedule", "static_summary", "static_details"):
+            check_text(getattr(self, name), name)
+        for key in cast(Mapping[object, Any], self.memo):
+            check_name(key, "memo key")
+        if self.parent_close_policy is ParentClosePolicy.UNSPECIFIED:
+            raise ValueError("parent_close_policy must be TERMINATE, ABANDON or REQUEST_CANCEL")
+        if self.id_reuse_policy is WorkflowIDReusePolicy.TERMINATE_IF_RUNNING:
+            raise ValueError(
+                "id_reuse_policy TERMINATE_IF_RUNNING is not for child workflows: a workflow ends another one by "
+                "get_external_workflow_handle(...).cancel(), and then starts its child"
+            )
+
+
+_KINDS: tuple[tuple[str, Any, str], ...] = (
+    ("cancellation_type", ChildWorkflowCancellationType, "a ChildWorkflowCancellationType"),
+    ("parent_close_policy", ParentClosePolicy, "a ParentClosePolicy"),
+    ("id_reuse_policy", WorkflowIDReusePolicy, "a WorkflowIDReusePolicy"),
+    ("retry_policy", RetryPolicy | None, "a RetryPolicy"),
+    ("cron_schedule", str, "a string"),
+    ("memo", Mapping, "a mapping of names to values"),
+    ("search_attributes", TypedSearchAttributes | None, "TypedSearchAttributes"),
+    ("static_summary", str, "a string"),
+    ("static_details", str, "a string"),
+)
+
+CHILD_ONLY = frozenset(entry.name for entry in fields(ChildOptions))
+"""The names of options that only a child has."""

@@ -109,7 +109,7 @@ async def test_cancel_signal_and_timer_fired_in_same_task(env: Env, first: str) 
 
         @workflow.run
         async def run(self) -> str:
-            self.timer = asyncio.create_task(workflow.sleep(0.15))
+            self.timer = asyncio.create_task(workflow.sleep(1))
             try:
                 await self.timer
             except asyncio.CancelledError:
@@ -127,12 +127,12 @@ async def test_cancel_signal_and_timer_fired_in_same_task(env: Env, first: str) 
     # Nobody works while both become ready; they wait for the next owner together.
     if first == "signal":
         await handle.signal(SignalAndTimer.cancel_timer())
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(1.05)
         async with env.worker(SignalAndTimer):
             assert await handle.result(timeout=PATIENCE) == "cancelled"
         assert await events(handle) == ["Started", "TimerStarted", "Signaled", "TimerCanceled", "Completed"]
     else:
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(1.05)
         async with env.worker(SignalAndTimer):
             assert await handle.result(timeout=PATIENCE) == "fired"
         assert await events(handle) == ["Started", "TimerStarted", "TimerFired", "Completed"]

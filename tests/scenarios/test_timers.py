@@ -152,7 +152,7 @@ async def test_a_condition_beside_its_timeout(env: Env, first: str) -> None:
         values: list[float] = []
         workflow.set_signal_handler("scn.t.go", values.append)
         try:
-            await workflow.wait_condition(lambda: bool(values), timeout=0.2)
+            await workflow.wait_condition(lambda: bool(values), timeout=1)
         except TimeoutError:
             return "timeout"
         return "condition"
@@ -162,7 +162,7 @@ async def test_a_condition_beside_its_timeout(env: Env, first: str) -> None:
         await reached(handle, "Started", "TimerStarted")
     if first == "condition":
         await handle.signal(go(1.0))
-    await asyncio.sleep(0.25)
+    await asyncio.sleep(1.05)
     async with env.worker(beside):
         assert await handle.result(timeout=PATIENCE) == first
     ended: list[Any] = ["Signaled", "TimerCanceled"] if first == "condition" else ["TimerFired"]

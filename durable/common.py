@@ -22,6 +22,7 @@ __all__ = [
     "ActivityCancellationType",
     "ChildWorkflowCancellationType",
     "ParentClosePolicy",
+    "Priority",
     "QueryRejectCondition",
     "RetryPolicy",
     "SearchAttributeIndexedValueType",
@@ -104,6 +105,24 @@ class ChildWorkflowCancellationType(IntEnum):
     """The child is asked; the await ends with the child, and has its outcome if that is not the cancellation."""
     WAIT_CANCELLATION_REQUESTED = 3
     """The child is asked; the await ends once the request is in its inbox."""
+
+
+@dataclass(frozen=True)
+class Priority:
+    """Which of several things that are due is taken first. The names are Temporal's.
+
+    Attributes:
+        priority_key: From 1, first, to 5, last; 3 when None.
+    """
+
+    priority_key: int | None = None
+
+    def __post_init__(self) -> None:
+        key: object = self.priority_key
+        if key is not None and (isinstance(key, bool) or not isinstance(key, int)):
+            raise TypeError(f"priority_key must be a whole number from 1 to 5, not {type(key).__name__}")
+        if key is not None and not 1 <= key <= 5:
+            raise ValueError(f"priority_key must be from 1, first, to 5, last, not {key}")
 
 
 @dataclass(frozen=True)

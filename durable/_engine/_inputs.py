@@ -129,14 +129,18 @@ class Inputs:
         if self.cancels:
             # Timers that were put off once are not put off again because a cancel goes before them.
             self._deferred = bool(fired)
-            waiting, self.cancels = self.cancels, {}
-            return self.take(waiting)
+            return self.take_cancels()
         self._deferred = False
         return fired
 
     def take_messages(self) -> list[Input]:
         """Take all messages but cancel requests, as inputs of one task."""
         waiting, self.messages = self.messages, {}
+        return self.take(waiting)
+
+    def take_cancels(self) -> list[Input]:
+        """Take the cancel requests, as inputs of one task."""
+        waiting, self.cancels = self.cancels, {}
         return self.take(waiting)
 
     def take(self, waiting: dict[int, Input]) -> list[Input]:

@@ -6,10 +6,9 @@ import msgspec
 
 from durable._engine.records import Message
 from durable.history import (
+    EventData,
     EventRow,
     Input,
-    WorkflowExecutionTerminated,
-    WorkflowExecutionTimedOut,
     encode_data,
 )
 
@@ -24,7 +23,7 @@ def message(run_id: str, message_id: str, event: Input) -> Message:
     )
 
 
-def end(seq: int, data: WorkflowExecutionTerminated | WorkflowExecutionTimedOut) -> EventRow:
+def end(seq: int, data: EventData) -> EventRow:
     """Return the event at position `seq` with which a run is ended from outside.
 
     It belongs to no task of the workflow; the number of its task is its position, which is never below the newest's.

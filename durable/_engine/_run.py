@@ -31,6 +31,7 @@ from durable._engine._activities import (
     message_of,
     row,
 )
+from durable._engine._chain import Ending, end
 from durable._engine._children import OUTGOING, condemns, news_for_parent, outgoing, told_by
 from durable._engine._effects import Effects, Urgency, Written
 from durable._engine._inputs import Inputs
@@ -38,13 +39,14 @@ from durable._engine._retry import Retry
 from durable._engine._state import CLOSING_STATUS, RunState
 from durable._engine.records import (
     ChildStart,
-    Close,
     ExternalSend,
     Hold,
     Message,
     NewActivity,
+    NewRun,
     Release,
     Transition,
+    Unread,
 )
 from durable.history import (
     ActivityTaskCancelRequested,
@@ -57,11 +59,16 @@ from durable.history import (
     TimerCanceled,
     TimerFired,
     TimerStarted,
+    WorkflowExecutionSignaled,
     WorkflowExecutionTerminated,
     encode_data,
 )
 
 NOTHING, SOON, NOW = Urgency.NOTHING, Urgency.SOON, Urgency.NOW
+
+HOLD_BACK = 1_000_000
+"""Microseconds for which a run that could not close twice takes no new messages: enough to run its last task again, and
+no longer than a sender waits anyway."""
 
 
 class Flight(msgspec.Struct, gc=False):
@@ -78,14 +85,20 @@ class Flight(msgspec.Struct, gc=False):
     commands: list[CommandEvent]
     inputs: list[Input]
     task: int
-    closing: CommandEvent | None
+    closing: EventData | None
     start: list[ActivityTaskScheduled]
     outgoing: list[CommandEvent]
     transition: Transition
 
 
 class Run:
-    """The engine's side of one run that this worker owns."""
+    """The engine's side of one run that this worker owns.
+
+    Attributes:
+        end: The event that ended it, once that is committed.
+        successor: The run that goes on where it ended, likewise.
+        untaken: Signals that the code was given, and that nobody had received when it came to its end.
+    """
 
     __slots__ = (
         "_after_commit",
@@ -96,15 +109,20 @@ class Run:
         "_deaths",
         "_in_flight",
         "_inputs",
+        "_moves",
         "_outgoing",
         "_ran",
         "_recovering",
+        "_refusals",
         "_rows",
         "_unproven",
         "_unwritten",
+        "end",
         "epoch",
         "rowed",
         "state",
+        "successor",
+        "untaken",
     )
 
     def __init__(
@@ -133,6 +151,11 @@ class Run:
             id for id, pending in state.activities.items() if pending.cancel_requested
         }
         self._closing: CommandEvent | None = None
+        self._refusals = 0
+        self._moves = False
+        self.end: EventData | None = None
+        self.successor: NewRun | None = None
+        self.untaken: Sequence[WorkflowExecutionSignaled] = ()
         self._rows: dict[int, NewActivity] = {}
         self._canceled_rows: list[int] = []
         self._after_commit: list[ActivityTaskScheduled] = []
@@ -303,6 +326,17 @@ class Run:
         """The command that closes the run, once its code has come to an end."""
         return self._closing
 
+    def begins_later(self, now: int) -> bool:
+        """Whether its start was delayed, and neither that time nor a message that ends the delay has come."""
+        return self._begins is not None and self._begins > now
+
+    @property
+    def _begins(self) -> int | None:
+        """When the run begins, as long as its code has not run."""
+        state = self.state
+        waits = state.task == 1 and state.trailing and not self._ran and state.started.delay > 0
+        return state.task_time if waits else None
+
     @property
     def termination(self) -> WorkflowExecutionTerminated | None:
         """What ends the run from outside, once it is in the inbox."""
@@ -349,19 +383,23 @@ class Run:
             or (self._unproven and self._ran)
         ):
             return None
-        return self._fly(inputs, self.state.task + 1 if inputs else self.state.task)
+        return self._fly(inputs, self.state.task + 1 if inputs else self.state.task, now)
 
-    def _fly(self, inputs: list[Input], task: int) -> Transition:
+    def _fly(self, inputs: list[Input], task: int, now: int) -> Transition:
         """Make a transition of the commands that wait, and of `inputs` as part of `task`; it is in flight from now."""
         state = self.state
         closing = self._closing
         commands = self._commands
         facts: list[EventData] = [*commands, *inputs]
+        ending: Ending | None = None
         if closing is not None:
-            facts.append(closing)
+            unread = Unread.MOVE if self._refusals else Unread.REFUSE_SIGNALS
+            ending = end(state, closing, now=now, untaken=self.untaken, unread=unread)
+            facts.append(ending.event)
         before, inputs_from = state.task, state.seq + 1 + len(commands)
         rows_done: list[int] = []
-        not_before = state.time
+        # A task of a run that was started with a delay is not before the delay's end.
+        not_before = state.time if task == 1 else max(state.time, state.task_time)
         for data in inputs:
             if isinstance(data, ActivityInputEvent) and data.id in self.rowed:
                 rows_done.append(data.id)
@@ -372,7 +410,7 @@ class Run:
         sends: tuple[ExternalSend, ...] = ()
         if self._outgoing:
             starts, sends = outgoing(state, self._outgoing, closing=closing is not None)
-        news = None if closing is None else news_for_parent(state.started, closing)
+        news = None if ending is None else news_for_parent(state.started, ending.event)
         transition = Transition(
             run_id=state.run_id,
             epoch=self.epoch,
@@ -390,11 +428,13 @@ class Run:
             messages=() if news is None else (news,),
             starts=starts,
             sends=sends,
-            close=None if closing is None else Close(CLOSING_STATUS[type(closing)]),
+            close=None if ending is None else ending.close,
+            hold_back=HOLD_BACK if closing is None and self._refusals > 1 else 0,
             proven=proven,
         )
+        event = None if ending is None else ending.event
         self._in_flight = Flight(
-            commands, inputs, task, closing, self._after_commit, self._outgoing, transition
+            commands, inputs, task, event, self._after_commit, self._outgoing, transition
         )
         self._commands, self._inputs.consumed, self._rows, self._canceled_rows = [], [], {}, []
         self._after_commit, self._outgoing = [], []
@@ -408,6 +448,7 @@ class Run:
         flight, self._in_flight = self._in_flight, None
         transition = flight.transition
         state, task = self.state, flight.task
+        state.size += sum([len(event.data) for event in transition.events])
         time = max(now, transition.not_before)
         seq, before = state.seq, state.task
         for command in flight.commands:
@@ -425,8 +466,12 @@ class Run:
                 self._canceled.discard(data.id)
         if inputs:
             self._ran = False
+            if task != before:
+                self._refusals = 0
         if flight.closing is not None:
             state.apply(seq + 1, task, time, flight.closing)
+            self.end = flight.closing
+            self.successor = None if transition.close is None else transition.close.successor
         if transition.consumed:
             self._inputs.forget(transition.consumed)
         for id in transition.activities_done:
@@ -459,13 +504,19 @@ class Run:
         ]
         self._canceled_rows = [*transition.activities_canceled, *self._canceled_rows]
         self._unproven = self._unproven or transition.proven
+        self._refusals += 1
+        self._moves = transition.close is not None and transition.close.successor is not None
 
-    def reopen(self) -> Transition | None:
+    def reopen(self, now: int) -> Transition | None:
         """Return what brings the unread messages into the log of a run whose close was refused.
 
         Signals join the closing task, of which nothing was released: it is forgotten, and runs again from the log. A
-        cancel request alone changes nothing any more, since the code has returned: it gets a task of its own behind
-        the closing one, and the close is written with that (a replay knows this case, see `_replay`).
+        cancel request alone changes nothing any more, since the code has returned: it goes on to the run's successor,
+        and without one it gets a task of its own behind the closing one, and the close is written with that (a replay
+        knows this case, see `_replay`).
+
+        A close that was refused twice lets no new message in for a moment: however busy the senders are, it gets
+        through. One with a successor is refused only once, since the successor can read what comes then.
 
         Returns:
             A transition, or None when there is nothing to write and the task just runs again. `closing` tells whether
@@ -473,11 +524,20 @@ class Run:
         """
         waiting = self._inputs
         if waiting.cancels and not waiting.messages:
-            return self._fly(waiting.take(waiting.cancels), self.state.task + 1)
+            if self._moves:
+                return self._fly([], self.state.task, now)
+            return self._fly(waiting.take(waiting.cancels), self.state.task + 1, now)
         self._commands, self._outgoing, self._closing, self._ran = [], [], None, False
         if not waiting.messages and not waiting.consumed:
             return None
-        return self._fly(waiting.take_messages(), self.state.task)
+        return self._fly(waiting.take_messages(), self.state.task, now)
+
+    def join(self, now: int) -> Transition | None:
+        """Return what brings the messages that came into the first task of a run that has not begun, if there are any."""
+        waiting = self._inputs
+        inputs = waiting.take_messages()
+        inputs += waiting.take_cancels()
+        return self._fly(inputs, 1, now) if inputs or waiting.consumed else None
 
     # ------------------------------------------------------------------ giving it up
 
@@ -517,8 +577,11 @@ class Run:
             commands, reaching, self._ran = [], [], False
         for scheduled in self._after_commit:
             self.add_row(row(scheduled, self.state.task_time))
-        if wake_in is None and (
-            self._inputs.results or self._inputs.messages or self._inputs.cancels or not self._ran
+        begins = self._begins
+        if (
+            begins is None
+            and wake_in is None
+            and (self._inputs.results or self._inputs.messages or self._inputs.cancels or not self._ran)
         ):
             wake_in = 0
         state = self.state
@@ -539,7 +602,7 @@ class Run:
             starts=starts,
             sends=sends,
             release=Release(
-                wake_at=self.next_timer() if wake_in is None else None,
+                wake_at=(begins or self.next_timer()) if wake_in is None else None,
                 wake_in=wake_in,
                 hold=hold,
                 reason=reason,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from durable._engine.records import NewRun
+from durable._engine.records import Message, NewRun
 from durable.common import ParentClosePolicy, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from durable.history import FORMAT, WorkflowExecutionStarted, encode_data
 
@@ -13,17 +13,29 @@ def start(
     *,
     reuse: WorkflowIDReusePolicy,
     conflict: WorkflowIDConflictPolicy,
-    delay: int = 0,
+    remaining: int | None = None,
     owner: str | None = None,
+    messages: tuple[Message, ...] = (),
 ) -> NewRun:
     """Return the run to be created for a `started` event, which says whose child it is and what chain it continues.
+
+    Args:
+        run_id: Its id.
+        started: Its first event, which says when it begins and whose child it is.
+        reuse: Whether the workflow's id may be used again.
+        conflict: What to do when the id has an open run.
+        remaining: How much of the execution timeout is left when it begins; all of it by default.
+        owner: The worker that shall own it from the start.
+        messages: What is in its inbox from the start.
 
     `TERMINATE_IF_RUNNING`, Temporal's older spelling, becomes what it means: allow a duplicate, terminate what is open.
     """
     if reuse is WorkflowIDReusePolicy.TERMINATE_IF_RUNNING:
         reuse, conflict = WorkflowIDReusePolicy.ALLOW_DUPLICATE, WorkflowIDConflictPolicy.TERMINATE_EXISTING
-    timeouts = [limit for limit in (started.run_timeout, started.execution_timeout) if limit is not None]
-    policy = ParentClosePolicy[started.parent_close_policy.upper() or "ABANDON"]
+    left = started.execution_timeout if remaining is None else remaining
+    timeouts = [limit for limit in (started.run_timeout, left) if limit is not None]
+    parent = started.parent
+    policy = ParentClosePolicy[started.parent_close_policy.upper()] if started.parent_close_policy else None
     return NewRun(
         run_id=run_id,
         workflow_id=started.workflow_id,
@@ -31,12 +43,14 @@ def start(
         task_queue=started.task_queue,
         started=encode_data(started),
         format=FORMAT,
-        delay=delay,
+        priority=started.priority,
+        delay=started.delay,
         run_timeout=min(timeouts, default=None),
         owner=owner,
         reuse=reuse,
         conflict=conflict,
         first_run_id="" if started.first_run_id == run_id else started.first_run_id,
-        parent_run_id=None if started.parent is None else started.parent.run_id,
+        parent_run_id=None if parent is None else parent.run_id,
         parent_close_policy=None if policy is ParentClosePolicy.ABANDON else policy,
+        messages=messages,
     )

@@ -45,14 +45,22 @@ from durable.history import (
     WorkflowExecutionCanceled,
     WorkflowExecutionCancelRequested,
     WorkflowExecutionCompleted,
+    WorkflowExecutionContinuedAsNew,
     WorkflowExecutionFailed,
     WorkflowExecutionSignaled,
     WorkflowExecutionStarted,
     WorkflowExecutionTerminated,
     WorkflowExecutionTimedOut,
+    begins_at,
 )
 
 RUNNING = RunStatus.RUNNING
+
+LARGE_EVENTS = 10_240
+"""Events of a history that are remarkable: Temporal warns there too. No run is ever ended for its size."""
+
+LARGE_BYTES = 10 * 1024 * 1024
+"""Bytes of a history, likewise."""
 
 
 class PendingActivity(Struct, gc=False):
@@ -88,9 +96,12 @@ class RunState:
         seq: Position of the newest event.
         task: Number of the newest workflow task.
         time: Time of the newest event.
-        task_time: Time of the newest task: that of its last input. Timers and deadlines count from it.
+        task_time: Time of the newest task: that of its last input. Timers and deadlines count from it. That of a first
+            task is not before the run begins.
+        created_at: Time of the first event.
+        size: Bytes of all events.
         trailing: Whether the newest task has no commands (yet).
-        messages: Ids of the inbox messages that have become events.
+        messages: Ids of the inbox messages that have become events, in their order, and when.
         children: Children that have not ended, by the number of their command.
         external: Messages to other workflows of which it is not known whether they were taken, likewise.
     """
@@ -99,6 +110,7 @@ class RunState:
         "activities",
         "cancel_requested",
         "children",
+        "created_at",
         "external",
         "messages",
         "run_id",
@@ -121,13 +133,14 @@ class RunState:
         self.task: int = 0
         self.time = 0
         self.task_time = 0
+        self.created_at = 0
         self.size = 0
         self.trailing = False
         self.activities: dict[int, PendingActivity] = {}
         self.timers: dict[int, int] = {}
         self.children: dict[int, PendingChild] = {}
         self.external: dict[int, ExternalCommand] = {}
-        self.messages: set[str] = set()
+        self.messages: dict[str, int] = {}
         self.cancel_requested = False
         self.status = RunStatus.RUNNING
 
@@ -151,10 +164,12 @@ class RunState:
         self.task = task
         self.time = time
         if isinstance(data, Input):
-            self.task_time = time
+            # Only the first task of a run that was started with a delay may be in the future.
+            early = self.task_time > time and task == 1
+            self.task_time = begins_at(self.started, self.task_time, data, time) if early else time
             self.trailing = True
             if data.message:
-                self.messages.add(data.message)
+                self.messages[data.message] = time
         else:
             self.trailing = False
         _FOLD[type(data)](self, data)
@@ -166,8 +181,24 @@ class RunState:
     def _signaled(self, data: WorkflowExecutionSignaled) -> None:
         """A signal changes what workflow code knows, not what the engine knows."""
 
+    @property
+    def large(self) -> bool:
+        """Whether the history has become so long that people should be told."""
+        return self.seq >= LARGE_EVENTS or self.size >= LARGE_BYTES
+
+    @property
+    def expires_at(self) -> int | None:
+        """The instant by which the chain of runs must be over, None for never."""
+        started = self.started
+        if started.expires_at is not None or started.execution_timeout is None:
+            return started.expires_at
+        return self.created_at + started.delay + started.execution_timeout
+
     def _started(self, data: WorkflowExecutionStarted) -> None:
         self.started = data
+        self.messages.update(dict.fromkeys(data.known, self.time))
+        self.created_at = self.time
+        self.task_time = self.time + data.delay
 
     def _cancel_requested(self, data: WorkflowExecutionCancelRequested) -> None:
         self.cancel_requested = True
@@ -233,6 +264,7 @@ CLOSING_STATUS: dict[type[EventData], RunStatus] = {
     WorkflowExecutionCompleted: RunStatus.COMPLETED,
     WorkflowExecutionFailed: RunStatus.FAILED,
     WorkflowExecutionCanceled: RunStatus.CANCELED,
+    WorkflowExecutionContinuedAsNew: RunStatus.CONTINUED_AS_NEW,
     WorkflowExecutionTerminated: RunStatus.TERMINATED,
     WorkflowExecutionTimedOut: RunStatus.TIMED_OUT,
 }

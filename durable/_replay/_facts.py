@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 
 from durable._internal.instants import to_datetime, to_timedelta
-from durable._replay.machines._activity import policy_of
-from durable.history import WorkflowExecutionStarted
+from durable.common import Priority
+from durable.history import WorkflowExecutionStarted, decode_retry_policy
 from durable.workflow._info import Info, ParentInfo, RootInfo
 
 
-def info_of(started: WorkflowExecutionStarted, run_id: str, namespace: str, time: int) -> Info:
-    """Return the facts about a run that was started, with these facts, at the instant `time`."""
-    start = to_datetime(time)
+def info_of(
+    started: WorkflowExecutionStarted,
+    run_id: str,
+    namespace: str,
+    *,
+    created_at: int,
+    began_at: int,
+    history: Callable[[], tuple[int, int]],
+) -> Info:
+    """Return the facts about a run.
+
+    Args:
+        started: Those of its first event.
+        run_id: Its id.
+        namespace: Where it lives.
+        created_at: The time of its first event.
+        began_at: The time of its first task.
+        history: Returns the number of events, and of their bytes, up to the last input of the present task.
+    """
     link = started.parent
     return Info(
         workflow_id=started.workflow_id,
@@ -22,13 +39,18 @@ def info_of(started: WorkflowExecutionStarted, run_id: str, namespace: str, time
         namespace=namespace,
         attempt=started.attempt,
         first_execution_run_id=started.first_run_id or run_id,
-        start_time=start,
-        workflow_start_time=start,
+        continued_run_id=started.continued_run_id or None,
+        cron_schedule=started.cron_schedule or None,
+        start_time=to_datetime(began_at),
+        workflow_start_time=to_datetime(created_at),
         execution_timeout=_timedelta(started.execution_timeout),
         run_timeout=_timedelta(started.run_timeout),
         task_timeout=_timedelta(started.task_timeout),
-        retry_policy=policy_of(started.retry_policy),
+        retry_policy=decode_retry_policy(started.retry_policy),
+        priority=Priority(priority_key=started.priority),
         headers=started.headers,
+        raw_memo=started.memo,
+        history=history,
         parent=None if link is None else ParentInfo(namespace, link.run_id, link.workflow_id),
         root=(RootInfo(started.root_run_id, started.root_workflow_id) if started.root_workflow_id else None),
     )

@@ -21,6 +21,7 @@ from typing import Any
 from zlib import crc32
 
 from durable._replay._awaitables import NumberedTask, TimerHandle
+from durable._replay._continue import LastRun, continued, continuing
 from durable._replay._facts import info_of
 from durable._replay._faults import fails_workflow
 from durable._replay._handlers import Handler, bound_handlers, for_name, hints_of
@@ -65,7 +66,9 @@ from durable.history import (
     WorkflowExecutionFailed,
     WorkflowExecutionSignaled,
     WorkflowExecutionStarted,
+    first_task_time,
 )
+from durable.workflow._continue import Continuation, ContinueAsNewError
 from durable.workflow._definition import WorkflowDefinition
 from durable.workflow._info import Info
 
@@ -81,9 +84,11 @@ class Instance:
         "_commands",
         "_conditions",
         "_converter",
+        "_created_at",
         "_details",
         "_handlers",
         "_info",
+        "_length",
         "_loop_timers",
         "_main",
         "_next_id",
@@ -97,8 +102,8 @@ class Instance:
         "_read_only",
         "_replaying",
         "_silent",
+        "_size",
         "_started",
-        "_started_at",
         "_task_error",
         "definition",
         "loop",
@@ -161,22 +166,27 @@ class Instance:
 
     # ------------------------------------------------------------------ the core: a task in, commands out
 
-    def activate(self, turns: Turns, task: Sequence[Event], *, replaying: bool) -> list[CommandEvent]:
+    def activate(
+        self, turns: Turns, task: Sequence[Event], *, replaying: bool, size: int = 0
+    ) -> list[CommandEvent]:
         """Run one workflow task and return its commands, in order; the last one may close the run.
 
         Args:
             turns: The batch of turns this one belongs to.
             task: The inputs of the task, in log order, committed.
             replaying: Whether the task has run before.
+            size: Bytes of the history up to the last of these inputs.
 
         Raises:
             WorkflowTaskError: The code is at fault; the instance is to be thrown away, nothing of it committed.
             BaseException: Whatever else the code raised that does not fail a workflow: likewise.
         """
         loop = self.loop
-        self._now = now = task[-1].time
+        last = task[-1]
+        self._length, self._size = last.seq, size
+        self._now = now = last.time
         if self._origin is None:
-            self._origin = now
+            self._origin = self._now = now = first_task_time(task)
         loop.now_ms = (now - self._origin) // 1000
         self._replaying = replaying
         self._commands = {}
@@ -231,7 +241,7 @@ class Instance:
     def _prepare(self, started: WorkflowExecutionStarted, event: Event) -> None:
         """Build what stands before the first line: random numbers, and the object of a class."""
         self._started = started
-        self._started_at = event.time
+        self._created_at = event.time
         self._random = Randomness(started.seed)
         definition = self.definition
         if definition.cls is not None:
@@ -278,6 +288,8 @@ class Instance:
         Raises:
             BaseException: The very exception, when it does not fail a workflow but blocks its task.
         """
+        if (continued_as_new := continuing(error)) is not None:
+            return continued_as_new
         if self._cancel_reason is not None and is_cancelled_exception(error):
             return WorkflowExecutionCanceled()
         if not self.is_failure_exception(error):
@@ -313,7 +325,7 @@ class Instance:
             result = handler(*arguments)
             if inspect.isawaitable(result):
                 await result
-        except Exception as error:
+        except (Exception, ContinueAsNewError) as error:
             # A failure in a handler fails the workflow, anything else its task, as in the workflow function itself.
             try:
                 failure = self._failure_of(error)
@@ -429,7 +441,15 @@ class Instance:
     def info(self) -> Info:
         """See `Runtime.info`."""
         if self._info is None:
-            self._info = info_of(self._started, self.run_id, self.namespace, self._started_at)
+            assert self._origin is not None
+            self._info = info_of(
+                self._started,
+                self.run_id,
+                self.namespace,
+                created_at=self._created_at,
+                began_at=self._origin,
+                history=lambda: (self._length, self._size),
+            )
         return self._info
 
     def now_us(self) -> int:
@@ -571,6 +591,16 @@ class Instance:
         """See `Runtime.is_failure_exception`."""
         return fails_workflow(error, self.definition.failure_exception_types)
 
+    def continue_as_new(self, said: Continuation) -> CommandEvent:
+        """See `Runtime.continue_as_new`."""
+        if self._read_only:
+            raise ReadOnlyContextError("a query must not change the workflow: it cannot continue as new")
+        return continued(said, self.definition, self._converter)
+
+    def last_run(self) -> LastRun:
+        """See `Runtime.last_run`."""
+        return LastRun(self._started, self._converter)
+
     def cancellation_reason(self) -> str | None:
         """See `Runtime.cancellation_reason`."""
         return self._cancel_reason
@@ -581,6 +611,11 @@ class Instance:
     def closing(self) -> bool:
         """Whether the code has come to its end."""
         return self._closing is not None
+
+    @property
+    def untaken(self) -> list[WorkflowExecutionSignaled]:
+        """The signals that no handler and no receiver has taken."""
+        return self.signals.untaken()
 
     def evict(self) -> int:
         """Take the code down without running any of it elsewhere or later; return how many tasks resisted."""

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate
 
 from durable._replay._instance import Instance
 from durable._replay._matcher import changed_arguments, first_difference, report
 from durable._replay._turns import Turns
 from durable.exceptions import NondeterminismError
-from durable.history import FROM_OUTSIDE, CommandEvent, Event, Input, WorkflowExecutionCancelRequested
+from durable.history import (
+    FROM_OUTSIDE,
+    CommandEvent,
+    Event,
+    Input,
+    WorkflowExecutionCancelRequested,
+    encode_data,
+)
 
 Rebuild = Callable[[], Instance]
 """Makes a fresh instance of the same run that remembers source lines, to explain a mismatch."""
@@ -41,6 +49,7 @@ def replay(
     events: Sequence[Event],
     *,
     rebuild: Rebuild,
+    sizes: Sequence[int] | None = None,
     strict: bool = False,
     defined: Callable[[str], str | None] = lambda name: None,
     warn: Callable[[str], None] = lambda text: None,
@@ -54,6 +63,7 @@ def replay(
         turns: The batch of turns this belongs to.
         events: The whole history.
         rebuild: Makes another one, to explain a mismatch.
+        sizes: Bytes of the history up to each event; found out here by default.
         strict: Whether changed arguments are an error.
         defined: Where an activity is defined, for the report.
         warn: Where changed arguments are told when not strict.
@@ -65,11 +75,13 @@ def replay(
         NondeterminismError: The code asks for something else than was recorded; both are shown.
         BaseException: As `Instance.activate`.
     """
+    if sizes is None:
+        sizes = list(accumulate(len(encode_data(event.data)) for event in events))
     tasks = list(tasks_of(events))
     for index, (inputs, recorded) in enumerate(tasks):
         live = not recorded and index == len(tasks) - 1
         try:
-            commands = instance.activate(turns, inputs, replaying=not live)
+            commands = instance.activate(turns, inputs, replaying=not live, size=sizes[inputs[-1].seq - 1])
         except NondeterminismError as error:
             raise NondeterminismError(f"{_title(instance, inputs)}\n{error}") from None
         if live:

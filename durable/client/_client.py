@@ -13,6 +13,7 @@ from typing import Any, Self, TypeVar, TypeVarTuple, Unpack, cast, overload
 
 import msgspec
 
+from durable._engine._chain import first_delay
 from durable._engine._start import start
 from durable._internal.ids import check_name, uuid7
 from durable.client._checked import to_checked_payloads
@@ -20,7 +21,7 @@ from durable.client._connection import Connection
 from durable.client._handle import WorkflowHandle
 from durable.client._local import LocalRuns, LocalWorker
 from durable.client._patience import Patience
-from durable.client._start_options import StartOptions, TemporalStartOptions, argument_list, check
+from durable.client._start_options import Start, StartOptions, TemporalStartOptions, argument_list, check
 from durable.client._starts import Starts
 from durable.client._waiting import Waiting
 from durable.common import QueryRejectCondition, WorkflowIDConflictPolicy
@@ -218,10 +219,12 @@ class Client:
             identity=self.identity,
             static_summary=said.static_summary,
             static_details=said.static_details,
+            retry_policy=said.retry_policy,
+            cron_schedule=said.cron_schedule,
+            priority=said.priority,
+            delay=await self._until_begin(said),
         )
-        verdict = await self._create(
-            start(run_id, started, reuse=said.reuse, conflict=said.conflict, delay=said.delay)
-        )
+        verdict = await self._create(start(run_id, started, reuse=said.reuse, conflict=said.conflict))
         if verdict.outcome is StartOutcome.REJECTED:
             raise WorkflowAlreadyStartedError(
                 started.workflow_id, verdict.workflow_type, run_id=verdict.run_id
@@ -230,9 +233,16 @@ class Client:
             self._connection,
             started.workflow_id,
             result_run_id=verdict.run_id,
-            first_execution_run_id=verdict.run_id,
+            # Of a run that was there already it is not known which chain it belongs to.
+            first_execution_run_id=None if verdict.outcome is StartOutcome.USED_EXISTING else verdict.run_id,
             result_type=target.result_type,
         )
+
+    async def _until_begin(self, said: Start) -> int:
+        """How long the start waits, by the database's clock."""
+        if not said.cron_schedule:
+            return said.delay
+        return first_delay(said.cron_schedule, await self._connection.patiently(self.store.now))
 
     async def _create(self, new: NewRun) -> StartVerdict:
         """Create a run, beside a worker of this process if one wants it; terminate what is in the way if asked to."""
@@ -292,10 +302,28 @@ class Client:
     # ------------------------------------------------------------------ handles
 
     def get_workflow_handle(
-        self, workflow_id: str, *, run_id: str | None = None, result_type: Any = Any
+        self,
+        workflow_id: str,
+        *,
+        run_id: str | None = None,
+        first_execution_run_id: str | None = None,
+        result_type: Any = Any,
     ) -> WorkflowHandle[Any, Any]:
-        """Return a handle of a workflow by id, whether it exists or not."""
-        return WorkflowHandle[Any, Any](self._connection, workflow_id, run_id=run_id, result_type=result_type)
+        """Return a handle of a workflow by id, whether it exists or not.
+
+        Args:
+            workflow_id: Its id.
+            run_id: The run that is meant; whichever is open, or was last, by default.
+            first_execution_run_id: The first run of the chain that is meant: no other one is cancelled or terminated.
+            result_type: What its result is decoded as.
+        """
+        return WorkflowHandle[Any, Any](
+            self._connection,
+            workflow_id,
+            run_id=run_id,
+            first_execution_run_id=first_execution_run_id,
+            result_type=result_type,
+        )
 
     @overload
     def get_workflow_handle_for(

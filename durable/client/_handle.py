@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,11 +15,12 @@ from durable._internal.instants import SECOND, Duration, to_duration
 from durable.client._checked import to_checked_payloads
 from durable.client._connection import Connection
 from durable.client._describe import WorkflowExecutionDescription, describe
-from durable.client._outcome import result_of
+from durable.client._outcome import next_run_of, result_of
+from durable.client._patience import PATIENCE
 from durable.client._query import Asking, check_condition
 from durable.client._start_options import argument_list
 from durable.common import QueryRejectCondition
-from durable.exceptions import WorkflowNotFoundError
+from durable.exceptions import StoreUnavailableError, WorkflowNotFoundError
 from durable.history import (
     Event,
     Input,
@@ -36,6 +38,9 @@ R_co = TypeVar("R_co", covariant=True)
 W = TypeVar("W")
 R2 = TypeVar("R2")
 Ts = TypeVarTuple("Ts")
+
+HELD_BACK = 0.05
+"""Seconds until a message is sent again at the latest that a run held back because it is about to close."""
 
 QUERY_TIMEOUT = 10.0
 """Seconds a query waits for its answer, and for messages that were acknowledged before it was asked."""
@@ -93,16 +98,29 @@ class WorkflowHandle(Generic[W_co, R_co]):
             )
         return record
 
+    async def _find_own(self) -> RunRecord:
+        """Return the run this handle is about: the given one, else the newest of the chain it started, or of all."""
+        if self.run_id is not None or self.result_run_id is None:
+            return await self._find(self.run_id)
+        newest = await self._find(None)
+        own = (self.first_execution_run_id, self.result_run_id)
+        if newest.first_run_id in own or newest.run_id in own:
+            return newest
+        return await self._find(self.result_run_id)
+
     # ------------------------------------------------------------------ waiting
 
-    async def result(self, *, timeout: Duration | None = None) -> R_co:
+    async def result(self, *, follow_runs: bool = True, timeout: Duration | None = None) -> R_co:
         """Return the workflow's result once it has one, however long that takes.
 
         Args:
+            follow_runs: Whether to wait for the last of a chain of runs: for what a workflow continued as, and for the
+                next attempt or the next run of a cron schedule, which goes on until one is cancelled or terminated.
             timeout: How long to wait; for ever when None. The workflow goes on.
 
         Raises:
             WorkflowFailureError: It closed without a result; `cause` says why.
+            WorkflowContinuedAsNewError: It goes on in another run, which is not to be followed.
             WorkflowNotFoundError: There is no such workflow.
             TimeoutError: The builtin one: it was still open after `timeout`.
         """
@@ -112,23 +130,41 @@ class WorkflowHandle(Generic[W_co, R_co]):
             if run_id is None:
                 run_id = (await self._find(None)).run_id
             event = await self._connection.waiting.closing_event(run_id)
+            while follow_runs and (following := next_run_of(event)):
+                event = await self._connection.waiting.closing_event(following)
         result: R_co = result_of(event, self._connection.converter, self._result_type, self.id)
         return result
 
     # ------------------------------------------------------------------ messages
 
-    async def _send(self, event: Input) -> None:
-        """Put a message into the run's inbox, once, however often the database has to be asked."""
+    async def _send(self, event: Input, *, own: bool = False) -> None:
+        """Put a message into the run's inbox, once, however often the database has to be asked.
+
+        Args:
+            event: What it becomes.
+            own: Whether only runs of the chain are meant that this handle started, if it did.
+        """
         message_id = uuid7()
         store = self._connection.store
         followed: set[str] = set()
+        until = asyncio.get_running_loop().time() + PATIENCE
         while True:
             record = await self._find(self.run_id)
+            if own:
+                self._check_chain(record)
             new = [message(record.run_id, message_id, event)]
             outcome = (await self._connection.patiently(partial(store.send, new)))[0]
             if outcome in (SendOutcome.SENT, SendOutcome.REPEATED):
                 store.hint([Hint(HintKind.MESSAGE, record.run_id)])
                 return
+            if outcome is SendOutcome.HELD_BACK:
+                # It is about to close, and takes nothing until it has: a moment.
+                if asyncio.get_running_loop().time() > until:
+                    raise StoreUnavailableError(
+                        f"workflow {self.id!r} has been about to close for {PATIENCE:g} s and took no message; send it again"
+                    )
+                await asyncio.sleep(random.uniform(0.01, HELD_BACK))
+                continue
             if await self._was_read(record.run_id, message_id):
                 return
             if self.run_id is None and record.run_id not in followed:
@@ -138,6 +174,16 @@ class WorkflowHandle(Generic[W_co, R_co]):
             text = UNKNOWN if outcome is SendOutcome.NOT_FOUND else CLOSED
             raise WorkflowNotFoundError(
                 f"workflow {self.id!r}: {text}", workflow_id=self.id, run_id=record.run_id
+            )
+
+    def _check_chain(self, record: RunRecord) -> None:
+        first = self.first_execution_run_id
+        if self.run_id is None and first is not None and record.first_run_id != first:
+            raise WorkflowNotFoundError(
+                f"workflow {self.id!r}: the chain of runs that began with {first} is over; its id has been used again, "
+                "by a run that this handle does not mean",
+                workflow_id=self.id,
+                run_id=record.run_id,
             )
 
     async def _was_read(self, run_id: str, message_id: str) -> bool:
@@ -189,7 +235,8 @@ class WorkflowHandle(Generic[W_co, R_co]):
             StoreUnavailableError: The database is away; the request may or may not have been stored.
         """
         await self._send(
-            WorkflowExecutionCancelRequested(reason=_text(reason), identity=self._connection.identity)
+            WorkflowExecutionCancelRequested(reason=_text(reason), identity=self._connection.identity),
+            own=True,
         )
 
     async def terminate(self, *args: Any, reason: str = "") -> None:
@@ -204,14 +251,21 @@ class WorkflowHandle(Generic[W_co, R_co]):
             StoreUnavailableError: The database is away; it may or may not have been ended.
         """
         details = self._connection.converter.to_payloads(args, path="details")
-        record = await self._find(self.run_id)
         end = WorkflowExecutionTerminated(
             reason=_text(reason), details=details, identity=self._connection.identity
         )
-        if not await self._connection.terminate(record, end):
-            raise WorkflowNotFoundError(
-                f"workflow {self.id!r}: {CLOSED}", workflow_id=self.id, run_id=record.run_id
-            )
+        followed: set[str] = set()
+        while True:
+            record = await self._find(self.run_id)
+            self._check_chain(record)
+            if await self._connection.terminate(record, end):
+                return
+            if self.run_id is not None or record.run_id in followed:
+                raise WorkflowNotFoundError(
+                    f"workflow {self.id!r}: {CLOSED}", workflow_id=self.id, run_id=record.run_id
+                )
+            # It may have closed by going on in another run; look again.
+            followed.add(record.run_id)
 
     # ------------------------------------------------------------------ questions
 
@@ -297,7 +351,7 @@ class WorkflowHandle(Generic[W_co, R_co]):
         converter = self._connection.converter
         types = call.definition.arg_types if isinstance(call, QueryCall) else None
         payloads = to_checked_payloads(converter, arguments, types, f"query {name}")
-        record = await self._find(self.run_id or self.result_run_id)
+        record = await self._find_own()
         check_condition(record, reject_condition or self._connection.reject_queries)
         found = await Asking(self._connection, record, name, payloads, seconds).answer()
         return converter.from_payload(found, result_type, path=f"result of query {name}")
@@ -308,7 +362,7 @@ class WorkflowHandle(Generic[W_co, R_co]):
         Raises:
             WorkflowNotFoundError: There is no such workflow.
         """
-        record = await self._find(self.run_id or self.result_run_id)
+        record = await self._find_own()
         store = self._connection.store
         rows = await self._connection.patiently(lambda: store.read_events(record.run_id))
         activities = await self._connection.patiently(lambda: store.read_activities(record.run_id))
@@ -323,7 +377,7 @@ class WorkflowHandle(Generic[W_co, R_co]):
             WorkflowNotFoundError: There is no such workflow.
             HistoryError: It cannot be read by this release.
         """
-        record = await self._find(self.run_id or self.result_run_id)
+        record = await self._find_own()
         rows = await self._connection.patiently(lambda: self._connection.store.read_events(record.run_id))
         return WorkflowHistory(self.id, record.run_id, decode_history(rows))
 

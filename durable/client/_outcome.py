@@ -10,16 +10,32 @@ from durable.exceptions import (
     TerminatedError,
     TimeoutError,
     TimeoutType,
+    WorkflowContinuedAsNewError,
     WorkflowFailureError,
 )
 from durable.history import (
     EventData,
     WorkflowExecutionCanceled,
     WorkflowExecutionCompleted,
+    WorkflowExecutionContinuedAsNew,
     WorkflowExecutionFailed,
     WorkflowExecutionTerminated,
     WorkflowExecutionTimedOut,
 )
+
+
+def next_run_of(event: EventData) -> str:
+    """Return the run that goes on where one has ended by this event; "" when none does."""
+    match event:
+        case (
+            WorkflowExecutionContinuedAsNew(new_run_id=run_id)
+            | WorkflowExecutionCompleted(new_run_id=run_id)
+            | WorkflowExecutionFailed(new_run_id=run_id)
+            | WorkflowExecutionTimedOut(new_run_id=run_id)
+        ):
+            return run_id
+        case _:
+            return ""
 
 
 def result_of(event: EventData, converter: DataConverter, result_type: Any, workflow_id: str) -> Any:
@@ -27,6 +43,7 @@ def result_of(event: EventData, converter: DataConverter, result_type: Any, work
 
     Raises:
         WorkflowFailureError: It holds none; `cause` says why.
+        WorkflowContinuedAsNewError: The workflow goes on in another run.
         ConversionError: It cannot be read as `result_type`.
     """
     match event:
@@ -38,8 +55,11 @@ def result_of(event: EventData, converter: DataConverter, result_type: Any, work
             cause = CancelledError("workflow was cancelled", *converter.from_payloads(details))
         case WorkflowExecutionTerminated(reason=reason, details=details):
             cause = TerminatedError(reason or "workflow was terminated", *converter.from_payloads(details))
-        case WorkflowExecutionTimedOut():
-            cause = TimeoutError("workflow timed out", type=TimeoutType.START_TO_CLOSE)
+        case WorkflowExecutionTimedOut(timeout_type=kind):
+            which = "its execution timeout" if kind == "execution" else "its run timeout"
+            cause = TimeoutError(f"workflow timed out: {which} passed", type=TimeoutType.START_TO_CLOSE)
+        case WorkflowExecutionContinuedAsNew(new_run_id=run_id):
+            raise WorkflowContinuedAsNewError(run_id)
         case _:
             raise AssertionError(event)
     raise WorkflowFailureError(cause=cause)

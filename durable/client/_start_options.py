@@ -8,10 +8,15 @@ from typing import Any, TypedDict, TypeVar, cast
 
 from msgspec import Struct
 
+from durable._engine._cron import check_cron
 from durable._internal.ids import check_name, check_text
 from durable._internal.instants import Duration, to_duration
-from durable.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from durable.common import Priority, RetryPolicy, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from durable.history import RetryPolicyData, encode_retry_policy
 from durable.workflow._definition import WorkflowOptions
+
+DEFAULT_PRIORITY = 3
+"""The priority of whatever names none: in the middle."""
 
 DEFAULT_QUEUE = "default"
 """The task queue of whatever names none."""
@@ -37,8 +42,15 @@ class StartOptions(TypedDict, total=False):
     """What to do when the id has an open run; FAIL by default."""
     memo: Mapping[str, Any] | None
     """Values for people, shown by `describe`."""
+    retry_policy: RetryPolicy | None
+    """How often and how fast it is run again when it fails or times out; not at all by default."""
+    cron_schedule: str
+    """When it runs, again and again, as a cron expression in UTC (or behind `CRON_TZ=Europe/Berlin`): the first run waits
+    for the first such time, and each further one, once the run before it has ended, for the next."""
+    priority: Priority
+    """Which of several workflows that are due is taken first."""
     start_delay: Duration | None
-    """How long until it first runs."""
+    """How long until it first runs; a message to it ends the wait."""
     static_summary: str
     """A line for people."""
     static_details: str
@@ -64,6 +76,9 @@ class Start(Struct, frozen=True):
     task_timeout: int | None
     reuse: WorkflowIDReusePolicy
     conflict: WorkflowIDConflictPolicy
+    retry_policy: RetryPolicyData | None
+    cron_schedule: str
+    priority: int
     memo: Mapping[str, Any]
     delay: int
     static_summary: str
@@ -94,6 +109,9 @@ def check(given: Mapping[str, Any], definition: WorkflowOptions | None) -> Start
     workflow_id: Any = given.get("id")
     queue: Any = given.get("task_queue")
     reuse, conflict = _policies(given)
+    retry_policy: RetryPolicy | None = given.get("retry_policy")
+    if retry_policy is not None and not isinstance(retry_policy, RetryPolicy):
+        raise TypeError(f"retry_policy must be a RetryPolicy, not {type(retry_policy).__name__}")
     return Start(
         id=None if workflow_id is None else check_name(workflow_id, "id"),
         task_queue=said.task_queue or DEFAULT_QUEUE if queue is None else check_name(queue, "task_queue"),
@@ -102,6 +120,9 @@ def check(given: Mapping[str, Any], definition: WorkflowOptions | None) -> Start
         task_timeout=_timeout(given, "task_timeout", said.task_timeout),
         reuse=reuse,
         conflict=conflict,
+        retry_policy=None if retry_policy is None else encode_retry_policy(retry_policy),
+        cron_schedule=_cron(given),
+        priority=_priority(given),
         memo=_memo(given.get("memo")),
         delay=0 if delay is None else to_duration(delay, "start_delay"),
         static_summary=_text(given, "static_summary"),
@@ -124,6 +145,26 @@ def _memo(memo: object) -> Mapping[str, Any]:
         raise TypeError(f"memo must be a mapping of names to values, not {type(memo).__name__}")
     entries = cast(Mapping[object, Any], memo)
     return {check_name(key, "memo key"): value for key, value in entries.items()}
+
+
+def _priority(given: Mapping[str, Any]) -> int:
+    priority: object = given.get("priority")
+    if priority is None:
+        return DEFAULT_PRIORITY
+    if not isinstance(priority, Priority):
+        raise TypeError(f"priority must be a Priority, not {type(priority).__name__}: {priority!r}")
+    return priority.priority_key or DEFAULT_PRIORITY
+
+
+def _cron(given: Mapping[str, Any]) -> str:
+    schedule = _text(given, "cron_schedule")
+    if schedule:
+        check_cron(schedule)
+        if given.get("start_delay") is not None:
+            raise ValueError(
+                "start_delay and cron_schedule exclude each other: a cron run waits for its time"
+            )
+    return schedule
 
 
 def _text(given: Mapping[str, Any], name: str) -> str:

@@ -66,6 +66,7 @@ from durable.history._failures import (
     TerminatedFailure,
     TimeoutFailure,
 )
+from durable.history._first_task import begins_at, first_task_time
 from durable.history._payloads import (
     BINARY_NULL,
     BINARY_PLAIN,
@@ -73,6 +74,7 @@ from durable.history._payloads import (
     Payload,
     Payloads,
 )
+from durable.history._retry_policies import decode_retry_policy, encode_retry_policy
 from durable.history._wire import (
     FORMAT,
     UPCASTERS,
@@ -153,9 +155,13 @@ __all__ = [
     "WorkflowExecutionTimedOut",
     "WorkflowExecutionUpdateAccepted",
     "WorkflowExecutionUpdateCompleted",
+    "begins_at",
     "decode_data",
     "decode_event",
     "decode_history",
+    "decode_retry_policy",
     "encode_data",
     "encode_event",
+    "encode_retry_policy",
+    "first_task_time",
 ]

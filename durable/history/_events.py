@@ -136,6 +136,10 @@ class WorkflowExecutionStarted(Input, frozen=True, omit_defaults=True):
         root_workflow_id: The top of the tree of parents, with `root_run_id`; "" when it has no parent.
         last_result: What the chain's last successful run returned.
         last_failure: Why the run before this one failed.
+        delay: How long after its creation it begins: a delay that was asked for, a wait before another attempt, or the
+            time to the next tick of its cron schedule.
+        known: Ids of messages that the run before it has read lately: one that is sent again, and moves here unread, is
+            dropped here as it would have been there.
     """
 
     type = EventType.WORKFLOW_EXECUTION_STARTED
@@ -152,6 +156,8 @@ class WorkflowExecutionStarted(Input, frozen=True, omit_defaults=True):
             "priority",
             "last_result",
             "last_failure",
+            "delay",
+            "known",
         ),
         2,
     )
@@ -183,6 +189,8 @@ class WorkflowExecutionStarted(Input, frozen=True, omit_defaults=True):
     priority: int = 3
     last_result: Payload | None = None
     last_failure: Failure | None = None
+    delay: int = 0
+    known: tuple[str, ...] = ()
 
 
 class WorkflowExecutionSignaled(Input, frozen=True, omit_defaults=True):

@@ -29,13 +29,12 @@ from durable._engine._activities import (
     timeout,
 )
 from durable._internal.instants import SECOND, to_datetime, to_timedelta
-from durable._replay.machines._activity import policy_of
 from durable.activity._activity import Activity
 from durable.activity._context import CURRENT, ActivityCancellationDetails, Info
 from durable.activity._definition import ActivityDefinition
 from durable.converter import DataConverter
 from durable.exceptions import ApplicationError, CancelledError, ConversionError, HistoryError
-from durable.history import ActivityTaskScheduled
+from durable.history import ActivityTaskScheduled, decode_retry_policy
 from durable.store import ActivityRecord, Store
 from durable.worker._attempts import Attempt, Flag, Owner
 from durable.worker._clock import DatabaseClock
@@ -285,7 +284,7 @@ class Activities:
             idempotency_key=idempotency_key(attempt.run_id, scheduled),
             is_local=record is None,
             priority=None,
-            retry_policy=policy_of(scheduled.retry_policy),
+            retry_policy=decode_retry_policy(scheduled.retry_policy),
             schedule_to_close_timeout=(
                 None if scheduled.schedule_to_close is None else to_timedelta(scheduled.schedule_to_close)
             ),

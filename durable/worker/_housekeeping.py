@@ -11,12 +11,14 @@ import random
 from functools import partial
 
 from durable._engine._activities import Failed, conclude_row, decode_progress, expiry
+from durable._engine._chain import timed_out
 from durable._engine._messages import end
+from durable._engine._state import RunState
 from durable._internal.instants import SECOND
 from durable.client._parents import news_of
 from durable.exceptions import HistoryError, StoreUnavailableError
-from durable.history import WorkflowExecutionTimedOut
-from durable.store import ActivityRecord, AttemptOutcome, Close, Hint, HintKind, RunStatus
+from durable.history import decode_history
+from durable.store import ActivityRecord, AttemptOutcome, Hint, HintKind, RunRecord
 from durable.worker._clock import boottime
 from durable.worker._home import Home
 
@@ -103,17 +105,24 @@ class Housekeeping:
 
     async def _end_overdue_runs(self) -> None:
         for run in await self._store.timed_out_runs(BATCH):
-            event = WorkflowExecutionTimedOut()
-            news = await news_of(self._store, run, event)
-            if await self._store.terminate(
-                run.run_id, partial(end, data=event), Close(RunStatus.TIMED_OUT), news
-            ):
+            ending = timed_out(await self._state_of(run), await self._store.now())
+            news = await news_of(self._store, run, ending.event)
+            if await self._store.terminate(run.run_id, partial(end, data=ending.event), ending.close, news):
                 logger.info("run %s of workflow %s outlived its timeout", run.run_id, run.workflow_id)
                 self._store.hint([Hint(HintKind.MESSAGE, message.run_id) for message in news])
-                self._home.ended(run.run_id, event)
+                if ending.close.successor is not None:
+                    self._store.hint([Hint(HintKind.RUN, ending.close.successor.task_queue)])
+                self._home.ended(run.run_id, ending.event)
                 self._home.condemned.look()
             elif (host := self._home.hosts.get(run.run_id)) is not None:
                 host.drop()
+
+    async def _state_of(self, run: RunRecord) -> RunState | None:
+        try:
+            return RunState.of(run.run_id, decode_history(await self._store.read_events(run.run_id)))
+        except HistoryError as error:
+            logger.error("the log of run %s cannot be read: %s", run.run_id, error)
+            return None
 
     # ------------------------------------------------------------------ the dead
 

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -333,10 +333,19 @@ class Incarnation:
     def closed(self, host: RunHost) -> None:
         """Take the news that a run has closed; tell whoever waits, here and elsewhere."""
         self._blocked.pop(host.run_id, None)
-        closing = None if host.run is None else host.run.closing
-        assert closing is not None
-        self._local.closed(host.run_id, closing)
+        assert host.run is not None
+        assert host.run.end is not None
+        self._local.closed(host.run_id, host.run.end)
         self.hint([Hint(HintKind.CLOSED, host.run_id)])
+        if host.run.successor is None and host.run.untaken:
+            logger.warning(
+                "workflow %s (run %s) has ended, and nobody had received signals that were sent to it: %s",
+                host.workflow_id,
+                host.run_id,
+                ", ".join(
+                    f"{name} ({count})" for name, count in Counter(s.name for s in host.run.untaken).items()
+                ),
+            )
 
     def ended(self, run_id: str, event: EventData) -> None:
         """Take the news that a run, of whomever, was ended from outside its code; tell whoever waits."""
@@ -366,20 +375,32 @@ class Incarnation:
         return True
 
     def claim_starts(self, transition: Transition) -> Transition:
-        """Return a transition whose children begin as this worker's, as far as it serves them and has room."""
+        """Return a transition whose new runs begin as this worker's, as far as it serves them and has room."""
         room = self.room
+        close = transition.close
+        new = None if close is None else close.successor
+        if close is not None and new is not None and self._may_own(new):
+            close = structs.replace(close, successor=structs.replace(new, owner=self.worker_id))
         starts: list[ChildStart] = []
         for start in transition.starts:
             new = start.run
-            if room > 0 and new.delay == 0 and self.wants(new.task_queue, new.workflow_type):
+            if room > 0 and self._may_own(new):
                 room -= 1
                 start = structs.replace(start, run=structs.replace(new, owner=self.worker_id))
             starts.append(start)
-        return structs.replace(transition, starts=tuple(starts))
+        return structs.replace(transition, starts=tuple(starts), close=close)
+
+    def _may_own(self, new: NewRun) -> bool:
+        return new.delay == 0 and self.wants(new.task_queue, new.workflow_type)
 
     def _adopt_started(self, new: NewRun, verdict: StartVerdict) -> None:
         """Take a run that a commit of this worker created as its own, on the way out too: it is handed back then."""
-        if not self._lost.is_set():
+        if self._lost.is_set():
+            return
+        if new.first_run_id:
+            # Messages of the run before it may have moved to it.
+            self.spawn(self._take_up(new.run_id, verdict.epoch))
+        else:
             self._take_new(new, verdict)
 
     def _take_new(self, new: NewRun, verdict: StartVerdict) -> None:

@@ -13,6 +13,7 @@ import logging
 import random
 import traceback
 from collections.abc import Sequence
+from itertools import accumulate
 
 from durable._engine._activities import Outcome
 from durable._engine._effects import Effects, Urgency, Written
@@ -44,6 +45,10 @@ from durable.workflow._definition import WorkflowDefinition
 logger = logging.getLogger("durable.worker")
 
 SOON, NOW = Urgency.SOON, Urgency.NOW
+_LARGE = (
+    "workflow %s (run %s): the history has %d events and %d bytes; every replay reads them all. Let the workflow "
+    "continue as new when workflow.info().is_continue_as_new_suggested()"
+)
 WRITTEN = Verdict.WRITTEN
 
 
@@ -58,6 +63,7 @@ class RunHost:
         "_definition",
         "_fault",
         "_home",
+        "_large",
         "_opened",
         "_releasing",
         "_reopening",
@@ -84,6 +90,7 @@ class RunHost:
         self.instance: Instance | None = None
         self.gone = False
         self._opened = False
+        self._large = False
         self._fault: BaseException | None = None
         self._commands: list[CommandEvent] = []
         self._task: list[Event] = []
@@ -116,7 +123,10 @@ class RunHost:
                 self._commands = self._open(turns, self._claimed)
             else:
                 assert self.instance is not None
-                self._commands = self.instance.activate(turns, self._task, replaying=False)
+                assert self.run is not None
+                self._commands = self.instance.activate(
+                    turns, self._task, replaying=False, size=self.run.state.size
+                )
         except KeyboardInterrupt:
             raise
         except BaseException as error:
@@ -146,7 +156,12 @@ class RunHost:
             if canceled:
                 self._home.spawn(self._activities.end_waiting(canceled))
             self.run.recover(now=self._home.clock.now(), jitter=random.random())
+        if self.instance is None:
+            self._postpone()
+            return
         commands, self._commands = self._commands, []
+        if self.instance.closing:
+            self.run.untaken = self.instance.untaken
         effects = self.run.commands(commands, local=self._activities.promise)
         now = self._home.clock.now()
         if effects.start or effects.cancel:
@@ -165,12 +180,17 @@ class RunHost:
                 deaths=claimed.run.deaths,
                 held=claimed.run.hold is not Hold.NONE,
             )
+        sizes = list(accumulate([len(row.data) for row in claimed.events]))
+        self.run.state.size = sizes[-1]
+        if self.run.begins_later(self._home.clock.now()):
+            return []
         self.instance = self._new_instance()
         commands = replay(
             self.instance,
             turns,
             events,
             rebuild=lambda: self._new_instance(trace=True),
+            sizes=sizes,
             defined=self._home.defined,
             warn=lambda text: logger.warning("workflow %s: %s", self.workflow_id, text),
         )
@@ -306,10 +326,18 @@ class RunHost:
         else:
             self._busy = True
             self._activities.rows_proposed()
-            if transition.starts:
-                transition = self._home.claim_starts(transition)
-                self._started_elsewhere = [s.run.task_queue for s in transition.starts if s.run.owner is None]
+            if transition.starts or transition.close is not None:
+                transition = self._claim_starts(transition)
         return transition
+
+    def _claim_starts(self, transition: Transition) -> Transition:
+        """Let the runs that a transition creates begin here, as far as that is possible."""
+        claimed = self._home.claim_starts(transition)
+        new = [start.run for start in claimed.starts]
+        if claimed.close is not None and claimed.close.successor is not None:
+            new.append(claimed.close.successor)
+        self._started_elsewhere = [run.task_queue for run in new if run.owner is None]
+        return claimed
 
     def answered(self, verdict: Verdict, now: int) -> None:
         """See `Committed`."""
@@ -351,12 +379,15 @@ class RunHost:
         self._activities.rows_written()
         if written.queued:
             self._home.hint([Hint(HintKind.ACTIVITY, queue) for queue in dict.fromkeys(written.queued)])
-        if written.told or written.replied or written.condemned:
+        if written.told or written.replied or written.condemned or self._started_elsewhere:
             self._news_spread(written)
         if written.closed:
             self._home.closed(self)
             self.drop()
             return
+        if not self._large and self.run.state.large:
+            self._large = True
+            logger.warning(_LARGE, self.workflow_id, self.run_id, self.run.state.seq, self.run.state.size)
         if written.canceled:
             self._home.spawn(self._activities.end_waiting(written.canceled))
         if written.start:
@@ -373,6 +404,18 @@ class RunHost:
         else:
             self._busy = False
             self.pump()
+
+    def _postpone(self) -> None:
+        """Keep a run from beginning before its time; what has come already joins its first task."""
+        assert self.run is not None
+        joining = self.run.join(self._home.clock.now())
+        if joining is None:
+            self._give_up(self.run.release())
+        else:
+            self._reopening = joining
+            self._busy = True
+            self._activities.rows_proposed()
+            self._home.committer.submit(self)
 
     def _news_spread(self, written: Written) -> None:
         """Tell whoever is concerned of what the commit did to other runs."""
@@ -396,9 +439,10 @@ class RunHost:
         if self._fault is not None:
             self._block(self._fault)
             return
-        self._reopening = self.run.reopen()
+        self._reopening = self.run.reopen(self._home.clock.now())
         if self._reopening is not None:
             self._activities.rows_proposed()
+            self._reopening = self._claim_starts(self._reopening)
         if self.run.closing is None:
             self.evict()
         if self._reopening is not None:

@@ -26,9 +26,16 @@ from durable.workflow._children import (
     get_external_workflow_handle_for,
     start_child_workflow,
 )
+from durable.workflow._continue import ContinueAsNewConfig, ContinueAsNewError, continue_as_new
 from durable.workflow._definition import WorkflowConfig
 from durable.workflow._defn import defn
 from durable.workflow._info import Info, ParentInfo, RootInfo
+from durable.workflow._last_run import (
+    get_last_completion_result,
+    get_last_failure,
+    has_last_completion_result,
+    has_last_failure,
+)
 from durable.workflow._messages import (
     Query,
     Signal,
@@ -92,6 +99,8 @@ __all__ = [
     "ChildWorkflowCancellationType",
     "ChildWorkflowConfig",
     "ChildWorkflowHandle",
+    "ContinueAsNewConfig",
+    "ContinueAsNewError",
     "ExternalWorkflowHandle",
     "Info",
     "LoggerAdapter",
@@ -115,6 +124,7 @@ __all__ = [
     "WorkflowConfig",
     "as_completed",
     "cancellation_reason",
+    "continue_as_new",
     "defn",
     "execute_activity",
     "execute_activity_method",
@@ -124,8 +134,12 @@ __all__ = [
     "get_dynamic_signal_handler",
     "get_external_workflow_handle",
     "get_external_workflow_handle_for",
+    "get_last_completion_result",
+    "get_last_failure",
     "get_query_handler",
     "get_signal_handler",
+    "has_last_completion_result",
+    "has_last_failure",
     "in_workflow",
     "info",
     "init",

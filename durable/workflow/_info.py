@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from durable.common import RetryPolicy
+from durable.common import Priority, RetryPolicy
+
+SUGGESTED_EVENTS = 4_096
+"""Events of a history from which on it is better to continue as new: a replay takes that long."""
+
+SUGGESTED_BYTES = 4 * 1024 * 1024
+"""Bytes of a history, likewise."""
+
+
+def _unknown() -> tuple[int, int]:
+    return 0, 0
 
 
 @dataclass(frozen=True)
@@ -31,8 +41,15 @@ class RootInfo:
 class Info:
     """Facts about a run, all of them from its history, so that code may branch on them.
 
-    `start_time` is this run's, `workflow_start_time` that of the first run of its chain. `parent` and `root` are None for
-    a workflow that no other one started.
+    Attributes:
+        attempt: Which try of the workflow's retry policy this run is, from 1.
+        first_execution_run_id: The first run of the chain of runs that continue, retry or repeat each other.
+        continued_run_id: The run before it in that chain.
+        start_time: The time of its first task. A start with a delay begins when that is over.
+        workflow_start_time: When the run was created.
+        cron_schedule: When such runs begin.
+        raw_memo: The memo as it is stored; `workflow.memo()` reads it.        parent: Whose child it is; None for a workflow that no other one started.
+        root: The top of the tree of parents it is in; None likewise.
     """
 
     workflow_id: str
@@ -48,6 +65,27 @@ class Info:
     run_timeout: timedelta | None
     task_timeout: timedelta | None
     retry_policy: RetryPolicy | None
+    continued_run_id: str | None = None
+    cron_schedule: str | None = None
+    priority: Priority = field(default_factory=Priority)
     headers: Mapping[str, Any] = field(default_factory=dict[str, Any])
     parent: ParentInfo | None = None
     root: RootInfo | None = None
+    raw_memo: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    history: Callable[[], tuple[int, int]] = field(default=_unknown, repr=False, compare=False)
+
+    def get_current_history_length(self) -> int:
+        """Return how many events the history has, up to the last input of the present task; a replay gets the same."""
+        return self.history()[0]
+
+    def get_current_history_size(self) -> int:
+        """Return how many bytes those events have; a replay gets the same."""
+        return self.history()[1]
+
+    def is_continue_as_new_suggested(self) -> bool:
+        """Whether the history is so long, 4,096 events or 4 MB, that it is time for `workflow.continue_as_new`.
+
+        Nothing happens to a workflow that does not; every replay of it takes longer.
+        """
+        events, size = self.history()
+        return events >= SUGGESTED_EVENTS or size >= SUGGESTED_BYTES

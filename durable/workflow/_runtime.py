@@ -47,6 +47,28 @@ class Randomness(Protocol):
         ...
 
 
+class LastRun(Protocol):
+    """What the runs of the chain before this one left it."""
+
+    @property
+    def has_result(self) -> bool:
+        """Whether one of them returned."""
+        ...
+
+    @property
+    def has_failure(self) -> bool:
+        """Whether the last one failed."""
+        ...
+
+    def result(self, type_hint: Any) -> Any:
+        """Return what the last one that returned has returned; None when none has."""
+        ...
+
+    def failure(self) -> BaseException | None:
+        """Return what the last one failed with; None when it did not fail."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class ChildRequest:
     """A child workflow that is asked for.
@@ -178,6 +200,14 @@ class Runtime(Protocol):
 
     def is_failure_exception(self, error: BaseException) -> bool:
         """Whether `error`, leaving the workflow, fails it rather than its task."""
+        ...
+
+    def continue_as_new(self, said: Any) -> object:
+        """Return the command that ends the run as it was `said`; whoever asked raises it in a `ContinueAsNewError`."""
+        ...
+
+    def last_run(self) -> LastRun:
+        """Return what the runs before this one left it."""
         ...
 
     def cancellation_reason(self) -> str | None:

@@ -184,6 +184,20 @@ async def waits() -> list[Any]:
     return [first, said, timer.result(), second.result()]
 
 
+@workflow.defn(name="crash.continues")
+async def continues(year: int) -> list[Any]:
+    if year == 0:
+        # The signal is there before the end of this run, which leaves it to the next ones.
+        await asyncio.sleep(0.2)
+    done = await step(1)
+    if year == 0:
+        workflow.continue_as_new(1)
+    attempt = workflow.info().attempt
+    if attempt == 1:
+        raise ApplicationError("not at first")
+    return [done, await go.receive(timeout=60), attempt]
+
+
 async def _step(i: int) -> int:
     return await step(i)
 
@@ -292,6 +306,7 @@ async def children() -> list[Any]:
 
 WORKFLOWS = [
     sequence, fan, waits, retries, beats, cancels, tidies, exits, loops, parked, sibling, remote, long, child, children,
+    continues,
 ]  # fmt: skip
 ACTIVITIES = [step, blocking_step, once, shaky, refused, beating, lasting, slow, elsewhere]
 DEFINITIONS = {flow.name: flow.definition for flow in WORKFLOWS}
@@ -322,10 +337,14 @@ async def _again() -> AsyncIterator[None]:
             raise
 
 
-async def _start(client: Client, call: Any, workflow_id: str, queue: str) -> Any:
+async def _start(client: Client, call: Any, workflow_id: str, queue: str, **options: Any) -> Any:
     try:
         return await client.start_workflow(
-            call, id=workflow_id, task_queue=queue, id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE
+            call,
+            id=workflow_id,
+            task_queue=queue,
+            id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+            **options,
         )
     except WorkflowAlreadyStartedError:
         return client.get_workflow_handle(workflow_id)
@@ -377,6 +396,13 @@ async def _tidies(client: Client, workflow_id: str, queue: str) -> Any:
     return await handle.result()
 
 
+async def _continues(client: Client, workflow_id: str, queue: str) -> Any:
+    handle = await _start(client, continues(0), workflow_id, queue, retry_policy=SOON)
+    async with _again():
+        await handle.signal(go("once"))
+    return await handle.result()
+
+
 async def _children(client: Client, workflow_id: str, queue: str) -> Any:
     result = await (await _start(client, children(), workflow_id, queue)).result()
     try:
@@ -408,6 +434,7 @@ SCENARIOS = {
         Scenario("beats", _beats, lambda result: result == [0, 1, 2]),
         Scenario("tidies", _tidies, lambda result: result == [None, "enough", 20]),
         Scenario("children", _children, _children_right),
+        Scenario("continues", _continues, lambda result: result == [10, "once", 2]),
         Scenario("cancels", _cancels, lambda result: result == "cancelled", "CANCELED"),
     )
 }

@@ -66,7 +66,14 @@ class Sweep:
         assert self.scenario.right(results[0]), results[0]
         handle = self.client.get_workflow_handle(job.workflow_id)
         assert (await handle.describe()).status.name == self.scenario.status
-        await judge(self.client, handle, ledger, killed)
+        newest = await self.client.store.find_run(job.workflow_id)
+        assert newest is not None
+        run_id = newest.first_run_id
+        while run_id:
+            run = self.client.get_workflow_handle(job.workflow_id, run_id=run_id)
+            await judge(self.client, run, ledger, killed)
+            run_id, before = getattr((await run.fetch_history()).events[-1].data, "new_run_id", ""), run_id
+        assert before == newest.run_id, "two runs follow one"
         for event in (await handle.fetch_history()).events:
             if isinstance(event.data, StartChildWorkflowExecutionInitiated):
                 child = self.client.get_workflow_handle(event.data.workflow_id, run_id=event.data.run_id)
@@ -131,7 +138,7 @@ async def sweep(world: World, name: str, *, full: bool) -> None:
         await found.visit_all([(point,) for point in points])
 
 
-@pytest.mark.parametrize("name", ["waits", "fan", "beats", "children", "tidies"])
+@pytest.mark.parametrize("name", ["waits", "fan", "beats", "children", "continues", "tidies"])
 async def test_killed_at_some_writes(world: World, name: str) -> None:
     await sweep(world, name, full=False)
 

@@ -45,6 +45,13 @@ letter 2 to bob
 bob got 2
 ada got 1
 """,
+    "subscription": """\
+ada: charged for month 1 of year 1
+ada: charged for month 2 of year 1
+ada: charged for month 3 of year 1
+ada: charged for month 1 of year 2
+ada: moved to another town
+""",
     "agent": """\
 tool: weather(Oslo)
 tool: weather(Rome)

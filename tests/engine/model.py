@@ -29,9 +29,11 @@ from durable._engine._state import RunState
 from durable._engine.records import (
     ActivityRecord,
     ActivityState,
+    Close,
     Message,
     NewActivity,
     Transition,
+    Unread,
     Verdict,
 )
 from durable._replay._replay import tasks_of
@@ -42,6 +44,7 @@ from durable.history import (
     ApplicationFailure,
     CommandEvent,
     Event,
+    EventData,
     EventRow,
     EventType,
     Failure,
@@ -54,6 +57,7 @@ from durable.history import (
     TimerStarted,
     WorkflowExecutionCancelRequested,
     WorkflowExecutionCompleted,
+    WorkflowExecutionContinuedAsNew,
     WorkflowExecutionSignaled,
     WorkflowExecutionStarted,
     decode_data,
@@ -79,6 +83,8 @@ class Code:
         self.others = Asked()
         self.closing: CommandEvent | None = None
         self.turns = 0
+        self.kept: list[WorkflowExecutionSignaled] = []
+        """Signals called "keep", which it never looks at."""
 
     def activate(self, inputs: list[Event]) -> list[CommandEvent]:
         self.turns += 1
@@ -88,6 +94,8 @@ class Code:
             assert all(isinstance(event.data, WorkflowExecutionCancelRequested) for event in inputs)
             return [self.closing]
         for event in inputs:
+            if isinstance(event.data, WorkflowExecutionSignaled) and event.data.name == "keep":
+                self.kept.append(event.data)
             if isinstance(event.data, TimerFired):
                 self.timers.remove(event.data.id)
             elif isinstance(event.data, OperationInput):
@@ -126,6 +134,11 @@ class Code:
         return ActivityTaskCancelRequested(id=id)
 
 
+def _asked_for(data: EventData) -> EventData:
+    """A command as the code asked for it: without the run that follows, of which it knows nothing."""
+    return msgspec.structs.replace(data, new_run_id="") if hasattr(data, "new_run_id") else data
+
+
 class Row(msgspec.Struct):
     """A row of `activity_tasks`."""
 
@@ -139,7 +152,7 @@ class Row(msgspec.Struct):
 class ModelStore:
     """One run in a database."""
 
-    def __init__(self) -> None:
+    def __init__(self, started: WorkflowExecutionStarted) -> None:
         self.now = 1_000_000
         self.log: list[EventRow] = []
         self.inbox: dict[int, Message] = {}
@@ -151,12 +164,20 @@ class ModelStore:
         self.open = True
         self.position = 0
         self.released: Any = None
-        started = encode_data(WorkflowExecutionStarted(workflow_id="w"))
-        self.log.append(EventRow(1, 1, int(EventType.WORKFLOW_EXECUTION_STARTED), started, self.now))
+        self.held_back_until = 0
+        self.close: Close | None = None
+        self.moved: list[str] = []
+        """Ids of the messages in the successor's inbox, in order."""
+        data = encode_data(started)
+        self.log.append(EventRow(1, 1, int(EventType.WORKFLOW_EXECUTION_STARTED), data, self.now))
 
     def send(self, new: Message) -> bool:
-        """False when the run is closed, or the message is there already."""
-        if not self.open or any(old.message_id == new.message_id for old in self.inbox.values()):
+        """False when the run is closed, takes nothing for now, or the message is there already."""
+        if (
+            not self.open
+            or (self.now < self.held_back_until and not new.internal)
+            or any(old.message_id == new.message_id for old in self.inbox.values())
+        ):
             return False
         self.position += 1
         self.inbox[self.position] = msgspec.structs.replace(new, position=self.position)
@@ -165,10 +186,10 @@ class ModelStore:
     def judge(self, transition: Transition) -> Verdict:
         if not self.open or self.epoch != transition.epoch or self.owner is None:
             return Verdict.LOST
-        if transition.close is not None and any(
-            position not in transition.consumed for position, one in self.inbox.items() if not one.internal
-        ):
-            return Verdict.REFUSED
+        if transition.close is not None and transition.close.unread is not Unread.MOVE:
+            for position, one in self.inbox.items():
+                if position not in transition.consumed and not one.internal:
+                    return Verdict.REFUSED
         return Verdict.WRITTEN
 
     def write(self, transition: Transition) -> None:
@@ -192,10 +213,16 @@ class ModelStore:
                 self.rows[id].cancel_requested = True
         if transition.proven:
             self.deaths = 0
+        if transition.hold_back:
+            self.held_back_until = self.now + transition.hold_back
         if transition.release is not None:
             self.owner, self.released = None, transition.release
         if transition.close is not None:
-            self.open, self.owner = False, None
+            self.open, self.owner, self.close = False, None, transition.close
+            if transition.close.successor is not None:
+                moved = [*transition.close.successor.messages]
+                moved += [one for _, one in sorted(self.inbox.items()) if not one.internal]
+                self.moved = list(dict.fromkeys(one.message_id for one in moved))
             self.inbox.clear()
             self.rows.clear()
 
@@ -237,12 +264,15 @@ class World:
     """A run, its store, its code, and a host that goes a step at a time."""
 
     def __init__(
-        self, script: Script, *, local: Callable[[ActivityTaskScheduled], bool] = lambda one: True
+        self,
+        script: Script,
+        *,
+        local: Callable[[ActivityTaskScheduled], bool] = lambda one: True,
     ) -> None:
         self.script = script
         self.make: type[Code] = Code
         self.local = local
-        self.store = ModelStore()
+        self.store = ModelStore(WorkflowExecutionStarted(workflow_id="w"))
         self.run: Run | None = None
         self.code: Code | None = None
         self.attempts: dict[int, ActivityTaskScheduled] = {}
@@ -298,7 +328,8 @@ class World:
                     following = tasks[index + 1][0]
                     assert all(isinstance(one.data, WorkflowExecutionCancelRequested) for one in following)
                     commands = commands[:-1]
-                assert commands == [one.data for one in recorded], f"task {inputs[0].task} does not replay"
+                wanted = [_asked_for(one.data) for one in recorded]
+                assert commands == wanted, f"task {inputs[0].task} does not replay"
         return live
 
     def crash(self) -> None:
@@ -375,6 +406,8 @@ class World:
 
     def take(self, commands: list[CommandEvent]) -> None:
         assert self.run is not None
+        if self.code is not None and self.code.closing is not None:
+            self.run.untaken = list(self.code.kept)
         self.apply(self.run.commands(commands, local=self.local))
 
     def apply(self, effects: Effects) -> None:
@@ -418,7 +451,7 @@ class World:
             self.refusals += 1
             run.refused()
             self.receive()
-            self.in_flight = run.reopen()
+            self.in_flight = run.reopen(self.store.now)
             if run.closing is None:
                 self.code = None
             self.reopening = self.in_flight is not None
@@ -490,11 +523,33 @@ class World:
             unread = {one.message_id for one in store.inbox.values()}
             lost = {id for id in self.accepted if id not in unread and id not in seen}
         else:
-            lost = {id for id in self.accepted if id not in seen}
+            lost = {id for id in self.accepted if id not in seen and id not in store.moved}
+            self._check_successor(events, seen)
         assert not lost, f"messages {lost} were accepted and are nowhere"
         self._check_activities(state)
         if self.run is not None and not self.busy and store.owner is not None:
             self._check_memory(state)
+
+    def _check_successor(self, events: list[Event], seen: Counter[str]) -> None:
+        """What goes on to the successor is what nobody took, then what nobody read, each once and in order."""
+        store = self.store
+        close = store.close
+        assert close is not None
+        if close.successor is None:
+            assert not store.moved
+            return
+        kept = [
+            one.data.message
+            for one in events
+            if isinstance(one.data, WorkflowExecutionSignaled) and one.data.name == "keep"
+        ]
+        assert store.moved[: len(kept)] == kept
+        started = decode_data(int(EventType.WORKFLOW_EXECUTION_STARTED), close.successor.started)
+        assert isinstance(started, WorkflowExecutionStarted)
+        unread = [id for id in store.moved[len(kept) :] if id not in started.known]
+        assert not [id for id in unread if id in seen], "it would be read twice"
+        assert not [id for id in kept if id in started.known], "it would be dropped"
+        assert unread == sorted(unread, key=lambda id: int(id[1:]))
 
     def _check_activities(self, state: RunState) -> None:
         if not self.store.open or self.run is None or self.in_flight is not None:
@@ -580,7 +635,11 @@ def random_script(seed: int) -> Script:
         commands = [c for c in commands if c.id not in taken_back & new]
         code.activities -= taken_back & new
         if rng.random() < 0.2:
-            commands.append(WorkflowExecutionCompleted(result=Payload(str(code.turns).encode())))
+            commands.append(
+                WorkflowExecutionContinuedAsNew(workflow_type="t")
+                if seed % 3 == 0
+                else WorkflowExecutionCompleted(result=Payload(str(code.turns).encode()))
+            )
         return commands
 
     return script

@@ -642,7 +642,7 @@ def test_a_close_that_is_refused_over_a_message_that_is_gone_just_runs_again() -
     run = made.run
     assert run is not None
     run.refused()
-    assert run.reopen() is None
+    assert run.reopen(made.store.now) is None
     assert run.closing is None
 
 
@@ -811,7 +811,7 @@ def test_a_refused_close_is_no_proof() -> None:
     assert transition.proven
     run.refused()
     assert run.unproven
-    run.reopen()
+    run.reopen(20)
     assert run.release().proven is False
 
 
@@ -857,7 +857,7 @@ def test_the_fold_of_everything() -> None:
     assert {id: pending.cancel_requested for id, pending in state.activities.items()} == {2: True}
     assert state.activities[2].scheduled_at == 10
     assert (state.timers, state.next_timer()) == ({3: 110}, 110)
-    assert state.messages == {"m", "activity:1", "c"}
+    assert {*state.messages} == {"m", "activity:1", "c"}
     assert state.cancel_requested
     assert state.started.seed == 5
 

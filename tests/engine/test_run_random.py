@@ -33,7 +33,7 @@ class Life:
         self.calm = rng.random() < 0.3
         """Whether its worker never dies or gives it up."""
         self.moves: list[tuple[int, Callable[[], object], Callable[[], bool]]] = [
-            (4, self.world.signal, self.always),
+            (4, self.signal, self.always),
             (1, self.world.cancel, self.always),
             (1, self.send_again, lambda: bool(self.world.accepted)),
             (4, self.time_passes, self.always),
@@ -77,6 +77,9 @@ class Life:
 
     def rows(self, state: ActivityState) -> list[int]:
         return sorted(id for id, found in self.world.store.rows.items() if found.state is state)
+
+    def signal(self) -> None:
+        self.world.signal(self.rng.choice(("go", "go", "keep")))
 
     def send_again(self) -> None:
         self.world.repeat(self.rng.choice(sorted(self.world.accepted)))
@@ -168,7 +171,7 @@ class Life:
 
 @pytest.mark.parametrize("batch", range(BATCHES))
 def test_any_life_of_a_run(batch: int) -> None:
-    closed = refused = replayed = 0
+    closed = refused = replayed = moved = 0
     for seed in (*KEPT[batch::BATCHES], *range(batch, LIVES, BATCHES)):
         life = Life(seed)
         try:
@@ -178,7 +181,9 @@ def test_any_life_of_a_run(batch: int) -> None:
         closed += not life.world.store.open
         refused += life.world.refusals
         replayed += len(life.world.store.log)
+        moved += len(life.world.store.moved)
     # The lives are worth something: runs close, closes are refused, and histories are long.
     assert closed > LIVES / BATCHES / 2
     assert refused > 5
+    assert moved > 5
     assert replayed > 5 * LIVES / BATCHES

@@ -162,6 +162,8 @@ SECOND: tuple[EventData, ...] = (
         priority=1,
         last_result=PLAIN,
         last_failure=FAILURE,
+        delay=5,
+        known=("m-1",),
     ),
     WorkflowExecutionCompleted(v=2, result=PLAIN, new_run_id="r-2"),
     WorkflowExecutionFailed(v=2, failure=Failure("no"), retry_state="in_progress", new_run_id="r-2"),

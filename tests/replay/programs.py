@@ -252,6 +252,22 @@ async def failures() -> list[str]:
     return out
 
 
+@workflow.defn(name="golden_continue")
+async def continue_(n: int) -> list[Any]:
+    about = workflow.info()
+    if n == 0 and await poke.receive() and await double(1):
+        await workflow.sleep(0.01)
+        workflow.continue_as_new(1)
+    last = await poke.receive()
+    return [
+        last,
+        about.attempt,
+        about.continued_run_id is None,
+        workflow.has_last_failure(),
+        str(workflow.uuid4()),
+    ]
+
+
 @workflow.defn(name="golden_child")
 async def golden_child(n: int) -> int:
     return await double(n)
@@ -314,5 +330,6 @@ PROGRAMS = [
     Program("cancel_scopes", lambda: cancel_scopes(), cancel=True),
     Program("chance", lambda: chance()),
     Program("failures", lambda: failures()),
+    Program("continue", lambda: continue_(0), signals=[("poke", "one"), ("poke", "two")]),
     Program("children", lambda: children()),
 ]

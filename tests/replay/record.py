@@ -35,7 +35,9 @@ async def record(client: Client, program: Program) -> dict[str, Any]:
     except WorkflowFailureError as error:
         if not program.cancel:
             raise error
-    history = await handle.fetch_history()
+    # The run that was started, whatever it went on as.
+    first = client.get_workflow_handle(handle.id, run_id=handle.first_execution_run_id)
+    history = await first.fetch_history()
     rows = [encode_event(event) for event in history.events]
     return {
         "run_id": history.run_id,

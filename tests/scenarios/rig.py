@@ -88,11 +88,13 @@ class Env:
 
     async def judge(self) -> None:
         """Hold every run to what is always true of one."""
-        for handle, definition in self.handles:
+        runs = [(run, definition) for handle, definition in self.handles for run in await chain(handle)]
+        for handle, definition in runs:
             history = await handle.fetch_history()
             closed = isinstance(history.events[-1].data, CLOSING)
             judge_history(history.events, closed=closed)
-            if closed and definition is not None and self.replays:
+            own = definition is not None and history.events[0].data.workflow_type == definition.name  # type: ignore[attr-defined]
+            if closed and own and self.replays:
                 if isinstance(history.events[-1].data, FROM_OUTSIDE):
                     continue  # cut off somewhere; what its code would have asked for next is not recorded
                 judge_replay(definition, history.run_id, history.events)
@@ -103,6 +105,19 @@ class Env:
 
 def _is_workflow(one: Any) -> bool:
     return isinstance(one, type | Workflow)
+
+
+async def chain(handle: WorkflowHandle[Any, Any]) -> list[WorkflowHandle[Any, Any]]:
+    """Handles of all runs that follow each other, from the one that this handle's start made."""
+    run_id = handle.first_execution_run_id or handle.result_run_id or handle.run_id
+    if run_id is None:
+        return [handle]
+    found: list[WorkflowHandle[Any, Any]] = []
+    while run_id:
+        found.append(WorkflowHandle(handle._connection, handle.id, run_id=run_id))
+        last = (await found[-1].fetch_history()).events[-1].data
+        run_id = getattr(last, "new_run_id", "")
+    return found
 
 
 async def events(handle: WorkflowHandle[Any, Any]) -> list[str]:
@@ -157,4 +172,15 @@ async def fails(handle: WorkflowHandle[Any, Any]) -> BaseException:
     raise AssertionError(f"it did not fail, but returned {result!r}")
 
 
-__all__: Sequence[str] = ["Env", "StoreProxy", "event", "events", "fails", "held", "kind", "reached", "until"]
+__all__: Sequence[str] = [
+    "Env",
+    "StoreProxy",
+    "chain",
+    "event",
+    "events",
+    "fails",
+    "held",
+    "kind",
+    "reached",
+    "until",
+]

@@ -96,7 +96,7 @@ GAPS: dict[str, tuple[str, str]] = {
     "workflow.DynamicWorkflowConfig": (LATER, "dynamic workflows come later"),
     "*priority": (LATER, "priorities of activities come later"),
     "*(priority)": (LATER, "priorities of activities come later"),
-    "common.Priority": (LATER, "priorities of activities come later"),
+    "common.Priority.*": (LATER, "priorities of activities come later"),
     "workflow.*_activity_class": (OUT, "an activity is a function or a method"),
     "client.*_activity_class": (OUT, "an activity is a function or a method"),
     "workflow.upsert_*": (PROGRESS, "search attributes are being built"),

@@ -12,9 +12,11 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from durable._internal.instants import to_datetime
+from durable._replay._continue import LastRun
 from durable._replay._randomness import Randomness
 from durable.activity import ActivityCall
 from durable.converter import PayloadConverter, default
+from durable.history import WorkflowExecutionStarted
 from durable.workflow._info import Info
 from durable.workflow._runtime import ChildRequest, Runtime, Target
 
@@ -185,6 +187,12 @@ class FakeRuntime:
 
     def is_failure_exception(self, error: BaseException) -> bool:
         return False
+
+    def continue_as_new(self, said: Any) -> object:
+        return said
+
+    def last_run(self) -> LastRun:
+        return LastRun(WorkflowExecutionStarted(), default())
 
     def cancellation_reason(self) -> str | None:
         return None

@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 
 from msgspec.structs import replace
 
-from durable._internal.instants import MICROSECOND, SECOND, to_duration
+from durable._internal.instants import SECOND
 from durable._replay._awaitables import Operation
 from durable._replay.machines._machine import Machine, Table
 from durable.activity._call import ActivityCall
@@ -35,6 +35,7 @@ from durable.history import (
     Input,
     Payloads,
     RetryPolicyData,
+    encode_retry_policy,
 )
 
 DEFAULT_START_TO_CLOSE = 300 * SECOND
@@ -186,32 +187,8 @@ def _scheduled_with(options: ActivityOptions) -> ActivityTaskScheduled:
 
 def stored_policy(policy: RetryPolicy | None) -> RetryPolicyData:
     """Return a retry policy as it is stored; the default policy is stored as nothing."""
-    if policy is None:
-        return _DEFAULT_POLICY
-    maximum = policy.maximum_interval
-    return RetryPolicyData(
-        initial_interval=to_duration(policy.initial_interval, "initial_interval"),
-        backoff_coefficient=float(policy.backoff_coefficient),
-        maximum_interval=0 if maximum is None else to_duration(maximum, "maximum_interval"),
-        maximum_attempts=policy.maximum_attempts,
-        non_retryable_error_types=tuple(
-            entry if isinstance(entry, str) else entry.__name__
-            for entry in policy.non_retryable_error_types or ()
-        ),
-    )
-
-
-def policy_of(data: RetryPolicyData | None) -> RetryPolicy | None:
-    """Return a stored retry policy as people write it."""
-    if data is None:
-        return None
-    return RetryPolicy(
-        initial_interval=data.initial_interval * MICROSECOND,
-        backoff_coefficient=data.backoff_coefficient,
-        maximum_interval=data.maximum_interval * MICROSECOND if data.maximum_interval else None,
-        maximum_attempts=data.maximum_attempts,
-        non_retryable_error_types=list(data.non_retryable_error_types) or None,
-    )
+    return _DEFAULT_POLICY if policy is None else encode_retry_policy(policy)
 
 
 _DEFAULT_POLICY = RetryPolicyData()
+"""The default policy; it is stored as nothing."""

@@ -87,9 +87,9 @@ class SignalBuffer:
         for key in [key for key in self._kept if name is None or key == name]:
             yield from self._kept.pop(key)
 
-    def unread(self) -> dict[str, int]:
-        """Return how many signals nobody took, by name."""
-        return {name: len(kept) for name, kept in self._kept.items() if kept}
+    def untaken(self) -> list[WorkflowExecutionSignaled]:
+        """Return the signals that nobody took, those of one name in order."""
+        return [signal for kept in self._kept.values() for signal in kept]
 
     def _decode(self, signal: WorkflowExecutionSignaled, type_hint: Any) -> Any:
         name = f"signal {signal.name}"

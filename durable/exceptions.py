@@ -26,6 +26,7 @@
      |   `- PayloadTooLargeError              it can, but it is larger than the limit
      |- StoreError                            the database
      |   |- StoreUnavailableError             it cannot be reached (now); the library itself goes on trying
+     |   |   `- PayloadCodecError             the payload codec cannot encode or decode (now); it goes on trying, too
      |   |- SchemaError                       the tables are missing, older or newer; the text names the command
      |   `- StoreConfigurationError           a setting of the server or the URL makes it unfit; the text names it
      |- HistoryError                          a log cannot be read
@@ -62,6 +63,7 @@ __all__ = [
     "NondeterminismError",
     "NotInActivityError",
     "NotInWorkflowError",
+    "PayloadCodecError",
     "PayloadTooLargeError",
     "ReadOnlyContextError",
     "RegistrationError",
@@ -359,6 +361,13 @@ class StoreError(DurableError):
 
 class StoreUnavailableError(StoreError, ConnectionError):
     """The database cannot be reached, or gave up in the middle."""
+
+
+class PayloadCodecError(StoreUnavailableError):
+    """The payload codec failed: what is stored of a run cannot be read, or what it made not be stored, for now.
+
+    To the runs it concerns it is as if the database were away. Nothing was written.
+    """
 
 
 class SchemaError(StoreError):

@@ -224,18 +224,6 @@ def _next(
     )
 
 
-def first_delay(cron_schedule: str, now: int) -> int:
-    """Return how long the first run of a cron schedule waits for its tick.
-
-    Raises:
-        ValueError: The schedule has no tick any more.
-    """
-    tick = next_tick(cron_schedule, now, now)
-    if tick is None:
-        raise ValueError(f"cron_schedule: {cron_schedule!r} has no tick in the future; check its year")
-    return tick - now
-
-
 def timed_out(state: RunState | None, now: int) -> Ending:
     """Return how a run ends that outlived its timeout; its log may be one that cannot be read, then nothing follows."""
     if state is None:

@@ -2,59 +2,47 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import msgspec
 from msgspec import Struct
 
 from durable.exceptions import HistoryCorruptError
 from durable.history import Payload, Payloads
 
+S = TypeVar("S", bound=Struct)
+
+
+class Asked(Struct, frozen=True, gc=False):
+    """What a query is asked with."""
+
+    input: Payloads = ()
+
 
 class Answered(Struct, frozen=True, gc=False, omit_defaults=True):
-    """How a query ended.
+    """How a query ended; it has one of the two.
 
     Attributes:
         result: What its handler returned.
-        failure: Why there is no result, for people.
+        failure: Why there is no result, a text for people; it is a payload because it may quote what others may not read.
     """
 
     result: Payload | None = None
-    failure: str = ""
+    failure: Payload | None = None
 
 
-_encoder = msgspec.json.Encoder()
-_input = msgspec.json.Decoder(Payloads)
-_answer = msgspec.json.Decoder(Answered)
+def encode(facts: Struct) -> bytes:
+    """Return one of these as it is stored."""
+    return msgspec.json.encode(facts)
 
 
-def encode_input(input: Payloads) -> bytes:
-    """Return the arguments of a query as they are stored."""
-    return _encoder.encode(input)
-
-
-def decode_input(data: bytes) -> Payloads:
-    """Return the arguments of a query.
+def decode(data: bytes, kind: type[S]) -> S:
+    """Return what was stored.
 
     Raises:
-        HistoryCorruptError: These are none.
+        HistoryCorruptError: It is not of that kind.
     """
     try:
-        return _input.decode(data)
+        return msgspec.json.decode(data, type=kind)
     except msgspec.MsgspecError as error:
-        raise HistoryCorruptError(f"the arguments of a query cannot be read: {error}") from error
-
-
-def encode_answer(answer: Answered) -> bytes:
-    """Return an answer as it is stored."""
-    return _encoder.encode(answer)
-
-
-def decode_answer(data: bytes) -> Answered:
-    """Return an answer.
-
-    Raises:
-        HistoryCorruptError: This is none.
-    """
-    try:
-        return _answer.decode(data)
-    except msgspec.MsgspecError as error:
-        raise HistoryCorruptError(f"the answer to a query cannot be read: {error}") from error
+        raise HistoryCorruptError(f"a query cannot be read: {error}") from error

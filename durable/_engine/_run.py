@@ -18,8 +18,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-import msgspec
-
 from durable._engine._activities import (
     ActivityInputEvent,
     Dispatch,
@@ -34,6 +32,7 @@ from durable._engine._activities import (
 from durable._engine._chain import Ending, end
 from durable._engine._children import OUTGOING, condemns, news_for_parent, outgoing, told_by
 from durable._engine._effects import Effects, Urgency, Written
+from durable._engine._flight import Flight
 from durable._engine._inputs import Inputs
 from durable._engine._retry import Retry
 from durable._engine._state import CLOSING_STATUS, RunState
@@ -69,26 +68,6 @@ NOTHING, SOON, NOW = Urgency.NOTHING, Urgency.SOON, Urgency.NOW
 HOLD_BACK = 1_000_000
 """Microseconds for which a run that could not close twice takes no new messages: enough to run its last task again, and
 no longer than a sender waits anyway."""
-
-
-class Flight(msgspec.Struct, gc=False):
-    """A transition that is on its way, with what it was made of.
-
-    Attributes:
-        commands: What the task before asked for, but for what closes the run.
-        inputs: Those of the next task, or none.
-        task: The number of the inputs' task; without inputs, of the task before.
-        start: Activities that wait for this commit.
-        outgoing: Those of the commands that reach other workflows.
-    """
-
-    commands: list[CommandEvent]
-    inputs: list[Input]
-    task: int
-    closing: EventData | None
-    start: list[ActivityTaskScheduled]
-    outgoing: list[CommandEvent]
-    transition: Transition
 
 
 class Run:
@@ -540,6 +519,16 @@ class Run:
         return self._fly(inputs, 1, now) if inputs or waiting.consumed else None
 
     # ------------------------------------------------------------------ giving it up
+
+    @property
+    def knows_more(self) -> bool:
+        """Whether it knows of attempts or outcomes of activities what neither the log tells nor its code could."""
+        flight = self._in_flight
+        rows = [*self._rows.values(), *(() if flight is None else flight.transition.activities)]
+        inputs = [*self._inputs.results, *(() if flight is None else flight.inputs)]
+        return any(row.attempt > 1 or row.worker is not None for row in rows) or any(
+            isinstance(data, ActivityInputEvent) and not data.message for data in inputs
+        )
 
     def salvage(self) -> list[Message]:
         """Return the results that have come and are not in the log, as messages to the run itself."""

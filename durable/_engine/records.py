@@ -143,6 +143,7 @@ class Message(Struct, frozen=True, gc=False):
         data: The encoded facts of that event.
         position: Its place in the one order of all messages of the database; 0 until it is stored.
         internal: Sent by the library itself: it needs no look at the run's status and no lock.
+        fault: Why `data` could not be decoded by a codec, when it is read; then it is as it is stored.
     """
 
     run_id: str
@@ -151,6 +152,7 @@ class Message(Struct, frozen=True, gc=False):
     data: bytes
     position: int = 0
     internal: bool = False
+    fault: Exception | None = None
 
 
 class SendOutcome(IntEnum):
@@ -275,7 +277,10 @@ class NewActivity(Struct, frozen=True, gc=False):
 
 
 class ActivityRecord(Struct, frozen=True, gc=False):
-    """An activity's row. `workflow_id` and `workflow_type` are the run's."""
+    """An activity's row. `workflow_id` and `workflow_type` are the run's.
+
+    `fault` is why `scheduled` and `progress` could not be decoded by a codec; then they are as they are stored.
+    """
 
     run_id: str
     id: int
@@ -298,6 +303,7 @@ class ActivityRecord(Struct, frozen=True, gc=False):
     progress: bytes
     cancel_requested: bool
     now: int
+    fault: Exception | None = None
 
 
 class Close(Struct, frozen=True, gc=False):
@@ -410,12 +416,16 @@ class CommitResult(Struct, frozen=True, gc=False):
 
 
 class ClaimedRun(Struct, frozen=True, gc=False):
-    """A run that the claiming worker now owns, with all that it needs, read behind the claim."""
+    """A run that the claiming worker now owns, with all that it needs, read behind the claim.
+
+    `fault` is why it could not be decoded by a codec; then all of it is as it is stored.
+    """
 
     run: RunRecord
     events: tuple[EventRow, ...]
     messages: tuple[Message, ...]
     activities: tuple[ActivityRecord, ...]
+    fault: Exception | None = None
 
 
 class AttemptOutcome(Struct, frozen=True, gc=False):
@@ -491,6 +501,7 @@ class QueryAnswer(Struct, frozen=True, gc=False):
     """The answer to a `Question`, or why there is none, encoded."""
 
     query_id: str
+    run_id: str
     data: bytes
 
 
@@ -531,6 +542,10 @@ ANY_KEY = "*"
 RECENT = 100_000
 """Microseconds for which `next_wake` still counts what is due already: longer than a claim and the question behind it
 are apart."""
+
+
+LOCKED_LONG = 10_000_000
+"""Microseconds for which somebody may have locked a run before people are told: steps take far less."""
 
 
 class Hint(Struct, frozen=True, gc=False):

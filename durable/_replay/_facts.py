@@ -15,9 +15,7 @@ def info_of(
     started: WorkflowExecutionStarted,
     run_id: str,
     namespace: str,
-    *,
-    created_at: int,
-    began_at: int,
+    times: tuple[int, int],
     history: Callable[[], tuple[int, int]],
 ) -> Info:
     """Return the facts about a run.
@@ -26,10 +24,10 @@ def info_of(
         started: Those of its first event.
         run_id: Its id.
         namespace: Where it lives.
-        created_at: The time of its first event.
-        began_at: The time of its first task.
+        times: The times of its first event and of its first task.
         history: Returns the number of events, and of their bytes, up to the last input of the present task.
     """
+    created_at, began_at = times
     link = started.parent
     return Info(
         workflow_id=started.workflow_id,

@@ -21,7 +21,8 @@ from typing import Any
 from zlib import crc32
 
 from durable._replay._awaitables import NumberedTask, TimerHandle
-from durable._replay._continue import LastRun, continued, continuing
+from durable._replay._continue import LastRun, continued
+from durable._replay._endings import end_of, failure
 from durable._replay._facts import info_of
 from durable._replay._faults import fails_workflow
 from durable._replay._handlers import Handler, bound_handlers, for_name, hints_of
@@ -46,7 +47,6 @@ from durable.exceptions import (
     SpinError,
     WorkflowQueryFailedError,
     WorkflowTaskError,
-    is_cancelled_exception,
 )
 from durable.history import (
     ActivityTaskCanceled,
@@ -60,10 +60,7 @@ from durable.history import (
     Payload,
     Payloads,
     TimerFired,
-    WorkflowExecutionCanceled,
     WorkflowExecutionCancelRequested,
-    WorkflowExecutionCompleted,
-    WorkflowExecutionFailed,
     WorkflowExecutionSignaled,
     WorkflowExecutionStarted,
     first_task_time,
@@ -243,6 +240,8 @@ class Instance:
         self._started = started
         self._created_at = event.time
         self._random = Randomness(started.seed)
+        self._converter = self._converter.of_workflow(self.namespace, started.workflow_id)
+        self.signals.converter = self._converter
         definition = self.definition
         if definition.cls is not None:
             self._object = (
@@ -272,29 +271,12 @@ class Instance:
     def _look_at_main(self) -> None:
         """Turn the end of the workflow function into the command that closes the run."""
         main = self._main
-        if main is None or not main.done() or self._closing is not None:
-            return
-        try:
-            result = main.result()
-        except BaseException as error:
-            self._closing = self._failure_of(error)
-            return
-        name = f"result of workflow {self.definition.name}"
-        self._closing = WorkflowExecutionCompleted(result=self._converter.to_payload(result, path=name))
+        if main is not None and main.done() and self._closing is None:
+            self._closing = end_of(main, self._converter, self._failure_of, self.definition.name)
 
     def _failure_of(self, error: BaseException) -> CommandEvent:
-        """Return the command with which an exception closes the run.
-
-        Raises:
-            BaseException: The very exception, when it does not fail a workflow but blocks its task.
-        """
-        if (continued_as_new := continuing(error)) is not None:
-            return continued_as_new
-        if self._cancel_reason is not None and is_cancelled_exception(error):
-            return WorkflowExecutionCanceled()
-        if not self.is_failure_exception(error):
-            raise error
-        return WorkflowExecutionFailed(failure=self._converter.to_failure(error))
+        """See `failure`."""
+        return failure(error, self._converter, self._cancel_reason is not None, self.is_failure_exception)
 
     # ------------------------------------------------------------------ signals, handlers and queries
 
@@ -442,13 +424,9 @@ class Instance:
         """See `Runtime.info`."""
         if self._info is None:
             assert self._origin is not None
+            times = self._created_at, self._origin
             self._info = info_of(
-                self._started,
-                self.run_id,
-                self.namespace,
-                created_at=self._created_at,
-                began_at=self._origin,
-                history=lambda: (self._length, self._size),
+                self._started, self.run_id, self.namespace, times, lambda: (self._length, self._size)
             )
         return self._info
 
@@ -472,7 +450,7 @@ class Instance:
         """See `Runtime.start_activity`."""
         id = self._new_id()
         machine = ActivityMachine(id, call, self._converter)
-        command = machine.start(self._started.task_queue, check=not self._replaying)
+        command = machine.start(self._started, self.namespace, check=not self._replaying)
         machine.operation = operation = self.loop.operation(id, partial(self._cancel_activity, machine))
         self._operations[id] = machine
         self._issue(command)
@@ -611,11 +589,6 @@ class Instance:
     def closing(self) -> bool:
         """Whether the code has come to its end."""
         return self._closing is not None
-
-    @property
-    def untaken(self) -> list[WorkflowExecutionSignaled]:
-        """The signals that no handler and no receiver has taken."""
-        return self.signals.untaken()
 
     def evict(self) -> int:
         """Take the code down without running any of it elsewhere or later; return how many tasks resisted."""

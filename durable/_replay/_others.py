@@ -33,6 +33,7 @@ class Asking(Protocol):
 
     loop: DeterministicLoop
     run_id: str
+    namespace: str
 
 
 class CommandBook(NamedTuple):
@@ -93,6 +94,7 @@ class OtherWorkflows:
         machine = ChildMachine(id, request, self._converter)
         command = machine.start(
             self._started,
+            namespace=instance.namespace,
             run_id=child_run_id(instance.run_id, id),
             workflow_id=machine.options.id or str(self._random.child_id()),
         )
@@ -140,10 +142,11 @@ class OtherWorkflows:
     ) -> asyncio.Future[None]:
         """See `Others.signal`."""
         id, path = self._book.new_id(), f"signal {name}"
-        input = self._converter.to_payloads(args, path=path)
+        converter = self._converter.of_workflow(self._instance.namespace, target.workflow_id)
+        input = converter.to_payloads(args, path=path)
         if types is not None:
             # At a replay too: code that catches the error does something else than code that meets none.
-            self._converter.from_payloads(input, types[: len(input)], path=path)
+            converter.from_payloads(input, types[: len(input)], path=path)
         return self._send(
             SignalExternalWorkflowExecutionInitiated(
                 id=id,

@@ -13,7 +13,7 @@ from typing import Any, Self, TypeVar, TypeVarTuple, Unpack, cast, overload
 
 import msgspec
 
-from durable._engine._chain import first_delay
+from durable._engine._cron import first_delay
 from durable._engine._start import start
 from durable._internal.ids import check_name, uuid7
 from durable.client._checked import to_checked_payloads
@@ -38,6 +38,7 @@ from durable.store import (
     Store,
     Transition,
     open_store,
+    through,
 )
 from durable.workflow._calls import WorkflowCall
 from durable.workflow._definition import WorkflowOptions
@@ -74,7 +75,7 @@ class Client:
     """A connection to a database of workflows. `Client.connect` makes one; one per process is enough.
 
     Attributes:
-        store: The database, for those who extend the library.
+        store: The database, behind the payload codec if there is one, for those who extend the library.
         namespace: The namespace on PostgreSQL; "default" on SQLite, where a file is a namespace.
         identity: How people find this process in events.
         data_converter: How values are stored.
@@ -89,7 +90,7 @@ class Client:
         data_converter: DataConverter,
         default_workflow_query_reject_condition: QueryRejectCondition | None = None,
     ) -> None:
-        self.store = store
+        self.store = store = through(store, data_converter.payload_codec, namespace)
         self.namespace = namespace
         self.identity = identity
         self.data_converter = data_converter
@@ -204,9 +205,10 @@ class Client:
         target = _Target.of(workflow, values, options)
         said = check(options, target.options)
         run_id = uuid7()
-        converter = self.data_converter
+        workflow_id = uuid7() if said.id is None else said.id
+        converter = self._connection.converter_for(workflow_id)
         started = WorkflowExecutionStarted(
-            workflow_id=uuid7() if said.id is None else said.id,
+            workflow_id=workflow_id,
             workflow_type=target.name,
             task_queue=said.task_queue,
             input=to_checked_payloads(converter, target.args, target.arg_types, f"{target.name} input"),

@@ -28,6 +28,10 @@ class Connection:
     patiently: Patience
     reject_queries: QueryRejectCondition | None = None
 
+    def converter_for(self, workflow_id: str) -> DataConverter:
+        """Return the converter of a workflow's values, which may want to know whose they are."""
+        return self.converter.of_workflow(self.namespace, workflow_id)
+
     async def terminate(self, run: RunRecord, event: WorkflowExecutionTerminated) -> bool:
         """End a run from outside, with all that follows from it; False when it is not open (any more).
 

@@ -12,8 +12,9 @@ from durable._engine._state import PendingActivity as RunActivity
 from durable._engine._state import RunState
 from durable._internal.instants import SECOND, from_datetime, to_datetime
 from durable.common import WorkflowExecutionStatus
-from durable.converter import DataConverter
-from durable.history import Event, WorkflowExecutionStarted
+from durable.converter import ActivitySerializationContext, DataConverter
+from durable.exceptions import ConversionError
+from durable.history import Event, Payload, WorkflowExecutionStarted
 from durable.store import ActivityRecord, ActivityState, Hold, RunRecord, WorkerRecord
 
 
@@ -51,7 +52,9 @@ class WorkflowExecutionDescription:
     Attributes:
         status: Where it is in its life.
         hold: "blocked" when its code is at fault (see `reason`), "quarantined" when it killed its workers, else "".
-        reason: Why it does not go on: what holds it, or that no worker takes it.
+        reason: Why it does not go on: what holds it, that no worker takes it, or who has locked it for long.
+        execution_time: When it begins, or began: later than `start_time` after a delay.
+        first_execution_run_id: The first run of the chain it belongs to.
         owner: The worker that has it in memory.
         parent_id: The workflow whose child it is, with `parent_run_id`; None when no workflow started it.
         root_id: The top of the tree of parents, with `root_run_id`; itself when it has no parent.
@@ -69,6 +72,8 @@ class WorkflowExecutionDescription:
     reason: str
     owner: str | None
     start_time: datetime
+    execution_time: datetime
+    first_execution_run_id: str
     close_time: datetime | None
     history_length: int
     history_size: int
@@ -89,9 +94,11 @@ def describe(
     rows: Sequence[ActivityRecord],
     workers: Sequence[WorkerRecord],
     now: int,
+    lock: str,
     converter: DataConverter,
+    namespace: str,
 ) -> WorkflowExecutionDescription:
-    """Return the description of a run from its row, its log, its activities' rows, and the workers there are."""
+    """Return the description of a run from its row, its log, its activities' rows, the workers there are, and who locks it."""
     state = RunState.of(run.run_id, events)
     started = events[0].data
     assert isinstance(started, WorkflowExecutionStarted)
@@ -101,6 +108,8 @@ def describe(
     reason = run.reason
     if open_run and run.hold is Hold.NONE and run.owner is None and run.wake_at is not None:
         reason = _untaken(run.wake_at, run.task_queue, f"workflow {run.workflow_type!r}", workers, now)
+    if lock and not reason:
+        reason = f"waiting for a lock that is held by {lock}"
     return WorkflowExecutionDescription(
         id=run.workflow_id,
         run_id=run.run_id,
@@ -111,14 +120,16 @@ def describe(
         reason=reason,
         owner=run.owner,
         start_time=to_datetime(run.started_at),
+        execution_time=to_datetime(run.started_at + started.delay),
+        first_execution_run_id=run.first_run_id,
         close_time=None if run.closed_at is None else to_datetime(run.closed_at),
         history_length=run.history_length,
         history_size=run.history_size,
-        memo={key: converter.from_payload(value) for key, value in started.memo.items()},
+        memo={key: _shown(value, converter) for key, value in started.memo.items()},
         static_summary=started.static_summary,
         static_details=started.static_details,
         pending_activities=[
-            _pending(pending, by_id.get(id), workers, now, converter)
+            _pending(pending, by_id.get(id), workers, now, _of_activity(converter, namespace, run, pending))
             for id, pending in state.activities.items()
             if open_run
         ],
@@ -148,6 +159,32 @@ def _untaken(due_at: int, task_queue: str, what: str, workers: Sequence[WorkerRe
         f"none of the {len(there)} workers on task queue {task_queue!r} has taken it for {(now - due_at) // SECOND} s: "
         f"is {what} registered there, and are they of this release?"
     )
+
+
+def _of_activity(
+    converter: DataConverter, namespace: str, run: RunRecord, pending: RunActivity
+) -> DataConverter:
+    if not converter.takes_context:
+        return converter
+    scheduled = pending.scheduled
+    return converter.with_context(
+        ActivitySerializationContext(
+            namespace=namespace,
+            activity_id=scheduled.activity_id,
+            activity_type=scheduled.activity_type,
+            activity_task_queue=scheduled.task_queue,
+            workflow_id=run.workflow_id,
+            workflow_type=run.workflow_type,
+        )
+    )
+
+
+def _shown(payload: Payload, converter: DataConverter) -> Any:
+    """A value as plain data, or a text in its place: a description must not fail over what it only shows."""
+    try:
+        return converter.from_payload(payload)
+    except ConversionError:
+        return f"<{len(payload.data)} bytes of {payload.encoding} that cannot be read here>"
 
 
 def _pending(
@@ -180,7 +217,7 @@ def _pending(
         next_attempt_time=to_datetime(row.due_at) if row.state is ActivityState.QUEUED else None,
         worker=row.worker,
         last_failure=None if failure is None else converter.from_failure(failure),
-        heartbeat_details=converter.from_payloads(progress.heartbeat),
+        heartbeat_details=[_shown(detail, converter) for detail in progress.heartbeat],
         reason=(
             _untaken(row.due_at, row.task_queue, f"activity {scheduled.activity_type!r}", workers, now)
             if row.state is ActivityState.QUEUED

@@ -20,9 +20,11 @@ from durable.client._patience import PATIENCE
 from durable.client._query import Asking, check_condition
 from durable.client._start_options import argument_list
 from durable.common import QueryRejectCondition
-from durable.exceptions import StoreUnavailableError, WorkflowNotFoundError
+from durable.converter import DataConverter
+from durable.exceptions import PayloadCodecError, StoreUnavailableError, WorkflowNotFoundError
 from durable.history import (
     Event,
+    EventRow,
     Input,
     WorkflowExecutionCancelRequested,
     WorkflowExecutionSignaled,
@@ -30,7 +32,7 @@ from durable.history import (
     decode_history,
     encode_data,
 )
-from durable.store import Hint, HintKind, RunRecord, SendOutcome
+from durable.store import ActivityRecord, Hint, HintKind, RunRecord, SendOutcome, beneath
 from durable.workflow._calls import QueryCall, SignalCall
 
 W_co = TypeVar("W_co", covariant=True)
@@ -90,6 +92,10 @@ class WorkflowHandle(Generic[W_co, R_co]):
     def __repr__(self) -> str:
         return f"<WorkflowHandle {self.id!r} run {self.run_id or self.result_run_id}>"
 
+    @property
+    def _converter(self) -> DataConverter:
+        return self._connection.converter_for(self.id)
+
     async def _find(self, run_id: str | None) -> RunRecord:
         record = await self._connection.patiently(lambda: self._connection.store.find_run(self.id, run_id))
         if record is None:
@@ -132,7 +138,7 @@ class WorkflowHandle(Generic[W_co, R_co]):
             event = await self._connection.waiting.closing_event(run_id)
             while follow_runs and (following := next_run_of(event)):
                 event = await self._connection.waiting.closing_event(following)
-        result: R_co = result_of(event, self._connection.converter, self._result_type, self.id)
+        result: R_co = result_of(event, self._converter, self._result_type, self.id)
         return result
 
     # ------------------------------------------------------------------ messages
@@ -188,7 +194,8 @@ class WorkflowHandle(Generic[W_co, R_co]):
 
     async def _was_read(self, run_id: str, message_id: str) -> bool:
         """Whether a message whose send was in doubt has become an event."""
-        rows = await self._connection.patiently(lambda: self._connection.store.read_events(run_id))
+        store = beneath(self._connection.store)  # where message ids are as plain as anywhere
+        rows = await self._connection.patiently(lambda: store.read_events(run_id))
         wanted = f'"message":"{message_id}"'.encode()
         return any(wanted in row.data for row in rows)
 
@@ -222,7 +229,7 @@ class WorkflowHandle(Generic[W_co, R_co]):
         call = _call(signal, values, args, SignalCall)
         name, arguments = (call.name, call.args) if isinstance(call, SignalCall) else call
         types = call.definition.arg_types if isinstance(call, SignalCall) else None
-        payloads = to_checked_payloads(self._connection.converter, arguments, types, f"signal {name}")
+        payloads = to_checked_payloads(self._converter, arguments, types, f"signal {name}")
         await self._send(
             WorkflowExecutionSignaled(name=name, input=payloads, identity=self._connection.identity)
         )
@@ -250,7 +257,7 @@ class WorkflowHandle(Generic[W_co, R_co]):
             WorkflowNotFoundError: There is no such workflow, or it is closed.
             StoreUnavailableError: The database is away; it may or may not have been ended.
         """
-        details = self._connection.converter.to_payloads(args, path="details")
+        details = self._converter.to_payloads(args, path="details")
         end = WorkflowExecutionTerminated(
             reason=_text(reason), details=details, identity=self._connection.identity
         )
@@ -348,7 +355,7 @@ class WorkflowHandle(Generic[W_co, R_co]):
         seconds = QUERY_TIMEOUT
         if rpc_timeout is not None:
             seconds = to_duration(rpc_timeout, "rpc_timeout", allow_zero=False) / SECOND
-        converter = self._connection.converter
+        converter = self._converter
         types = call.definition.arg_types if isinstance(call, QueryCall) else None
         payloads = to_checked_payloads(converter, arguments, types, f"query {name}")
         record = await self._find_own()
@@ -359,16 +366,27 @@ class WorkflowHandle(Generic[W_co, R_co]):
     async def describe(self) -> WorkflowExecutionDescription:
         """Return what the database knows about the workflow now.
 
+        What the payload codec cannot decode is shown as a text that says so.
+
         Raises:
             WorkflowNotFoundError: There is no such workflow.
         """
         record = await self._find_own()
-        store = self._connection.store
-        rows = await self._connection.patiently(lambda: store.read_events(record.run_id))
-        activities = await self._connection.patiently(lambda: store.read_activities(record.run_id))
+        store, run_id = self._connection.store, record.run_id
+
+        async def read() -> tuple[list[EventRow], list[ActivityRecord]]:
+            try:
+                return await store.read_events(run_id), await store.read_activities(run_id)
+            except PayloadCodecError:
+                bare = beneath(store)
+                return await bare.read_events(run_id), await bare.read_activities(run_id)
+
+        rows, activities = await self._connection.patiently(read)
         workers = await self._connection.patiently(store.list_workers)
         now = await self._connection.patiently(store.now)
-        return describe(record, decode_history(rows), activities, workers, now, self._connection.converter)
+        lock = await self._connection.patiently(lambda: store.locked_by(run_id))
+        history, namespace = decode_history(rows), self._connection.namespace
+        return describe(record, history, activities, workers, now, lock, self._converter, namespace)
 
     async def fetch_history(self) -> WorkflowHistory:
         """Return the run's whole log.

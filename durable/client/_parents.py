@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from durable._engine._children import news_for_parent
 from durable.history import EventData, WorkflowExecutionStarted, decode_data
-from durable.store import Message, RunRecord, Store
+from durable.store import Message, RunRecord, Store, beneath
 
 
 async def news_of(store: Store, run: RunRecord, end: EventData) -> tuple[Message, ...]:
@@ -21,7 +21,8 @@ async def news_of(store: Store, run: RunRecord, end: EventData) -> tuple[Message
     """
     if run.parent_run_id is None:
         return ()
-    first = (await store.read_events(run.run_id, limit=1))[0]
+    # Whose child it is and how it ended are plain to read, whatever a codec says.
+    first = (await beneath(store).read_events(run.run_id, limit=1))[0]
     started = decode_data(first.type, first.data)
     assert isinstance(started, WorkflowExecutionStarted)
     news = news_for_parent(started, end)

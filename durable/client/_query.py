@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 
-from durable._engine._questions import Answered, decode_answer, encode_input
+from durable._engine._questions import Answered, Asked, decode, encode
 from durable._internal.ids import uuid7
 from durable._internal.instants import SECOND
 from durable._replay._instance import Instance
@@ -25,7 +25,7 @@ from durable.exceptions import (
     WorkflowQueryTimeoutError,
 )
 from durable.history import EventRow, Payload, Payloads, decode_history
-from durable.store import Hint, HintKind, Question, RunRecord, RunStatus
+from durable.store import Hint, HintKind, Question, RunRecord, RunStatus, beneath
 from durable.workflow._definition import REGISTRY, WorkflowDefinition
 
 FIRST_LOOK, LONGEST_PAUSE = 0.002, 0.1
@@ -144,7 +144,8 @@ class Asking:
 
     async def _until_read(self) -> None:
         """Wait until the messages that are unread now have been read."""
-        record, store = self._record, self._connection.store
+        # Beneath any codec: it is only their number that counts.
+        record, store = self._record, beneath(self._connection.store)
         if record.closed_at is not None:
             return
         last: int | None = None
@@ -173,7 +174,7 @@ class Asking:
             workflow_type=record.workflow_type,
             task_queue=record.task_queue,
             name=self._name,
-            input=encode_input(self._input),
+            input=encode(Asked(self._input)),
             expires_in=max(1, round(self._left * SECOND)),
         )
         told = asyncio.Event()
@@ -195,7 +196,9 @@ class Asking:
         finally:
             stop()
         if found.result is None:
-            raise WorkflowQueryFailedError(found.failure)
+            why = found.failure
+            text = "" if why is None else connection.converter.from_payload(why, str)
+            raise WorkflowQueryFailedError(text)
         return found.result
 
     async def _until_answered(self, query_id: str, told: asyncio.Event) -> Answered:
@@ -204,7 +207,7 @@ class Asking:
             told.clear()
             answers = await self._connection.patiently(lambda: store.read_answers([query_id]))
             if answers:
-                return decode_answer(answers[0].data)
+                return decode(answers[0].data, Answered)
             if self._left <= 0:
                 raise self._late(
                     f"this process does not know workflow {self._record.workflow_type!r}, and no worker on task queue "

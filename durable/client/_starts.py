@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from durable.exceptions import StoreUnavailableError
+from durable.exceptions import PayloadCodecError, StoreUnavailableError
 from durable.store import NewRun, StartVerdict, Store
 
 BATCH = 500
@@ -55,7 +55,8 @@ class Starts:
         try:
             verdicts = await self._store.create_runs([run for run, _ in batch])
         except Exception as error:
-            if len(batch) == 1 or isinstance(error, StoreUnavailableError):
+            away = isinstance(error, StoreUnavailableError) and not isinstance(error, PayloadCodecError)
+            if len(batch) == 1 or away:
                 for _, future in batch:
                     if not future.done():
                         future.set_exception(error)

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable
 
 from durable.client._local import LocalRuns
-from durable.exceptions import HistoryError, StoreError
+from durable.exceptions import HistoryError, PayloadCodecError, StoreError
 from durable.history import EventData, decode_data
 from durable.store import Hint, HintKind, Store
 
@@ -41,6 +41,7 @@ class Waiting:
 
         Raises:
             HistoryError: It cannot be read.
+            PayloadCodecError: It cannot be decoded.
         """
         future: asyncio.Future[EventData] = asyncio.get_running_loop().create_future()
         if not self._local.owns(run_id):
@@ -107,15 +108,28 @@ class Waiting:
             await asyncio.sleep(PAUSE)
 
     async def _look_at(self, run_ids: list[str]) -> None:
-        for run_id, row in (await self._store.read_closing_events(run_ids)).items():
+        try:
+            found = await self._store.read_closing_events(run_ids)
+        except PayloadCodecError as error:
+            if len(run_ids) == 1:
+                self._fail(run_ids[0], error)
+            else:
+                for run_id in run_ids:
+                    await self._look_at([run_id])
+            return
+        for run_id, row in found.items():
             try:
                 event = decode_data(row.type, row.data)
             except HistoryError as error:
-                for future in self._waiters.pop(run_id, ()):
-                    if not future.done():
-                        future.set_exception(error)
+                self._fail(run_id, error)
             else:
                 self.told(run_id, event)
+
+    def _fail(self, run_id: str, error: Exception) -> None:
+        """Tell who waits for a run that is closed how it closed cannot be read."""
+        for future in self._waiters.pop(run_id, ()):
+            if not future.done():
+                future.set_exception(error)
 
     async def aclose(self) -> None:
         """Stop; whoever still waits is told that the client was closed."""

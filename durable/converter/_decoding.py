@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections import deque
-from collections.abc import Callable
+from collections import Counter, OrderedDict, deque
+from collections.abc import Callable, Iterable
 from contextlib import suppress
+from pathlib import PurePath
 from types import GenericAlias, NoneType, UnionType
-from typing import Annotated, Any, NoReturn, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, NoReturn, TypeVar, Union, cast, get_args, get_origin
 
 import msgspec
 
 from durable.converter._encoding import SHORT, is_too_deep, where
 from durable.converter._faults import TOO_DEEP, type_name
-from durable.converter._shapes import BYTES, is_model
+from durable.converter._models import InvalidModelError, is_model, read_model
+from durable.converter._shapes import BYTES
 from durable.converter._text import clean
 from durable.converter._unions import tell_apart
 from durable.exceptions import ConversionError
@@ -28,32 +30,102 @@ MAX_TEXT = 500
 
 _ANYTHING = (Any, object)
 _PLAIN: tuple[type[Any], ...] = (str, int, float)
-_DEQUES: tuple[type[Any], ...] = (deque,)
+_CONTAINERS: tuple[tuple[Any, Any, tuple[Any, ...]], ...] = (
+    (deque, list, (Any,)),
+    (Counter, dict, (Any, int)),
+    (OrderedDict, dict, (Any, Any)),
+)
+"""Classes of containers that msgspec does not know, what they are read as first, and the types of their parts."""
 _AT = re.compile(r"^(?P<text>.*) - at (?P<key>`key(?: in|s in)?` in |`key` in )?`\$(?P<path>.*)`$", re.DOTALL)
-_json: dict[Any, Decode] = {}
 _plain: dict[Any, Decode] = {}
 
+UNTOUCHED: Any = object()
+"""What a hook for further types answers about a type that it does not know."""
 
-def decode_json(data: bytes, hint: Any, path: str, index: int | None = None) -> Any:
-    """Return the value of type `hint` that `data` was made from.
 
-    Raises:
-        ConversionError: The text is not strict JSON, is nested too deep, or is not of this type.
+class JsonReader:
+    """Reads JSON as values of the types that are asked for, and remembers how.
+
+    Args:
+        typed: Returns plain data as a value of a hint that is not known here, or `UNTOUCHED`.
     """
-    try:
-        decode = _json.get(hint)
-    except TypeError:  # a hint with unhashable metadata
-        decode = None
-    try:
-        if decode is None:
-            decode = _remember(_json, hint, _json_decoder(hint))
-        if len(data) > SHORT and is_too_deep(data):
-            raise ConversionError(TOO_DEEP)
-        if not data.isascii():
-            data.decode()  # msgspec does not look into what it skips
-        return decode(data)
-    except Exception as error:
-        _refuse(error, hint, where(path, index))
+
+    def __init__(self, typed: Callable[[Any, Any], Any] | None = None) -> None:
+        self._typed = typed
+        self._known: dict[Any, Decode] = {}
+
+    def read(self, data: bytes, hint: Any, path: str, index: int | None = None) -> Any:
+        """Return the value of type `hint` that `data` was made from.
+
+        Raises:
+            ConversionError: The text is not strict JSON, is nested too deep, or is not of this type.
+        """
+        try:
+            decode = self._known.get(hint)
+        except TypeError:  # a hint with unhashable metadata
+            decode = None
+        try:
+            if decode is None:
+                decode = _remember(self._known, hint, self._decoder(hint))
+            if len(data) > SHORT and is_too_deep(data):
+                raise ConversionError(TOO_DEEP)
+            if not data.isascii():
+                data.decode()  # msgspec does not look into what it skips
+            return decode(data)
+        except Exception as error:
+            _refuse(error, hint, where(path, index))
+
+    def _decoder(self, hint: Any) -> Decode:
+        members = _members(hint)
+        others = [member for member in members if not _is_bytes(member)]
+        if not others:
+            # As a JSON string this would be base64, and "abcd", which was passed by mistake, is valid base64.
+            return _mismatch(hint, "JSON")
+        if len(others) < len(members):
+            hint = Union[tuple(others)]  # noqa: UP007 made from a tuple
+        if isinstance(hint, type) and is_model(hint):
+            return lambda data: read_model(hint, data)
+        try:
+            return msgspec.json.Decoder(hint, dec_hook=self._decode_other).decode
+        except TypeError:
+            decode = tell_apart(others, self._decoder) if len(others) > 1 else None
+            if decode is None:
+                raise
+            return decode
+
+    def _decode_other(self, hint: Any, value: Any) -> Any:
+        """msgspec's hook for the types it does not know; `value` is plain data."""
+        if self._typed is not None and (made := self._typed(hint, value)) is not UNTOUCHED:
+            return made
+        kind = get_origin(hint) or hint
+        if isinstance(kind, type):
+            if kind is object:
+                return value
+            if is_model(kind):
+                return read_model(hint, msgspec.json.encode(value))
+            for base in _PLAIN:
+                if issubclass(kind, base):
+                    return kind(msgspec.convert(value, base))
+            if issubclass(kind, PurePath):
+                return kind(msgspec.convert(value, str))
+            for base, plain, arguments in _CONTAINERS:
+                if issubclass(kind, base):
+                    make = cast("Callable[[Any], Any]", kind)
+                    return make(self._convert(value, plain, get_args(hint), arguments))
+            if kind is Iterable:
+                return self._convert(value, list, get_args(hint), (Any,))
+        raise ValueError(
+            f"Expected `{type_name(hint)}`, which cannot be read back; use a dataclass, a msgspec.Struct or plain data"
+        )
+
+    def _convert(self, value: Any, plain: type[Any], given: tuple[Any, ...], usual: tuple[Any, ...]) -> Any:
+        """Plain data as a list or dict, with parts of the types that were given, or else of the usual ones."""
+        hint: Any = GenericAlias(plain, (given + usual[len(given) :])[: len(usual)])
+        return msgspec.convert(value, hint, str_keys=True, dec_hook=self._decode_other)
+
+
+_reader = JsonReader()
+decode_json = _reader.read
 
 
 def decode_bytes(data: bytes, hint: Any, path: str) -> Any:
@@ -120,25 +192,6 @@ def _bytes_converter(hint: Any) -> Decode:
     return _mismatch(hint, "bytes")
 
 
-def _json_decoder(hint: Any) -> Decode:
-    members = _members(hint)
-    others = [member for member in members if not _is_bytes(member)]
-    if not others:
-        # As a JSON string this would be base64, and "abcd", which was passed by mistake, is valid base64.
-        return _mismatch(hint, "JSON")
-    if len(others) < len(members):
-        hint = Union[tuple(others)]  # noqa: UP007 made from a tuple
-    if isinstance(hint, type) and is_model(hint):
-        return lambda data: _validate(hint, data)
-    try:
-        return msgspec.json.Decoder(hint, dec_hook=_decode_other).decode
-    except TypeError:
-        decode = tell_apart(others, _json_decoder) if len(others) > 1 else None
-        if decode is None:
-            raise
-        return decode
-
-
 def _mismatch(hint: Any, found: str) -> Decode:
     def refuse(data: bytes) -> NoReturn:
         raise ConversionError(f"expected {type_name(hint)}, found {'null' if data == b'null' else found}")
@@ -146,51 +199,11 @@ def _mismatch(hint: Any, found: str) -> Decode:
     return refuse
 
 
-def _decode_other(hint: Any, value: Any) -> Any:
-    """msgspec's hook for the types it does not know; `value` is plain data."""
-    kind = get_origin(hint) or hint
-    if isinstance(kind, type):
-        if kind is object:
-            return value
-        if is_model(kind):
-            return _validate(hint, msgspec.json.encode(value))
-        for base in _PLAIN:
-            if issubclass(kind, base):
-                return kind(msgspec.convert(value, base))
-        if issubclass(kind, _DEQUES):
-            items = GenericAlias(list, get_args(hint) or (Any,))
-            return kind(msgspec.convert(value, items, dec_hook=_decode_other))
-    raise ValueError(
-        f"Expected `{type_name(hint)}`, which cannot be read back; use a dataclass, a msgspec.Struct or plain data"
-    )
-
-
-class _InvalidModel(ValueError):
-    """What pydantic found wrong, without the input it found it in."""
-
-    def __init__(self, where: str, text: str) -> None:
-        super().__init__(f"{text} (at {where})" if where else text)
-        self.where = where
-        self.text = text
-
-
-def _validate(model: Any, data: bytes) -> Any:
-    try:
-        return model.model_validate_json(data)
-    except ValueError as error:
-        errors: Any = getattr(error, "errors", None)
-        if errors is None:
-            raise
-        first: Any = errors(include_url=False, include_input=False)[0]
-        steps = [f"[{step}]" if isinstance(step, int) else f".{step}" for step in first["loc"]]
-        raise _InvalidModel("".join(steps), first["msg"]) from None
-
-
 def _refuse(error: Exception, hint: Any, path: str) -> NoReturn:
     """Say in our words what is wrong with the text, the value or the hint."""
     if isinstance(error, ConversionError):
         raise ConversionError(str(error), path=path) from None
-    if isinstance(error, _InvalidModel):
+    if isinstance(error, InvalidModelError):
         raise ConversionError(
             f"not a valid {type_name(hint)}: {error.text}", path=path + error.where
         ) from None
@@ -205,7 +218,12 @@ def _refuse(error: Exception, hint: Any, path: str) -> NoReturn:
         raise ConversionError(text, path=path) from None
     if isinstance(error, msgspec.DecodeError):
         raise ConversionError(f"what is stored is not JSON: {error}", path=path) from None
+    remedy = (
+        "; JSON cannot tell them apart: use a union of msgspec.Struct with tags"
+        if "unions" in str(error)
+        else ""
+    )
     raise ConversionError(
-        f"cannot be read as {type_name(hint)}: {type(error).__name__}: {clean(str(error), MAX_TEXT)}",
+        f"cannot be read as {type_name(hint)}: {type(error).__name__}: {clean(str(error), MAX_TEXT)}{remedy}",
         path=path,
     ) from error

@@ -6,13 +6,15 @@ import re
 from collections import deque
 from collections.abc import Callable
 from datetime import date, datetime
+from pathlib import PurePath
 from typing import Any, NoReturn
 
 import msgspec
 
-from durable.converter._faults import MAX_DIGITS, TOO_DEEP, a_kind, find_fault, unsupported
+from durable.converter._faults import MAX_DIGITS, TOO_DEEP, Knows, a_kind, find_fault, unsupported
+from durable.converter._models import is_model, write_model
 from durable.converter._settle import settle
-from durable.converter._shapes import MAX_DEPTH, Finding, is_model, look_over, type_of
+from durable.converter._shapes import MAX_DEPTH, Finding, look_over, type_of
 from durable.exceptions import ConversionError
 
 SHORT = 2 * MAX_DEPTH
@@ -44,14 +46,35 @@ def is_too_deep(data: bytes) -> bool:
     return b"[]" in brackets or brackets.count(b"[") > MAX_DEPTH
 
 
-def encode_json(value: Any, path: str, index: int | None = None) -> bytes:
+class JsonWriter:
+    """Writes values as JSON, those of further types too.
+
+    Args:
+        plain: Returns a value of a type that is not known here as one that is, or as it was.
+    """
+
+    def __init__(self, plain: Callable[[Any], Any]) -> None:
+        self._plain = plain
+        self.write: Callable[[Any], bytes] = msgspec.json.Encoder(enc_hook=self._encode_other).encode
+
+    def knows(self, value: Any) -> bool:
+        """Whether a value of a type that is not known here can be written."""
+        return self._plain(value) is not value
+
+    def _encode_other(self, value: Any) -> Any:
+        plain = self._plain(value)
+        return _encode_other(value) if plain is value else plain
+
+
+def encode_json(value: Any, path: str, index: int | None = None, writer: JsonWriter | None = None) -> bytes:
     """Return `value` as JSON that decodes to an equal value, given the right type; equal values give equal bytes.
 
     Raises:
         ConversionError: A part of it cannot be stored; the text says which, where and why.
     """
+    encode, knows = (_encode, None) if writer is None else (writer.write, writer.knows)
     try:
-        data = _encode(value)
+        data = encode(value)
         size = len(data)
         if size <= SHORT and type(value) in SIMPLE:
             return data
@@ -61,15 +84,15 @@ def encode_json(value: Any, path: str, index: int | None = None) -> bytes:
             finding = Finding.SUSPECT
         if finding:
             if finding == Finding.SUSPECT:
-                find_fault(value, where(path, index))
-            data = _encode(settle(value, _encode))
+                find_fault(value, where(path, index), knows)
+            data = encode(settle(value, encode))
             if finding == Finding.SUSPECT and is_too_deep(data):
                 raise ConversionError(TOO_DEEP, path=where(path, index))
         return data
     except ConversionError:
         raise
     except Exception as error:
-        refuse(value, where(path, index), error)
+        refuse(value, where(path, index), error, knows)
 
 
 def where(path: str, index: int | None) -> str:
@@ -77,14 +100,14 @@ def where(path: str, index: int | None) -> str:
     return path if index is None else f"{path}[{index}]"
 
 
-def refuse(value: Any, path: str, error: Exception) -> NoReturn:
+def refuse(value: Any, path: str, error: Exception, knows: Knows | None = None) -> NoReturn:
     """Say which part of `value` made encoding fail with `error`.
 
     Raises:
         ConversionError: Always.
     """
     try:
-        find_fault(value, path)
+        find_fault(value, path, knows)
     except ConversionError as fault:
         raise fault from None
     except Exception:
@@ -113,6 +136,8 @@ def _encode_other(value: Any) -> Any:
         return date(value.year, value.month, value.day)
     if isinstance(value, _DEQUES):
         return list(value)
+    if isinstance(value, PurePath):
+        return str(value)
     raise TypeError(unsupported(value))
 
 
@@ -121,7 +146,7 @@ _DEQUES: tuple[type[Any], ...] = (deque,)
 
 def _encode_model(value: Any) -> msgspec.Raw:
     """A pydantic model as pydantic writes it. NaN shows as `null`, as elsewhere, unless the model is set otherwise."""
-    data: bytes = value.model_dump_json(by_alias=True, round_trip=True).encode()
+    data = write_model(value)
     if b"NaN" in data or b"Infinity" in data:
         msgspec.json.decode(data)  # it refuses the bare words; as strings they are the model's own choice
     if len(data) > SHORT and is_too_deep(data):

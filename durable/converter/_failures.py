@@ -13,7 +13,7 @@ import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from enum import IntEnum
-from typing import Any
+from typing import Any, ClassVar
 
 from durable._internal.instants import to_duration
 from durable.converter._limits import PayloadLimits
@@ -66,8 +66,18 @@ CANCELLED = "Cancelled"
 scope or a task there), and a replay would write another."""
 
 
+ENCODED_MESSAGE = "Encoded failure"
+"""What is read in place of a message that is a payload (Temporal's words)."""
+
+
 class FailureConverter(ABC):
     """Turns exceptions into failures, always, and failures into exceptions, without executing anything stored."""
+
+    default: ClassVar[FailureConverter]
+    """The one that is used where none is given."""
+
+    hides_messages = False
+    """Whether messages of exceptions are kept from being stored as plain text."""
 
     @abstractmethod
     def to_failure(self, exception: BaseException, payload_converter: PayloadConverter) -> Failure:
@@ -87,10 +97,15 @@ class DefaultFailureConverter(FailureConverter):
 
     Args:
         limits: How large the details of one failure may be before they are replaced.
+        encode_common_attributes: Whether messages and stack traces become payloads too, so that a codec hides them. The
+            class names of exceptions stay readable: retry policies name them.
     """
 
-    def __init__(self, limits: PayloadLimits | None = None) -> None:
+    def __init__(
+        self, limits: PayloadLimits | None = None, *, encode_common_attributes: bool = False
+    ) -> None:
         self._limits = limits or PayloadLimits()
+        self.hides_messages = encode_common_attributes
 
     def to_failure(self, exception: BaseException, payload_converter: PayloadConverter) -> Failure:
         chain: list[tuple[str, str, FailureInfo]] = []
@@ -110,7 +125,12 @@ class DefaultFailureConverter(FailureConverter):
                 chain.append((text, "", ApplicationFailure(type=kind)))
         failure: Failure | None = None
         for message, stack_trace, info in reversed(chain):
-            failure = Failure(message, stack_trace, info, failure)
+            if self.hides_messages:
+                hidden = {"message": message, "stack_trace": stack_trace}
+                encoded = payload_converter.to_payload(hidden, path="failure")
+                failure = Failure(ENCODED_MESSAGE, "", info, failure, encoded)
+            else:
+                failure = Failure(message, stack_trace, info, failure)
         return failure or Failure()
 
     def from_failure(self, failure: Failure, payload_converter: PayloadConverter) -> BaseException:
@@ -188,6 +208,13 @@ class DefaultFailureConverter(FailureConverter):
             room -= min(room, len(payload.data))
             stored.append(payload)
         return tuple(stored)
+
+
+class DefaultFailureConverterWithEncodedAttributes(DefaultFailureConverter):
+    """The default one, with messages and stack traces as payloads: what to use beside a codec that encrypts."""
+
+    def __init__(self) -> None:
+        super().__init__(encode_common_attributes=True)
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -6,15 +6,17 @@ import inspect
 import io
 import math
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import date, timedelta
 from decimal import Decimal
 from enum import Enum
+from pathlib import PurePath
 from typing import Any
 from uuid import UUID
 
 import msgspec
 
+from durable.converter._models import is_model, model_parts
 from durable.converter._shapes import (
     BYTES,
     CLOCKS,
@@ -25,8 +27,6 @@ from durable.converter._shapes import (
     Types,
     enum_is_uniform,
     field_names,
-    is_model,
-    model_parts,
     offset_is_whole,
     type_of,
     unreadable,
@@ -47,13 +47,15 @@ _MAX_PATH = 400
 
 _TOO_LARGE = 10**MAX_DIGITS
 _TOO_SMALL = -(10 ** (MAX_DIGITS - 1))
-_LEAVES: Types = (str, int, float, *BYTES, date, *CLOCKS, timedelta, UUID, Decimal, Enum, msgspec.UnsetType)
+_SCALARS: Types = (str, int, float, *BYTES, date, *CLOCKS, timedelta, UUID, Decimal, Enum)
+_LEAVES: Types = (*_SCALARS, PurePath, msgspec.UnsetType)
 _KEYS: Types = (str, int, float, bytes, UUID, date, *CLOCKS, timedelta, Decimal, Enum)
 _FILES: Types = (io.IOBase,)
 _CODE: Types = (types.FunctionType, types.BuiltinFunctionType, types.MethodType)
 _encode_key = msgspec.json.Encoder().encode
 
 Parts = Iterator[tuple[str, Any]]
+Knows = Callable[[Any], bool]
 
 
 def type_name(kind: Any) -> str:
@@ -63,10 +65,15 @@ def type_name(kind: Any) -> str:
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
 
-def find_fault(root: Any, path: str) -> None:
+def find_fault(root: Any, path: str, knows: Knows | None = None) -> None:
     """Return only if every part of `root` can be stored.
 
     Depth first, with a stack of its own: values may be nested deeper than Python can recurse, or contain themselves.
+
+    Args:
+        root: The value.
+        path: What the caller calls it.
+        knows: Whether a value of a type that is not known here can be stored all the same.
 
     Raises:
         ConversionError: It names the first part that cannot be stored, and where it is.
@@ -80,6 +87,8 @@ def find_fault(root: Any, path: str) -> None:
     while True:
         steps.append(step)
         fault = _fault(value, foreign)
+        if fault and knows is not None and knows(value):
+            fault = None
         parts = None if fault else _parts(value)
         if parts is not None:
             if id(value) in active:

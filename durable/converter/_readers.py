@@ -28,6 +28,7 @@ from durable.history import (
     CanceledFailure,
     ChildWorkflowFailure,
     Failure,
+    Payload,
     Payloads,
     TerminatedFailure,
     TimeoutFailure,
@@ -52,11 +53,24 @@ def read_failure(failure: Failure, converter: PayloadConverter) -> FailureError:
 
 def _read(failure: Failure, cause: FailureError | None, converter: PayloadConverter) -> FailureError:
     read = _READERS.get(type(failure.info), _read_application)
-    error = read(failure.message, failure.info, lambda payloads: _values(payloads, converter))
-    vars(error)[STACK_TRACE] = failure.stack_trace or None
+    message, stack_trace = failure.message, failure.stack_trace
+    if failure.encoded is not None:
+        message, stack_trace = _hidden(failure.encoded, message, converter)
+    error = read(message, failure.info, lambda payloads: _values(payloads, converter))
+    vars(error)[STACK_TRACE] = stack_trace or None
     # Even when it is `None`: it says that what happens to be handled where this is raised is not the cause.
     error.__cause__ = cause
     return error
+
+
+def _hidden(encoded: Payload, message: str, converter: PayloadConverter) -> tuple[str, str]:
+    """Message and stack trace from the payload they were hidden in; what is read in their place if that fails."""
+    try:
+        found = converter.from_payload(encoded, dict[str, str], path="failure")
+        return found["message"], found["stack_trace"]
+    except Exception as error:
+        logger.warning("a failure's message cannot be read: %s", clean(safe_str(error), 500))
+        return message, ""
 
 
 _Named = TypeVar("_Named", bound=IntEnum)

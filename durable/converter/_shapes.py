@@ -9,7 +9,6 @@ slower lives in `_faults` and `_settle`, and runs for few values.
 from __future__ import annotations
 
 import math
-import sys
 from collections import deque
 from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime, time, timedelta
@@ -20,6 +19,8 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
+
+from durable.converter._models import is_model, model_parts
 
 MAX_DEPTH = 128
 """Lists and objects inside each other. Python's own limit differs between releases and machines, and what one worker
@@ -67,12 +68,6 @@ def enum_is_uniform(kind: type[Any]) -> bool:
     )
 
 
-def is_model(kind: type[Any]) -> bool:
-    """Whether `kind` is a pydantic model class. The program may have imported pydantic; this library never does."""
-    base = getattr(sys.modules.get("pydantic"), "BaseModel", None)
-    return base is not None and issubclass(kind, base)
-
-
 def field_names(kind: type[Any]) -> tuple[str, ...] | None:
     """Return the names of the fields of a dataclass, Struct or attrs class; `None` for others."""
     fields: Any
@@ -83,11 +78,6 @@ def field_names(kind: type[Any]) -> tuple[str, ...] | None:
     if (fields := getattr(kind, "__attrs_attrs__", None)) is not None:
         return tuple(field.name for field in fields)
     return None
-
-
-def model_parts(value: Any) -> dict[str, Any]:
-    """Return the fields of a pydantic model, and what it holds beside them."""
-    return {**value.__dict__, **(getattr(value, "__pydantic_extra__", None) or {})}
 
 
 def unreadable(kind: type[Any]) -> str | None:

@@ -9,7 +9,8 @@ from typing import Any, cast, get_origin
 import msgspec
 
 from durable.converter._faults import type_name
-from durable.converter._shapes import MAPPINGS, is_model
+from durable.converter._models import is_model, model_fields
+from durable.converter._shapes import MAPPINGS
 from durable.exceptions import ConversionError
 
 Decode = Callable[[bytes], Any]
@@ -85,8 +86,7 @@ def _names(member: Any) -> tuple[frozenset[str], frozenset[str]] | None:
             for field in dataclasses.fields(kind)
         ]
     elif is_model(kind):
-        infos: dict[str, Any] = kind.model_fields
-        fields = [(info.alias or name, info.is_required()) for name, info in infos.items()]
+        fields = model_fields(kind)
     else:
         return None
     return frozenset(name for name, required in fields if required), frozenset(name for name, _ in fields)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from durable.history._carried import Change, with_payloads
 from durable.history._events import (
     CLOSING,
     COMMANDS,
@@ -109,6 +110,7 @@ __all__ = [
     "ActivityTaskTimedOut",
     "ApplicationFailure",
     "CanceledFailure",
+    "Change",
     "ChildWorkflowExecutionCanceled",
     "ChildWorkflowExecutionCompleted",
     "ChildWorkflowExecutionFailed",
@@ -164,4 +166,5 @@ __all__ = [
     "encode_event",
     "encode_retry_policy",
     "first_task_time",
+    "with_payloads",
 ]

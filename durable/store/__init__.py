@@ -41,6 +41,7 @@ from durable._engine.records import (
     WorkerRecord,
 )
 from durable.store import _url
+from durable.store._encoded import EncodedStore, beneath, through
 from durable.store._protocol import Lease, Store
 
 __all__ = [
@@ -53,6 +54,7 @@ __all__ = [
     "ClaimedRun",
     "Close",
     "CommitResult",
+    "EncodedStore",
     "ExternalSend",
     "Heartbeat",
     "HeartbeatAnswer",
@@ -79,8 +81,10 @@ __all__ = [
     "UpdateStage",
     "Verdict",
     "WorkerRecord",
+    "beneath",
     "migrate",
     "open_store",
+    "through",
 ]
 
 

@@ -170,6 +170,13 @@ class Store(Protocol):
         """
         ...
 
+    async def locked_by(self, run_id: str) -> str:
+        """Return who has kept the run's row locked for more than `LOCKED_LONG`, in words for people; "" for nobody.
+
+        What it says may be out of date when it is read. Where nobody can lock a row for long it is always "".
+        """
+        ...
+
     async def find_update(self, run_id: str, message_id: str) -> UpdateOutcome | None:
         """Return how far an update has come: its outcome, ADMITTED while it is unread, None if the run knows nothing of it."""
         ...

@@ -32,7 +32,7 @@ from durable._internal.instants import SECOND, to_datetime, to_timedelta
 from durable.activity._activity import Activity
 from durable.activity._context import CURRENT, ActivityCancellationDetails, Info
 from durable.activity._definition import ActivityDefinition
-from durable.converter import DataConverter
+from durable.converter import ActivitySerializationContext, DataConverter
 from durable.exceptions import ApplicationError, CancelledError, ConversionError, HistoryError
 from durable.history import ActivityTaskScheduled, decode_retry_policy
 from durable.store import ActivityRecord, Store
@@ -65,9 +65,7 @@ class Activities:
         clock: DatabaseClock,
         defect: Callable[[BaseException], None],
     ) -> None:
-        self.reports = Reports(
-            store, worker_id, identity=identity, task_queue=task_queue, converter=converter, clock=clock
-        )
+        self.reports = Reports(store, worker_id, identity=identity, task_queue=task_queue, clock=clock)
         self._namespace = namespace
         self._task_queue = task_queue
         self._served = served
@@ -135,6 +133,9 @@ class Activities:
         """Start the attempts that a claim returned."""
         for record in records:
             self._clock.observe(record.now)
+            if record.fault is not None:
+                self.reports.give_back(record)
+                continue
             try:
                 self._take(record)
             except HistoryError as error:
@@ -214,14 +215,14 @@ class Activities:
                 self._drained.set()
 
     async def _execute(self, attempt: Attempt) -> Outcome:
-        scheduled = attempt.scheduled
+        scheduled, converter = attempt.scheduled, self.converter_for(attempt)
         activity = self._served[scheduled.activity_type]
         definition = activity.definition
         try:
             if attempt.details is not None:
                 raise asyncio.CancelledError  # It was stopped before its first step.
             given, parameters = scheduled.input, definition.parameters
-            values = self._converter.from_payloads(
+            values = converter.from_payloads(
                 given, parameters.types[: len(given)], path=f"{definition.name} input"
             )
             args = parameters.bind(tuple(values), {})
@@ -235,22 +236,20 @@ class Activities:
                     )
             finally:
                 CURRENT.reset(entered)
-            return self._completed(definition.name, result)
+            return self._completed(definition.name, result, converter)
         except (asyncio.CancelledError, CancelledError) as error:
             if attempt.details is None:
-                return Failed(self._converter.to_failure(error))
+                return Failed(converter.to_failure(error))
             if attempt.details.cancel_requested:
                 return Canceled()
             if not attempt.details.worker_shutdown:
-                return Failed(self._converter.to_failure(error))
+                return Failed(converter.to_failure(error))
             return Failed(
-                self._converter.to_failure(
-                    ApplicationError("the worker was shut down", type="WorkerShutdown")
-                )
+                converter.to_failure(ApplicationError("the worker was shut down", type="WorkerShutdown"))
             )
         except BaseException as error:
             # SystemExit and the like too: an activity fails, it does not end its worker.
-            return Failed(self._converter.to_failure(error))
+            return Failed(converter.to_failure(error))
 
     def _in_thread(
         self, attempt: Attempt, definition: ActivityDefinition, function: Callable[[], Any]
@@ -263,13 +262,29 @@ class Activities:
         in_context: Callable[[], Any] = partial(_call, contextvars.copy_context(), function)
         return self._loop.run_in_executor(self._executor, in_context)
 
-    def _completed(self, name: str, result: Any) -> Outcome:
+    def _completed(self, name: str, result: Any, converter: DataConverter) -> Outcome:
         try:
-            return Completed(self._converter.to_payload(result, path=f"result of activity {name}"))
+            return Completed(converter.to_payload(result, path=f"result of activity {name}"))
         except ConversionError as error:
             # The same code would return the same again.
             refused = ApplicationError(str(error), type=type(error).__name__, non_retryable=True)
-            return Failed(self._converter.to_failure(refused))
+            return Failed(converter.to_failure(refused))
+
+    def converter_for(self, attempt: Attempt) -> DataConverter:
+        """Return the converter of an attempt's values, which may want to know whose they are."""
+        if not self._converter.takes_context:
+            return self._converter
+        scheduled, owner = attempt.scheduled, attempt.asked_by
+        return self._converter.with_context(
+            ActivitySerializationContext(
+                namespace=self._namespace,
+                activity_id=scheduled.activity_id,
+                activity_type=scheduled.activity_type,
+                activity_task_queue=scheduled.task_queue,
+                workflow_id=owner.workflow_id,
+                workflow_type=owner.workflow_type,
+            )
+        )
 
     def info(self, attempt: Attempt) -> Info:
         """Return the facts about an attempt as it began: a heartbeat of its own, or a row it got, changes nothing."""
@@ -279,7 +294,7 @@ class Activities:
             activity_id=scheduled.activity_id,
             activity_type=scheduled.activity_type,
             attempt=attempt.number,
-            heartbeat_details=self._converter.from_payloads(heartbeat) if heartbeat else [],
+            heartbeat_details=self.converter_for(attempt).from_payloads(heartbeat) if heartbeat else [],
             heartbeat_timeout=None if scheduled.heartbeat is None else to_timedelta(scheduled.heartbeat),
             idempotency_key=idempotency_key(attempt.run_id, scheduled),
             is_local=record is None,
@@ -305,7 +320,9 @@ class Activities:
 
     def heartbeat(self, attempt: Attempt, details: tuple[Any, ...]) -> None:
         """See `Reports`."""
-        self.reports.heartbeat(attempt, details)
+        self.reports.heartbeat(
+            attempt, self.converter_for(attempt).to_payloads(details, path="heartbeat details")
+        )
 
     def _time_out(self, attempt: Attempt, kind: str) -> None:
         """End an attempt whose deadline has passed, whether its function reacts or not."""
@@ -330,7 +347,7 @@ class Activities:
         for record in rows:
             attempt = self._attempts.get((record.run_id, record.id))
             known = attempt is not None and attempt.number == record.attempt
-            if not known and (record.run_id, record.id) not in unposted:
+            if not known and (record.run_id, record.id) not in unposted and record.fault is None:
                 unknown[record.run_id, record.id, record.attempt] = record
         shown = {(row.run_id, row.id, row.attempt) for row in rows}
         # Kept until two looks in a row did not show it: one of them may have been on its way for long.

@@ -7,6 +7,9 @@ that runs here) do not start a batch: they ride with their run's next input, or 
 A run whose row somebody else has locked waits by itself, longer each time, with the transition it has made; the batches
 go on without it.
 
+With a payload codec a transition is encoded first, beside the batches, once however often it has to be written: what is
+read back is compared byte for byte. A codec that fails holds up the run, and no other.
+
 A commit that fails has an unknown outcome. Then nothing of the batch is believed: each run of it is read back, and what
 is found at its positions tells whether its transition is there. Runs outside the batch go on meanwhile.
 """
@@ -16,11 +19,22 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Protocol
 
-from durable.exceptions import StoreError, StoreUnavailableError
-from durable.store import NewRun, StartOutcome, StartVerdict, Store, Transition, Verdict
+from msgspec.structs import replace
+
+from durable.exceptions import PayloadCodecError, StoreError, StoreUnavailableError
+from durable.store import (
+    EncodedStore,
+    NewRun,
+    StartOutcome,
+    StartVerdict,
+    Store,
+    Transition,
+    Verdict,
+    beneath,
+)
 from durable.worker._clock import DatabaseClock
 from durable.worker._lease import LeaseKeeper
 
@@ -61,6 +75,10 @@ class Committed(Protocol):
         """Take the news that the database refuses what `next_transition` returned last, and always will."""
         ...
 
+    def held_up(self, error: PayloadCodecError) -> bool:
+        """Take the news that the codec fails with what `next_transition` returned last; whether it takes that back."""
+        ...
+
 
 class Committer:
     """Gathers and commits; see the module."""
@@ -83,7 +101,9 @@ class Committer:
             lease: Its life: nothing is committed when it is in doubt.
             adopt: Takes runs that a transition created as this worker's.
         """
-        self._store = store
+        self._store = beneath(store)
+        self._encode = store.encode_transition if isinstance(store, EncodedStore) else None
+        self._encoding: dict[Committed, asyncio.Task[None]] = {}
         self._worker_id = worker_id
         self._clock = clock
         self._lease = lease
@@ -103,7 +123,7 @@ class Committer:
     def submit(self, run: Committed) -> None:
         """Ask `run` for a transition with the next batch; one that has made a transition already is not asked."""
         self._soon.pop(run, None)
-        if run not in self._ready and run not in self._locked:
+        if run not in self._ready and run not in self._locked and run not in self._encoding:
             self._ready[run] = None
         self._wake.set()
 
@@ -122,6 +142,8 @@ class Committer:
         self._locked_pause.pop(run, None)
         if (timer := self._locked.pop(run, None)) is not None:
             timer.cancel()
+        if (task := self._encoding.pop(run, None)) is not None:
+            task.cancel()
 
     def _show(self) -> None:
         self._soon_timer = None
@@ -151,13 +173,14 @@ class Committer:
                 self._soon_timer.cancel()
             for timer in self._locked.values():
                 timer.cancel()
-            for task in self._settling:
+            for task in (*self._settling, *self._encoding.values()):
                 task.cancel()
 
     @property
     def idle(self) -> bool:
         """Whether nothing waits and nothing is on its way."""
-        return not (self._ready or self._soon or self._locked or self._busy or self._settling)
+        waiting = self._ready or self._soon or self._locked or self._encoding
+        return not (waiting or self._busy or self._settling)
 
     def _gather(self) -> list[tuple[Committed, Transition]]:
         batch: list[tuple[Committed, Transition]] = []
@@ -169,17 +192,47 @@ class Committer:
             if len(batch) >= MAX_RUNS or size >= MAX_BYTES:
                 break
             run = next(iter(ready))
+            made = ready.pop(run)
             try:
-                transition = ready.pop(run) or run.next_transition(now)
+                transition = made or run.next_transition(now)
             except Exception as error:
                 # What this run's code asked for cannot be written down; no other run shall suffer from it.
                 run.unwritable(error)
                 continue
-            if transition is not None:
+            if transition is not None and made is None and self._encode is not None:
+                self._encoding[run] = self._loop.create_task(
+                    self._encode_first(self._encode, run, transition), name="durable codec"
+                )
+            elif transition is not None:
                 batch.append((run, transition))
                 for event in transition.events:
                     size += len(event.data)
         return batch
+
+    async def _encode_first(
+        self, encode: Callable[[Transition], Awaitable[Transition]], run: Committed, transition: Transition
+    ) -> None:
+        """Have a transition encoded, however long that takes, and write it with the next batch then."""
+        wait = RETRY_FIRST
+        while True:
+            try:
+                made = await encode(transition)
+            except PayloadCodecError as error:
+                task = self._encoding.pop(run)
+                if run.held_up(error):
+                    return
+                self._encoding[run] = task
+                await asyncio.sleep(random.uniform(0, wait))
+                wait = min(wait * 2, RETRY_LONGEST)
+            except Exception as error:
+                del self._encoding[run]
+                run.unwritable(error)
+                return
+            else:
+                del self._encoding[run]
+                self._ready[run] = made
+                self._wake.set()
+                return
 
     async def _commit(self, batch: Sequence[tuple[Committed, Transition]]) -> None:
         self._busy = True
@@ -208,6 +261,9 @@ class Committer:
         if result.started:
             created = {new.run_id: new for _, transition in batch for new in _created(transition)}
             for started in result.started:
+                if self._encode is not None:
+                    # What was written is encoded; told that it is there already, the worker reads it, decoded.
+                    started = replace(started, outcome=StartOutcome.SAME)
                 self._adopt(created[started.run_id], started)
         times, repeated = result.times or (result.now,) * len(batch), self._repeated
         for (run, transition), verdict, now in zip(batch, result.verdicts, times, strict=True):

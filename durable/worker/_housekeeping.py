@@ -21,6 +21,7 @@ from durable.history import decode_history
 from durable.store import ActivityRecord, AttemptOutcome, Hint, HintKind, RunRecord
 from durable.worker._clock import boottime
 from durable.worker._home import Home
+from durable.worker._reports import finish_each
 
 logger = logging.getLogger("durable.worker")
 
@@ -73,6 +74,9 @@ class Housekeeping:
         while rows := await self._store.expired_activities(BATCH):
             outcomes: list[AttemptOutcome] = []
             for record in rows:
+                if record.fault is not None:
+                    logger.error("an overdue activity is looked at again later: %s", record.fault)
+                    continue
                 try:
                     ended = expiry(record)
                     outcome = None if ended is None else self._conclude(record, ended)
@@ -81,7 +85,7 @@ class Housekeeping:
                 else:
                     if outcome is not None:
                         outcomes.append(outcome)
-            answers = await self._store.finish_attempts(outcomes)
+            answers = await finish_each(self._store, outcomes)
             hints: dict[Hint, None] = {}
             for outcome, accepted in zip(outcomes, answers, strict=True):
                 if accepted:

@@ -8,8 +8,8 @@ import random
 from collections.abc import Callable
 from typing import Protocol
 
-from durable._engine._questions import Answered, decode_input, encode_answer
-from durable.client._query import answer
+from durable._engine._questions import Answered, Asked, decode, encode
+from durable.client._query import answer as answer_from_log
 from durable.exceptions import DurableError, StoreUnavailableError, WorkflowQueryFailedError
 from durable.history import FORMAT, EventRow, Payload, Payloads
 from durable.store import ANY_KEY, Hint, HintKind, QueryAnswer, Question
@@ -81,9 +81,9 @@ class Questions:
                 home.worker_id, [home.task_queue], list(home.options.workflows), BATCH, format=FORMAT
             )
             for question in questions:
-                answered = await self._answered(question)
-                data = encode_answer(answered)
-                await home.store.answer_questions([QueryAnswer(question.query_id, data)])
+                data = encode(await self._answered(question))
+                answer = QueryAnswer(question.query_id, question.run_id, data)
+                await home.store.answer_questions([answer])
                 home.hint([Hint(HintKind.ANSWER, question.query_id)])
             if len(questions) < BATCH:
                 return
@@ -91,14 +91,14 @@ class Questions:
     async def _answered(self, question: Question) -> Answered:
         home, run_id, name = self._home, question.run_id, question.name
         try:
-            input = decode_input(question.input)
+            input = decode(question.input, Asked).input
             found = home.query(run_id, name, input)
             if found is None:
                 found = self._from_log(question, input, await home.store.read_events(run_id))
         except StoreUnavailableError:
             raise
         except DurableError as error:
-            return Answered(failure=str(error))
+            return Answered(failure=home.converter.to_payload(str(error)))
         return Answered(result=found)
 
     def _from_log(self, question: Question, input: Payloads, rows: list[EventRow]) -> Payload:
@@ -111,7 +111,7 @@ class Questions:
             )
         return home.unbroken(
             question,
-            lambda: answer(
+            lambda: answer_from_log(
                 definition, question.run_id, rows, question.name, input, home.converter, home.namespace
             ),
         )

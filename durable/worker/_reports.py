@@ -10,13 +10,13 @@ import asyncio
 import logging
 import random
 from collections.abc import Sequence
-from typing import Any
 
 from durable._engine._activities import Outcome, Progress, conclude_row, encode_progress
+from durable._internal.backoff import exponential
 from durable._internal.instants import SECOND
 from durable.activity._context import ActivityCancellationDetails
-from durable.converter import DataConverter
-from durable.exceptions import StoreUnavailableError
+from durable.exceptions import PayloadCodecError, StoreUnavailableError
+from durable.history import Payloads
 from durable.store import (
     ActivityRecord,
     AttemptOutcome,
@@ -25,6 +25,7 @@ from durable.store import (
     Hint,
     HintKind,
     Store,
+    beneath,
 )
 from durable.worker._attempts import Attempt
 from durable.worker._clock import DatabaseClock
@@ -40,6 +41,28 @@ HEARTBEAT_DEFAULT, HEARTBEAT_LONGEST = 30.0, 60.0
 RETRY_PAUSE = 0.2
 """Seconds before the database is asked again after it was away."""
 
+HELD_UP_PAUSE = 1.0
+"""Seconds before outcomes are told again that the codec failed with."""
+
+RETURN_FIRST, RETURN_LONGEST = 1 * SECOND, 60 * SECOND
+"""Microseconds until an activity is claimed again that the codec failed with: longer with each attempt."""
+
+
+async def finish_each(store: Store, outcomes: Sequence[AttemptOutcome]) -> list[bool | None]:
+    """End attempts, as `Store.finish_attempts`; None for one that the codec fails with, which holds up no other.
+
+    Raises:
+        StoreUnavailableError: The database is away.
+    """
+    try:
+        return list(await store.finish_attempts(outcomes))
+    except PayloadCodecError as error:
+        if len(outcomes) == 1:
+            logger.error("activity %d of run %s: %s", outcomes[0].id, outcomes[0].run_id, error)
+            return [None]
+    alone = await asyncio.gather(*(finish_each(store, [outcome]) for outcome in outcomes))
+    return [answer for answers in alone for answer in answers]
+
 
 class Reports:
     """Outcomes and heartbeats that wait to be told to the database; see the module."""
@@ -51,17 +74,17 @@ class Reports:
         *,
         identity: str,
         task_queue: str,
-        converter: DataConverter,
         clock: DatabaseClock,
     ) -> None:
         self._store = store
+        self._bare = beneath(store)
         self._worker_id = worker_id
         self._identity = identity
         self._task_queue = task_queue
-        self._converter = converter
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._outcomes: list[AttemptOutcome] = []
+        self._returned: list[AttemptOutcome] = []
         self._beats: dict[tuple[str, int], Attempt] = {}
         self._post = asyncio.Event()
         self._posting = False
@@ -69,12 +92,12 @@ class Reports:
     @property
     def idle(self) -> bool:
         """Whether nothing is left to be told to the database."""
-        return not self._outcomes and not self._posting
+        return not self._outcomes and not self._returned and not self._posting
 
     @property
     def unposted(self) -> set[tuple[str, int]]:
         """Run and id of the activities whose outcomes are not told yet."""
-        return {(outcome.run_id, outcome.id) for outcome in self._outcomes}
+        return {(outcome.run_id, outcome.id) for outcome in (*self._outcomes, *self._returned)}
 
     # ------------------------------------------------------------------ what is to be told
 
@@ -96,10 +119,35 @@ class Reports:
         )
         self._post.set()
 
-    def heartbeat(self, attempt: Attempt, details: tuple[Any, ...]) -> None:
-        """Take a heartbeat, from whatever thread the activity runs in; what cannot be stored is told to its caller."""
+    def give_back(self, record: ActivityRecord) -> None:
+        """Let whoever can decode it have an activity that was claimed; the failure is the codec's, not the activity's.
+
+        Its number of attempts goes up, since it was claimed; what its retry policy allows is asked after failures only.
+        """
+        pause = exponential(RETURN_FIRST, 2.0, RETURN_LONGEST, record.attempt)
+        logger.error(
+            "activity %d of run %s is tried again in %.0f s: %s",
+            record.id,
+            record.run_id,
+            pause / SECOND,
+            record.fault,
+        )
+        self._returned.append(
+            AttemptOutcome(
+                run_id=record.run_id,
+                id=record.id,
+                attempt=record.attempt,
+                worker=self._worker_id,
+                retry_in=pause,
+                progress=record.progress,
+            )
+        )
+        self._post.set()
+
+    def heartbeat(self, attempt: Attempt, details: Payloads) -> None:
+        """Take a heartbeat, from whatever thread the activity runs in."""
         # Kept at once: the attempt may end before the event loop hears of this.
-        attempt.last_heartbeat = self._converter.to_payloads(details, path="heartbeat details")
+        attempt.last_heartbeat = details
         self._loop.call_soon_threadsafe(self._beat, attempt)
 
     def _beat(self, attempt: Attempt) -> None:
@@ -139,6 +187,7 @@ class Reports:
             self._post.clear()
             self._posting = True
             try:
+                await self._post_returned()
                 await self._post_outcomes()
                 await self._post_beats()
             except Exception as error:
@@ -154,23 +203,35 @@ class Reports:
             finally:
                 self._posting = False
 
+    async def _post_returned(self) -> None:
+        while self._returned:
+            batch = self._returned[:500]
+            # As they were read: what could not be decoded is not encoded once more.
+            await self._bare.finish_attempts(batch)
+            del self._returned[: len(batch)]
+
     async def _post_outcomes(self) -> None:
+        held_up: list[AttemptOutcome] = []
         while self._outcomes:
             batch = self._outcomes[:500]
             # Asked again after an unknown outcome, the row answers that this attempt has been ended: no harm.
             try:
-                await self._post_batch(batch)
+                held_up += await self._post_batch(batch)
             except StoreUnavailableError:
+                self._outcomes += held_up
                 raise
             except Exception:
                 for outcome in batch:
-                    await self._post_alone(outcome)
+                    held_up += await self._post_alone(outcome)
             del self._outcomes[: len(batch)]
+        self._outcomes += held_up
+        if held_up:
+            self._loop.call_later(HELD_UP_PAUSE, self._post.set)
 
-    async def _post_alone(self, outcome: AttemptOutcome) -> None:
+    async def _post_alone(self, outcome: AttemptOutcome) -> list[AttemptOutcome]:
         """Post what a batch was refused with; one that cannot be stored at all is given up, and its attempt with it."""
         try:
-            await self._post_batch([outcome])
+            return await self._post_batch([outcome])
         except StoreUnavailableError:
             raise
         except Exception:
@@ -180,11 +241,16 @@ class Reports:
                 outcome.run_id,
                 outcome.attempt,
             )
+            return []
 
-    async def _post_batch(self, batch: Sequence[AttemptOutcome]) -> None:
+    async def _post_batch(self, batch: Sequence[AttemptOutcome]) -> list[AttemptOutcome]:
+        """Post outcomes; return those that the codec fails with (now)."""
         hints: list[Hint] = []
-        for outcome, accepted in zip(batch, await self._store.finish_attempts(batch), strict=True):
-            if accepted and outcome.message is not None:
+        held_up: list[AttemptOutcome] = []
+        for outcome, accepted in zip(batch, await finish_each(self._store, batch), strict=True):
+            if accepted is None:
+                held_up.append(outcome)
+            elif accepted and outcome.message is not None:
                 hints.append(Hint(HintKind.MESSAGE, outcome.run_id))
             elif accepted:
                 hints.append(Hint(HintKind.ACTIVITY, self._task_queue))
@@ -196,6 +262,7 @@ class Reports:
                     outcome.attempt,
                 )
         self._store.hint(hints)
+        return held_up
 
     async def _post_beats(self) -> None:
         beating, self._beats = list(self._beats.values()), {}

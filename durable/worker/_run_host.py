@@ -22,7 +22,7 @@ from durable._engine._state import RunState
 from durable._replay._instance import Instance
 from durable._replay._replay import replay
 from durable._replay._turns import Turns
-from durable.exceptions import HistoryError, WorkflowTaskError
+from durable.exceptions import HistoryError, PayloadCodecError, WorkflowTaskError
 from durable.history import CommandEvent, Event, decode_data, decode_history
 from durable.store import (
     ActivityState,
@@ -161,7 +161,7 @@ class RunHost:
             return
         commands, self._commands = self._commands, []
         if self.instance.closing:
-            self.run.untaken = self.instance.untaken
+            self.run.untaken = self.instance.signals.untaken()
         effects = self.run.commands(commands, local=self._activities.promise)
         now = self._home.clock.now()
         if effects.start or effects.cancel:
@@ -170,6 +170,8 @@ class RunHost:
         self._pump(now)
 
     def _open(self, turns: Turns, claimed: ClaimedRun) -> list[CommandEvent]:
+        if claimed.fault is not None:
+            raise claimed.fault
         events = decode_history(claimed.events)
         if self.run is None:
             state = RunState.of(self.run_id, events)
@@ -225,6 +227,10 @@ class RunHost:
         assert self.run is not None
         try:
             for message in messages:
+                if message.fault is not None:
+                    # Those behind it must not overtake it.
+                    self._fault = message.fault
+                    return
                 self.run.receive(message, decode_data)
         except HistoryError as error:
             self._fault = error
@@ -373,6 +379,17 @@ class RunHost:
         self._reopening = None
         self._block(error)
 
+    def held_up(self, error: PayloadCodecError) -> bool:
+        """See `Committed`. It is blocked, for all to see, unless something would be lost that only this process knows."""
+        if self.gone:
+            return True
+        known_here_only = self.run is None or self.run.knows_more or not self._activities.idle
+        if self._releasing is not None or known_here_only:
+            logger.error("run %s waits here, with what its activities have done: %s", self.run_id, error)
+            return False
+        self.unwritable(error)
+        return True
+
     def _written(self, now: int) -> None:
         assert self.run is not None
         written = self.run.written(now)
@@ -498,9 +515,9 @@ class RunHost:
     def _block(self, error: BaseException) -> None:
         """Keep the run open but off this worker for a while: its code is at fault, and the next deploy may mend it."""
         text = "".join(traceback.format_exception(error)).rstrip()
-        reason = describe_fault(error)
+        reason = describe_fault(error, hide=self._home.converter.failure_converter.hides_messages)
         wait = self._home.blocked(self)
-        if isinstance(error, WorkflowTaskError):
+        if isinstance(error, WorkflowTaskError | PayloadCodecError):
             text = reason
         logger.error(
             "workflow %s (run %s) is blocked, its task failed and is tried again in %.0f s; the run stays open:\n%s",

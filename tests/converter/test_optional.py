@@ -19,6 +19,7 @@ from durable.history import Payload
 
 attrs = pytest.importorskip("attrs")
 pydantic = pytest.importorskip("pydantic")
+v1 = pytest.importorskip("pydantic.v1")
 
 NAN = math.nan
 
@@ -52,6 +53,17 @@ class Constants(pydantic.BaseModel, ser_json_inf_nan="constants"):
 
 class Strings(pydantic.BaseModel, ser_json_inf_nan="strings"):
     value: float
+
+
+class Old(v1.BaseModel):
+    """As the first version of pydantic has it."""
+
+    name: str = v1.Field(alias="theName")
+    amount: Decimal = Decimal("1.50")
+    values: set[int] = v1.Field(default_factory=set)
+
+    def __hash__(self) -> int:
+        return 1
 
 
 class Failing(pydantic.BaseModel):
@@ -89,6 +101,9 @@ MODEL = Model(theName="n", values=[1.0, None], anything={"a": [1]})
         (MODEL, Ok | Model),
         (Strings(value=math.inf), Strings),
         (Open(a=1, b=None), Open),
+        (Old(theName="n", values={1}), Old),
+        ([Old(theName="n"), None], list[Old | None]),
+        (Old(theName="n"), Ok | Old),
     ],
     ids=lambda value: type(value).__name__,
 )
@@ -114,6 +129,7 @@ def tower(height: int) -> Any:
         ([Item(Model(theName="n", anything={"k": NAN}))], "value[0].content.anything.k", "float nan"),
         (Open(a=[NAN]), "value.a[0]", "float nan"),
         (Constants(value=NAN), "value.value", "float nan"),
+        (Old(theName="n", amount=1, values=[1]).copy(update={"name": NAN}), "value.name", "float nan"),
         (Model(theName="\ud800"), "value", "surrogates not allowed"),
         (Model(theName="n", anything=object()), "value", "cannot be stored"),
         ([Failing()], "value", "cannot be stored"),
@@ -136,6 +152,8 @@ def test_refused_with_its_place(value: Any, path: str, text: str) -> None:
         (b'{"theName":1}', Model, "value.theName", "valid string"),
         (b'[{"theName":"n","values":["secret"]}]', list[Model], "value[0]", "valid number"),
         (b"null", Model, "value", "object"),
+        (b'{"theName":"n","values":["secret"]}', Old, "value.values[0]", "valid integer"),
+        (b"null", Old, "value", "Old expected dict"),
         (b'{"x":1}', Ok | Model, "value", "cannot be told"),
     ],
 )

@@ -157,8 +157,9 @@ async def _main(job: Job) -> None:
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     loop.add_signal_handler(signal.SIGUSR1, _show_tasks)
+    converter = SCENARIOS[job.drive].converter if job.drive in SCENARIOS else None
     async with (
-        Client.connect(job.url, namespace=job.namespace) as client,
+        Client.connect(job.url, namespace=job.namespace, data_converter=converter) as client,
         contextlib.AsyncExitStack() as workers,
     ):
         if job.drive != "insurance":

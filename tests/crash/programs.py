@@ -26,6 +26,7 @@ from durable import (
     activity,
     workflow,
 )
+from durable.converter import DataConverter
 from durable.exceptions import (
     CancelledError,
     TerminatedError,
@@ -33,6 +34,7 @@ from durable.exceptions import (
     WorkflowFailureError,
     WorkflowNotFoundError,
 )
+from tests.store.codecs import Nonces
 
 # --- the ledger ---
 
@@ -325,6 +327,9 @@ class Scenario:
     drive: Drive
     right: Callable[[Any], bool]
     status: str = "COMPLETED"
+    commits: int = 1_000
+    """Commits that each of its lives has; whether there are more depends on what happens to share one."""
+    converter: DataConverter | None = None
 
 
 @contextlib.asynccontextmanager
@@ -434,7 +439,8 @@ SCENARIOS = {
         Scenario("beats", _beats, lambda result: result == [0, 1, 2]),
         Scenario("tidies", _tidies, lambda result: result == [None, "enough", 20]),
         Scenario("children", _children, _children_right),
-        Scenario("continues", _continues, lambda result: result == [10, "once", 2]),
+        Scenario("continues", _continues, lambda result: result == [10, "once", 2], commits=8),
+        Scenario("coded", _children, _children_right, converter=DataConverter(payload_codec=Nonces())),
         Scenario("cancels", _cancels, lambda result: result == "cancelled", "CANCELED"),
     )
 }

@@ -124,10 +124,12 @@ def points_of(counts: dict[str, int], when: tuple[str, ...] = ("before", "after"
 
 
 async def sweep(world: World, name: str, *, full: bool) -> None:
-    async with Client.connect(world.url) as client:
-        found = Sweep(world, client, SCENARIOS[name])
+    scenario = SCENARIOS[name]
+    async with Client.connect(world.url, data_converter=scenario.converter) as client:
+        found = Sweep(world, client, scenario)
         first, second = await found.count(1), await found.count(2)
         counts = {method: min(first.get(method, 0), second.get(method, 0)) for method in first}
+        counts["commit"] = min(counts["commit"], found.scenario.commits)
         for needed in ("create_runs", "commit", "register_worker"):
             assert counts[needed] > 0, counts
         points = points_of(counts, ("before", "into", "after") if full else ("before", "after"))
@@ -138,7 +140,7 @@ async def sweep(world: World, name: str, *, full: bool) -> None:
         await found.visit_all([(point,) for point in points])
 
 
-@pytest.mark.parametrize("name", ["waits", "fan", "beats", "children", "continues", "tidies"])
+@pytest.mark.parametrize("name", ["waits", "fan", "beats", "children", "continues", "coded", "tidies"])
 async def test_killed_at_some_writes(world: World, name: str) -> None:
     await sweep(world, name, full=False)
 

@@ -52,6 +52,8 @@ ada: charged for month 3 of year 1
 ada: charged for month 1 of year 2
 ada: moved to another town
 """,
+    "converter": "door at 10.0.0.2: 4 pixels\n",
+    "encryption": "Ada is in room 15\nreadable in the database: False\n",
     "agent": """\
 tool: weather(Oslo)
 tool: weather(Rome)

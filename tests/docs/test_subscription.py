@@ -60,7 +60,6 @@ async def test_a_cancel_that_comes_over_the_end_of_the_year_wins_a_thousand_time
     """Each customer cancels between the task of the last timeout and its commit."""
     async with Client.connect(store_url) as client:
         proxy: Any = StoreProxy(client.store)
-        cancelled: dict[str, int] = {}
 
         async def commit(real: Any, transitions: Any) -> Any:
             leaving = [one.run_id for one in transitions if one.close and one.close.successor]

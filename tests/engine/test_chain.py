@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from durable._engine._chain import end, first_delay, next_run_id, timed_out
-from durable._engine._cron import check_cron, next_tick
+from durable._engine._chain import end, next_run_id, timed_out
+from durable._engine._cron import check_cron, first_delay, next_tick
 from durable._engine._run import HOLD_BACK
 from durable._engine._state import RunState
 from durable._engine.records import Close, NewRun, RunStatus, Transition, Unread, Verdict

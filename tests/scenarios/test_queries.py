@@ -12,6 +12,7 @@ import pytest
 import durable.client._query as query_module
 from durable import Client, RetryPolicy, activity, workflow
 from durable.common import QueryRejectCondition
+from durable.converter import DataConverter
 from durable.exceptions import (
     ApplicationError,
     ConversionError,
@@ -20,7 +21,9 @@ from durable.exceptions import (
     WorkflowQueryRejectedError,
     WorkflowQueryTimeoutError,
 )
+from durable.store import beneath
 from tests.scenarios.rig import PATIENCE, Env, events, fails, reached, until
+from tests.scenarios.test_codec import SECRET, Toy
 
 
 @workflow.defn(name="scn.q.counts")
@@ -297,3 +300,45 @@ async def test_a_client_may_reject_by_default(store_url: str) -> None:
                 await handle.query(Ends.how())
             none = QueryRejectCondition.NONE
             assert await handle.query(Ends.how(), reject_condition=none) == "asked"
+
+
+async def test_questions_and_answers_pass_the_codec(store_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is asked, answered and complained about is stored as the codec makes it."""
+    monkeypatch.setattr(query_module, "definition_for", lambda *about: None)
+    converter = DataConverter(payload_codec=Toy())
+    stored: list[bytes] = []
+    async with (
+        Client.connect(store_url, data_converter=converter) as client,
+        Client.connect(store_url, data_converter=converter) as away,
+    ):
+        for store in (beneath(client.store), beneath(away.store)):
+            keep(store, "ask", lambda question: [question.input], stored, monkeypatch)
+            keep(
+                store, "answer_questions", lambda answers: [one.data for one in answers], stored, monkeypatch
+            )
+        env = Env(client, 1000)
+        async with env.worker(Counts):
+            handle = await client.start_workflow(Counts.run(1))
+            asker = away.get_workflow_handle(handle.id)
+            assert await asker.query("item", args=[5, SECRET]) == SECRET
+            with pytest.raises(WorkflowQueryFailedError, match="not today"):
+                await asker.query("fails")
+    assert len(stored) == 4
+    assert not any(SECRET.encode() in data or b"not today" in data for data in stored)
+
+
+def keep(
+    store: Any,
+    name: str,
+    bytes_of: Callable[[Any], list[bytes]],
+    stored: list[bytes],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Note what a method of a store is given."""
+    real = getattr(store, name)
+
+    async def noted(given: Any) -> Any:
+        stored.extend(bytes_of(given))
+        return await real(given)
+
+    monkeypatch.setattr(store, name, noted)

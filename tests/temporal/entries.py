@@ -96,6 +96,7 @@ _LATER_PLUGIN = "a plugin of its own, later; the agent example shows the plain w
 _DATA_SAMPLES = {
     "context_propagation",
     "custom_converter",
+    "encryption",
     "pydantic_converter",
     "custom_metric",
     "prometheus",

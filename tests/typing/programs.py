@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, assert_type
@@ -23,6 +25,18 @@ from durable import (
 )
 from durable.client import WorkflowHandle
 from durable.common import QueryRejectCondition
+from durable.converter import (
+    CompositePayloadConverter,
+    DataConverter,
+    DefaultFailureConverterWithEncodedAttributes,
+    DefaultPayloadConverter,
+    EncodingPayloadConverter,
+    Payload,
+    PayloadCodec,
+    SerializationContext,
+    WithSerializationContext,
+    value_to_type,
+)
 
 
 @dataclass
@@ -227,7 +241,14 @@ async def subscription(customer: Customer) -> str:
             return await cancel.receive(timeout=timedelta(days=30))
         except TimeoutError:
             pass
-    return "a year is over"
+    if customer.id == "temporal":
+        workflow.continue_as_new(customer, workflow=subscription, task_queue="next")
+    if customer.id == "call":
+        workflow.continue_as_new(subscription(customer), run_timeout=timedelta(days=400))
+    if customer.id == "several":
+        workflow.continue_as_new(args=[customer], workflow="subscription", retry_policy=RetryPolicy())
+    assert_type(workflow.info().is_continue_as_new_suggested(), bool)
+    workflow.continue_as_new(customer)
 
 
 # ---- 6: agent loop with tools
@@ -347,3 +368,48 @@ assert_type(go(), workflow.SignalCall[Any])
 def any_activity(some: Activity[..., Any]) -> Workflow[Any, ..., Any]:
     workflows: list[Workflow[Any, ..., Any]] = [everything, Publish.run]
     return workflows[len(some.name) % 2]
+
+
+# ---- values: converters and codecs of one's own
+
+
+class Upside(PayloadCodec, WithSerializationContext):
+    async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
+        return [Payload(payload.data[::-1], "upside-down", payload.metadata) for payload in payloads]
+
+    async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
+        return [Payload(payload.data[::-1], metadata=payload.metadata) for payload in payloads]
+
+    def with_context(self, context: SerializationContext) -> Upside:
+        return self
+
+
+class Trips(EncodingPayloadConverter):
+    @property
+    def encoding(self) -> str:
+        return "text/trip"
+
+    def to_payload(self, value: Any) -> Payload | None:
+        return Payload(value.who.encode(), self.encoding) if isinstance(value, Trip) else None
+
+    def from_payload(self, payload: Payload, type_hint: Any = None) -> Trip:
+        return Trip(payload.data.decode(), 0)
+
+
+class TripsConverter(CompositePayloadConverter):
+    def __init__(self) -> None:
+        super().__init__(Trips(), *DefaultPayloadConverter.default_encoding_payload_converters)
+
+
+async def converted() -> None:
+    converter = DataConverter(
+        payload_converter_class=TripsConverter,
+        payload_codec=Upside(),
+        failure_converter_class=DefaultFailureConverterWithEncodedAttributes,
+    )
+    replaced = assert_type(dataclasses.replace(DataConverter.default, payload_codec=Upside()), DataConverter)
+    assert_type(replaced.payload_codec, PayloadCodec | None)
+    assert_type(await converter.encode([Trip("ada", 1)]), list[Payload])
+    assert_type(value_to_type(Trip, {"who": "ada", "cents": 1}), Trip)
+    async with Client.connect("sqlite:///app.db", data_converter=converter) as client, Worker(client):
+        assert_type(client.data_converter, DataConverter)

@@ -23,7 +23,7 @@ from durable._replay.machines._machine import Machine, Table
 from durable.activity._call import ActivityCall
 from durable.activity._options import ActivityOptions
 from durable.common import ActivityCancellationType, RetryPolicy
-from durable.converter import DataConverter
+from durable.converter import ActivitySerializationContext, DataConverter
 from durable.exceptions import ActivityError, NondeterminismError, RetryState
 from durable.history import (
     ActivityTaskCanceled,
@@ -35,6 +35,7 @@ from durable.history import (
     Input,
     Payloads,
     RetryPolicyData,
+    WorkflowExecutionStarted,
     encode_retry_policy,
 )
 
@@ -67,11 +68,14 @@ class ActivityMachine(Machine):
         """What the code sees when it cancels the activity."""
         return self._call.options.cancellation_type
 
-    def start(self, default_queue: str, *, check: bool) -> ActivityTaskScheduled:
+    def start(
+        self, started: WorkflowExecutionStarted, namespace: str, *, check: bool
+    ) -> ActivityTaskScheduled:
         """Return the command that schedules it.
 
         Args:
-            default_queue: The task queue of an activity that names none.
+            started: The run that asks; an activity that names no task queue has its.
+            namespace: The namespace of both.
             check: Whether to read the arguments back as the types the activity takes, so that a wrong one is an error
                 of the caller and not of every attempt.
 
@@ -80,12 +84,26 @@ class ActivityMachine(Machine):
         """
         call = self._call
         common = _scheduled_with(call.options)
+        activity_id = common.activity_id or str(self.id)
+        task_queue = common.task_queue or started.task_queue
+        if self._converter.takes_context:
+            # The worker that runs it says the same.
+            self._converter = self._converter.with_context(
+                ActivitySerializationContext(
+                    namespace=namespace,
+                    activity_id=activity_id,
+                    activity_type=call.name,
+                    activity_task_queue=task_queue,
+                    workflow_id=started.workflow_id,
+                    workflow_type=started.workflow_type,
+                )
+            )
         return replace(
             common,
             id=self.id,
-            activity_id=common.activity_id or str(self.id),
+            activity_id=activity_id,
             activity_type=call.name,
-            task_queue=common.task_queue or default_queue,
+            task_queue=task_queue,
             input=self._input(check=check),
         )
 
@@ -138,14 +156,17 @@ class ActivityMachine(Machine):
             )
 
     def _error(self, event: ActivityTaskFailed | ActivityTaskTimedOut) -> ActivityError:
+        cause = self._converter.from_failure(event.failure)
+        # Its own words: what is stored may be encoded.
+        message = getattr(cause, "message", event.failure.message)
         error = ActivityError(
-            f"activity {self._call.name!r} failed: {event.failure.message}",
+            f"activity {self._call.name!r} failed: {message}",
             activity_type=self._call.name,
             activity_id=self._call.options.activity_id or str(self.id),
             retry_state=None if event.retry_state is None else RetryState[event.retry_state.upper()],
             identity=event.identity,
         )
-        error.__cause__ = self._converter.from_failure(event.failure)
+        error.__cause__ = cause
         return error
 
 

@@ -95,12 +95,13 @@ class ChildMachine(Machine):
         return self._request.options.child or _NOTHING_SAID
 
     def start(
-        self, parent: WorkflowExecutionStarted, *, run_id: str, workflow_id: str
+        self, parent: WorkflowExecutionStarted, *, namespace: str, run_id: str, workflow_id: str
     ) -> StartChildWorkflowExecutionInitiated:
         """Return the command that starts it.
 
         Args:
             parent: The run that asks; the child inherits its task queue and its priority.
+            namespace: The namespace of both.
             run_id: The child's first run.
             workflow_id: Its workflow id.
 
@@ -108,6 +109,7 @@ class ChildMachine(Machine):
             ConversionError: An argument or an entry of the memo cannot be stored, or is not of its type.
             ValueError: There are too many search attributes, or they are too large.
         """
+        self._converter = self._converter.of_workflow(namespace, workflow_id)
         request, said, convert = self._request, self.options, self._converter
         path = f"{request.name} input"
         input = convert.to_payloads(request.args, path=path)

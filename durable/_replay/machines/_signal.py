@@ -20,10 +20,10 @@ from durable.history import Payload, WorkflowExecutionSignaled
 class SignalBuffer:
     """Signals of one run that no handler has taken, and the receivers that wait for them, by name."""
 
-    __slots__ = ("_converter", "_given", "_kept", "_receivers")
+    __slots__ = ("_given", "_kept", "_receivers", "converter")
 
     def __init__(self, converter: DataConverter) -> None:
-        self._converter = converter
+        self.converter = converter
         self._kept: dict[str, deque[WorkflowExecutionSignaled]] = {}
         self._receivers: dict[str, deque[tuple[asyncio.Future[Any], Any]]] = {}
         self._given: dict[asyncio.Future[Any], WorkflowExecutionSignaled] = {}
@@ -94,11 +94,11 @@ class SignalBuffer:
     def _decode(self, signal: WorkflowExecutionSignaled, type_hint: Any) -> Any:
         name = f"signal {signal.name}"
         if not signal.input:
-            return self._converter.from_payload(_NOTHING, type_hint, path=name)
+            return self.converter.from_payload(_NOTHING, type_hint, path=name)
         first, *more = signal.input
         if more:
             raise ConversionError(f"{len(signal.input)} arguments were sent, one is received", path=name)
-        return self._converter.from_payload(first, type_hint, path=name)
+        return self.converter.from_payload(first, type_hint, path=name)
 
 
 _NOTHING = Payload(encoding="binary/null")

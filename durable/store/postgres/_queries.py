@@ -70,7 +70,7 @@ class Queries(Part):
     async def read_answers(self, query_ids: Sequence[str]) -> list[QueryAnswer]:
         """Return the answers that are there."""
         rows = await self._read("read_answers", list(query_ids))
-        return [QueryAnswer(str(row["query_id"]), row["answer"]) for row in rows]
+        return [QueryAnswer(str(row["query_id"]), str(row["run_id"]), row["answer"]) for row in rows]
 
     async def sweep_questions(self, limit: int) -> int:
         """Delete queries that nobody waits for any more; return how many."""

@@ -158,6 +158,9 @@ class SQLiteStore:
             )
         )
 
+    async def locked_by(self, run_id: str) -> str:
+        return ""
+
     async def find_update(self, run_id: str, message_id: str) -> UpdateOutcome | None:
         return await self._read(partial(_updates.find, run_id=run_id, message_id=message_id))
 

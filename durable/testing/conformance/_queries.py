@@ -79,11 +79,13 @@ async def check_an_answer_is_read_by_whoever_asked_and_the_first_one_stays(open_
         for each in (first, second):
             await one.store.ask(each)
         assert await one.store.read_answers([first.query_id]) == []
-        await one.store.answer_questions([QueryAnswer(first.query_id, EVERY_BYTE)])
-        await one.store.answer_questions([QueryAnswer(first.query_id, b"later"), QueryAnswer(uuid7(), b"?")])
+        await one.store.answer_questions([QueryAnswer(first.query_id, run.run_id, EVERY_BYTE)])
+        await one.store.answer_questions(
+            [QueryAnswer(first.query_id, run.run_id, b"later"), QueryAnswer(uuid7(), run.run_id, b"?")]
+        )
         await one.store.answer_questions([])
         assert await one.store.read_answers([second.query_id, first.query_id]) == [
-            QueryAnswer(first.query_id, EVERY_BYTE)
+            QueryAnswer(first.query_id, run.run_id, EVERY_BYTE)
         ]
         assert await take(one) == [second.query_id], "one that is answered is given to nobody"
 
@@ -165,5 +167,5 @@ async def check_a_query_that_nobody_waits_for_is_given_to_nobody_and_swept(open_
         assert await take(one) == [waiting.query_id]
         assert await one.store.sweep_questions(10) == 1
         assert await one.store.sweep_questions(10) == 0
-        await one.store.answer_questions([QueryAnswer(waiting.query_id, b"answer")])
+        await one.store.answer_questions([QueryAnswer(waiting.query_id, run.run_id, b"answer")])
         assert len(await one.store.read_answers([gone.query_id, waiting.query_id])) == 1

@@ -27,7 +27,7 @@ from unnest($1::uuid[], $2::bytea[]) as a (query_id, answer)
 where q.query_id = a.query_id and q.answer is null
 
 -- name: read_answers
-select query_id, answer from durable.queries where query_id = any ($1::uuid[]) and answer is not null
+select query_id, run_id, answer from durable.queries where query_id = any ($1::uuid[]) and answer is not null
 
 -- name: sweep_questions
 with old as materialized (

@@ -31,7 +31,7 @@ RETURNING query_id, run_id, workflow_type, task_queue, name, input, expires_at -
 UPDATE queries SET answer = :answer WHERE query_id = :query_id AND answer IS NULL
 
 -- name: read_answers
-SELECT query_id, answer FROM queries
+SELECT query_id, run_id, answer FROM queries
 WHERE query_id IN (SELECT value FROM json_each(?)) AND answer IS NOT NULL
 
 -- name: sweep

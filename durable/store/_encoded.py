@@ -1,0 +1,424 @@
+"""A codec in front of a database: what goes in is encoded, what comes out is decoded, and nobody else knows.
+
+Everything above sees payloads as the payload converter made them: the engine's digests and keys, replay's comparisons, the
+code. Everything below sees what the codec made of them. So there is one place where the two meet, and it is this port. A
+program without a codec has no such store, and pays nothing.
+
+A codec that fails is like a database that is away, to those it concerns and to nobody else. A call about one run raises
+`PayloadCodecError`, which is a `StoreUnavailableError`, and whoever is patient with a database is patient with a codec. A
+call that brings the work of many runs marks what it could not decode (`fault`), and leaves it as it is stored.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import TypeVar
+
+from msgspec.structs import replace
+
+from durable._engine.records import (
+    ActivityRecord,
+    AttemptOutcome,
+    ClaimedRun,
+    Close,
+    CommitResult,
+    Heartbeat,
+    HeartbeatAnswer,
+    Hint,
+    Message,
+    NewRun,
+    QueryAnswer,
+    Question,
+    RunRecord,
+    SendOutcome,
+    StartVerdict,
+    Transition,
+    UpdateOutcome,
+    WorkerRecord,
+)
+from durable.converter import PayloadCodec, WithSerializationContext, WorkflowSerializationContext
+from durable.converter._codec import decoded, encoded
+from durable.converter._context import in_context
+from durable.exceptions import HistoryError, PayloadCodecError
+from durable.history import EventRow, Payload, decode_data
+from durable.store._parcel import Parcel, Whose
+from durable.store._protocol import Lease, Store
+
+logger = logging.getLogger("durable.store")
+
+R = TypeVar("R")
+Turn = Callable[[PayloadCodec, Sequence[Payload], str], Awaitable[list[Payload]]]
+
+_MAX_KNOWN = 100_000
+"""Runs of which the workflow is remembered, for codecs that want to know; the log tells about the others."""
+
+
+class EncodedStore:
+    """A store whose payloads pass a codec; see the module, and `Store` for the methods.
+
+    Attributes:
+        stored: The database itself, in which payloads are as the codec made them.
+    """
+
+    def __init__(self, stored: Store, codec: PayloadCodec, namespace: str) -> None:
+        self.stored = stored
+        self.url = stored.url
+        self._codec = codec
+        self._namespace = namespace
+        self._takes_context = isinstance(codec, WithSerializationContext)
+        self._workflows: dict[str, str] = {}
+
+    # ---------------------------------------------------------------- through the codec
+
+    async def encode_transition(self, transition: Transition) -> Transition:
+        """Return a transition as it is to be written, by `stored.commit`, as often as that takes.
+
+        Raises:
+            PayloadCodecError: The codec failed.
+        """
+        return await self._pass(encoded, Parcel.transition, transition)
+
+    async def _pass(self, turn: Turn, walk: Callable[[Parcel, R], R], record: R) -> R:
+        """Return a record with its payloads turned, all of one workflow in one call.
+
+        Raises:
+            PayloadCodecError: The codec failed.
+        """
+        parcel = Parcel()
+        as_it_is = walk(parcel, record)
+        contents = parcel.contents
+        if not contents:
+            return as_it_is
+        made: list[list[Payload]] = []
+        if len(contents) == 1:
+            made = [await self._turn(turn, *entry) for entry in contents.items()]
+        else:
+            calls = [self._turn(turn, *entry) for entry in contents.items()]
+            for answer in await asyncio.gather(*calls, return_exceptions=True):
+                if isinstance(answer, BaseException):
+                    raise answer
+                made.append(answer)
+        parcel.refill(dict(zip(contents, made, strict=True)))
+        return walk(parcel, record)
+
+    async def _turn(self, turn: Turn, whose: Whose, payloads: Sequence[Payload]) -> list[Payload]:
+        codec = self._codec
+        if self._takes_context:
+            workflow_id = whose.workflow_id or await self._workflow_of(whose.run_id)
+            codec = in_context(codec, WorkflowSerializationContext(self._namespace, workflow_id))
+        name = f"workflow {whose.workflow_id}" if whose.workflow_id else f"run {whose.run_id}"
+        return await turn(codec, payloads, name)
+
+    async def _each(
+        self, turn: Turn, walk: Callable[[Parcel, R], R], records: Iterable[R]
+    ) -> list[R | PayloadCodecError]:
+        """Return each record with its payloads turned, all at the same time, or why the codec failed with it."""
+        found: list[R | PayloadCodecError] = []
+        calls = [self._pass(turn, walk, record) for record in records]
+        for answer in await asyncio.gather(*calls, return_exceptions=True):
+            if isinstance(answer, BaseException) and not isinstance(answer, PayloadCodecError):
+                raise answer
+            found.append(answer)
+        return found
+
+    async def _all(self, turn: Turn, walk: Callable[[Parcel, R], R], records: Iterable[R]) -> list[R]:
+        """Return each record with its payloads turned.
+
+        Raises:
+            PayloadCodecError: The codec failed with one of them.
+        """
+        made: list[R] = []
+        for answer in await self._each(turn, walk, records):
+            if isinstance(answer, PayloadCodecError):
+                raise answer
+            made.append(answer)
+        return made
+
+    # ---------------------------------------------------------------- whose runs are
+
+    def _learn(self, run_id: str, workflow_id: str) -> None:
+        if self._takes_context:
+            if len(self._workflows) >= _MAX_KNOWN:
+                self._workflows.clear()
+            self._workflows[run_id] = workflow_id
+
+    async def _workflow_of(self, run_id: str) -> str:
+        """The id of the workflow that a run is of; empty for a run that does not exist."""
+        known = self._workflows.get(run_id)
+        if known is None:
+            known = ""
+            for row in await self.stored.read_events(run_id, 0, 1):
+                with contextlib.suppress(HistoryError):  # whoever decodes the log says so
+                    known = getattr(decode_data(row.type, row.data), "workflow_id", "")
+                self._learn(run_id, known)
+        return known
+
+    # ---------------------------------------------------------------- runs
+
+    async def create_runs(self, runs: Sequence[NewRun]) -> list[StartVerdict]:
+        for run in runs:
+            self._learn(run.run_id, run.workflow_id)
+        return await self.stored.create_runs(await self._all(encoded, Parcel.new_run, runs))
+
+    async def find_run(self, workflow_id: str, run_id: str | None = None) -> RunRecord | None:
+        """See `Store`. What cannot be decoded of the row is left as it is stored: messages need the rest of it."""
+        found = await self.stored.find_run(workflow_id, run_id)
+        if found is None:
+            return None
+        self._learn(found.run_id, found.workflow_id)
+        answer = (await self._each(decoded, Parcel.run, [found]))[0]
+        return found if isinstance(answer, PayloadCodecError) else answer
+
+    async def read_events(self, run_id: str, after: int = 0, limit: int | None = None) -> list[EventRow]:
+        rows = await self.stored.read_events(run_id, after, limit)
+        return await self._pass(decoded, lambda parcel, own: parcel.events(Whose("", run_id), own), rows)
+
+    async def read_closing_events(self, run_ids: Sequence[str]) -> dict[str, EventRow]:
+        found = await self.stored.read_closing_events(run_ids)
+        return dict(await self._all(decoded, _closing, found.items()))
+
+    async def read_activities(self, run_id: str) -> list[ActivityRecord]:
+        records = await self.stored.read_activities(run_id)
+        return await self._pass(decoded, lambda parcel, own: [parcel.activity(one) for one in own], records)
+
+    # ---------------------------------------------------------------- messages
+
+    async def send(self, messages: Sequence[Message]) -> list[SendOutcome]:
+        return await self.stored.send(await self._all(encoded, Parcel.message, messages))
+
+    async def read_messages(self, run_ids: Sequence[str]) -> list[Message]:
+        return await self._messages(await self.stored.read_messages(run_ids))
+
+    async def read_owned_messages(self, worker_id: str, limit: int) -> list[Message]:
+        return await self._messages(await self.stored.read_owned_messages(worker_id, limit))
+
+    async def _messages(self, messages: Sequence[Message]) -> list[Message]:
+        """Those of one run together: when one of them cannot be decoded none behind it may overtake it."""
+        by_run: dict[str, list[Message]] = {}
+        for message in messages:
+            by_run.setdefault(message.run_id, []).append(message)
+        answers = await self._each(decoded, _messages, by_run.values())
+        made: list[Message] = []
+        for own, answer in zip(by_run.values(), answers, strict=True):
+            if isinstance(answer, PayloadCodecError):
+                answer = [replace(message, fault=answer) for message in own]
+            made += answer
+        return sorted(made, key=lambda message: message.position)
+
+    # ---------------------------------------------------------------- the commit path
+
+    async def commit(self, transitions: Sequence[Transition]) -> CommitResult:
+        """See `Store`. A transition that may have to be repeated goes through `encode_transition`, once, instead."""
+        return await self.stored.commit(await self._all(encoded, Parcel.transition, transitions))
+
+    async def terminate(
+        self,
+        run_id: str,
+        event: Callable[[int], EventRow],
+        close: Close,
+        messages: Sequence[Message] = (),
+    ) -> bool:
+        """See `Store`. Only the position of the event that `event` returns may depend on what it is given."""
+        own = Whose("", run_id)
+        row = await self._pass(encoded, lambda parcel, one: parcel.row(own, one), event(1))
+        close = await self._pass(encoded, lambda parcel, one: parcel.close(own, one), close)
+        sent = await self._all(encoded, Parcel.message, messages)
+        return await self.stored.terminate(
+            run_id, lambda seq: replace(event(seq), data=row.data), close, sent
+        )
+
+    async def find_update(self, run_id: str, message_id: str) -> UpdateOutcome | None:
+        found = await self.stored.find_update(run_id, message_id)
+        if found is None:
+            return None
+        return await self._pass(decoded, lambda parcel, one: parcel.update(Whose("", run_id), one), found)
+
+    async def condemned_runs(self, limit: int) -> list[RunRecord]:
+        return await self.stored.condemned_runs(limit)
+
+    async def locked_by(self, run_id: str) -> str:
+        return await self.stored.locked_by(run_id)
+
+    # ---------------------------------------------------------------- claims
+
+    async def claim_runs(
+        self,
+        worker_id: str,
+        task_queues: Sequence[str],
+        workflow_types: Sequence[str],
+        limit: int,
+        *,
+        format: int,
+    ) -> list[ClaimedRun]:
+        return await self._claimed(
+            await self.stored.claim_runs(worker_id, task_queues, workflow_types, limit, format=format)
+        )
+
+    async def claim_probationer(
+        self, worker_id: str, task_queues: Sequence[str], workflow_types: Sequence[str], *, format: int
+    ) -> ClaimedRun | None:
+        found = await self.stored.claim_probationer(worker_id, task_queues, workflow_types, format=format)
+        return None if found is None else (await self._claimed([found]))[0]
+
+    async def owned_runs(self, worker_id: str) -> dict[str, int]:
+        return await self.stored.owned_runs(worker_id)
+
+    async def reload_run(self, worker_id: str, run_id: str, epoch: int) -> ClaimedRun | None:
+        found = await self.stored.reload_run(worker_id, run_id, epoch)
+        return None if found is None else (await self._claimed([found]))[0]
+
+    async def _claimed(self, claimed: Sequence[ClaimedRun]) -> list[ClaimedRun]:
+        for one in claimed:
+            self._learn(one.run.run_id, one.run.workflow_id)
+        answers = await self._each(decoded, Parcel.claimed, claimed)
+        return [
+            replace(one, fault=answer) if isinstance(answer, PayloadCodecError) else answer
+            for one, answer in zip(claimed, answers, strict=True)
+        ]
+
+    async def next_wake(self, task_queues: Sequence[str]) -> int | None:
+        return await self.stored.next_wake(task_queues)
+
+    # ---------------------------------------------------------------- activities
+
+    async def claim_activities(
+        self,
+        worker_id: str,
+        task_queues: Sequence[str],
+        activity_types: Sequence[str],
+        limit: int,
+        *,
+        format: int,
+    ) -> list[ActivityRecord]:
+        return await self._activities(
+            await self.stored.claim_activities(worker_id, task_queues, activity_types, limit, format=format)
+        )
+
+    async def finish_attempts(self, outcomes: Sequence[AttemptOutcome]) -> list[bool]:
+        return await self.stored.finish_attempts(await self._all(encoded, Parcel.outcome, outcomes))
+
+    async def heartbeat(self, beats: Sequence[Heartbeat]) -> list[HeartbeatAnswer]:
+        """See `Store`. One whose details cannot be encoded is not told, and answered as if it had been."""
+        answers = await self._each(encoded, Parcel.heartbeat, beats)
+        told = [answer for answer in answers if not isinstance(answer, PayloadCodecError)]
+        heard = iter(await self.stored.heartbeat(told) if told else ())
+        found: list[HeartbeatAnswer] = []
+        for answer in answers:
+            if isinstance(answer, PayloadCodecError):
+                logger.warning("a heartbeat was not stored: %s", answer)
+                found.append(HeartbeatAnswer.GO_ON)
+            else:
+                found.append(next(heard))
+        return found
+
+    async def owned_activities(self, worker_id: str) -> list[ActivityRecord]:
+        return await self._activities(await self.stored.owned_activities(worker_id))
+
+    async def expired_activities(self, limit: int) -> list[ActivityRecord]:
+        return await self._activities(await self.stored.expired_activities(limit))
+
+    async def _activities(self, records: Sequence[ActivityRecord]) -> list[ActivityRecord]:
+        for record in records:
+            self._learn(record.run_id, record.workflow_id)
+        answers = await self._each(decoded, Parcel.activity, records)
+        return [
+            replace(record, fault=answer) if isinstance(answer, PayloadCodecError) else answer
+            for record, answer in zip(records, answers, strict=True)
+        ]
+
+    # ---------------------------------------------------------------- queries
+
+    async def ask(self, question: Question) -> bool:
+        return await self.stored.ask(await self._pass(encoded, Parcel.question, question))
+
+    async def take_questions(
+        self,
+        worker_id: str,
+        task_queues: Sequence[str],
+        workflow_types: Sequence[str],
+        limit: int,
+        *,
+        format: int,
+    ) -> list[Question]:
+        """See `Store`. One that cannot be decoded is taken and not given; somebody takes it again a little later."""
+        taken = await self.stored.take_questions(worker_id, task_queues, workflow_types, limit, format=format)
+        found = await self._each(decoded, Parcel.question, taken)
+        return self._possible(found)
+
+    async def answer_questions(self, answers: Sequence[QueryAnswer]) -> None:
+        """See `Store`. An answer that cannot be encoded is none; somebody answers again a little later."""
+        made = await self._each(encoded, Parcel.answer, answers)
+        await self.stored.answer_questions(self._possible(made))
+
+    async def read_answers(self, query_ids: Sequence[str]) -> list[QueryAnswer]:
+        return await self._all(decoded, Parcel.answer, await self.stored.read_answers(query_ids))
+
+    async def sweep_questions(self, limit: int) -> int:
+        return await self.stored.sweep_questions(limit)
+
+    @staticmethod
+    def _possible(answers: Iterable[R | PayloadCodecError]) -> list[R]:
+        """What the codec has turned; what it has not is for the log."""
+        made: list[R] = []
+        for answer in answers:
+            if isinstance(answer, PayloadCodecError):
+                logger.warning("a query waits, the codec failed: %s", answer)
+            else:
+                made.append(answer)
+        return made
+
+    # ---------------------------------------------------------------- workers
+
+    async def register_worker(self, worker: WorkerRecord) -> Lease:
+        return await self.stored.register_worker(worker)
+
+    async def unregister_worker(self, worker_id: str) -> None:
+        await self.stored.unregister_worker(worker_id)
+
+    async def list_workers(self) -> list[WorkerRecord]:
+        return await self.stored.list_workers()
+
+    async def bury_worker(self, worker_id: str, renewals: int) -> bool:
+        return await self.stored.bury_worker(worker_id, renewals)
+
+    async def take_over(self, limit: int) -> int:
+        return await self.stored.take_over(limit)
+
+    async def timed_out_runs(self, limit: int) -> list[RunRecord]:
+        return await self.stored.timed_out_runs(limit)
+
+    # ---------------------------------------------------------------- hints and life
+
+    def hint(self, hints: Sequence[Hint]) -> None:
+        self.stored.hint(hints)
+
+    def listen(self, callback: Callable[[Hint], None]) -> Callable[[], None]:
+        return self.stored.listen(callback)
+
+    async def now(self) -> int:
+        return await self.stored.now()
+
+    async def aclose(self) -> None:
+        await self.stored.aclose()
+
+
+def _messages(parcel: Parcel, some: list[Message]) -> list[Message]:
+    return [parcel.message(one) for one in some]
+
+
+def _closing(parcel: Parcel, entry: tuple[str, EventRow]) -> tuple[str, EventRow]:
+    run_id, row = entry
+    return run_id, parcel.row(Whose("", run_id), row)
+
+
+def through(store: Store, codec: PayloadCodec | None, namespace: str) -> Store:
+    """Return the store that passes everything through a codec; the store itself without one."""
+    return store if codec is None else EncodedStore(store, codec, namespace)
+
+
+def beneath(store: Store) -> Store:
+    """Return the database itself, with payloads as they are stored."""
+    return store.stored if isinstance(store, EncodedStore) else store

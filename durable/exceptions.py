@@ -12,7 +12,10 @@
      |- WorkflowFailureError                  the client waited for a result, and there is none; `cause` says why
      |- WorkflowContinuedAsNewError           the client waited for one run, and the workflow goes on in another
      |- WorkflowNotFoundError                 no such workflow, or it is closed and can no longer be told anything
+     |- WorkflowUpdateFailedError             an update was refused, or failed; `cause` says why
+     |- WorkflowUpdateRPCTimeoutOrCancelledError  an update has no outcome yet; it goes on
      |- WorkflowQueryFailedError              the query's handler raised, or there is none
+     |   `- WorkflowQueryTimeoutError         nobody has answered in time: no worker runs, or none has the code
      |- WorkflowQueryRejectedError            the query was not allowed in the workflow's state
      |- NotInWorkflowError, NotInActivityError  called where it means nothing; the text names what to call instead
      |- RegistrationError                     a definition is wrong, missing where it is needed, or there twice
@@ -83,7 +86,10 @@ __all__ = [
     "WorkflowNotFoundError",
     "WorkflowQueryFailedError",
     "WorkflowQueryRejectedError",
+    "WorkflowQueryTimeoutError",
     "WorkflowTaskError",
+    "WorkflowUpdateFailedError",
+    "WorkflowUpdateRPCTimeoutOrCancelledError",
     "is_cancelled_exception",
 ]
 
@@ -273,12 +279,40 @@ class WorkflowNotFoundError(DurableError):
         self.run_id = run_id
 
 
+class WorkflowUpdateFailedError(DurableError):
+    """An update was refused, its handler failed, or its workflow ended first. `cause` says which."""
+
+    def __init__(self, *, cause: BaseException) -> None:
+        super().__init__(f"workflow update failed: {cause}")
+        self.__cause__ = cause
+
+
+class WorkflowUpdateRPCTimeoutOrCancelledError(DurableError):
+    """An update had not come far enough in the time that its sender would wait. It goes on."""
+
+
 class WorkflowQueryFailedError(DurableError):
     """The handler of a query raised, or the workflow has no such query."""
 
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class WorkflowQueryTimeoutError(WorkflowQueryFailedError):
+    """A query had no answer in time: no worker runs that has the workflow's code, or it has not read its messages."""
+
 
 class WorkflowQueryRejectedError(DurableError):
-    """A query was not allowed in the state the workflow is in."""
+    """A query was not allowed in the state the workflow is in.
+
+    Attributes:
+        status: That state.
+    """
+
+    def __init__(self, status: IntEnum, condition: str) -> None:
+        super().__init__(f"the query was rejected by {condition}: the workflow is {status.name}")
+        self.status = status
 
 
 class NotInWorkflowError(DurableError, RuntimeError):
@@ -380,8 +414,9 @@ class LeaseLostError(WorkerError):
     """The worker could not renew its lease in time; others may already have taken over."""
 
 
-def is_cancelled_exception(error: BaseException) -> bool:
-    """Whether `error` means a cancellation: asyncio's, ours, or one of these as the cause of a failed operation."""
-    return isinstance(error, asyncio.CancelledError | CancelledError) or (
-        isinstance(error, ActivityError | ChildWorkflowError) and isinstance(error.cause, CancelledError)
+def is_cancelled_exception(exception: BaseException) -> bool:
+    """Whether `exception` means a cancellation: asyncio's, ours, or one of these as the cause of a failed operation."""
+    return isinstance(exception, asyncio.CancelledError | CancelledError) or (
+        isinstance(exception, ActivityError | ChildWorkflowError)
+        and isinstance(exception.cause, CancelledError)
     )

@@ -16,6 +16,7 @@ from hashlib import sha256
 
 from msgspec.structs import replace
 
+from durable._engine._cron import first_delay
 from durable._engine._start import start
 from durable._engine._state import RunState
 from durable._engine.records import ANY_KEY, ChildStart, ExternalSend, Message, Reply, Transition
@@ -105,6 +106,7 @@ def _start(state: RunState, asked: StartChildWorkflowExecutionInitiated) -> Chil
         cron_schedule=asked.cron_schedule,
         search_attributes=asked.search_attributes,
         priority=asked.priority,
+        delay=first_delay(asked.cron_schedule, state.task_time) if asked.cron_schedule else 0,
     )
     run = start(
         asked.run_id,

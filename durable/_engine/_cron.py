@@ -40,6 +40,18 @@ def next_tick(text: str, began_at: int, now: int) -> int | None:
     return _timetable(text).next(now)
 
 
+def first_delay(cron_schedule: str, now: int) -> int:
+    """Return how long the first run of a cron schedule waits for its tick.
+
+    Raises:
+        ValueError: The schedule has no tick any more.
+    """
+    tick = next_tick(cron_schedule, now, now)
+    if tick is None:
+        raise ValueError(f"cron_schedule: {cron_schedule!r} has no tick in the future; check its year")
+    return tick - now
+
+
 @lru_cache(maxsize=1000)
 def _timetable(text: str) -> Timetable:
     return Timetable(SpecRecord(cron=(text,)))

@@ -346,6 +346,8 @@ class Transition(Struct, frozen=True, gc=False):
     Attributes:
         events: Rows from the next free `seq` on; `time` is ignored, the store stamps the database's.
         not_before: The instant below which no event of it is stamped: the time of the newest event that is there.
+        time: The instant at which its events happened, exactly, when code has run under that time already; None for the
+            commit's. Not before `not_before`, and not in the database's future.
         consumed: Positions of inbox messages that these events were, or that are dropped.
         activities: Rows to insert; one with the same id is replaced.
         activities_done: Ids of rows to delete.
@@ -366,6 +368,7 @@ class Transition(Struct, frozen=True, gc=False):
     epoch: int
     events: tuple[EventRow, ...] = ()
     not_before: int = 0
+    time: int | None = None
     consumed: tuple[int, ...] = ()
     activities: tuple[NewActivity, ...] = ()
     activities_done: tuple[int, ...] = ()
@@ -398,7 +401,7 @@ class Verdict(IntEnum):
 class CommitResult(Struct, frozen=True, gc=False):
     """The answer to a batch: the database's time, with which its events were stamped, and a verdict for each run.
 
-    An event's time is the later of `now` and its transition's `not_before`.
+    An event's time is the later of `now` and its transition's `not_before`, or its transition's `time` if it has one.
 
     Attributes:
         now: The database's time; the latest one, when `times` is given.
@@ -468,6 +471,43 @@ class HeartbeatAnswer(IntEnum):
     """The attempt is no longer wanted: timed out, taken over, or its run has closed."""
 
 
+QUERY_PATIENCE = 1_000_000
+"""Microseconds after which others answer a query in the place of the run's owner: it is busy, or dead."""
+
+QUERY_TAKEN_FOR = 2_000_000
+"""Microseconds for which a query that was taken is left to whoever took it: longer than a replay, as a rule."""
+
+
+class Question(Struct, frozen=True, gc=False):
+    """A query by somebody who does not have the workflow's code, for a worker that has.
+
+    Attributes:
+        query_id: A UUID made by the asker: asked again it is the same query.
+        run_id: Whose run is asked, open or closed.
+        workflow_type: The run's; filled in by the store.
+        task_queue: The run's; filled in by the store.
+        name: The query's.
+        input: Its arguments, encoded.
+        expires_in: How long somebody waits for the answer.
+    """
+
+    query_id: str
+    run_id: str
+    workflow_type: str
+    task_queue: str
+    name: str
+    input: bytes
+    expires_in: int
+
+
+class QueryAnswer(Struct, frozen=True, gc=False):
+    """The answer to a `Question`, or why there is none, encoded."""
+
+    query_id: str
+    run_id: str
+    data: bytes
+
+
 class WorkerRecord(Struct, frozen=True, gc=False):
     """A worker incarnation. `expired` and `dead_for_sure` are judged by the database (or the operating system)."""
 
@@ -492,6 +532,12 @@ class HintKind(IntEnum):
     """`key` is a run id: it has a message."""
     CLOSED = 4
     """`key` is a run id: it has closed."""
+    UPDATE = 5
+    """`key` is a run id: an update of it was accepted, or has its outcome."""
+    QUERY = 6
+    """`key` is a task queue: somebody asks about a run there."""
+    ANSWER = 7
+    """`key` is the id of a query: it is answered."""
 
 
 ANY_KEY = "*"
@@ -501,6 +547,10 @@ ANY_KEY = "*"
 RECENT = 100_000
 """Microseconds for which `next_wake` still counts what is due already: longer than a claim and the question behind it
 are apart."""
+
+
+LOCKED_LONG = 10_000_000
+"""Microseconds for which somebody may have locked a run before people are told: steps take far less."""
 
 
 class Hint(Struct, frozen=True, gc=False):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from durable._engine._activities import decode_progress
 from durable._engine._state import PendingActivity as RunActivity
 from durable._engine._state import RunState
-from durable._internal.instants import SECOND, to_datetime
+from durable._internal.instants import SECOND, from_datetime, to_datetime
 from durable.common import WorkflowExecutionStatus
 from durable.converter import ActivitySerializationContext, DataConverter
 from durable.exceptions import ConversionError
@@ -52,7 +52,9 @@ class WorkflowExecutionDescription:
     Attributes:
         status: Where it is in its life.
         hold: "blocked" when its code is at fault (see `reason`), "quarantined" when it killed its workers, else "".
-        reason: Why it does not go on: what holds it, or that no worker takes it.
+        reason: Why it does not go on: what holds it, that no worker takes it, or who has locked it for long.
+        execution_time: When it begins, or began: later than `start_time` after a delay.
+        first_execution_run_id: The first run of the chain it belongs to.
         owner: The worker that has it in memory.
         parent_id: The workflow whose child it is, with `parent_run_id`; None when no workflow started it.
         root_id: The top of the tree of parents, with `root_run_id`; itself when it has no parent.
@@ -70,6 +72,8 @@ class WorkflowExecutionDescription:
     reason: str
     owner: str | None
     start_time: datetime
+    execution_time: datetime
+    first_execution_run_id: str
     close_time: datetime | None
     history_length: int
     history_size: int
@@ -90,10 +94,11 @@ def describe(
     rows: Sequence[ActivityRecord],
     workers: Sequence[WorkerRecord],
     now: int,
+    lock: str,
     converter: DataConverter,
     namespace: str,
 ) -> WorkflowExecutionDescription:
-    """Return the description of a run from its row, its log, its activities' rows, and the workers there are."""
+    """Return the description of a run from its row, its log, its activities' rows, the workers there are, and who locks it."""
     state = RunState.of(run.run_id, events)
     started = events[0].data
     assert isinstance(started, WorkflowExecutionStarted)
@@ -103,6 +108,8 @@ def describe(
     reason = run.reason
     if open_run and run.hold is Hold.NONE and run.owner is None and run.wake_at is not None:
         reason = _untaken(run.wake_at, run.task_queue, f"workflow {run.workflow_type!r}", workers, now)
+    if lock and not reason:
+        reason = f"waiting for a lock that is held by {lock}"
     return WorkflowExecutionDescription(
         id=run.workflow_id,
         run_id=run.run_id,
@@ -113,6 +120,8 @@ def describe(
         reason=reason,
         owner=run.owner,
         start_time=to_datetime(run.started_at),
+        execution_time=to_datetime(run.started_at + started.delay),
+        first_execution_run_id=run.first_run_id,
         close_time=None if run.closed_at is None else to_datetime(run.closed_at),
         history_length=run.history_length,
         history_size=run.history_size,
@@ -124,13 +133,16 @@ def describe(
             for id, pending in state.activities.items()
             if open_run
         ],
-        pending_timers=[to_datetime(at) for at in sorted(state.timers.values()) if open_run],
+        pending_timers=[to_datetime(min(at, LATEST)) for at in sorted(state.timers.values()) if open_run],
         parent_id=None if parent is None else parent.workflow_id,
         parent_run_id=None if parent is None else parent.run_id,
         root_id=started.root_workflow_id or started.workflow_id,
         root_run_id=started.root_run_id or run.run_id,
     )
 
+
+LATEST = from_datetime(datetime.max.replace(microsecond=0, tzinfo=UTC), "latest")
+"""The last instant that people can be shown: `asyncio.sleep` takes ten thousand years, and `datetime` does not."""
 
 PATIENCE = 1_000_000
 """Microseconds for which something may be due before it is remarkable that no worker has taken it."""

@@ -30,6 +30,8 @@ from durable._engine.records import (
     Hint,
     Message,
     NewRun,
+    QueryAnswer,
+    Question,
     RunRecord,
     SendOutcome,
     StartVerdict,
@@ -237,6 +239,9 @@ class EncodedStore:
     async def condemned_runs(self, limit: int) -> list[RunRecord]:
         return await self.stored.condemned_runs(limit)
 
+    async def locked_by(self, run_id: str) -> str:
+        return await self.stored.locked_by(run_id)
+
     # ---------------------------------------------------------------- claims
 
     async def claim_runs(
@@ -323,6 +328,47 @@ class EncodedStore:
             replace(record, fault=answer) if isinstance(answer, PayloadCodecError) else answer
             for record, answer in zip(records, answers, strict=True)
         ]
+
+    # ---------------------------------------------------------------- queries
+
+    async def ask(self, question: Question) -> bool:
+        return await self.stored.ask(await self._pass(encoded, Parcel.question, question))
+
+    async def take_questions(
+        self,
+        worker_id: str,
+        task_queues: Sequence[str],
+        workflow_types: Sequence[str],
+        limit: int,
+        *,
+        format: int,
+    ) -> list[Question]:
+        """See `Store`. One that cannot be decoded is taken and not given; somebody takes it again a little later."""
+        taken = await self.stored.take_questions(worker_id, task_queues, workflow_types, limit, format=format)
+        found = await self._each(decoded, Parcel.question, taken)
+        return self._possible(found)
+
+    async def answer_questions(self, answers: Sequence[QueryAnswer]) -> None:
+        """See `Store`. An answer that cannot be encoded is none; somebody answers again a little later."""
+        made = await self._each(encoded, Parcel.answer, answers)
+        await self.stored.answer_questions(self._possible(made))
+
+    async def read_answers(self, query_ids: Sequence[str]) -> list[QueryAnswer]:
+        return await self._all(decoded, Parcel.answer, await self.stored.read_answers(query_ids))
+
+    async def sweep_questions(self, limit: int) -> int:
+        return await self.stored.sweep_questions(limit)
+
+    @staticmethod
+    def _possible(answers: Iterable[R | PayloadCodecError]) -> list[R]:
+        """What the codec has turned; what it has not is for the log."""
+        made: list[R] = []
+        for answer in answers:
+            if isinstance(answer, PayloadCodecError):
+                logger.warning("a query waits, the codec failed: %s", answer)
+            else:
+                made.append(answer)
+        return made
 
     # ---------------------------------------------------------------- workers
 

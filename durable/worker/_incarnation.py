@@ -39,6 +39,7 @@ from durable.store import (
     StartVerdict,
     Store,
     Transition,
+    UpdateOutcome,
     WorkerRecord,
 )
 from durable.worker._activities import Activities
@@ -49,6 +50,7 @@ from durable.worker._condemned import Condemned, condemns
 from durable.worker._housekeeping import Housekeeping
 from durable.worker._lease import LeaseKeeper
 from durable.worker._options import WorkerOptions
+from durable.worker._questions import Questions
 from durable.worker._run_host import RunHost
 from durable.worker._timers import Timers
 from durable.worker._turn_queue import TurnQueue
@@ -117,6 +119,7 @@ class Incarnation:
                 ("reports", self.activities.reports.run()),
                 ("claims", self.claims.run()),
                 ("housekeeping", self.housekeeping.run()),
+                ("questions", self.questions.run()),
             )
         ]
         stopping = self._loop.create_task(self._stopping.wait())
@@ -195,6 +198,7 @@ class Incarnation:
         )
         self.claims = Claims(self)
         self.housekeeping = Housekeeping(self)
+        self.questions = Questions(self)
         self.condemned = Condemned(self)
         self.lease.start()
         self.watchdog.start()
@@ -259,8 +263,8 @@ class Incarnation:
 
     # ------------------------------------------------------------------ runs come and go
 
-    def take(self, claimed: Sequence[ClaimedRun]) -> None:
-        """Make hosts for runs that this worker now owns."""
+    def take(self, claimed: Sequence[ClaimedRun], *, fresh: bool = False) -> None:
+        """Make hosts for runs that this worker now owns; `fresh` tells that nothing here ran them under this epoch."""
         for one in claimed:
             if any(map(condemns, one.messages)):
                 # Nothing of it is run any more. That it is ours does not matter to whoever ends it.
@@ -273,7 +277,7 @@ class Incarnation:
                     # The same ownership, told twice: the host that is at work stays.
                     continue
                 old.drop()
-            host = RunHost(self, one, definition)
+            host = RunHost(self, one, definition, fresh=fresh)
             self.hosts[host.run_id] = host
             self.turns.add(host)
 
@@ -344,6 +348,11 @@ class Incarnation:
                 ),
             )
 
+    def updated(self, run_id: str, outcomes: Sequence[UpdateOutcome]) -> None:
+        """Take the news that updates of a run have come further; tell whoever waits, here and elsewhere."""
+        self._local.updated(run_id, outcomes)
+        self.hint([Hint(HintKind.UPDATE, run_id)])
+
     def ended(self, run_id: str, event: EventData) -> None:
         """Take the news that a run, of whomever, was ended from outside its code; tell whoever waits."""
         if (host := self.hosts.get(run_id)) is not None:
@@ -405,6 +414,10 @@ class Incarnation:
             # The start was repeated: the log may be longer by now, and the run may be here.
             self.spawn(self._take_up(new.run_id, verdict.epoch))
             return
+        if new.messages:
+            # Their places in the inbox are the database's to say.
+            self.spawn(self._take_up(new.run_id, verdict.epoch, fresh=True))
+            return
         self.clock.observe(verdict.now)
         record = RunRecord(
             run_id=new.run_id,
@@ -431,11 +444,11 @@ class Incarnation:
         first = EventRow(1, 1, 1, new.started, verdict.now)
         self.take([ClaimedRun(run=record, events=(first,), messages=(), activities=())])
 
-    async def _take_up(self, run_id: str, epoch: int) -> None:
+    async def _take_up(self, run_id: str, epoch: int, *, fresh: bool = False) -> None:
         """Take a run that the database says is this worker's, as its log has it now."""
         claimed = await self.patiently(lambda: self.store.reload_run(self.worker_id, run_id, epoch))
         if claimed is not None:
-            self.take([claimed])
+            self.take([claimed], fresh=fresh)
 
     def owns(self, run_id: str) -> bool:
         """Whether the run is this worker's."""
@@ -445,20 +458,31 @@ class Incarnation:
         """Answer a query from memory, or None when the run is not here or something of it is under way."""
         host = self.hosts.get(run_id)
         instance = None if host is None else host.settled_instance
-        if instance is None:
+        if host is None or instance is None or not self.lease.held:
             return None
-        answers: list[Payload] = []
 
-        def ask(turns: Turns) -> None:
-            answers.append(instance.query(turns, name, input))
+        def ask() -> Payload:
+            with Turns() as turns:
+                return instance.query(turns, name, input)
 
-        with Turns() as turns:
-            broken = self.watchdog.during(host, ask, turns)
-        if broken:
-            assert host is not None
-            host.evict()
-            raise WorkflowQueryFailedError(f"query {name!r}: {self.deadlock()}")
-        return answers[0]
+        try:
+            return self.unbroken(host, ask)
+        finally:
+            if instance.spoiled:
+                host.evict()
+
+    def unbroken(self, run: object, work: Callable[[], Payload]) -> Payload:
+        """Return what workflow code gives outside of its run's turns, unless it holds the event loop for too long.
+
+        Raises:
+            WorkflowQueryFailedError: It did, and was stopped.
+        """
+        given: list[Payload] = []
+        if self.watchdog.during(run, lambda work: given.append(work()), work):
+            if isinstance(run, RunHost):
+                run.evict()
+            raise WorkflowQueryFailedError(f"the query was stopped: {self.deadlock()}")
+        return given[0]
 
     # ------------------------------------------------------------------ small services for hosts
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import asyncpg
+import pytest
+
 from durable import Client, RetryPolicy, Signal, activity, workflow
 from durable.exceptions import StoreError, StoreUnavailableError
 from durable.history import EventType
@@ -500,3 +503,37 @@ async def test_a_start_that_is_repeated_while_its_run_is_at_work(env: Env) -> No
         await handle.signal(say("on"))
         assert await handle.result(timeout=PATIENCE) == ["first", "on"]
     assert ran == [1]
+
+
+async def test_who_holds_up_a_close_is_told(
+    plain: Env, store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not store_url.startswith("postgresql"):
+        return  # on SQLite nobody locks a run
+
+    monkeypatch.setattr("durable.store.postgres._runs.LOCKED_LONG", 0)
+    async with plain.worker(quick_end):
+        handle = await plain.start(quick_end(), start_delay=0.3)
+        stranger = await asyncpg.connect(store_url)
+        try:
+            async with stranger.transaction():
+                found = await stranger.fetchval(
+                    "select table_schema from information_schema.tables where table_name = 'runs'"
+                )
+                await stranger.execute(
+                    f"select from {found}.runs where run_id = $1 for key share", handle.first_execution_run_id
+                )
+
+                async def told() -> bool:
+                    return "waiting for a lock that is held by session" in (await handle.describe()).reason
+
+                await until("the reason names the session", told)
+        finally:
+            await stranger.close()
+        assert await handle.result(timeout=PATIENCE) == "ended"
+    assert (await handle.describe()).reason == ""
+
+
+@workflow.defn(name="held.quick_end")
+async def quick_end() -> str:
+    return "ended"

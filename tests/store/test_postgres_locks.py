@@ -7,6 +7,7 @@ import random
 from collections import Counter
 
 import asyncpg
+import pytest
 
 from durable._internal.ids import uuid7
 from durable.history import EventRow
@@ -210,3 +211,20 @@ async def test_every_verdict_is_true_whoever_else_is_at_work(
     assert {Verdict.WRITTEN, Verdict.LOST, Verdict.REFUSED} <= tally.keys(), tally
     question = "select deadlocks from pg_stat_database where datname = current_database()"
     assert await stranger.fetchval(question) == 0
+
+
+async def test_who_has_locked_a_run_for_long_is_named(
+    store: PostgresStore, stranger: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    locked, other = await start(store, 2)
+    async with stranger.transaction():
+        await stranger.execute("set local application_name = 'somebody'")
+        await stranger.execute("select from durable.runs where run_id = $1 for key share", locked)
+        assert await store.locked_by(locked) == "", "not for long yet"
+        monkeypatch.setattr("durable.store.postgres._runs.LOCKED_LONG", 0)
+        told = await store.locked_by(locked)
+        assert str(stranger.get_server_pid()) in told
+        assert "somebody, idle in transaction" in told
+        assert await store.locked_by(other) == ""
+    assert await store.locked_by(locked) == ""
+    assert await store.locked_by("no run") == ""

@@ -95,10 +95,16 @@ class Other:
 
 
 @workflow.defn
-async def parent() -> None:
+async def parent(child_of: str | None) -> None:
     await checkout("bad")  # E child's argument
     await workflow.execute_child_workflow(checkout, "bad", "n")  # E child's argument, Temporal's spelling
     await workflow.execute_child_workflow(checkout(Order("1")), colour="red")  # E child's option
+    if child_of is None:
+        workflow.continue_as_new("bad", "n", workflow=checkout)  # E next run's argument, Temporal's spelling
+    if child_of == "call":
+        workflow.continue_as_new(checkout("bad", "n"))  # E next run's argument
+    if child_of == "option":
+        workflow.continue_as_new(checkout(Order("1"), "n"), colour="red")  # E next run's option
     child = await workflow.start_child_workflow(Publish.run, "doc", 3)
     await child.signal(Publish.approve("bad"))  # E signal's argument to a child
     await child.signal(Other.ping(1))  # W signal of another workflow to a child

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from durable._engine.records import (
+    LOCKED_LONG,
     ActivityRecord,
     Close,
     Message,
@@ -76,6 +77,17 @@ class Runs(Commits):
         if not _rows.is_run_id(run_id):
             return []
         return [_rows.activity(row) for row in await self._read("read_activities", run_id)]
+
+    async def locked_by(self, run_id: str) -> str:
+        """Return who has kept the run's row locked for long, in words for people; "" for nobody."""
+        if not _rows.is_run_id(run_id):
+            return ""
+        rows = await self._read("locked_by", run_id, LOCKED_LONG)
+        return "; ".join(
+            f"session {row['pid']} ({row['application'] or 'unnamed'}, {row['state'] or 'state unknown'}) of a "
+            f"transaction that began {row['seconds']} s ago"
+            for row in rows
+        )
 
     async def timed_out_runs(self, limit: int) -> list[RunRecord]:
         """Return open runs whose run timeout has passed."""

@@ -198,3 +198,11 @@ async def check_a_run_ends_once_however_it_ends(open_store: OpenStore) -> None:
             assert killed != (verdicts == (Verdict.WRITTEN,)), (killed, verdicts)
             assert (await one.again(run)).status is (RunStatus.TERMINATED if killed else RunStatus.COMPLETED)
             assert len(await one.store.read_events(run.run.run_id)) == 2
+
+
+@check()
+async def check_nobody_is_named_who_has_not_locked_a_run_for_long(open_store: OpenStore) -> None:
+    async with room(open_store) as one:
+        run = await one.own()
+        assert await one.store.locked_by(run.run.run_id) == ""
+        assert await one.store.locked_by("unheard of") == ""

@@ -24,6 +24,16 @@ where r.run_id = coalesce(
     (select o.run_id from durable.runs o where o.workflow_id = $1 and o.status = 1),
     (select l.run_id from durable.runs l where l.workflow_id = $1 order by l.started_at desc, l.run_id desc limit 1))
 
+-- name: locked_by
+-- Who locked the row last, if that transaction is still open. Of several who share a lock none is found: the row then names
+-- their group, and not them.
+select a.pid, a.application_name as application, a.state,
+    extract(epoch from clock_timestamp() - a.xact_start)::bigint as seconds
+from durable.runs r
+join pg_locks l on l.locktype = 'transactionid' and l.granted and l.mode = 'ExclusiveLock' and l.transactionid = r.xmax
+join pg_stat_activity a on a.pid = l.pid
+where r.run_id = $1 and r.status = 1 and a.xact_start < clock_timestamp() - $2::bigint * interval '1 microsecond'
+
 -- name: timed_out_runs
 select r.run_id, r.workflow_id, r.workflow_type, r.task_queue, r.status, r.hold, d.reason, r.owner, r.epoch, r.wake_at,
     r.priority, r.deaths, r.started_at, r.closed_at, r.times_out_at, d.info, h.length, h.size,

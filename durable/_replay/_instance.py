@@ -285,7 +285,7 @@ class Instance:
         self._created_at = event.time
         self._random = Randomness(started.seed)
         self._converter = self._converter.of_workflow(self.namespace, started.workflow_id)
-        self.signals.converter = self._converter
+        self.signals.converter = self._updates.converter = self._converter
         definition = self.definition
         if definition.cls is not None:
             self._object = (

@@ -91,11 +91,11 @@ class Updates:
         validating: Whether a validator runs.
     """
 
-    __slots__ = ("_converter", "_host", "_late", "_trying", "_under_way", "rejected", "validating")
+    __slots__ = ("_host", "_late", "_trying", "_under_way", "converter", "rejected", "validating")
 
     def __init__(self, host: UpdateHost, converter: DataConverter, under_way: UnderWay) -> None:
         self._host = host
-        self._converter = converter
+        self.converter = converter
         self._under_way = under_way
         self._late: list[WorkflowExecutionUpdateAccepted] = []
         self._trying = False
@@ -150,12 +150,12 @@ class Updates:
             result = handler(*self._arguments(update, handler))
             if inspect.isawaitable(result):
                 result = await result
-            payload = self._converter.to_payload(result, path=f"result of update {update.name}")
+            payload = self.converter.to_payload(result, path=f"result of update {update.name}")
         except (Exception, asyncio.CancelledError) as error:
             if not self._host.fails_workflow(error):
                 self._host.fault(error)
                 return
-            failure = self._converter.to_failure(error)
+            failure = self.converter.to_failure(error)
             self._host.issue(
                 lambda id: WorkflowExecutionUpdateCompleted(id=id, update=update.message, failure=failure)
             )
@@ -232,4 +232,4 @@ class Updates:
         raise error
 
     def _reject(self, update: WorkflowExecutionUpdateAccepted, error: Exception) -> None:
-        self.rejected[update.message] = self._converter.to_failure(error)
+        self.rejected[update.message] = self.converter.to_failure(error)

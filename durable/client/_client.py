@@ -228,20 +228,23 @@ class Client:
         """
         target = Target.of(workflow, values, options)
         said = check(options, target.options)
+        workflow_id = uuid7() if said.id is None else said.id
         signal = said.signal
         if signal is None:
-            return await self._start(target, said)
+            return await self._start(workflow_id, target, said)
         name, arguments, types = signal
+        converter = self._connection.converter_for(workflow_id)
         sent = WorkflowExecutionSignaled(
             name=name,
-            input=to_checked_payloads(self.data_converter, arguments, types, f"signal {name}"),
+            input=to_checked_payloads(converter, arguments, types, f"signal {name}"),
             identity=self.identity,
         )
-        return await self._start(target, said, message("", uuid7(), sent))
+        return await self._start(workflow_id, target, said, message("", uuid7(), sent))
 
-    async def _start(self, target: Target, said: Start, *messages: Message) -> WorkflowHandle[Any, Any]:
+    async def _start(
+        self, workflow_id: str, target: Target, said: Start, *messages: Message
+    ) -> WorkflowHandle[Any, Any]:
         run_id = uuid7()
-        workflow_id = uuid7() if said.id is None else said.id
         converter = self._connection.converter_for(workflow_id)
         started = WorkflowExecutionStarted(
             workflow_id=workflow_id,
@@ -506,13 +509,14 @@ class Client:
         stage: WorkflowUpdateStage,
         rpc_timeout: Duration | None,
     ) -> WorkflowUpdateHandle[Any]:
-        new = new_update(self._connection, update, values, args, id, result_type)
+        workflow_id = operation.options.id or ""  # an operation without one is refused when it is made
+        new = new_update(self._connection, workflow_id, update, values, args, id, result_type)
         sent = message("", new.message_id, new.event)
 
         async def start() -> WorkflowHandle[Any, Any]:
             handle = None if id is None else await self._with_update(operation, new)
             try:
-                handle = handle or await self._start(operation.target, operation.options, sent)
+                handle = handle or await self._start(workflow_id, operation.target, operation.options, sent)
             except WorkflowAlreadyStartedError:
                 # It may be that very update which somebody sent meanwhile.
                 handle = None if id is None else await self._with_update(operation, new)

@@ -443,7 +443,7 @@ class WorkflowHandle(Generic[W_co, R_co]):
         stage: WorkflowUpdateStage,
         rpc_timeout: Duration | None,
     ) -> WorkflowUpdateHandle[Any]:
-        new = new_update(self._connection, update, values, args, id, result_type)
+        new = new_update(self._connection, self.id, update, values, args, id, result_type)
         run_id = await self._send(new.event)
         handle: WorkflowUpdateHandle[Any] = WorkflowUpdateHandle(
             self._connection, new.id, self.id, workflow_run_id=run_id, result_type=new.result_type

@@ -63,6 +63,7 @@ class NewUpdate:
 
 def new_update(
     connection: Connection,
+    workflow_id: str,
     update: Any,
     values: tuple[Any, ...],
     args: Sequence[Any],
@@ -84,7 +85,7 @@ def new_update(
     else:
         name, arguments = call
     update_id = uuid7() if id is None else check_name(id, "id")
-    payloads = to_checked_payloads(connection.converter, arguments, types, f"update {name}")
+    payloads = to_checked_payloads(connection.converter_for(workflow_id), arguments, types, f"update {name}")
     event = WorkflowExecutionUpdateAccepted(
         message=message_id_of(update_id), name=name, input=payloads, identity=connection.identity
     )
@@ -134,7 +135,7 @@ class WorkflowUpdateHandle(Generic[R_co]):
         """
         outcome = await self.reach(WorkflowUpdateStage.COMPLETED, rpc_timeout=rpc_timeout)
         told = decode_result(outcome.data)
-        converter = self._connection.converter
+        converter = self._connection.converter_for(self.workflow_id)
         if told.result is None:
             raise WorkflowUpdateFailedError(cause=converter.from_failure(told.failure or Failure()))
         result: R_co = converter.from_payload(

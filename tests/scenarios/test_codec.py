@@ -30,7 +30,7 @@ from durable.converter import (
     WithSerializationContext,
     WorkflowSerializationContext,
 )
-from durable.exceptions import ChildWorkflowError, PayloadCodecError
+from durable.exceptions import ChildWorkflowError, PayloadCodecError, WorkflowUpdateFailedError
 from durable.history import WorkflowExecutionCompleted, decode_history
 from durable.store import Store, beneath
 from tests.scenarios.rig import PATIENCE, Env, event, events, held, until
@@ -155,9 +155,23 @@ async def test_everything_comes_back_and_nothing_is_readable_in_the_database(env
         def heard(self, prefix: str) -> str:
             return prefix + self.said
 
+        @workflow.update
+        async def amend(self, text: str) -> str:
+            if text.endswith("no"):
+                raise ApplicationError(f"no {text}")
+            return text + "!"
+
     async with env.worker(All, echo):
         handle = await env.start(All.run, Order(SECRET), memo={"note": SECRET}, id="all")
         assert (await handle.describe()).memo == {"note": SECRET}
+        assert await handle.execute_update("amend", SECRET) == SECRET + "!"
+        with pytest.raises(WorkflowUpdateFailedError) as refused:
+            await handle.execute_update("amend", f"{SECRET} no", id="refused")
+        assert str(refused.value.cause).endswith(f"no {SECRET} no")
+        outcome = await beneath(env.client.store).find_update(handle.result_run_id or "", "update:refused")
+        assert outcome is not None
+        assert b"Encoded failure" in outcome.data
+        assert b"binary/toy" in outcome.data
         await handle.signal(hear(SECRET))
         assert await handle.result(timeout=PATIENCE) == Order(SECRET + "!")
         assert await handle.query("heard", "> ") == f"> {SECRET}"
@@ -170,13 +184,11 @@ async def test_everything_comes_back_and_nothing_is_readable_in_the_database(env
     assert (cause.message, cause.type) == (f"failed {SECRET}", "Asked")
     assert cause.details[0]["text"] == SECRET
     assert await handle.query("heard", "> ") == f"> {SECRET}"  # from the log, without a worker
-    assert await events(handle) == [
-        "Started",
-        "ActivityScheduled",
-        "Signaled",  # it came while the activity was backing off
-        "ActivityCompleted",
-        "Completed",
-    ]
+    found = await events(handle)
+    assert found[:2] == ["Started", "ActivityScheduled"]
+    assert found[-1] == "Completed"
+    updates = ["UpdateAccepted", "UpdateAccepted", "UpdateCompleted", "UpdateCompleted"]
+    assert sorted(found[2:-1]) == ["ActivityCompleted", "Signaled", *updates]
     assert len(set(keys)) == 2  # one per call, the same at each attempt
     for one in (handle, failing):
         stored = await as_stored(env.client.store, (await one.describe()).run_id)

@@ -16,7 +16,7 @@ from durable.converter import (
     SerializationContext,
     WithSerializationContext,
 )
-from durable.exceptions import ActivityError, ApplicationError
+from durable.exceptions import ActivityError, ApplicationError, WorkflowUpdateFailedError
 from tests.scenarios.rig import PATIENCE, Env, event, events, fails
 
 say: Signal[str] = Signal("scn.data.say", str)
@@ -97,6 +97,12 @@ async def test_every_value_is_read_in_the_context_it_was_written_in(
         def heard(self, text: str) -> str:
             return text + self.said
 
+        @workflow.update
+        async def amend(self, text: str) -> str:
+            if text == "no":
+                raise ApplicationError("no", text)
+            return text + "!"
+
     converter = DataConverter(payload_converter_class=WhoseConverter)
     async with Client.connect(store_url, data_converter=converter) as client:
         async with (
@@ -104,10 +110,19 @@ async def test_every_value_is_read_in_the_context_it_was_written_in(
             env.worker(*([echo] if queue else []), client=client, task_queue=queue or "scn.data.unused"),
         ):
             handle = await client.start_workflow(Contexts.run, "a", id="whose", memo={"m": "x"})
+            assert await handle.execute_update("amend", "u") == "u!"
+            with pytest.raises(WorkflowUpdateFailedError) as refused:
+                await handle.execute_update("amend", "no")
+            assert isinstance(refused.value.cause, ApplicationError)
+            assert refused.value.cause.details == ("no",)
             await handle.signal(say("b"))
             assert await handle.result(timeout=PATIENCE) == "ab"
             assert (await handle.describe()).memo == {"m": "x"}
             assert await handle.query("heard", "q") == "qb"
+            other = await client.start_workflow(
+                Contexts.run, "a", id="whose-2", start_signal="scn.data.say", start_signal_args=["c"]
+            )
+            assert await other.result(timeout=PATIENCE) == "ac"
         completed = await event(handle, "Completed")
         workflow_context = "WorkflowSerializationContext(namespace='default', workflow_id='whose')"
         assert completed.result.metadata["whose"].decode() == workflow_context

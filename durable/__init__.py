@@ -26,7 +26,7 @@ from durable.exceptions import (
     WorkflowAlreadyStartedError,
     WorkflowFailureError,
 )
-from durable.workflow import Query, Signal, Workflow
+from durable.workflow import Query, Signal, Update, Workflow
 
 if TYPE_CHECKING:
     from durable.client import Client
@@ -43,6 +43,7 @@ __all__ = [
     "Query",
     "RetryPolicy",
     "Signal",
+    "Update",
     "Worker",
     "Workflow",
     "WorkflowAlreadyStartedError",

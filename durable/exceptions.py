@@ -12,6 +12,8 @@
      |- WorkflowFailureError                  the client waited for a result, and there is none; `cause` says why
      |- WorkflowContinuedAsNewError           the client waited for one run, and the workflow goes on in another
      |- WorkflowNotFoundError                 no such workflow, or it is closed and can no longer be told anything
+     |- WorkflowUpdateFailedError             an update was refused, or failed; `cause` says why
+     |- WorkflowUpdateRPCTimeoutOrCancelledError  an update has no outcome yet; it goes on
      |- WorkflowQueryFailedError              the query's handler raised, or there is none
      |   `- WorkflowQueryTimeoutError         nobody has answered in time: no worker runs, or none has the code
      |- WorkflowQueryRejectedError            the query was not allowed in the workflow's state
@@ -86,6 +88,8 @@ __all__ = [
     "WorkflowQueryRejectedError",
     "WorkflowQueryTimeoutError",
     "WorkflowTaskError",
+    "WorkflowUpdateFailedError",
+    "WorkflowUpdateRPCTimeoutOrCancelledError",
     "is_cancelled_exception",
 ]
 
@@ -273,6 +277,18 @@ class WorkflowNotFoundError(DurableError):
         super().__init__(message)
         self.workflow_id = workflow_id
         self.run_id = run_id
+
+
+class WorkflowUpdateFailedError(DurableError):
+    """An update was refused, its handler failed, or its workflow ended first. `cause` says which."""
+
+    def __init__(self, *, cause: BaseException) -> None:
+        super().__init__(f"workflow update failed: {cause}")
+        self.__cause__ = cause
+
+
+class WorkflowUpdateRPCTimeoutOrCancelledError(DurableError):
+    """An update had not come far enough in the time that its sender would wait. It goes on."""
 
 
 class WorkflowQueryFailedError(DurableError):

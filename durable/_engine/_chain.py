@@ -22,6 +22,7 @@ from durable._engine._messages import message
 from durable._engine._retry import Retry, RetryState, decide
 from durable._engine._start import start
 from durable._engine._state import CLOSING_STATUS, RunState
+from durable._engine._updates import LOST
 from durable._engine.records import Close, RunStatus, Unread
 from durable._internal.ids import derived_uuid
 from durable.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
@@ -66,7 +67,7 @@ def end(
     event, started = _succeed(state, closing, now)
     status = CLOSING_STATUS[type(event)]
     if started is None:
-        return Ending(event, Close(status))
+        return Ending(event, Close(status, update_lost=LOST))
     run_id = next_run_id(state.run_id)
     if unread is Unread.MOVE:
         started = replace(started, known=_known(state, untaken, now))
@@ -85,7 +86,7 @@ def end(
         remaining=None if expires is None else max(1, expires - now - started.delay),
         messages=moved,
     )
-    return Ending(event, Close(status, unread, successor))
+    return Ending(event, Close(status, unread, successor, LOST))
 
 
 SENT_AGAIN = 30_000_000

@@ -7,6 +7,7 @@ from enum import Enum
 
 from msgspec import Struct
 
+from durable._engine.records import UpdateOutcome
 from durable.history import ActivityTaskScheduled, Event
 
 
@@ -35,6 +36,8 @@ class Written(Struct, gc=False):
         queued: Task queues that got an activity row, to be hinted.
         canceled: Activities whose rows say now that they were cancelled: those that wait can be ended at once.
         closed: Whether the run has ended.
+        cancel: Activities that a tried task has cancelled, to be asked to end here.
+        updated: How far updates have come.
         told: Other runs that have a message from it, to be hinted; `ANY_KEY` when it is not known which run it is.
         replied: Whether its own inbox has the news of what it did to others.
         condemned: Whether its end condemned children, which are to be ended.
@@ -45,6 +48,8 @@ class Written(Struct, gc=False):
     queued: list[str] = []
     canceled: Sequence[int] = ()
     closed: bool = False
+    cancel: Sequence[int] = ()
+    updated: Sequence[UpdateOutcome] = ()
     told: Sequence[str] = ()
     replied: bool = False
     condemned: bool = False

@@ -20,6 +20,7 @@ from durable.history import (
     TimerFired,
     WorkflowExecutionCancelRequested,
     WorkflowExecutionTerminated,
+    WorkflowExecutionUpdateAccepted,
 )
 
 
@@ -32,6 +33,7 @@ class Inputs:
         messages: By position in the inbox; cancel requests are kept apart, in `cancels`.
         consumed: Positions of messages that the next transition deletes.
         timers: When each timer is due that the code still wants, by id.
+        updates: How many of the messages are updates.
         termination: What ends the run from outside, if that has come.
     """
 
@@ -47,6 +49,7 @@ class Inputs:
         "results",
         "termination",
         "timers",
+        "updates",
     )
 
     def __init__(self, state: RunState) -> None:
@@ -58,6 +61,7 @@ class Inputs:
         self.messages: dict[int, Input] = {}
         self.cancels: dict[int, Input] = {}
         self.consumed: list[int] = []
+        self.updates = 0
         self.termination: WorkflowExecutionTerminated | None = None
         self.timers = dict(state.timers)
         self._heap = [(at, id) for id, at in self.timers.items()]
@@ -90,6 +94,8 @@ class Inputs:
             # It never becomes an input: whoever owns the run ends it, and the inbox with it.
             self.termination = event
         else:
+            if isinstance(event, WorkflowExecutionUpdateAccepted):
+                self.updates += 1
             self.messages[message.position] = event
 
     def start_timer(self, id: int, at: int) -> None:
@@ -135,8 +141,39 @@ class Inputs:
 
     def take_messages(self) -> list[Input]:
         """Take all messages but cancel requests, as inputs of one task."""
-        waiting, self.messages = self.messages, {}
+        waiting, self.messages, self.updates = self.messages, {}, 0
         return self.take(waiting)
+
+    def take_signals(self) -> list[Input]:
+        """Take what `take_messages` does, but for updates: they wait for a task that may refuse them."""
+        if not self.updates:
+            return self.take_messages()
+        updates = {position: event for position, event in self.messages.items() if _is_update(event)}
+        waiting = {position: event for position, event in self.messages.items() if not _is_update(event)}
+        self.messages = updates
+        return self.take(waiting)
+
+    def take_late(self) -> list[Input]:
+        """Take what comes too late to change how the run closes: updates, and cancel requests beside them."""
+        updates = {position: event for position, event in self.messages.items() if _is_update(event)}
+        self.messages = {
+            position: event for position, event in self.messages.items() if position not in updates
+        }
+        late, self.cancels, self.updates = updates | self.cancels, {}, 0
+        return self.take(late)
+
+    @property
+    def only_late(self) -> bool:
+        """Whether updates wait, and no signal that should be read before the run closes."""
+        return self.updates > 0 and all(
+            isinstance(event, WorkflowExecutionUpdateAccepted | ActivityInputEvent | OperationInput)
+            for event in self.messages.values()
+        )
+
+    @property
+    def has_signals(self) -> bool:
+        """Whether messages wait that would join a task which closes the run."""
+        return len(self.messages) > self.updates
 
     def take_cancels(self) -> list[Input]:
         """Take the cancel requests, as inputs of one task."""
@@ -175,6 +212,19 @@ class Inputs:
             heappush(self._heap, (due, id))
         return [TimerFired(id=id) for id in sorted(fired)]
 
+    def put_back(
+        self, results: list[ActivityInputEvent], messages: dict[int, Input], cancels: dict[int, Input]
+    ) -> None:
+        """Take back what was taken for a task that did not come about, before what has come since."""
+        self.results = [*results, *self.results]
+        self.messages = messages | self.messages
+        self.cancels = cancels | self.cancels
+        self.updates = sum(map(_is_update, self.messages.values()))
+
     def forget(self, positions: tuple[int, ...]) -> None:
         """Take the news that messages are deleted."""
         self._known.difference_update(positions)
+
+
+def _is_update(event: Input) -> bool:
+    return isinstance(event, WorkflowExecutionUpdateAccepted)

@@ -10,13 +10,14 @@ forms them into tasks and into transitions, under rules that are the heart of th
 * Which inputs make the next task, and in which order, is said in `_inputs`.
 * Whatever closes the run is written with its last task, releasing nothing; if a message was unread then, the message
   joins that task, and the task is run again from the log.
+* A task with updates is tried first and written then, see `_trial`.
 
 `Run` is pure: it is told the time, and returns transitions and effects. The worker's run host does what it says.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from durable._engine._activities import (
     ActivityInputEvent,
@@ -36,6 +37,8 @@ from durable._engine._flight import Flight
 from durable._engine._inputs import Inputs
 from durable._engine._retry import Retry
 from durable._engine._state import CLOSING_STATUS, RunState
+from durable._engine._trial import Trial, begin, take_back
+from durable._engine._updates import outcomes, rejections
 from durable._engine.records import (
     ChildStart,
     ExternalSend,
@@ -46,6 +49,7 @@ from durable._engine.records import (
     Release,
     Transition,
     Unread,
+    UpdateOutcome,
 )
 from durable.history import (
     ActivityTaskCancelRequested,
@@ -54,12 +58,14 @@ from durable.history import (
     Event,
     EventData,
     EventRow,
+    Failure,
     Input,
     TimerCanceled,
     TimerFired,
     TimerStarted,
     WorkflowExecutionSignaled,
     WorkflowExecutionTerminated,
+    WorkflowExecutionUpdateCompleted,
     encode_data,
 )
 
@@ -86,6 +92,7 @@ class Run:
         "_closing",
         "_commands",
         "_deaths",
+        "_fresh",
         "_in_flight",
         "_inputs",
         "_moves",
@@ -96,16 +103,25 @@ class Run:
         "_rows",
         "_unproven",
         "_unwritten",
+        "_urgent",
         "end",
         "epoch",
         "rowed",
         "state",
         "successor",
+        "trial",
         "untaken",
     )
 
     def __init__(
-        self, state: RunState, epoch: int, *, rowed: Iterable[int] = (), deaths: int = 0, held: bool = False
+        self,
+        state: RunState,
+        epoch: int,
+        *,
+        rowed: Iterable[int] = (),
+        deaths: int = 0,
+        held: bool = False,
+        fresh: bool = False,
     ) -> None:
         """Take a run over as its log, and the ids of its activities that have rows, show it.
 
@@ -115,6 +131,7 @@ class Run:
             rowed: Ids of activities with a row.
             deaths: How many owners in a row died with it.
             held: Whether it was blocked before.
+            fresh: Whether nobody has run its first task: what waits when it is first owned joins that task.
         """
         self.state = state
         self.epoch = epoch
@@ -140,6 +157,9 @@ class Run:
         self._after_commit: list[ActivityTaskScheduled] = []
         self._outgoing: list[CommandEvent] = []
         self._in_flight: Flight | None = None
+        self._fresh = fresh
+        self._urgent = False
+        self.trial: Trial | None = None
 
     # ------------------------------------------------------------------ what arrives
 
@@ -228,6 +248,7 @@ class Run:
             commands: In order; at most one closes the run, and then it is the last.
             local: Whether this worker can run an activity now, and will; asked once for each.
         """
+        self._fresh = False
         effects = Effects([], [])
         recovering, self._recovering = self._recovering, False
         self._ran = True
@@ -238,9 +259,22 @@ class Run:
             self._outgoing.extend(command for command in others if isinstance(command, OUTGOING))
             return effects
         self._commands.extend(commands)
+        self._take_in(commands, effects, local, self.state.task_time, recovering=recovering)
+        return effects
+
+    def _take_in(
+        self,
+        commands: Sequence[CommandEvent],
+        effects: Effects,
+        local: Callable[[ActivityTaskScheduled], bool],
+        time: int,
+        *,
+        recovering: bool,
+    ) -> None:
+        """Note what the commands of a task mean that happened at `time`."""
         for command in commands:
             if isinstance(command, ActivityTaskScheduled):
-                self._unwritten[command.id] = self.state.task_time
+                self._unwritten[command.id] = time
                 self._dispatch(command, effects, local, recovering=recovering)
             elif isinstance(command, ActivityTaskCancelRequested):
                 self._canceled.add(command.id)
@@ -248,12 +282,13 @@ class Run:
                     self._canceled_rows.append(command.id)
                 effects.cancel.append(command.id)
             elif isinstance(command, TimerStarted):
-                self._inputs.start_timer(command.id, self.state.task_time + command.duration)
+                self._inputs.start_timer(command.id, time + command.duration)
             elif isinstance(command, TimerCanceled):
                 self._inputs.timers.pop(command.id, None)
             elif isinstance(command, OUTGOING):
                 self._outgoing.append(command)
-        return effects
+            elif isinstance(command, WorkflowExecutionUpdateCompleted):
+                self._urgent = True
 
     def _dispatch(
         self,
@@ -272,7 +307,7 @@ class Run:
                 scheduled,
                 lost(scheduled),
                 attempt=1,
-                now=self.state.task_time,
+                now=self._unwritten[scheduled.id],
                 jitter=0.0,
                 identity="",
                 progress=Progress(),
@@ -280,7 +315,7 @@ class Run:
         elif how is Dispatch.AFTER_COMMIT:
             self._after_commit.append(scheduled)
         else:
-            self.add_row(row(scheduled, self.state.task_time))
+            self.add_row(row(scheduled, self._unwritten[scheduled.id]))
 
     # ------------------------------------------------------------------ what is written
 
@@ -334,6 +369,7 @@ class Run:
             or self._rows
             or self._after_commit
             or self._canceled_rows
+            or self._urgent
             or self._outgoing
             or self._inputs.waiting(now)
         ):
@@ -345,13 +381,19 @@ class Run:
         return NOTHING
 
     def propose(self, now: int) -> Transition | None:
-        """Return the next transition, or None when nothing waits.
+        """Return the next transition, or None when nothing waits, or when `trial` says what must be tried first.
 
         It holds the commands of the task before, then the inputs of the next task, if there are any and the run is not
-        closing. Answer it with `written` or `refused`.
+        closing. Answer it with `written` or `refused`, and a trial with `tried` or `untried`.
         """
         assert self._in_flight is None
-        inputs: list[Input] = [] if self._closing is not None else self._inputs.next_task(now)
+        assert self.trial is None
+        if self._inputs.updates:
+            inputs = self._try(now)
+            if self.trial is not None:
+                return None
+        else:
+            inputs = [] if self._closing is not None else self._inputs.next_task(now)
         if not (
             self._commands
             or self._closing is not None
@@ -362,14 +404,122 @@ class Run:
             or (self._unproven and self._ran)
         ):
             return None
-        return self._fly(inputs, self.state.task + 1 if inputs else self.state.task, now)
+        return self._fly(inputs, self._next_task if inputs else self.state.task, now)
 
-    def _fly(self, inputs: list[Input], task: int, now: int) -> Transition:
-        """Make a transition of the commands that wait, and of `inputs` as part of `task`; it is in flight from now."""
+    def _try(self, now: int) -> list[Input]:
+        """Return the inputs of the next task, or make it a trial if there are updates among them."""
+        closing = self._closing
+        if closing is not None and end(self.state, closing, now=now).close.successor is not None:
+            # They go on to the successor.
+            return []
+        found = begin(
+            self._inputs,
+            self.state,
+            self._next_task,
+            now,
+            commands=self._commands,
+            fresh=self._fresh,
+            closing=closing,
+        )
+        if isinstance(found, Trial):
+            self.trial = found
+            return []
+        return found
+
+    def tried(
+        self,
+        commands: Sequence[CommandEvent],
+        rejected: Mapping[str, Failure],
+        *,
+        local: Callable[[ActivityTaskScheduled], bool],
+    ) -> Transition:
+        """Return the transition of a task that was tried; what it asks for is released when that is written.
+
+        Args:
+            commands: As for `commands`. They do not count if all of the task's updates were rejected.
+            rejected: The updates that the code refused, by message id, and why.
+            local: As for `commands`.
+        """
+        trial = self.trial
+        assert trial is not None
+        consumed = self._inputs.consumed
+        self._inputs.consumed = [*trial.consumed, *consumed]
+        accepted = [one for one in trial.inputs if one.message not in rejected]
+        counted = trial.counts(rejected)
+        effects = Effects([], [])
+        if not counted:
+            commands = ()
+        elif commands and type(commands[-1]) in CLOSING_STATUS:
+            *commands, self._closing = commands
+            self._outgoing.extend(command for command in commands if isinstance(command, OUTGOING))
+        else:
+            self._take_in(commands, effects, local, trial.time, recovering=False)
+            self._after_commit.extend(effects.start)
+        transition = self._fly(
+            accepted,
+            trial.task if accepted else self.state.task,
+            trial.time,
+            trial=trial,
+            counted=counted,
+            answers=commands,
+            cancel=effects.cancel,
+            rejected=rejections(rejected),
+        )
+        self.trial = None
+        return transition
+
+    def untried(self) -> None:
+        """Take the news that a task cannot be tried now: its inputs wait as before."""
+        trial, self.trial = self.trial, None
+        if trial is not None:
+            self._inputs.consumed = [*trial.consumed, *self._inputs.consumed]
+            take_back(self._inputs, trial)
+
+    @property
+    def tries_again(self) -> bool:
+        """Whether a refused close is answered by a trial, with nothing to be written before."""
+        return self._closing is None or self._inputs.only_late
+
+    def waits_to_begin(self, now: int) -> bool:
+        """Whether its first task is not to be run yet: what has come joins it before, or its time has not come."""
+        if self.begins_later(now):
+            self._fresh = True
+        return self._fresh
+
+    def begin(self) -> None:
+        """Take the news that its first task is run now, as the log has it."""
+        self._fresh = False
+
+    @property
+    def ran(self) -> bool:
+        """Whether the code has run as far as the log goes."""
+        return self._ran
+
+    @property
+    def _next_task(self) -> int:
+        """The number of the task that inputs open; what waits for a fresh run is part of its first."""
+        return self.state.task if self._fresh else self.state.task + 1
+
+    def _fly(
+        self,
+        inputs: list[Input],
+        task: int,
+        now: int,
+        *,
+        trial: Trial | None = None,
+        counted: bool = False,
+        answers: Sequence[CommandEvent] = (),
+        cancel: Sequence[int] = (),
+        rejected: Sequence[UpdateOutcome] = (),
+    ) -> Transition:
+        """Make a transition of the commands that wait, and of `inputs` as part of `task`; it is in flight from now.
+
+        Of a task that was tried it holds the rest too: what the code asked for, and what it refused.
+        """
         state = self.state
         closing = self._closing
         commands = self._commands
-        facts: list[EventData] = [*commands, *inputs]
+        facts: list[EventData] = [*commands, *inputs, *answers]
         ending: Ending | None = None
         if closing is not None:
             unread = Unread.MOVE if self._refusals else Unread.REFUSE_SIGNALS
@@ -385,6 +535,7 @@ class Run:
             elif isinstance(data, TimerFired):
                 not_before = max(not_before, self._inputs.timers.pop(data.id))
         proven = self._unproven and self._ran
+        told = [*rejected, *outcomes(facts)] if trial is not None or state.updates else ()
         starts: tuple[ChildStart, ...] = ()
         sends: tuple[ExternalSend, ...] = ()
         if self._outgoing:
@@ -400,6 +551,7 @@ class Run:
                 ]
             ),
             not_before=not_before,
+            time=trial.time if trial is not None and counted else None,
             consumed=tuple(self._inputs.consumed),
             activities=tuple(self._rows.values()),
             activities_done=tuple(rows_done),
@@ -407,14 +559,25 @@ class Run:
             messages=() if news is None else (news,),
             starts=starts,
             sends=sends,
+            outcomes=tuple(told),
             close=None if ending is None else ending.close,
             hold_back=HOLD_BACK if closing is None and self._refusals > 1 else 0,
             proven=proven,
         )
-        event = None if ending is None else ending.event
         self._in_flight = Flight(
-            commands, inputs, task, event, self._after_commit, self._outgoing, transition
+            commands,
+            inputs,
+            task,
+            None if ending is None else ending.event,
+            self._after_commit,
+            self._outgoing,
+            transition,
+            answers,
+            cancel,
+            trial,
+            counted,
         )
+        self._fresh = self._urgent = False
         self._commands, self._inputs.consumed, self._rows, self._canceled_rows = [], [], {}, []
         self._after_commit, self._outgoing = [], []
         if proven:
@@ -428,7 +591,7 @@ class Run:
         transition = flight.transition
         state, task = self.state, flight.task
         state.size += sum([len(event.data) for event in transition.events])
-        time = max(now, transition.not_before)
+        time = max(now, transition.not_before) if transition.time is None else transition.time
         seq, before = state.seq, state.task
         for command in flight.commands:
             seq += 1
@@ -443,7 +606,14 @@ class Run:
             if isinstance(data, ActivityInputEvent):
                 self._inputs.resulted.discard(data.id)
                 self._canceled.discard(data.id)
-        if inputs:
+        for command in flight.answers:
+            seq += 1
+            state.apply(seq, task, time, command)
+            if isinstance(command, ActivityTaskScheduled):
+                self._unwritten.pop(command.id, None)
+        if flight.counted:
+            self._ran, inputs = True, []
+        elif inputs:
             self._ran = False
             if task != before:
                 self._refusals = 0
@@ -457,7 +627,13 @@ class Run:
             self.rowed.discard(id)
         queued = [row.task_queue for row in transition.activities if row.worker is None]
         written = Written(
-            inputs, flight.start, queued, transition.activities_canceled, flight.closing is not None
+            inputs,
+            flight.start,
+            queued,
+            transition.activities_canceled,
+            flight.closing is not None,
+            flight.cancel,
+            transition.outcomes,
         )
         if flight.outgoing or written.closed:
             written.told = told_by(transition, state)
@@ -485,6 +661,12 @@ class Run:
         self._unproven = self._unproven or transition.proven
         self._refusals += 1
         self._moves = transition.close is not None and transition.close.successor is not None
+        if flight.trial is not None:
+            # All of it is tried again, with what has come.
+            self._outgoing = [command for command in flight.outgoing if command in flight.commands]
+            self._closing = flight.trial.closing
+            self._fresh = self._closing is None and flight.task == self.state.task
+            take_back(self._inputs, flight.trial)
 
     def reopen(self, now: int) -> Transition | None:
         """Return what brings the unread messages into the log of a run whose close was refused.
@@ -492,7 +674,7 @@ class Run:
         Signals join the closing task, of which nothing was released: it is forgotten, and runs again from the log. A
         cancel request alone changes nothing any more, since the code has returned: it goes on to the run's successor,
         and without one it gets a task of its own behind the closing one, and the close is written with that (a replay
-        knows this case, see `_replay`).
+        knows this case, see `_replay`). So do updates, by a trial (`tries_again`), once no signal is left.
 
         A close that was refused twice lets no new message in for a moment: however busy the senders are, it gets
         through. One with a successor is refused only once, since the successor can read what comes then.
@@ -502,21 +684,14 @@ class Run:
             it closes the run.
         """
         waiting = self._inputs
-        if waiting.cancels and not waiting.messages:
+        if waiting.cancels and not waiting.has_signals:
             if self._moves:
                 return self._fly([], self.state.task, now)
             return self._fly(waiting.take(waiting.cancels), self.state.task + 1, now)
-        self._commands, self._outgoing, self._closing, self._ran = [], [], None, False
-        if not waiting.messages and not waiting.consumed:
-            return None
-        return self._fly(waiting.take_messages(), self.state.task, now)
-
-    def join(self, now: int) -> Transition | None:
-        """Return what brings the messages that came into the first task of a run that has not begun, if there are any."""
-        waiting = self._inputs
-        inputs = waiting.take_messages()
-        inputs += waiting.take_cancels()
-        return self._fly(inputs, 1, now) if inputs or waiting.consumed else None
+        self._commands, self._outgoing, self._closing = [], [], None
+        self._ran = self._urgent = False
+        joining = waiting.take_signals()
+        return self._fly(joining, self.state.task, now) if waiting.consumed else None
 
     # ------------------------------------------------------------------ giving it up
 
@@ -534,6 +709,7 @@ class Run:
         """Return the results that have come and are not in the log, as messages to the run itself."""
         flying = () if self._in_flight is None else self._in_flight.inputs
         results = [
+            *(() if self.trial is None else self.trial.results),
             *self._inputs.results,
             *(data for data in flying if isinstance(data, ActivityInputEvent) and not data.message),
         ]
@@ -588,6 +764,7 @@ class Run:
             activities_canceled=tuple(self._canceled_rows),
             # A result that has come goes to the run's own inbox: its attempt must not count as lost.
             messages=tuple(message_of(state.run_id, result) for result in self._inputs.results),
+            outcomes=tuple(outcomes(commands)) if state.updates else (),
             starts=starts,
             sends=sends,
             release=Release(

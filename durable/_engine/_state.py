@@ -51,6 +51,8 @@ from durable.history import (
     WorkflowExecutionStarted,
     WorkflowExecutionTerminated,
     WorkflowExecutionTimedOut,
+    WorkflowExecutionUpdateAccepted,
+    WorkflowExecutionUpdateCompleted,
     begins_at,
 )
 
@@ -104,6 +106,7 @@ class RunState:
         messages: Ids of the inbox messages that have become events, in their order, and when.
         children: Children that have not ended, by the number of their command.
         external: Messages to other workflows of which it is not known whether they were taken, likewise.
+        updates: Ids of the updates (as messages) that are accepted and have no outcome yet.
     """
 
     __slots__ = (
@@ -123,6 +126,7 @@ class RunState:
         "time",
         "timers",
         "trailing",
+        "updates",
     )
 
     started: WorkflowExecutionStarted
@@ -141,6 +145,7 @@ class RunState:
         self.children: dict[int, PendingChild] = {}
         self.external: dict[int, ExternalCommand] = {}
         self.messages: dict[str, int] = {}
+        self.updates: set[str] = set()
         self.cancel_requested = False
         self.status = RunStatus.RUNNING
 
@@ -227,6 +232,16 @@ class RunState:
                 f"run {self.run_id}: event {self.seq} ends timer {data.id}, which is not open"
             )
 
+    def _update_accepted(self, data: WorkflowExecutionUpdateAccepted) -> None:
+        self.updates.add(data.message)
+
+    def _update_completed(self, data: WorkflowExecutionUpdateCompleted) -> None:
+        if data.update not in self.updates:
+            raise HistoryCorruptError(
+                f"run {self.run_id}: event {self.seq} completes update {data.update!r}, which is not open"
+            )
+        self.updates.discard(data.update)
+
     def _child_initiated(self, data: StartChildWorkflowExecutionInitiated) -> None:
         self.children[data.id] = PendingChild(data)
 
@@ -303,5 +318,7 @@ _FOLD: dict[type[EventData], Callable[[RunState, Any], None]] = {
     SignalExternalWorkflowExecutionFailed: RunState._external_answered,
     ExternalWorkflowExecutionCancelRequested: RunState._external_answered,
     RequestCancelExternalWorkflowExecutionFailed: RunState._external_answered,
+    WorkflowExecutionUpdateAccepted: RunState._update_accepted,
+    WorkflowExecutionUpdateCompleted: RunState._update_completed,
     **dict.fromkeys(CLOSING_STATUS, RunState._close),
 }

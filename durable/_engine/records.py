@@ -346,6 +346,8 @@ class Transition(Struct, frozen=True, gc=False):
     Attributes:
         events: Rows from the next free `seq` on; `time` is ignored, the store stamps the database's.
         not_before: The instant below which no event of it is stamped: the time of the newest event that is there.
+        time: The instant at which its events happened, exactly, when code has run under that time already; None for the
+            commit's. Not before `not_before`, and not in the database's future.
         consumed: Positions of inbox messages that these events were, or that are dropped.
         activities: Rows to insert; one with the same id is replaced.
         activities_done: Ids of rows to delete.
@@ -366,6 +368,7 @@ class Transition(Struct, frozen=True, gc=False):
     epoch: int
     events: tuple[EventRow, ...] = ()
     not_before: int = 0
+    time: int | None = None
     consumed: tuple[int, ...] = ()
     activities: tuple[NewActivity, ...] = ()
     activities_done: tuple[int, ...] = ()
@@ -398,7 +401,7 @@ class Verdict(IntEnum):
 class CommitResult(Struct, frozen=True, gc=False):
     """The answer to a batch: the database's time, with which its events were stamped, and a verdict for each run.
 
-    An event's time is the later of `now` and its transition's `not_before`.
+    An event's time is the later of `now` and its transition's `not_before`, or its transition's `time` if it has one.
 
     Attributes:
         now: The database's time; the latest one, when `times` is given.
@@ -529,6 +532,8 @@ class HintKind(IntEnum):
     """`key` is a run id: it has a message."""
     CLOSED = 4
     """`key` is a run id: it has closed."""
+    UPDATE = 5
+    """`key` is a run id: an update of it was accepted, or has its outcome."""
     QUERY = 6
     """`key` is a task queue: somebody asks about a run there."""
     ANSWER = 7

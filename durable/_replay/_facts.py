@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 from durable._internal.instants import to_datetime, to_timedelta
 from durable.common import Priority
-from durable.history import WorkflowExecutionStarted, decode_retry_policy
+from durable.history import (
+    Event,
+    WorkflowExecutionStarted,
+    WorkflowExecutionUpdateAccepted,
+    decode_retry_policy,
+)
 from durable.workflow._info import Info, ParentInfo, RootInfo
+
+
+def counted_to(task: Sequence[Event]) -> int:
+    """Return the position up to which a task sees its history's length and size.
+
+    It is that of its last input; but when updates are among them it is that before the first one, since what a trial
+    will have for positions is known only when some of its updates may have been refused.
+    """
+    if any(isinstance(event.data, WorkflowExecutionUpdateAccepted) for event in task):
+        return task[0].seq - 1
+    return task[-1].seq
 
 
 def info_of(

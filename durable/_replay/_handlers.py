@@ -1,18 +1,22 @@
-"""Handlers of signals and queries: found by name, bound to their workflow, and what they take."""
+"""Handlers of messages: found by name, bound to their workflow, what they take, and which are under way."""
 
 from __future__ import annotations
 
 import inspect
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, get_type_hints
 
-from durable.workflow._definition import WorkflowDefinition
+from durable.workflow._definition import HandlerUnfinishedPolicy, WorkflowDefinition
 
 Handler = Callable[..., Any]
 
 
 def bound_handlers(definition: WorkflowDefinition, object: Any) -> dict[str, dict[str | None, Handler]]:
-    """Return the handlers that the definition has, bound to the workflow's object, by kind and name."""
+    """Return the handlers that the definition has, bound to the workflow's object, by kind and name.
+
+    Validators of updates are a kind of their own, under the names of their updates.
+    """
 
     def bound(definitions: Mapping[str | None, Any]) -> dict[str | None, Handler]:
         return {name: entry.fn.__get__(object) for name, entry in definitions.items()}
@@ -21,6 +25,11 @@ def bound_handlers(definition: WorkflowDefinition, object: Any) -> dict[str, dic
         "signal": bound(definition.signals),
         "query": bound(definition.queries),
         "update": bound(definition.updates),
+        "validator": {
+            name: entry.validator.__get__(object)
+            for name, entry in definition.updates.items()
+            if entry.validator is not None
+        },
     }
 
 
@@ -57,3 +66,40 @@ def hints_of(handler: Handler) -> list[Any] | None:
     if "<" not in getattr(function, "__qualname__", "<"):
         _hint_cache[function] = found
     return found
+
+
+class UnderWay:
+    """The handlers of one run that have begun and not ended."""
+
+    __slots__ = ("_begun", "_definition", "_number")
+
+    def __init__(self, definition: WorkflowDefinition) -> None:
+        self._definition = definition
+        self._begun: dict[int, tuple[str, str]] = {}
+        self._number = 0
+
+    def begin(self, kind: str, name: str) -> int:
+        """Note that the handler of a message begins; return how to say that it ended."""
+        self._number += 1
+        self._begun[self._number] = (kind, name)
+        return self._number
+
+    def end(self, number: int) -> None:
+        """Note that a handler ended."""
+        self._begun.pop(number, None)
+
+    @property
+    def none(self) -> bool:
+        """Whether there are none."""
+        return not self._begun
+
+    def to_warn_of(self) -> str:
+        """Return the handlers that somebody may have meant to finish, by name and number; "" if there are none."""
+        counted = Counter(one for one in self._begun.values() if self._warns(*one))
+        return ", ".join(f"{kind} {name!r} ({count})" for (kind, name), count in counted.items())
+
+    def _warns(self, kind: str, name: str) -> bool:
+        known: Mapping[str | None, Any]
+        known = self._definition.signals if kind == "signal" else self._definition.updates
+        entry = known.get(name) or known.get(None)
+        return entry is None or entry.unfinished_policy is HandlerUnfinishedPolicy.WARN_AND_ABANDON

@@ -15,17 +15,18 @@ import asyncio
 import builtins
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NoReturn
 from zlib import crc32
 
 from durable._replay._awaitables import NumberedTask, TimerHandle
 from durable._replay._continue import LastRun, continued
 from durable._replay._endings import end_of, failure
-from durable._replay._facts import info_of
+from durable._replay._facts import counted_to, info_of
 from durable._replay._faults import fails_workflow
-from durable._replay._handlers import Handler, bound_handlers, for_name, hints_of
+from durable._replay._handlers import Handler, UnderWay, bound_handlers, for_name, hints_of
 from durable._replay._loop import POISONED, DeterministicLoop
 from durable._replay._others import CommandBook, OtherWorkflows
 from durable._replay._queries import UnknownQueryError, answer
@@ -34,6 +35,7 @@ from durable._replay._sources import caller
 from durable._replay._teardown import evict
 from durable._replay._turns import SpinError as TurnSpin
 from durable._replay._turns import TurnPoisoned, Turns
+from durable._replay._updates import READ_ONLY, Updates
 from durable._replay.machines._activity import ActivityMachine
 from durable._replay.machines._machine import Answered
 from durable._replay.machines._signal import SignalBuffer
@@ -55,6 +57,7 @@ from durable.history import (
     ActivityTaskTimedOut,
     CommandEvent,
     Event,
+    Failure,
     Input,
     OperationInput,
     Payload,
@@ -63,6 +66,7 @@ from durable.history import (
     WorkflowExecutionCancelRequested,
     WorkflowExecutionSignaled,
     WorkflowExecutionStarted,
+    WorkflowExecutionUpdateAccepted,
     first_task_time,
 )
 from durable.workflow._continue import Continuation, ContinueAsNewError
@@ -70,6 +74,21 @@ from durable.workflow._definition import WorkflowDefinition
 from durable.workflow._info import Info
 
 Note = Callable[[str, BaseException | None], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """What became of a task with unread updates.
+
+    Attributes:
+        commands: As for any task.
+        rejected: The updates that the code refused, by the id of their message.
+        moved: Whether the code went on at all.
+    """
+
+    commands: list[CommandEvent]
+    rejected: Mapping[str, Failure]
+    moved: bool
 
 
 class Instance:
@@ -102,6 +121,8 @@ class Instance:
         "_size",
         "_started",
         "_task_error",
+        "_under_way",
+        "_updates",
         "definition",
         "loop",
         "namespace",
@@ -160,6 +181,8 @@ class Instance:
         self._info: Info | None = None
         self._others: OtherWorkflows | None = None
         self._details = ""
+        self._under_way = UnderWay(definition)
+        self._updates = Updates(self, converter, self._under_way)
 
     # ------------------------------------------------------------------ the core: a task in, commands out
 
@@ -172,7 +195,7 @@ class Instance:
             turns: The batch of turns this one belongs to.
             task: The inputs of the task, in log order, committed.
             replaying: Whether the task has run before.
-            size: Bytes of the history up to the last of these inputs.
+            size: Bytes of the history as far as the task sees it, see `counted_to`.
 
         Raises:
             WorkflowTaskError: The code is at fault; the instance is to be thrown away, nothing of it committed.
@@ -180,7 +203,7 @@ class Instance:
         """
         loop = self.loop
         last = task[-1]
-        self._length, self._size = last.seq, size
+        self._length, self._size = counted_to(task), size
         self._now = now = last.time
         if self._origin is None:
             self._origin = self._now = now = first_task_time(task)
@@ -202,6 +225,24 @@ class Instance:
             commands.append(self._closing)
         return commands
 
+    def attempt(self, turns: Turns, task: Sequence[Event], *, size: int = 0) -> Tried:
+        """Run a task with updates that are unread, and may be refused; as `activate`, and nothing of it is committed.
+
+        When all of its updates were refused the task does not count: then the instance is to be thrown away if the code
+        moved, and is as before if it did not. It is to be thrown away, too, when the task is not committed in the end.
+        """
+        loop = self.loop
+        progress, kept, now, now_ms = loop.progress, loop.kept, self._now, loop.now_ms
+        self._updates.trying(True)
+        try:
+            commands = self.activate(turns, task, replaying=False, size=size)
+        finally:
+            self._updates.trying(False)
+        moved = loop.progress != progress or kept is not None or loop.kept is not None
+        if not moved:
+            self._now, loop.now_ms = now, now_ms
+        return Tried(commands, self._updates.rejected, moved)
+
     def _apply(self, task: Sequence[Event]) -> None:
         cancelled: str | None = None
         for event in task:
@@ -214,9 +255,12 @@ class Instance:
                 self._prepare(data, event)
             elif isinstance(data, WorkflowExecutionCancelRequested):
                 cancelled = data.reason if cancelled is None else cancelled
+            elif isinstance(data, WorkflowExecutionUpdateAccepted):
+                self._updates.take(data, first=self._main is None)
         main = self._main
         if main is None:
             self._main = main = self._begin()
+            self._updates.take_late()
             if cancelled is not None:
                 # Behind the first step: `run` shall be able to catch it.
                 self.loop.call_soon(main.cancel)
@@ -250,13 +294,14 @@ class Instance:
 
     def _arguments(self) -> list[Any]:
         definition = self.definition
-        values = self._decode_arguments(
+        values = self.decode_arguments(
             self._started.input, definition.arg_types, f"arguments of workflow {definition.name}"
         )
         definition.parameters.bind(tuple(values), {})
         return values
 
-    def _decode_arguments(self, payloads: Payloads, hints: Sequence[Any] | None, name: str) -> list[Any]:
+    def decode_arguments(self, payloads: Payloads, hints: Sequence[Any] | None, name: str) -> list[Any]:
+        """See `UpdateHost`."""
         return self._converter.from_payloads(
             payloads, None if hints is None else hints[: len(payloads)], path=name
         )
@@ -293,16 +338,17 @@ class Instance:
 
     def _start_handler(self, handler: Handler, signal: WorkflowExecutionSignaled) -> None:
         try:
-            arguments = self._decode_arguments(
+            arguments = self.decode_arguments(
                 signal.input, hints_of(handler), f"arguments of signal {signal.name}"
             )
             inspect.signature(handler).bind(*arguments)
         except (ConversionError, TypeError) as error:
             self._note(f"signal {signal.name!r} was dropped: its arguments do not fit its handler", error)
             return
-        _ = self.loop.create_task(self._run_handler(handler, arguments), name=f"signal {signal.name}")
+        begun = self._under_way.begin("signal", signal.name)
+        _ = self.loop.create_task(self._run_handler(handler, arguments, begun), name=f"signal {signal.name}")
 
-    async def _run_handler(self, handler: Handler, arguments: list[Any]) -> None:
+    async def _run_handler(self, handler: Handler, arguments: list[Any], begun: int) -> None:
         try:
             result = handler(*arguments)
             if inspect.isawaitable(result):
@@ -315,6 +361,8 @@ class Instance:
                 self._task_error = self._task_error or fault
             else:
                 self._closing = self._closing or failure
+        finally:
+            self._under_way.end(begun)
 
     def query(self, turns: Turns, name: str, input: Payloads) -> Payload:
         """Answer a query from the state the code is in, changing nothing; see `spoiled`.
@@ -347,11 +395,32 @@ class Instance:
         if self.sources is not None and (where := caller()):
             self.sources[command.id] = where
 
+    def issue(self, make: Callable[[int], CommandEvent]) -> None:
+        """See `UpdateHost`."""
+        self._issue(make(self._new_id()))
+
+    def read_only(self, on: bool) -> None:
+        """See `UpdateHost`."""
+        self._read_only = on
+
+    def fault(self, error: BaseException) -> None:
+        """See `UpdateHost`."""
+        self._task_error = self._task_error or error
+
+    def fails_workflow(self, error: BaseException) -> bool:
+        """See `UpdateHost`."""
+        return fails_workflow(error, self.definition.failure_exception_types)
+
+    def _refuse(self, text: str) -> NoReturn:
+        """Refuse a change where none may be made; a validator that swallows this has failed its task all the same."""
+        error = ReadOnlyContextError(text)
+        if self._updates.validating:
+            self.fault(error)
+        raise error
+
     def _new_id(self) -> int:
         if self._read_only:
-            raise ReadOnlyContextError(
-                "a query must not change the workflow: no activities, timers or waiting here"
-            )
+            self._refuse(READ_ONLY)
         self._next_id += 1
         return self._next_id
 
@@ -441,8 +510,8 @@ class Instance:
     def randomness(self, what: str) -> Randomness:
         """See `Runtime.randomness`."""
         if self._read_only:
-            raise ReadOnlyContextError(
-                f"a query must not change the workflow, and {what} does: it draws a number"
+            self._refuse(
+                f"a query or an update's validator must not change the workflow, and {what} does: it draws a number"
             )
         return self._random
 
@@ -493,7 +562,7 @@ class Instance:
     def wait_condition(self, condition: Callable[[], bool]) -> asyncio.Future[None]:
         """See `Runtime.wait_condition`."""
         if self._read_only:
-            raise ReadOnlyContextError("a query cannot wait: it answers from the state the workflow is in")
+            self._refuse(READ_ONLY)
         future = self.loop.create_future()
         if condition():
             future.set_result(None)
@@ -522,12 +591,18 @@ class Instance:
             self._handlers = bound_handlers(self.definition, self._object)
         return MappingProxyType(self._handlers[kind])
 
-    def set_handler(self, kind: str, name: str | None, handler: Handler | None) -> None:
+    def set_handler(
+        self, kind: str, name: str | None, handler: Handler | None, validator: Handler | None = None
+    ) -> None:
         """See `Runtime.set_handler`."""
         if self._read_only:
-            raise ReadOnlyContextError("a query must not change the workflow's handlers")
+            self._refuse("a query or an update's validator must not change the workflow's handlers")
         self.handlers(kind)
         assert self._handlers is not None
+        if kind == "update":
+            self._handlers["validator"].pop(name, None)
+            if validator is not None:
+                self._handlers["validator"][name] = validator
         if handler is None:
             self._handlers[kind].pop(name, None)
             return
@@ -537,6 +612,10 @@ class Instance:
                 own = handler if name is not None else for_name(handler, signal.name)
                 assert own is not None
                 self._start_handler(own, signal)
+
+    def all_handlers_finished(self) -> bool:
+        """See `Runtime.all_handlers_finished`."""
+        return self._under_way.none
 
     def set_current_details(self, details: str) -> None:
         """See `Runtime.set_current_details`."""
@@ -589,6 +668,16 @@ class Instance:
     def closing(self) -> bool:
         """Whether the code has come to its end."""
         return self._closing is not None
+
+    @property
+    def unfinished(self) -> str:
+        """The handlers that are under way and should have finished, for people; "" if there are none."""
+        return self._under_way.to_warn_of()
+
+    @property
+    def untaken(self) -> list[WorkflowExecutionSignaled]:
+        """The signals that no handler and no receiver has taken."""
+        return self.signals.untaken()
 
     def evict(self) -> int:
         """Take the code down without running any of it elsewhere or later; return how many tasks resisted."""

@@ -313,27 +313,37 @@ class DeterministicLoop(AbstractEventLoop):
             RuntimeError: not in a turn.
         """
         self._tasks_made = number = self._tasks_made + 1
+        task = self._make_task(
+            self._salt + number, coro, f"Task-{number}" if name is None else name, context, kwargs
+        )
+        if number >= self._prune_at:
+            self.prune()
+        return task
+
+    def create_task_apart(self, coro: Coroutine[Any, Any, T], *, name: str, hash: int) -> NumberedTask[T]:
+        """Return a task as `create_task` does, that draws no number: for one that a replay may not know of."""
+        return self._make_task(hash, coro, name, None, {})
+
+    def _make_task(
+        self,
+        hash: int,
+        coro: Generator[Any, None, T] | Coroutine[Any, Any, T],
+        name: Any,
+        context: Context | None,
+        options: dict[str, Any],
+    ) -> NumberedTask[T]:
         self.progress += 1
         task: NumberedTask[T] = _new_task(NumberedTask)
-        task.number = self._salt + number
+        task.number = hash
         task.context = context = copy_context() if context is None else context
         # In the chain before __init__, which may already run an eager first step that makes younger tasks.
         task.older = older = self.newest
         self.newest = task
         try:
-            _init_task(
-                task,
-                coro,
-                loop=self,
-                name=f"Task-{number}" if name is None else name,
-                context=context,
-                **kwargs,
-            )
+            _init_task(task, coro, loop=self, name=name, context=context, **options)
         except BaseException:
             self.newest = older
             raise
-        if number >= self._prune_at:
-            self.prune()
         return task
 
     def prune(self) -> None:

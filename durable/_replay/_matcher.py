@@ -1,7 +1,8 @@
 """What the code asks for now, held against what its history recorded.
 
 Compared are the kind of each command, its number, and what names it: an activity's or a child's type and id, the
-workflow and the name of a signal. Timeouts, retry policies, queues and durations may change under a running workflow, and are not compared. Arguments are: a difference
+workflow and the name of a signal, an update's id. Timeouts, retry policies, queues and durations may change under a
+running workflow, and are not compared. Arguments are: a difference
 means that something else than the log decided, though the order of commands happened to stay; it is reported as a
 warning, and as an error in strict mode.
 """
@@ -18,6 +19,7 @@ from durable.history import (
     SignalExternalWorkflowExecutionInitiated,
     StartChildWorkflowExecutionInitiated,
     TimerStarted,
+    WorkflowExecutionUpdateCompleted,
 )
 
 Warn = Callable[[str], None]
@@ -36,6 +38,7 @@ _NAMES: dict[type[CommandEvent], tuple[str, ...]] = {
     StartChildWorkflowExecutionInitiated: ("workflow_type", "workflow_id"),
     SignalExternalWorkflowExecutionInitiated: ("workflow_id", "run_id", "name"),
     RequestCancelExternalWorkflowExecutionInitiated: ("workflow_id", "run_id"),
+    WorkflowExecutionUpdateCompleted: ("update",),
 }
 """What names the step that a command is, beside its kind and its number."""
 
@@ -95,6 +98,8 @@ def describe(command: CommandEvent) -> str:
         return f"{kind} {command.workflow_id}"
     if isinstance(command, TimerStarted):
         return f"{kind} {command.duration / 1_000_000:g} s"
+    if isinstance(command, WorkflowExecutionUpdateCompleted):
+        return f"{kind} {command.update}"
     return kind
 
 

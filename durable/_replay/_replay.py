@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 
+from durable._replay._facts import counted_to
 from durable._replay._instance import Instance
 from durable._replay._matcher import changed_arguments, first_difference, report
 from durable._replay._turns import Turns
@@ -15,6 +16,7 @@ from durable.history import (
     Event,
     Input,
     WorkflowExecutionCancelRequested,
+    WorkflowExecutionUpdateAccepted,
     encode_data,
 )
 
@@ -51,6 +53,7 @@ def replay(
     rebuild: Rebuild,
     sizes: Sequence[int] | None = None,
     strict: bool = False,
+    again: bool = False,
     defined: Callable[[str], str | None] = lambda name: None,
     warn: Callable[[str], None] = lambda text: None,
 ) -> list[CommandEvent] | None:
@@ -65,6 +68,7 @@ def replay(
         rebuild: Makes another one, to explain a mismatch.
         sizes: Bytes of the history up to each event; found out here by default.
         strict: Whether changed arguments are an error.
+        again: Whether the last task has run before, even when nothing is recorded of its commands.
         defined: Where an activity is defined, for the report.
         warn: Where changed arguments are told when not strict.
 
@@ -81,13 +85,17 @@ def replay(
     for index, (inputs, recorded) in enumerate(tasks):
         live = not recorded and index == len(tasks) - 1
         try:
-            commands = instance.activate(turns, inputs, replaying=not live, size=sizes[inputs[-1].seq - 1])
+            counted = counted_to(inputs)
+            commands = instance.activate(
+                turns, inputs, replaying=again or not live, size=sizes[counted - 1] if counted else 0
+            )
         except NondeterminismError as error:
             raise NondeterminismError(f"{_title(instance, inputs)}\n{error}") from None
         if live:
             return commands
-        if instance.closing and index + 1 < len(tasks) and _only_cancels(tasks[index + 1][0]):
-            # The close was refused over a cancel request that came too late to matter, and written behind it.
+        if instance.closing and index + 1 < len(tasks) and _only_late(tasks[index + 1][0]):
+            # The close was refused over a cancel request or an update that came too late to matter to it, and written
+            # behind these.
             commands = commands[:-1]
         if first_difference(recorded, commands) is not None:
             raise NondeterminismError(_explain(rebuild(), turns, tasks[: index + 1], defined))
@@ -98,8 +106,9 @@ def replay(
     return None
 
 
-def _only_cancels(inputs: Sequence[Event]) -> bool:
-    return all(isinstance(event.data, WorkflowExecutionCancelRequested) for event in inputs)
+def _only_late(inputs: Sequence[Event]) -> bool:
+    late = (WorkflowExecutionCancelRequested, WorkflowExecutionUpdateAccepted)
+    return all(isinstance(event.data, late) for event in inputs)
 
 
 def _title(instance: Instance, inputs: Sequence[Event]) -> str:

@@ -4,33 +4,50 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Sequence
 from functools import partial
 from random import getrandbits
 from types import TracebackType
-from typing import Any, Self, TypeVar, TypeVarTuple, Unpack, cast, overload
+from typing import Any, Self, TypeVar, TypeVarTuple, Unpack, overload
 
 import msgspec
 
 from durable._engine._cron import first_delay
+from durable._engine._messages import message
 from durable._engine._start import start
-from durable._internal.ids import check_name, uuid7
+from durable._engine._updates import decode_result
+from durable._internal.ids import uuid7
+from durable._internal.instants import Duration
 from durable.client._checked import to_checked_payloads
 from durable.client._connection import Connection
 from durable.client._handle import WorkflowHandle
 from durable.client._local import LocalRuns, LocalWorker
 from durable.client._patience import Patience
-from durable.client._start_options import Start, StartOptions, TemporalStartOptions, argument_list, check
+from durable.client._start_options import Start, StartOptions, TemporalStartOptions, check
 from durable.client._starts import Starts
+from durable.client._target import Target
+from durable.client._update_waiting import UpdateWaiting
+from durable.client._updates import (
+    NewUpdate,
+    WorkflowUpdateHandle,
+    WorkflowUpdateStage,
+    first_run_of,
+    new_update,
+)
 from durable.client._waiting import Waiting
+from durable.client._with_start import WithStartWorkflowOperation
 from durable.common import QueryRejectCondition, WorkflowIDConflictPolicy
 from durable.converter import DataConverter, default
 from durable.exceptions import StoreConfigurationError, WorkflowAlreadyStartedError
-from durable.history import WorkflowExecutionStarted, WorkflowExecutionTerminated
+from durable.history import (
+    WorkflowExecutionSignaled,
+    WorkflowExecutionStarted,
+    WorkflowExecutionTerminated,
+)
 from durable.store import (
     Hint,
     HintKind,
+    Message,
     NewRun,
     Release,
     StartOutcome,
@@ -40,13 +57,14 @@ from durable.store import (
     open_store,
     through,
 )
-from durable.workflow._calls import WorkflowCall
-from durable.workflow._definition import WorkflowOptions
+from durable.workflow._calls import UpdateCall, WorkflowCall
 from durable.workflow._workflow import Workflow, definition_of
 
 W = TypeVar("W")
 R = TypeVar("R")
 Ts = TypeVarTuple("Ts")
+
+COMPLETED = WorkflowUpdateStage.COMPLETED
 
 
 class _Connecting:
@@ -98,6 +116,10 @@ class Client:
         waiting = Waiting(store, self.local)
         self.local.on_closed(waiting.told)
         self._starts = Starts(store)
+        patiently = Patience()
+        updates = UpdateWaiting(store, patiently)
+        self.local.on_updated(updates.told)
+        self.local.on_closed(updates.ended)
         self._connection = Connection(
             store,
             namespace,
@@ -105,7 +127,8 @@ class Client:
             data_converter,
             self.local,
             waiting,
-            Patience(),
+            patiently,
+            updates,
             default_workflow_query_reject_condition,
         )
 
@@ -157,6 +180,7 @@ class Client:
     async def aclose(self) -> None:
         """Close the database; whoever still waits for a result is told, and every later call at once. Again does nothing."""
         await self._starts.aclose()
+        self._connection.updates.close()
         await self._connection.waiting.aclose()
         self._connection.patiently.end()
         await self.store.aclose()
@@ -202,8 +226,20 @@ class Client:
             StoreUnavailableError: The database is away; the workflow may or may not have been started. Start it again
                 with the same id to be sure.
         """
-        target = _Target.of(workflow, values, options)
+        target = Target.of(workflow, values, options)
         said = check(options, target.options)
+        signal = said.signal
+        if signal is None:
+            return await self._start(target, said)
+        name, arguments, types = signal
+        sent = WorkflowExecutionSignaled(
+            name=name,
+            input=to_checked_payloads(self.data_converter, arguments, types, f"signal {name}"),
+            identity=self.identity,
+        )
+        return await self._start(target, said, message("", uuid7(), sent))
+
+    async def _start(self, target: Target, said: Start, *messages: Message) -> WorkflowHandle[Any, Any]:
         run_id = uuid7()
         workflow_id = uuid7() if said.id is None else said.id
         converter = self._connection.converter_for(workflow_id)
@@ -226,7 +262,9 @@ class Client:
             priority=said.priority,
             delay=await self._until_begin(said),
         )
-        verdict = await self._create(start(run_id, started, reuse=said.reuse, conflict=said.conflict))
+        verdict = await self._create(
+            start(run_id, started, reuse=said.reuse, conflict=said.conflict, messages=messages)
+        )
         if verdict.outcome is StartOutcome.REJECTED:
             raise WorkflowAlreadyStartedError(
                 started.workflow_id, verdict.workflow_type, run_id=verdict.run_id
@@ -271,6 +309,8 @@ class Client:
                 release = Transition(verdict.run_id, verdict.epoch, release=Release(wake_in=0))
                 await self._connection.patiently(partial(self.store.commit, [release]))
             self.store.hint([Hint(HintKind.RUN, new.task_queue)])
+        elif new.messages:
+            self.store.hint([Hint(HintKind.MESSAGE, verdict.run_id)])
         return verdict
 
     async def _terminate_existing(self, workflow_id: str, run_id: str) -> None:
@@ -300,6 +340,218 @@ class Client:
         start_workflow: Any = self.start_workflow
         handle: WorkflowHandle[Any, Any] = await start_workflow(workflow, *values, **options)
         return await handle.result()
+
+    # ------------------------------------------------------------------ starting with an update
+
+    @overload
+    async def execute_update_with_start_workflow(
+        self,
+        call: UpdateCall[W, R],
+        /,
+        *,
+        start_workflow_operation: WithStartWorkflowOperation[W, Any],
+        id: str | None = None,
+        rpc_timeout: Duration | None = None,
+    ) -> R: ...
+    @overload
+    async def execute_update_with_start_workflow(
+        self,
+        update: Callable[[*Ts], UpdateCall[W, R]],
+        /,
+        *values: *Ts,
+        start_workflow_operation: WithStartWorkflowOperation[W, Any],
+        id: str | None = None,
+        rpc_timeout: Duration | None = None,
+    ) -> R: ...
+    @overload
+    async def execute_update_with_start_workflow(
+        self,
+        update: Callable[..., UpdateCall[W, R]],
+        /,
+        *,
+        args: Sequence[Any],
+        start_workflow_operation: WithStartWorkflowOperation[W, Any],
+        id: str | None = None,
+        rpc_timeout: Duration | None = None,
+    ) -> R: ...
+    @overload
+    async def execute_update_with_start_workflow(
+        self,
+        update: str,
+        /,
+        *values: Any,
+        start_workflow_operation: WithStartWorkflowOperation[Any, Any],
+        args: Sequence[Any] = ...,
+        id: str | None = None,
+        result_type: Any = None,
+        rpc_timeout: Duration | None = None,
+    ) -> Any: ...
+    async def execute_update_with_start_workflow(
+        self,
+        update: Any,
+        /,
+        *values: object,
+        start_workflow_operation: WithStartWorkflowOperation[Any, Any],
+        args: Sequence[Any] = (),
+        id: str | None = None,
+        result_type: Any = None,
+        rpc_timeout: Duration | None = None,
+    ) -> Any:
+        """Start a workflow with an update in its inbox, and return what the update's handler returns.
+
+        Both are stored, or neither is. When the workflow is there already and its policy is content with that, the update
+        goes to it. An `id` that the workflow's newest run knows is waited for, whatever the policies say; of a closed run
+        only one that was completed counts.
+
+        Args:
+            update: As for `WorkflowHandle.execute_update`, and so are `values`, `args`, `id`, `result_type` and
+                `rpc_timeout`.
+            values: See `update`.
+            start_workflow_operation: What is started; its `workflow_handle()` returns the workflow's handle.
+            args: See `update`.
+            id: See `update`.
+            result_type: See `update`.
+            rpc_timeout: See `update`.
+
+        Raises:
+            WorkflowAlreadyStartedError: The workflow's id is taken, or may not be used again. The update is not sent.
+            RuntimeError: The operation was used before.
+            Exception: As `WorkflowHandle.execute_update`.
+        """
+        handle = await self._start_with_update(
+            update, values, args, id, result_type, start_workflow_operation, COMPLETED, rpc_timeout
+        )
+        return await handle.result()
+
+    @overload
+    async def start_update_with_start_workflow(
+        self,
+        call: UpdateCall[W, R],
+        /,
+        *,
+        start_workflow_operation: WithStartWorkflowOperation[W, Any],
+        wait_for_stage: WorkflowUpdateStage,
+        id: str | None = None,
+        rpc_timeout: Duration | None = None,
+    ) -> WorkflowUpdateHandle[R]: ...
+    @overload
+    async def start_update_with_start_workflow(
+        self,
+        update: Callable[[*Ts], UpdateCall[W, R]],
+        /,
+        *values: *Ts,
+        start_workflow_operation: WithStartWorkflowOperation[W, Any],
+        wait_for_stage: WorkflowUpdateStage,
+        id: str | None = None,
+        rpc_timeout: Duration | None = None,
+    ) -> WorkflowUpdateHandle[R]: ...
+    @overload
+    async def start_update_with_start_workflow(
+        self,
+        update: Callable[..., UpdateCall[W, R]],
+        /,
+        *,
+        args: Sequence[Any],
+        start_workflow_operation: WithStartWorkflowOperation[W, Any],
+        wait_for_stage: WorkflowUpdateStage,
+        id: str | None = None,
+        rpc_timeout: Duration | None = None,
+    ) -> WorkflowUpdateHandle[R]: ...
+    @overload
+    async def start_update_with_start_workflow(
+        self,
+        update: str,
+        /,
+        *values: Any,
+        start_workflow_operation: WithStartWorkflowOperation[Any, Any],
+        wait_for_stage: WorkflowUpdateStage,
+        args: Sequence[Any] = ...,
+        id: str | None = None,
+        result_type: Any = None,
+        rpc_timeout: Duration | None = None,
+    ) -> WorkflowUpdateHandle[Any]: ...
+    async def start_update_with_start_workflow(
+        self,
+        update: Any,
+        /,
+        *values: object,
+        start_workflow_operation: WithStartWorkflowOperation[Any, Any],
+        wait_for_stage: WorkflowUpdateStage,
+        args: Sequence[Any] = (),
+        id: str | None = None,
+        result_type: Any = None,
+        rpc_timeout: Duration | None = None,
+    ) -> WorkflowUpdateHandle[Any]:
+        """Start a workflow with an update in its inbox, and return once the update has come as far as `wait_for_stage`.
+
+        See `execute_update_with_start_workflow`, and `WorkflowHandle.start_update` for the stages.
+
+        Raises:
+            Exception: As `execute_update_with_start_workflow`, but for failures of the update itself.
+        """
+        if not isinstance(wait_for_stage, WorkflowUpdateStage):
+            raise TypeError(f"wait_for_stage must be a WorkflowUpdateStage, not {wait_for_stage!r}")
+        return await self._start_with_update(
+            update, values, args, id, result_type, start_workflow_operation, wait_for_stage, rpc_timeout
+        )
+
+    async def _start_with_update(
+        self,
+        update: Any,
+        values: tuple[Any, ...],
+        args: Sequence[Any],
+        id: str | None,
+        result_type: Any,
+        operation: WithStartWorkflowOperation[Any, Any],
+        stage: WorkflowUpdateStage,
+        rpc_timeout: Duration | None,
+    ) -> WorkflowUpdateHandle[Any]:
+        new = new_update(self._connection, update, values, args, id, result_type)
+        sent = message("", new.message_id, new.event)
+
+        async def start() -> WorkflowHandle[Any, Any]:
+            handle = None if id is None else await self._with_update(operation, new)
+            try:
+                handle = handle or await self._start(operation.target, operation.options, sent)
+            except WorkflowAlreadyStartedError:
+                # It may be that very update which somebody sent meanwhile.
+                handle = None if id is None else await self._with_update(operation, new)
+                if handle is None:
+                    raise
+            if handle.first_execution_run_id is None and handle.result_run_id is not None:
+                handle.first_execution_run_id = await first_run_of(self._connection, handle.result_run_id)
+            return handle
+
+        workflow = await operation.run(start)
+        handle: WorkflowUpdateHandle[Any] = WorkflowUpdateHandle(
+            self._connection,
+            new.id,
+            workflow.id,
+            workflow_run_id=workflow.result_run_id,
+            result_type=new.result_type,
+        )
+        if stage > WorkflowUpdateStage.ADMITTED:
+            await handle.reach(stage, rpc_timeout=rpc_timeout)
+        return handle
+
+    async def _with_update(
+        self, operation: WithStartWorkflowOperation[Any, Any], new: NewUpdate
+    ) -> WorkflowHandle[Any, Any] | None:
+        """Return the workflow if its newest run knows the update, and has not ended without completing it."""
+        workflow_id = operation.options.id or ""
+        patiently = self._connection.patiently
+        record = await patiently(lambda: self.store.find_run(workflow_id))
+        if record is None:
+            return None
+        outcome = await patiently(lambda: self.store.find_update(record.run_id, new.message_id))
+        if outcome is None or (record.closed_at is not None and decode_result(outcome.data).lost):
+            return None
+        return WorkflowHandle(
+            self._connection,
+            workflow_id,
+            result_run_id=record.run_id,
+            result_type=operation.target.result_type,
+        )
 
     # ------------------------------------------------------------------ handles
 
@@ -339,38 +591,3 @@ class Client:
         """Return a handle of a workflow by id, typed by its definition."""
         result_type = definition_of(workflow).ret_type
         return WorkflowHandle[Any, Any](self._connection, workflow_id, run_id=run_id, result_type=result_type)
-
-
-@dataclass(frozen=True)
-class _Target:
-    """What is to be started, from whichever way it was written."""
-
-    name: str
-    args: tuple[Any, ...]
-    arg_types: Sequence[Any] | None
-    options: WorkflowOptions | None
-    result_type: Any
-
-    @classmethod
-    def of(cls, workflow: Any, values: tuple[Any, ...], options: Mapping[str, Any]) -> _Target:
-        more = argument_list(options.get("args", ()))
-        if values and more:
-            raise TypeError("pass arguments either one by one or as args=[...], not both")
-        arguments = tuple(more) or values
-        result_type = options.get("result_type")
-        if isinstance(workflow, str):
-            name = check_name(workflow, "workflow")
-            return cls(name, arguments, None, None, Any if result_type is None else result_type)
-        call: WorkflowCall[Any, Any]
-        given: Any = workflow
-        if isinstance(workflow, WorkflowCall):
-            if arguments:
-                raise TypeError(f"{given!r} has its arguments already; pass nothing behind it")
-            call = given
-        elif isinstance(workflow, Workflow):
-            call = cast(Workflow[Any, ..., Any], workflow)(*arguments)
-        else:
-            call = Workflow[Any, ..., Any](definition_of(workflow))(*arguments)
-        definition = call.definition
-        result = definition.ret_type if result_type is None else result_type
-        return cls(call.name, call.args, definition.arg_types, call.options, result)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from durable._engine._messages import end
+from durable._engine._updates import LOST
 from durable.client._local import LocalRuns
 from durable.client._parents import news_of
 from durable.client._patience import Patience
+from durable.client._update_waiting import UpdateWaiting
 from durable.client._waiting import Waiting
 from durable.common import QueryRejectCondition
 from durable.converter import DataConverter
@@ -26,6 +28,7 @@ class Connection:
     local: LocalRuns
     waiting: Waiting
     patiently: Patience
+    updates: UpdateWaiting
     reject_queries: QueryRejectCondition | None = None
 
     def converter_for(self, workflow_id: str) -> DataConverter:
@@ -41,7 +44,7 @@ class Connection:
         """
         store = self.store
         news = await self.patiently(lambda: news_of(store, run, event))
-        close = Close(RunStatus.TERMINATED)
+        close = Close(RunStatus.TERMINATED, update_lost=LOST)
         done = await self.patiently(
             lambda: store.terminate(run.run_id, lambda seq: end(seq, event), close, news)
         )

@@ -7,18 +7,19 @@ import random
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Generic, TypeVar, TypeVarTuple, overload
+from typing import Any, Generic, TypeVar, TypeVarTuple, cast, overload
 
 from durable._engine._messages import message
 from durable._internal.ids import check_name, uuid7
 from durable._internal.instants import SECOND, Duration, to_duration
+from durable.client._calls import call_of
 from durable.client._checked import to_checked_payloads
 from durable.client._connection import Connection
 from durable.client._describe import WorkflowExecutionDescription, describe
 from durable.client._outcome import next_run_of, result_of
 from durable.client._patience import PATIENCE
 from durable.client._query import Asking, check_condition
-from durable.client._start_options import argument_list
+from durable.client._updates import WorkflowUpdateHandle, WorkflowUpdateStage, new_update
 from durable.common import QueryRejectCondition
 from durable.converter import DataConverter
 from durable.exceptions import PayloadCodecError, StoreUnavailableError, WorkflowNotFoundError
@@ -33,7 +34,9 @@ from durable.history import (
     encode_data,
 )
 from durable.store import ActivityRecord, Hint, HintKind, RunRecord, SendOutcome, beneath
-from durable.workflow._calls import QueryCall, SignalCall
+from durable.workflow._calls import QueryCall, SignalCall, UpdateCall
+from durable.workflow._methods import BoundUpdate
+from durable.workflow._updates import Update
 
 W_co = TypeVar("W_co", covariant=True)
 R_co = TypeVar("R_co", covariant=True)
@@ -143,14 +146,14 @@ class WorkflowHandle(Generic[W_co, R_co]):
 
     # ------------------------------------------------------------------ messages
 
-    async def _send(self, event: Input, *, own: bool = False) -> None:
-        """Put a message into the run's inbox, once, however often the database has to be asked.
+    async def _send(self, event: Input, *, own: bool = False) -> str:
+        """Put a message into the run's inbox, once, however often the database has to be asked; return which run's.
 
         Args:
             event: What it becomes.
             own: Whether only runs of the chain are meant that this handle started, if it did.
         """
-        message_id = uuid7()
+        message_id = event.message or uuid7()
         store = self._connection.store
         followed: set[str] = set()
         until = asyncio.get_running_loop().time() + PATIENCE
@@ -162,7 +165,7 @@ class WorkflowHandle(Generic[W_co, R_co]):
             outcome = (await self._connection.patiently(partial(store.send, new)))[0]
             if outcome in (SendOutcome.SENT, SendOutcome.REPEATED):
                 store.hint([Hint(HintKind.MESSAGE, record.run_id)])
-                return
+                return record.run_id
             if outcome is SendOutcome.HELD_BACK:
                 # It is about to close, and takes nothing until it has: a moment.
                 if asyncio.get_running_loop().time() > until:
@@ -172,7 +175,7 @@ class WorkflowHandle(Generic[W_co, R_co]):
                 await asyncio.sleep(random.uniform(0.01, HELD_BACK))
                 continue
             if await self._was_read(record.run_id, message_id):
-                return
+                return record.run_id
             if self.run_id is None and record.run_id not in followed:
                 # It may have closed by going on in another run; look again.
                 followed.add(record.run_id)
@@ -193,8 +196,10 @@ class WorkflowHandle(Generic[W_co, R_co]):
             )
 
     async def _was_read(self, run_id: str, message_id: str) -> bool:
-        """Whether a message whose send was in doubt has become an event."""
+        """Whether a message whose send was in doubt has become an event, or has an outcome, being an update."""
         store = beneath(self._connection.store)  # where message ids are as plain as anywhere
+        if await self._connection.patiently(lambda: store.find_update(run_id, message_id)):
+            return True
         rows = await self._connection.patiently(lambda: store.read_events(run_id))
         wanted = f'"message":"{message_id}"'.encode()
         return any(wanted in row.data for row in rows)
@@ -226,7 +231,7 @@ class WorkflowHandle(Generic[W_co, R_co]):
             TypeError: The arguments do not fit the signal.
             StoreUnavailableError: The database is away; the signal may or may not have been stored.
         """
-        call = _call(signal, values, args, SignalCall)
+        call = call_of(signal, values, args, SignalCall)
         name, arguments = (call.name, call.args) if isinstance(call, SignalCall) else call
         types = call.definition.arg_types if isinstance(call, SignalCall) else None
         payloads = to_checked_payloads(self._converter, arguments, types, f"signal {name}")
@@ -273,6 +278,217 @@ class WorkflowHandle(Generic[W_co, R_co]):
                 )
             # It may have closed by going on in another run; look again.
             followed.add(record.run_id)
+
+    # ------------------------------------------------------------------ updates
+
+    @overload
+    async def execute_update(
+        self: WorkflowHandle[W, Any],
+        call: UpdateCall[W, R2],
+        /,
+        *,
+        id: str | None = None,
+        rpc_timeout: Duration | None = None,
+    ) -> R2: ...
+    @overload
+    async def execute_update(
+        self: WorkflowHandle[W, Any],
+        update: Callable[[*Ts], UpdateCall[W, R2]],
+        /,
+        *values: *Ts,
+        id: str | None = None,
+        rpc_timeout: Duration | None = None,
+    ) -> R2: ...
+    @overload
+    async def execute_update(
+        self: WorkflowHandle[W, Any],
+        update: Callable[..., UpdateCall[W, R2]],
+        /,
+        *,
+        args: Sequence[Any],
+        id: str | None = None,
+        rpc_timeout: Duration | None = None,
+    ) -> R2: ...
+    @overload
+    async def execute_update(
+        self,
+        update: str,
+        /,
+        *values: Any,
+        args: Sequence[Any] = ...,
+        id: str | None = None,
+        result_type: Any = None,
+        rpc_timeout: Duration | None = None,
+    ) -> Any: ...
+    async def execute_update(
+        self,
+        update: Any,
+        /,
+        *values: object,
+        args: Sequence[Any] = (),
+        id: str | None = None,
+        result_type: Any = None,
+        rpc_timeout: Duration | None = None,
+    ) -> Any:
+        """Send an update and return what its handler returns.
+
+        Once it is stored it survives any crash; it is handled at most once for each id, and its outcome is kept. An
+        update that is refused leaves no event, and its id is not looked at again either.
+
+        Args:
+            update: A call (`Publish.rename("x")`), or in Temporal's way an update method or a name, with its argument
+                behind it.
+            values: The argument, in Temporal's way.
+            args: Several arguments, in Temporal's way.
+            id: What makes sending it again harmless; a fresh one by default.
+            result_type: What its result is decoded as, for an update by name.
+            rpc_timeout: How long to wait for the outcome; for ever when None. The update goes on.
+
+        Raises:
+            WorkflowUpdateFailedError: It was refused, failed, or ended with its workflow; `cause` says why.
+            WorkflowUpdateRPCTimeoutOrCancelledError: It had no outcome after `rpc_timeout`.
+            WorkflowNotFoundError: There is no such workflow, or it is closed.
+            ConversionError: An argument cannot be stored, or the result not be read.
+            TypeError: The arguments do not fit the update.
+            StoreUnavailableError: The database is away; the update may or may not have been stored. Send it again with
+                the same id to be sure.
+        """
+        handle = await self._start_update(
+            update, values, args, id, result_type, WorkflowUpdateStage.COMPLETED, rpc_timeout
+        )
+        return await handle.result()
+
+    @overload
+    async def start_update(
+        self: WorkflowHandle[W, Any],
+        call: UpdateCall[W, R2],
+        /,
+        *,
+        wait_for_stage: WorkflowUpdateStage,
+        id: str | None = None,
+        rpc_timeout: Duration | None = None,
+    ) -> WorkflowUpdateHandle[R2]: ...
+    @overload
+    async def start_update(
+        self: WorkflowHandle[W, Any],
+        update: Callable[[*Ts], UpdateCall[W, R2]],
+        /,
+        *values: *Ts,
+        wait_for_stage: WorkflowUpdateStage,
+        id: str | None = None,
+        rpc_timeout: Duration | None = None,
+    ) -> WorkflowUpdateHandle[R2]: ...
+    @overload
+    async def start_update(
+        self: WorkflowHandle[W, Any],
+        update: Callable[..., UpdateCall[W, R2]],
+        /,
+        *,
+        wait_for_stage: WorkflowUpdateStage,
+        args: Sequence[Any],
+        id: str | None = None,
+        rpc_timeout: Duration | None = None,
+    ) -> WorkflowUpdateHandle[R2]: ...
+    @overload
+    async def start_update(
+        self,
+        update: str,
+        /,
+        *values: Any,
+        wait_for_stage: WorkflowUpdateStage,
+        args: Sequence[Any] = ...,
+        id: str | None = None,
+        result_type: Any = None,
+        rpc_timeout: Duration | None = None,
+    ) -> WorkflowUpdateHandle[Any]: ...
+    async def start_update(
+        self,
+        update: Any,
+        /,
+        *values: object,
+        wait_for_stage: WorkflowUpdateStage,
+        args: Sequence[Any] = (),
+        id: str | None = None,
+        result_type: Any = None,
+        rpc_timeout: Duration | None = None,
+    ) -> WorkflowUpdateHandle[Any]:
+        """Send an update, and return once it has come as far as `wait_for_stage`.
+
+        ADMITTED needs no worker: the update is stored, and will be looked at. One that is refused counts as completed;
+        its handle's `result` raises.
+
+        Args:
+            update: As for `execute_update`, and so are `values`, `args`, `id` and `result_type`.
+            values: See `update`.
+            wait_for_stage: How far it must have come.
+            args: See `update`.
+            id: See `update`.
+            result_type: See `update`.
+            rpc_timeout: How long to wait; for ever when None. The update goes on.
+
+        Raises:
+            Exception: As `execute_update`, but for failures of the update itself.
+        """
+        if not isinstance(wait_for_stage, WorkflowUpdateStage):
+            raise TypeError(f"wait_for_stage must be a WorkflowUpdateStage, not {wait_for_stage!r}")
+        return await self._start_update(update, values, args, id, result_type, wait_for_stage, rpc_timeout)
+
+    async def _start_update(
+        self,
+        update: Any,
+        values: tuple[Any, ...],
+        args: Sequence[Any],
+        id: str | None,
+        result_type: Any,
+        stage: WorkflowUpdateStage,
+        rpc_timeout: Duration | None,
+    ) -> WorkflowUpdateHandle[Any]:
+        new = new_update(self._connection, update, values, args, id, result_type)
+        run_id = await self._send(new.event)
+        handle: WorkflowUpdateHandle[Any] = WorkflowUpdateHandle(
+            self._connection, new.id, self.id, workflow_run_id=run_id, result_type=new.result_type
+        )
+        if stage > WorkflowUpdateStage.ADMITTED:
+            await handle.reach(stage, rpc_timeout=rpc_timeout)
+        return handle
+
+    def get_update_handle(
+        self, id: str, *, workflow_run_id: str | None = None, result_type: Any = None
+    ) -> WorkflowUpdateHandle[Any]:
+        """Return a handle of an update by id, whether it exists or not."""
+        return WorkflowUpdateHandle(
+            self._connection,
+            id,
+            self.id,
+            workflow_run_id=workflow_run_id or self.run_id,
+            result_type=Any if result_type is None else result_type,
+        )
+
+    @overload
+    def get_update_handle_for(
+        self: WorkflowHandle[W, Any],
+        update: BoundUpdate[W, ..., R2],
+        id: str,
+        *,
+        workflow_run_id: str | None = None,
+    ) -> WorkflowUpdateHandle[R2]: ...
+    @overload
+    def get_update_handle_for(
+        self, update: Update[..., R2], id: str, *, workflow_run_id: str | None = None
+    ) -> WorkflowUpdateHandle[R2]: ...
+    def get_update_handle_for(
+        self, update: Any, id: str, *, workflow_run_id: str | None = None
+    ) -> WorkflowUpdateHandle[Any]:
+        """Return a handle of an update by id, typed by its definition.
+
+        Raises:
+            TypeError: `update` is none.
+        """
+        if not isinstance(update, BoundUpdate | Update):
+            raise TypeError(f"expected an update (Class.update, or an @Update), not {update!r}")
+        return self.get_update_handle(
+            id, workflow_run_id=workflow_run_id, result_type=cast(Any, update).definition.ret_type
+        )
 
     # ------------------------------------------------------------------ questions
 
@@ -347,7 +563,7 @@ class WorkflowHandle(Generic[W_co, R_co]):
             ConversionError: The answer is not of the type that was asked for.
             ValueError: The timeout is not longer than zero.
         """
-        call = _call(query, values, args, QueryCall)
+        call = call_of(query, values, args, QueryCall)
         if isinstance(call, QueryCall):
             name, arguments, result_type = call.name, call.args, call.result_type
         else:
@@ -415,22 +631,3 @@ def _text(value: object) -> str:
         raise TypeError(f"reason must be a string, not {type(value).__name__}")
     encode_data(WorkflowExecutionCancelRequested(reason=value))
     return value
-
-
-def _call(said: Any, values: tuple[Any, ...], args: Sequence[Any], call: type[Any]) -> Any:
-    """Return a call object, or name and arguments, from whichever way a message was written."""
-    if isinstance(said, call):
-        if values or args:
-            raise TypeError("a call has its arguments already; pass nothing behind it")
-        return said
-    more = argument_list(args)
-    if values and more:
-        raise TypeError("pass either one argument or args=[...], not both")
-    arguments = tuple(more) or values
-    if isinstance(said, str):
-        return check_name(said, "name"), arguments
-    if callable(said):
-        made = said(*arguments)
-        if isinstance(made, call):
-            return made
-    raise TypeError(f"expected a {call.__name__}, a decorated method or a name, not {said!r}")

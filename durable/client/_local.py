@@ -6,11 +6,11 @@ and whoever waits for a result in the same process is told when the close is com
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from durable.history import EventData, Payload, Payloads
-from durable.store import NewRun, StartVerdict
+from durable.store import NewRun, StartVerdict, UpdateOutcome
 
 
 class LocalWorker(Protocol):
@@ -44,7 +44,8 @@ class LocalRuns:
 
     def __init__(self) -> None:
         self._workers: list[LocalWorker] = []
-        self._closed: Callable[[str, EventData], None] = lambda run_id, event: None
+        self._closed: list[Callable[[str, EventData], None]] = []
+        self._updated: Callable[[str, Sequence[UpdateOutcome]], None] = lambda run_id, outcomes: None
 
     def attach(self, worker: LocalWorker) -> None:
         """Take the news that a worker works."""
@@ -57,11 +58,20 @@ class LocalRuns:
 
     def on_closed(self, callback: Callable[[str, EventData], None]) -> None:
         """Say who wants to know about runs that close."""
-        self._closed = callback
+        self._closed.append(callback)
 
     def closed(self, run_id: str, event: EventData) -> None:
         """Take the news that a run of this process has closed, for good."""
-        self._closed(run_id, event)
+        for callback in self._closed:
+            callback(run_id, event)
+
+    def on_updated(self, callback: Callable[[str, Sequence[UpdateOutcome]], None]) -> None:
+        """Say who wants to know about updates that have come further."""
+        self._updated = callback
+
+    def updated(self, run_id: str, outcomes: Sequence[UpdateOutcome]) -> None:
+        """Take the news that updates of a run of this process were accepted or have their outcome, for good."""
+        self._updated(run_id, outcomes)
 
     def owner_for(self, task_queue: str, workflow_type: str) -> LocalWorker | None:
         """Return a worker that wants a new run of this kind."""

@@ -13,6 +13,7 @@ from durable._internal.ids import check_name, check_text
 from durable._internal.instants import Duration, to_duration
 from durable.common import Priority, RetryPolicy, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from durable.history import RetryPolicyData, encode_retry_policy
+from durable.workflow._calls import SignalCall
 from durable.workflow._definition import WorkflowOptions
 
 DEFAULT_PRIORITY = 3
@@ -55,6 +56,11 @@ class StartOptions(TypedDict, total=False):
     """A line for people."""
     static_details: str
     """Several lines for people."""
+    start_signal: str | SignalCall[Any] | None
+    """A signal that is in the workflow's inbox from the start, stored with it or not at all: a call, or a name. If the id
+    has an open run, it is signalled instead of started, unless id_conflict_policy says otherwise."""
+    start_signal_args: Sequence[Any]
+    """The arguments of a signal by name."""
 
 
 class TemporalStartOptions(StartOptions, total=False):
@@ -83,6 +89,8 @@ class Start(Struct, frozen=True):
     delay: int
     static_summary: str
     static_details: str
+    signal: tuple[str, Sequence[Any], Sequence[Any] | None] | None = None
+    """Name, arguments and their types of a signal that comes with the start."""
 
 
 _KNOWN = frozenset(TemporalStartOptions.__annotations__) | frozenset(StartOptions.__annotations__)
@@ -127,6 +135,7 @@ def check(given: Mapping[str, Any], definition: WorkflowOptions | None) -> Start
         delay=0 if delay is None else to_duration(delay, "start_delay"),
         static_summary=_text(given, "static_summary"),
         static_details=_text(given, "static_details"),
+        signal=_signal(given),
     )
 
 
@@ -181,10 +190,28 @@ def _policies(given: Mapping[str, Any]) -> tuple[WorkflowIDReusePolicy, Workflow
     reuse = _policy(given, "id_reuse_policy", WorkflowIDReusePolicy.ALLOW_DUPLICATE)
     conflict = _policy(given, "id_conflict_policy", WorkflowIDConflictPolicy.UNSPECIFIED)
     if conflict is WorkflowIDConflictPolicy.UNSPECIFIED:
+        if given.get("start_signal") is not None and reuse is not WorkflowIDReusePolicy.TERMINATE_IF_RUNNING:
+            return reuse, WorkflowIDConflictPolicy.USE_EXISTING
         return reuse, WorkflowIDConflictPolicy.FAIL
     if reuse is WorkflowIDReusePolicy.TERMINATE_IF_RUNNING:
         raise ValueError("id_reuse_policy TERMINATE_IF_RUNNING and an id_conflict_policy exclude each other")
     return reuse, conflict
+
+
+def _signal(given: Mapping[str, Any]) -> tuple[str, Sequence[Any], Sequence[Any] | None] | None:
+    said: object = given.get("start_signal")
+    arguments = argument_list(given.get("start_signal_args", ()))
+    if said is None:
+        if arguments:
+            raise TypeError("start_signal_args are the arguments of a start_signal, and there is none")
+        return None
+    if isinstance(said, SignalCall):
+        if arguments:
+            raise TypeError("a signal's call has its arguments already; pass no start_signal_args")
+        return said.name, said.args, said.definition.arg_types
+    if not isinstance(said, str):
+        raise TypeError(f"start_signal must be a signal's call or name, not {said!r}")
+    return check_name(said, "start_signal"), arguments, None
 
 
 Policy = TypeVar("Policy", bound=IntEnum)

@@ -141,6 +141,8 @@ class Store(Protocol):
         A transition that was written before is WRITTEN, and nothing happens again: all its events stand there byte for
         byte, and the run has its epoch still. Their time is that of the first commit, not `now`.
 
+        Events are stamped with the database's now, or with `Transition.time` where that says when they happened.
+
         Raises:
             StoreUnavailableError: Nothing is known. Read back by `read_events` and `owned_runs`, and classify.
             ValueError: One of them is malformed (something else stands at an event's position, a successor is of another

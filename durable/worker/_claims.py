@@ -93,7 +93,7 @@ class Claims:
                     self._look_for_mail.set()
                 else:
                     self._look_for_runs.set()
-            case _:
+            case HintKind.CLOSED | HintKind.UPDATE | HintKind.QUERY | HintKind.ANSWER:
                 pass
 
     @property
@@ -158,13 +158,13 @@ class Claims:
                 break
             with self._claim():
                 claimed = await self._store.claim_runs(home.worker_id, queues, types, limit, format=FORMAT)
-                home.take(claimed)
+                home.take(claimed, fresh=True)
             if len(claimed) < limit and not home.has_unproven:
                 with self._claim():
                     alone = await self._store.claim_probationer(home.worker_id, queues, types, format=FORMAT)
                     if alone is not None:
                         self.on_probation = True
-                        home.take([alone])
+                        home.take([alone], fresh=True)
                 if alone is not None:
                     logger.warning(
                         "run %s was owned by %d workers that died; it is tried alone",

@@ -9,7 +9,7 @@ from durable._replay._instance import Instance
 from durable.converter import DataConverter
 from durable.exceptions import DeadlockError
 from durable.history import EventData
-from durable.store import ClaimedRun, Hint, Store, Transition
+from durable.store import ClaimedRun, Hint, Store, Transition, UpdateOutcome
 from durable.worker._activities import Activities
 from durable.worker._clock import DatabaseClock
 from durable.worker._committer import Committer
@@ -91,8 +91,8 @@ class Home(Protocol):
         """Whether a run is held whose owners died with it."""
         ...
 
-    def take(self, claimed: Sequence[ClaimedRun]) -> None:
-        """Make hosts for runs that this worker now owns."""
+    def take(self, claimed: Sequence[ClaimedRun], *, fresh: bool = False) -> None:
+        """Make hosts for runs that this worker now owns; `fresh` tells that nothing here ran them under this epoch."""
         ...
 
     def forget(self, host: Any) -> None:
@@ -109,6 +109,10 @@ class Home(Protocol):
 
     def closed(self, host: Any) -> None:
         """Take the news that a run has closed."""
+        ...
+
+    def updated(self, run_id: str, outcomes: Sequence[UpdateOutcome]) -> None:
+        """Take the news that updates of a run have come further."""
         ...
 
     def ended(self, run_id: str, event: EventData) -> None:

@@ -39,6 +39,7 @@ from durable.store import (
     StartVerdict,
     Store,
     Transition,
+    UpdateOutcome,
     WorkerRecord,
 )
 from durable.worker._activities import Activities
@@ -262,8 +263,8 @@ class Incarnation:
 
     # ------------------------------------------------------------------ runs come and go
 
-    def take(self, claimed: Sequence[ClaimedRun]) -> None:
-        """Make hosts for runs that this worker now owns."""
+    def take(self, claimed: Sequence[ClaimedRun], *, fresh: bool = False) -> None:
+        """Make hosts for runs that this worker now owns; `fresh` tells that nothing here ran them under this epoch."""
         for one in claimed:
             if any(map(condemns, one.messages)):
                 # Nothing of it is run any more. That it is ours does not matter to whoever ends it.
@@ -276,7 +277,7 @@ class Incarnation:
                     # The same ownership, told twice: the host that is at work stays.
                     continue
                 old.drop()
-            host = RunHost(self, one, definition)
+            host = RunHost(self, one, definition, fresh=fresh)
             self.hosts[host.run_id] = host
             self.turns.add(host)
 
@@ -347,6 +348,11 @@ class Incarnation:
                 ),
             )
 
+    def updated(self, run_id: str, outcomes: Sequence[UpdateOutcome]) -> None:
+        """Take the news that updates of a run have come further; tell whoever waits, here and elsewhere."""
+        self._local.updated(run_id, outcomes)
+        self.hint([Hint(HintKind.UPDATE, run_id)])
+
     def ended(self, run_id: str, event: EventData) -> None:
         """Take the news that a run, of whomever, was ended from outside its code; tell whoever waits."""
         if (host := self.hosts.get(run_id)) is not None:
@@ -408,6 +414,10 @@ class Incarnation:
             # The start was repeated: the log may be longer by now, and the run may be here.
             self.spawn(self._take_up(new.run_id, verdict.epoch))
             return
+        if new.messages:
+            # Their places in the inbox are the database's to say.
+            self.spawn(self._take_up(new.run_id, verdict.epoch, fresh=True))
+            return
         self.clock.observe(verdict.now)
         record = RunRecord(
             run_id=new.run_id,
@@ -434,11 +444,11 @@ class Incarnation:
         first = EventRow(1, 1, 1, new.started, verdict.now)
         self.take([ClaimedRun(run=record, events=(first,), messages=(), activities=())])
 
-    async def _take_up(self, run_id: str, epoch: int) -> None:
+    async def _take_up(self, run_id: str, epoch: int, *, fresh: bool = False) -> None:
         """Take a run that the database says is this worker's, as its log has it now."""
         claimed = await self.patiently(lambda: self.store.reload_run(self.worker_id, run_id, epoch))
         if claimed is not None:
-            self.take([claimed])
+            self.take([claimed], fresh=fresh)
 
     def owns(self, run_id: str) -> bool:
         """Whether the run is this worker's."""

@@ -19,7 +19,7 @@ from durable._engine._activities import Outcome
 from durable._engine._effects import Effects, Urgency, Written
 from durable._engine._run import Run
 from durable._engine._state import RunState
-from durable._replay._instance import Instance
+from durable._replay._instance import Instance, Tried
 from durable._replay._replay import replay
 from durable._replay._turns import Turns
 from durable.exceptions import HistoryError, PayloadCodecError, WorkflowTaskError
@@ -51,6 +51,13 @@ _LARGE = (
 )
 WRITTEN = Verdict.WRITTEN
 
+UNFINISHED = (
+    "it ended while handlers were under way, and these are abandoned: {}. Wait for them with `await "
+    "workflow.wait_condition(workflow.all_handlers_finished)`, or say in the handler's decorator that it need not finish: "
+    "unfinished_policy=HandlerUnfinishedPolicy.ABANDON"
+)
+"""What the log says of handlers that a workflow left behind."""
+
 
 class RunHost:
     """See the module."""
@@ -62,6 +69,7 @@ class RunHost:
         "_commands",
         "_definition",
         "_fault",
+        "_fresh",
         "_home",
         "_large",
         "_opened",
@@ -71,6 +79,8 @@ class RunHost:
         "_started_elsewhere",
         "_task",
         "_timer",
+        "_tried",
+        "_trying",
         "epoch",
         "gone",
         "instance",
@@ -79,7 +89,9 @@ class RunHost:
         "workflow_id",
     )
 
-    def __init__(self, home: Home, claimed: ClaimedRun, definition: WorkflowDefinition) -> None:
+    def __init__(
+        self, home: Home, claimed: ClaimedRun, definition: WorkflowDefinition, *, fresh: bool = False
+    ) -> None:
         self._home = home
         self._claimed: ClaimedRun | None = claimed
         self._definition = definition
@@ -100,6 +112,9 @@ class RunHost:
         self._releasing: Transition | None = None
         self._reopening: Transition | None = None
         self._timer: Timer | None = None
+        self._fresh = fresh and claimed.run.epoch == 1 and len(claimed.events) == 1
+        self._trying = False
+        self._tried: Tried | None = None
         # Whether a stage is under way that will pump when it ends; the first is the turn with the whole history.
         self._busy = True
 
@@ -121,12 +136,18 @@ class RunHost:
         try:
             if self._claimed is not None:
                 self._commands = self._open(turns, self._claimed)
-            else:
+            elif not self._trying:
                 assert self.instance is not None
                 assert self.run is not None
                 self._commands = self.instance.activate(
                     turns, self._task, replaying=False, size=self.run.state.size
                 )
+            if self._trying:
+                assert self.run is not None
+                assert self.run.trial is not None
+                assert self.instance is not None
+                trial = self.run.trial
+                self._tried = self.instance.attempt(turns, trial.events, size=trial.size)
         except KeyboardInterrupt:
             raise
         except BaseException as error:
@@ -141,8 +162,14 @@ class RunHost:
         if self.gone:
             return
         first, self._claimed, self._task = self._claimed, None, []
-        self._busy = False
+        if self._trying and self._fault is None:
+            # Nothing of it counts before it is written.
+            self._home.committer.submit(self)
+            return
+        self._busy = self._trying = False
         if self._fault is not None:
+            if self.run is not None:
+                self.run.untried()
             self._block(self._fault)
             return
         assert self.run is not None
@@ -181,22 +208,28 @@ class RunHost:
                 rowed=[entry.id for entry in claimed.activities],
                 deaths=claimed.run.deaths,
                 held=claimed.run.hold is not Hold.NONE,
+                fresh=self._fresh and bool(claimed.messages),
             )
         sizes = list(accumulate([len(row.data) for row in claimed.events]))
         self.run.state.size = sizes[-1]
-        if self.run.begins_later(self._home.clock.now()):
+        if not self._trying and self.run.waits_to_begin(self._home.clock.now()):
             return []
         self.instance = self._new_instance()
+        if self._trying:
+            assert self.run.trial is not None
+            events = events[: self.run.trial.events[0].seq - 1]
         commands = replay(
             self.instance,
             turns,
             events,
             rebuild=lambda: self._new_instance(trace=True),
+            again=self._trying,
             sizes=sizes,
             defined=self._home.defined,
             warn=lambda text: logger.warning("workflow %s: %s", self.workflow_id, text),
         )
-        return commands or []
+        # Before a trial the code is only brought to where it was; what it asked for then is known.
+        return [] if self._trying or commands is None else commands
 
     def _new_instance(self, *, trace: bool = False) -> Instance:
         return Instance(
@@ -324,16 +357,47 @@ class RunHost:
         if self.gone:
             return None
         if self._busy:
-            return self._releasing or self._reopening
+            return self._releasing or self._reopening or self._form_tried()
         assert self.run is not None
         transition = self.run.propose(now)
-        if transition is None:
+        if self.run.trial is not None:
+            self._try()
+        elif transition is None:
             self._pump(now)
         else:
             self._busy = True
             self._activities.rows_proposed()
             if transition.starts or transition.close is not None:
                 transition = self._claim_starts(transition)
+        return transition
+
+    def _try(self) -> None:
+        """Run a task with unread updates before it is written."""
+        self._busy = self._trying = True
+        if self.instance is None:
+            self._fetch()
+        else:
+            self._home.turns.add(self)
+
+    def _form_tried(self) -> Transition | None:
+        """Return the transition of the task that was tried."""
+        tried, self._tried = self._tried, None
+        if tried is None:
+            return None
+        assert self.run is not None
+        assert self.run.trial is not None
+        assert self.instance is not None
+        counts = self.run.trial.counts(tried.rejected)
+        if self.instance.closing:
+            self.run.untaken = self.instance.untaken
+        transition = self.run.tried(tried.commands, tried.rejected, local=self._activities.promise)
+        self._activities.rows_proposed()
+        self._activities.keep_promises()
+        if tried.moved and not counts:
+            # It stands where no replay would bring it.
+            self.evict()
+        if transition.starts or transition.close is not None:
+            transition = self._claim_starts(transition)
         return transition
 
     def _claim_starts(self, transition: Transition) -> Transition:
@@ -361,6 +425,9 @@ class RunHost:
             assert self.run is not None
             self.run.refused()
             self._reopening = None
+            if self._trying:
+                self._trying = False
+                self.evict()
             self._activities.rows_refused()
             self._home.spawn(self._read_refusing())
 
@@ -376,7 +443,8 @@ class RunHost:
         # Results that have come are kept, in the run's own inbox: their attempts must not count as lost.
         self._salvaged = () if self.run is None else tuple(self.run.salvage())
         self.run = None
-        self._reopening = None
+        self._reopening = self._tried = None
+        self._trying = False
         self._block(error)
 
     def held_up(self, error: PayloadCodecError) -> bool:
@@ -393,12 +461,17 @@ class RunHost:
     def _written(self, now: int) -> None:
         assert self.run is not None
         written = self.run.written(now)
+        self._trying = False
         self._activities.rows_written()
+        if written.updated:
+            self._home.updated(self.run_id, written.updated)
         if written.queued:
             self._home.hint([Hint(HintKind.ACTIVITY, queue) for queue in dict.fromkeys(written.queued)])
         if written.told or written.replied or written.condemned or self._started_elsewhere:
             self._news_spread(written)
         if written.closed:
+            if self.instance is not None and (unfinished := self.instance.unfinished):
+                self._note(UNFINISHED.format(unfinished), None)
             self._home.closed(self)
             self.drop()
             return
@@ -407,8 +480,9 @@ class RunHost:
             logger.warning(_LARGE, self.workflow_id, self.run_id, self.run.state.seq, self.run.state.size)
         if written.canceled:
             self._home.spawn(self._activities.end_waiting(written.canceled))
-        if written.start:
-            self._activities.carry_out(Effects(start=written.start), self._home.clock.now())
+        if written.start or written.cancel:
+            effects = Effects(start=written.start, cancel=[*written.cancel])
+            self._activities.carry_out(effects, self._home.clock.now())
         if self._reopening is not None:
             self._reopening = None
             self._fetch()
@@ -418,21 +492,25 @@ class RunHost:
                 self._fetch()
             else:
                 self._home.turns.add(self)
+        elif not self.run.ran:
+            # All of what came before the first task was refused.
+            self._fetch()
         else:
             self._busy = False
             self.pump()
 
     def _postpone(self) -> None:
-        """Keep a run from beginning before its time; what has come already joins its first task."""
+        """Let what has come join the first task of a run, or keep the run from beginning before its time."""
         assert self.run is not None
-        joining = self.run.join(self._home.clock.now())
-        if joining is None:
+        now = self._home.clock.now()
+        if self.run.urgency(now) is NOW:
+            self._pump(now)
+        elif self.run.begins_later(now):
             self._give_up(self.run.release())
         else:
-            self._reopening = joining
+            self.run.begin()
             self._busy = True
-            self._activities.rows_proposed()
-            self._home.committer.submit(self)
+            self._fetch()
 
     def _news_spread(self, written: Written) -> None:
         """Tell whoever is concerned of what the commit did to other runs."""
@@ -455,6 +533,11 @@ class RunHost:
         self._receive(messages)
         if self._fault is not None:
             self._block(self._fault)
+            return
+        if self.run.tries_again:
+            # It is tried again with what has come; nothing of it has to be written first.
+            self._busy = False
+            self.pump()
             return
         self._reopening = self.run.reopen(self._home.clock.now())
         if self._reopening is not None:

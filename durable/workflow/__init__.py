@@ -27,7 +27,7 @@ from durable.workflow._children import (
     start_child_workflow,
 )
 from durable.workflow._continue import ContinueAsNewConfig, ContinueAsNewError, continue_as_new
-from durable.workflow._definition import WorkflowConfig
+from durable.workflow._definition import HandlerUnfinishedPolicy, WorkflowConfig
 from durable.workflow._defn import defn
 from durable.workflow._info import Info, ParentInfo, RootInfo
 from durable.workflow._last_run import (
@@ -41,13 +41,17 @@ from durable.workflow._messages import (
     Signal,
     get_dynamic_query_handler,
     get_dynamic_signal_handler,
+    get_dynamic_update_handler,
     get_query_handler,
     get_signal_handler,
+    get_update_handler,
     set_dynamic_query_handler,
     set_dynamic_signal_handler,
+    set_dynamic_update_handler,
     set_handler,
     set_query_handler,
     set_signal_handler,
+    set_update_handler,
 )
 from durable.workflow._methods import (
     BoundQuery,
@@ -86,6 +90,7 @@ from durable.workflow._state import (
     uuid4,
     uuid7,
 )
+from durable.workflow._updates import Update, UpdateInfo, all_handlers_finished, current_update_info
 from durable.workflow._waiting import as_completed, map, sleep, sleep_until, wait, wait_condition
 from durable.workflow._workflow import Workflow
 
@@ -102,6 +107,7 @@ __all__ = [
     "ContinueAsNewConfig",
     "ContinueAsNewError",
     "ExternalWorkflowHandle",
+    "HandlerUnfinishedPolicy",
     "Info",
     "LoggerAdapter",
     "NondeterminismError",
@@ -117,14 +123,18 @@ __all__ = [
     "Signal",
     "SignalCall",
     "SignalMethod",
+    "Update",
     "UpdateCall",
+    "UpdateInfo",
     "UpdateMethod",
     "Workflow",
     "WorkflowCall",
     "WorkflowConfig",
+    "all_handlers_finished",
     "as_completed",
     "cancellation_reason",
     "continue_as_new",
+    "current_update_info",
     "defn",
     "execute_activity",
     "execute_activity_method",
@@ -132,12 +142,14 @@ __all__ = [
     "get_current_details",
     "get_dynamic_query_handler",
     "get_dynamic_signal_handler",
+    "get_dynamic_update_handler",
     "get_external_workflow_handle",
     "get_external_workflow_handle_for",
     "get_last_completion_result",
     "get_last_failure",
     "get_query_handler",
     "get_signal_handler",
+    "get_update_handler",
     "has_last_completion_result",
     "has_last_failure",
     "in_workflow",
@@ -160,9 +172,11 @@ __all__ = [
     "set_current_details",
     "set_dynamic_query_handler",
     "set_dynamic_signal_handler",
+    "set_dynamic_update_handler",
     "set_handler",
     "set_query_handler",
     "set_signal_handler",
+    "set_update_handler",
     "signal",
     "sleep",
     "sleep_until",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
+from enum import Enum
 from typing import Any, TypedDict
 
 from durable._internal.ids import check_name
@@ -15,6 +16,7 @@ from durable.workflow._child_options import CHILD_ONLY, ChildOptions
 
 __all__ = [
     "REGISTRY",
+    "HandlerUnfinishedPolicy",
     "MessageDefinition",
     "QueryDefinition",
     "SignalDefinition",
@@ -93,6 +95,15 @@ def merge(
     return replace(base, **said) if said else base
 
 
+class HandlerUnfinishedPolicy(Enum):
+    """What is done about a handler that is still under way when its workflow ends. Values are Temporal's."""
+
+    WARN_AND_ABANDON = 1
+    """It is abandoned, and the log says so: it may have been meant to finish."""
+    ABANDON = 2
+    """It is abandoned, as it should be."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class MessageDefinition:
     """What is known about a signal, a query or an update.
@@ -103,6 +114,7 @@ class MessageDefinition:
         parameters: How arguments are bound, and their types.
         is_async: Whether the handler is an `async def`.
         description: A line for people.
+        unfinished_policy: What is done when the workflow ends and its handler has not; queries have none.
     """
 
     name: str | None
@@ -110,6 +122,7 @@ class MessageDefinition:
     parameters: Parameters
     is_async: bool = False
     description: str = ""
+    unfinished_policy: HandlerUnfinishedPolicy = HandlerUnfinishedPolicy.WARN_AND_ABANDON
 
     @property
     def signature(self) -> inspect.Signature:

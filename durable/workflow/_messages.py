@@ -1,11 +1,11 @@
-"""Signals and queries that belong to no class, and handlers that are set while the workflow runs."""
+"""Signals and queries that belong to no class, and handlers of all messages that are set while the workflow runs."""
 
 from __future__ import annotations
 
 import asyncio
 import inspect
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from types import GenericAlias
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Self, TypeVar, cast, overload
 
@@ -17,6 +17,7 @@ from durable.workflow._calls import QueryCall, SignalCall
 from durable.workflow._definition import MessageDefinition, QueryDefinition, SignalDefinition
 from durable.workflow._methods import message
 from durable.workflow._runtime import current
+from durable.workflow._updates import Update
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -181,26 +182,48 @@ def set_handler(message: Query[P, R], fn: Callable[P, R] | None, /) -> None: ...
 def set_handler(message: Signal[None], fn: Callable[[], object] | None, /) -> None: ...
 @overload
 def set_handler(message: Signal[T], fn: Callable[[T], object] | None, /) -> None: ...
-def set_handler(message: Any, fn: Handler | None, /) -> None:
-    """Answer a query, or handle a signal, from now on with `fn`; None takes the handler away.
+@overload
+def set_handler(
+    message: Update[P, R],
+    fn: Callable[P, Coroutine[Any, Any, R]] | None,
+    /,
+    *,
+    validator: Callable[P, object] | None = None,
+) -> None: ...
+@overload
+def set_handler(
+    message: Update[P, R], fn: Callable[P, R], /, *, validator: Callable[P, object] | None = None
+) -> None: ...
+def set_handler(message: Any, fn: Handler | None, /, *, validator: Handler | None = None) -> None:
+    """Answer a query, or handle a signal or an update, from now on with `fn`; None takes the handler away.
 
-    Signals that came before are handed to it at once. Arguments are decoded as the message says, whatever the hints
-    of `fn` are, so that a lambda will do.
+    Signals that came before are handed to it at once. Updates that come before the workflow's first step are handed to
+    a handler that this step sets; later ones without a handler are refused. Arguments are decoded as the message says,
+    whatever the hints of `fn` are, so that a lambda will do.
+
+    Args:
+        message: The `Query`, `Signal` or `Update`.
+        fn: What handles it.
+        validator: For an update: a plain function of the same arguments that refuses it by raising, and changes nothing.
 
     Raises:
         NotInWorkflowError: The caller is not workflow code.
-        TypeError: `message` is no `Query` or `Signal`, or `fn` does not take its arguments.
-        RegistrationError: A type hint of the message cannot be read.
+        TypeError: `message` is none of these, `fn` or `validator` does not take its arguments, or a validator is given
+            for something else than an update.
+        RegistrationError: A type hint of the message cannot be read, or the validator is async.
     """
     runtime = current("workflow.set_handler()")
-    if not isinstance(message, Query | Signal):
+    if not isinstance(message, Query | Signal | Update):
         raise TypeError(
-            f"set_handler takes a Query or a Signal first, not {type(message).__name__}: {message!r}"
+            f"set_handler takes a Query, a Signal or an Update first, not {type(message).__name__}: {message!r}"
         )
-    kind = "query" if isinstance(message, Query) else "signal"
+    kind = "query" if isinstance(message, Query) else "signal" if isinstance(message, Signal) else "update"
+    if validator is not None and kind != "update":
+        raise TypeError(f"only updates have a validator, and {message!r} is a {kind}")
     definition: MessageDefinition = cast(Any, message).definition
     handler = None if fn is None else _typed(definition, _checked(kind, fn))
-    runtime.set_handler(kind, definition.name, handler)
+    check = None if validator is None else _typed(definition, _checked_validator(validator))
+    runtime.set_handler(kind, definition.name, handler, check)
 
 
 def _typed(definition: MessageDefinition, fn: Handler) -> Handler:
@@ -230,9 +253,24 @@ def _checked(kind: str, fn: object) -> Handler:
     return fn
 
 
-def _set(kind: str, name: str | None, handler: Handler | None, what: str) -> None:
+def _checked_validator(fn: object) -> Handler:
+    if not callable(fn):
+        raise TypeError(f"a validator must be callable, not {type(fn).__name__}: {fn!r}")
+    if inspect.iscoroutinefunction(fn):
+        raise RegistrationError("a validator decides before anything is recorded: make it a plain `def`")
+    return fn
+
+
+def _set(
+    kind: str, name: str | None, handler: Handler | None, what: str, validator: Handler | None = None
+) -> None:
     runtime = current(what)
-    runtime.set_handler(kind, name, None if handler is None else _checked(kind, handler))
+    runtime.set_handler(
+        kind,
+        name,
+        None if handler is None else _checked(kind, handler),
+        None if validator is None else _checked_validator(validator),
+    )
 
 
 def _get(kind: str, name: str | None, what: str) -> Handler | None:
@@ -322,3 +360,61 @@ def get_dynamic_query_handler() -> Callable[[str, Sequence[Any]], Any] | None:
         NotInWorkflowError: The caller is not workflow code.
     """
     return _get("query", None, "workflow.get_dynamic_query_handler()")
+
+
+def set_update_handler(
+    name: str, handler: Callable[..., Any] | None, *, validator: Callable[..., Any] | None = None
+) -> None:
+    """Handle the updates of a name from now on with `handler`; None takes it away.
+
+    Arguments are decoded by the handler's type hints.
+
+    Args:
+        name: By which senders know the update.
+        handler: What handles it.
+        validator: A plain function of the same arguments that refuses an update by raising, and changes nothing.
+
+    Raises:
+        NotInWorkflowError: The caller is not workflow code.
+        RegistrationError: The validator is async.
+        TypeError: The handler or the validator is not callable.
+        ValueError: The name cannot be one.
+    """
+    _set("update", check_name(name, "name"), handler, "workflow.set_update_handler()", validator)
+
+
+def get_update_handler(name: str) -> Callable[..., Any] | None:
+    """Return the handler of the updates of a name, or None.
+
+    Raises:
+        NotInWorkflowError: The caller is not workflow code.
+    """
+    return _get("update", name, "workflow.get_update_handler()")
+
+
+def set_dynamic_update_handler(
+    handler: Callable[[str, Sequence[Any]], Any] | None,
+    *,
+    validator: Callable[[str, Sequence[Any]], Any] | None = None,
+) -> None:
+    """Handle the updates that have no handler of their own, as `handler(name, args)`; None takes it away.
+
+    Args:
+        handler: What handles them.
+        validator: What may refuse them, and no others.
+
+    Raises:
+        NotInWorkflowError: The caller is not workflow code.
+        RegistrationError: The validator is async.
+        TypeError: The handler or the validator is not callable.
+    """
+    _set("update", None, handler, "workflow.set_dynamic_update_handler()", validator)
+
+
+def get_dynamic_update_handler() -> Callable[[str, Sequence[Any]], Any] | None:
+    """Return the handler of the updates that have none of their own, or None.
+
+    Raises:
+        NotInWorkflowError: The caller is not workflow code.
+    """
+    return _get("update", None, "workflow.get_dynamic_update_handler()")

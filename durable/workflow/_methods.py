@@ -18,6 +18,7 @@ from durable.activity._parameters import Parameters, local_names, where_is
 from durable.exceptions import RegistrationError
 from durable.workflow._calls import QueryCall, SignalCall, UpdateCall
 from durable.workflow._definition import (
+    HandlerUnfinishedPolicy,
     MessageDefinition,
     QueryDefinition,
     SignalDefinition,
@@ -31,6 +32,8 @@ W = TypeVar("W")
 V = TypeVar("V")
 F = TypeVar("F", bound=Callable[..., None])
 M = TypeVar("M", bound=MessageDefinition)
+
+WARN_AND_ABANDON = HandlerUnfinishedPolicy.WARN_AND_ABANDON
 
 INIT = "__durable_workflow_init__"
 """What `@workflow.init` leaves on an `__init__`."""
@@ -226,11 +229,19 @@ def _handler(
     dynamic: bool,
     description: str,
     frame: FrameType,
+    unfinished_policy: HandlerUnfinishedPolicy = WARN_AND_ABANDON,
 ) -> Any:
     """What a decorator returns: the handler, or without a function, as it is in `@workflow.signal()`, what makes it."""
+    if not isinstance(unfinished_policy, HandlerUnfinishedPolicy):
+        raise TypeError(
+            f"unfinished_policy must be a HandlerUnfinishedPolicy, not {type(unfinished_policy).__name__}"
+        )
 
     def decorate(function: Callable[..., Any]) -> Any:
-        return method(message(kind, function, name, dynamic, description, frame), function)
+        definition = message(kind, function, name, dynamic, description, frame)
+        if unfinished_policy is not WARN_AND_ABANDON:
+            definition = replace(definition, unfinished_policy=unfinished_policy)
+        return method(definition, function)
 
     return decorate if fn is None else decorate(fn)
 
@@ -283,13 +294,20 @@ def init(fn: F, /) -> F:
 @overload
 def signal(fn: Callable[Concatenate[W, P], Any], /) -> SignalMethod[W, P]: ...
 @overload
-def signal(*, name: str | None = None, dynamic: bool = False, description: str = "") -> _Signal: ...
+def signal(
+    *,
+    name: str | None = None,
+    dynamic: bool = False,
+    unfinished_policy: HandlerUnfinishedPolicy = ...,
+    description: str = "",
+) -> _Signal: ...
 def signal(
     fn: Callable[..., Any] | None = None,
     /,
     *,
     name: str | None = None,
     dynamic: bool = False,
+    unfinished_policy: HandlerUnfinishedPolicy = WARN_AND_ABANDON,
     description: str = "",
 ) -> Any:
     """Make a method the handler of a signal: it runs once for each, in the order in which they were recorded.
@@ -298,13 +316,16 @@ def signal(
         fn: The method, when the decorator is used without parentheses.
         name: By which senders know the signal; the method's name by default.
         dynamic: Whether it takes the signals that have no handler of their own, as `(self, name, args)`.
+        unfinished_policy: Whether the log is to say when the workflow ends while the handler is under way.
         description: A line for people.
 
     Raises:
         RegistrationError: The method cannot handle a signal.
         ValueError: The name cannot be one.
     """
-    return _handler(SignalMethod, SignalDefinition, fn, name, dynamic, description, _frame(1))
+    return _handler(
+        SignalMethod, SignalDefinition, fn, name, dynamic, description, _frame(1), unfinished_policy
+    )
 
 
 @overload
@@ -339,25 +360,40 @@ def update(fn: Callable[Concatenate[W, P], Coroutine[Any, Any, R]], /) -> Update
 @overload
 def update(fn: Callable[Concatenate[W, P], R], /) -> UpdateMethod[W, P, R]: ...
 @overload
-def update(*, name: str | None = None, dynamic: bool = False, description: str = "") -> _Update: ...
+def update(
+    *,
+    name: str | None = None,
+    dynamic: bool = False,
+    unfinished_policy: HandlerUnfinishedPolicy = ...,
+    description: str = "",
+) -> _Update: ...
 def update(
     fn: Callable[..., Any] | None = None,
     /,
     *,
     name: str | None = None,
     dynamic: bool = False,
+    unfinished_policy: HandlerUnfinishedPolicy = WARN_AND_ABANDON,
     description: str = "",
 ) -> Any:
-    """Make a method the handler of an update. This release keeps its definition; no client sends updates yet.
+    """Make a method the handler of an update: a message whose sender gets what the handler returns or raises.
+
+    A method under `@<name>.validator` may refuse the update before it leaves any trace. Accepted, it is handled once,
+    and its outcome survives the run. A failure (an `ApplicationError`, say) fails the update and not the workflow; any
+    other exception is taken for a defect and blocks the workflow's task, like everywhere in workflow code.
 
     Args:
         fn: The method, when the decorator is used without parentheses.
         name: By which senders know the update; the method's name by default.
-        dynamic: Whether it takes the updates that have no handler of their own, as `(self, name, args)`.
+        dynamic: Whether it takes the updates that have no handler of their own, as `(self, name, args)`. Its validator
+            serves these only.
+        unfinished_policy: Whether the log is to say when the workflow ends while the handler is under way.
         description: A line for people.
 
     Raises:
         RegistrationError: The method cannot handle an update.
         ValueError: The name cannot be one.
     """
-    return _handler(UpdateMethod, UpdateDefinition, fn, name, dynamic, description, _frame(1))
+    return _handler(
+        UpdateMethod, UpdateDefinition, fn, name, dynamic, description, _frame(1), unfinished_policy
+    )

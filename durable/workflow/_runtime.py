@@ -166,12 +166,22 @@ class Runtime(Protocol):
         """Return the handlers of a kind ("signal", "query", "update") by name; None is the dynamic one."""
         ...
 
-    def set_handler(self, kind: str, name: str | None, handler: Callable[..., Any] | None) -> None:
-        """Set or remove a handler. Signals that came before it are delivered to it in order.
+    def set_handler(
+        self,
+        kind: str,
+        name: str | None,
+        handler: Callable[..., Any] | None,
+        validator: Callable[..., Any] | None = None,
+    ) -> None:
+        """Set or remove a handler, of an update with its validator. Signals that came before it are delivered in order.
 
         A handler's signature and annotations say what its arguments are decoded as. The dynamic one, of name None, is
         called with the message's name and the list of its arguments, each decoded without a type.
         """
+        ...
+
+    def all_handlers_finished(self) -> bool:
+        """Whether no handler of a signal or an update is under way."""
         ...
 
     def set_current_details(self, details: str) -> None:

@@ -97,6 +97,7 @@ async def test_the_next_run_may_wait(env: Env) -> None:
     assert told.memo == {"new": 1}
 
 
+@pytest.mark.temporal("client_api/result_follow")
 async def test_who_does_not_follow_is_told_where_it_goes_on(env: Env) -> None:
     async with env.worker(same, note):
         handle = await env.start(same(1, []))

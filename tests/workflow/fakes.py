@@ -161,7 +161,16 @@ class FakeRuntime:
     def handlers(self, kind: str) -> Mapping[str | None, Callable[..., Any]]:
         return self.set[kind]
 
-    def set_handler(self, kind: str, name: str | None, handler: Callable[..., Any] | None) -> None:
+    def all_handlers_finished(self) -> bool:
+        return True
+
+    def set_handler(
+        self,
+        kind: str,
+        name: str | None,
+        handler: Callable[..., Any] | None,
+        validator: Callable[..., Any] | None = None,
+    ) -> None:
         if handler is None:
             self.set[kind].pop(name, None)
         else:

@@ -170,7 +170,9 @@ def test_a_handler_must_fit_its_message(run: Run, host: FakeRuntime) -> None:
             TypeError, match=r"the handler of signal 'decide' must take .*: too many positional arguments"
         ):
             workflow.set_handler(decide, lambda: None)  # type: ignore[misc, arg-type]
-        with pytest.raises(TypeError, match="set_handler takes a Query or a Signal first, not str: 'status'"):
+        with pytest.raises(
+            TypeError, match="set_handler takes a Query, a Signal or an Update first, not str: 'status'"
+        ):
             workflow.set_handler("status", lambda: None)  # type: ignore[call-overload]
         with pytest.raises(TypeError, match="a handler of a query must be callable, not int: 3"):
             workflow.set_query_handler("status", 3)  # type: ignore[arg-type]

@@ -14,7 +14,7 @@ from durable._engine.records import Close, Message, NewRun, Reply, Transition, U
 from durable.store._parent_close import CANCEL_REQUEST, TERMINATION
 from durable.store.postgres._rows import readable
 
-SIZES = (11, 47, 81)
+SIZES = (12, 48, 82)
 """How many arguments a batch may have: of steps only, with all that a run does about itself, and about others."""
 
 TOLD_CHILDREN = [TERMINATION, CANCEL_REQUEST]
@@ -36,6 +36,7 @@ def pack(transitions: Sequence[Transition], now: int = 0) -> list[Any]:
         [transition.epoch for transition in transitions],
         latest,
         [transition.not_before for transition in transitions] if latest > now else None,
+        [transition.time for transition in transitions] if any(t.time for t in transitions) else None,
         [n for n, transition in enumerate(transitions, 1) for _ in transition.events],
         [event.seq for event in events],
         [event.task for event in events],

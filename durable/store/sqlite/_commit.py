@@ -92,8 +92,9 @@ def append(transaction: Transaction, transitions: Sequence[Transition]) -> Commi
 
 def _event_rows(now: int, transitions: Iterable[Transition]) -> list[tuple[str, int, int, int, int, bytes]]:
     return [
-        (t.run_id, event.seq, event.task, event.type, now if now > t.not_before else t.not_before, event.data)
+        (t.run_id, event.seq, event.task, event.type, at, event.data)
         for t in transitions
+        for at in ((now if now > t.not_before else t.not_before) if t.time is None else t.time,)
         for event in t.events
     ]
 

@@ -57,6 +57,29 @@ async def check_events_are_stamped_with_the_database_s_time(open_store: OpenStor
 
 
 @check()
+async def check_events_that_know_their_time_keep_it(open_store: OpenStore) -> None:
+    """Alone, beside others, and with more than events."""
+    async with room(open_store) as one:
+        run, other = await one.own(), await one.own()
+        run_id, epoch = run.run.run_id, run.run.epoch
+        time = await one.store.now() - 5
+        exact = Transition(run_id, epoch, (event(2), event(3)), not_before=run.events[-1].time, time=time)
+        plain = Transition(other.run.run_id, other.run.epoch, (event(2),))
+        result = await one.store.commit([exact, plain])
+        assert result.verdicts == (Verdict.WRITTEN, Verdict.WRITTEN)
+        (beside,) = await one.store.read_events(other.run.run_id, after=1)
+        assert beside.time == result.now > time
+        await one.written(Transition(run_id, epoch, (event(4),), time=time + 1))
+        await one.send(message(run_id, "m"))
+        (unread,) = await one.unread(run_id)
+        await one.written(
+            Transition(run_id, epoch, (event(5),), time=time + 2, consumed=(unread.position,), proven=True)
+        )
+        found = await one.store.read_events(run_id, after=1)
+        assert [row.time - time for row in found] == [0, 0, 1, 2]
+
+
+@check()
 async def check_reading_can_begin_behind_a_position_and_end_early(open_store: OpenStore) -> None:
     async with room(open_store) as one:
         run = await one.own()

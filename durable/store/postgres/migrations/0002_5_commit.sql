@@ -20,6 +20,7 @@
 create function durable.commit_2(
     p_runs uuid[], p_epochs integer[],
     p_latest bigint, p_not_befores bigint[], -- the latest `not_before`, and all of them if one may be in the future
+    p_times bigint[], -- when the events of each happened, if some of them know it
     e_n integer[], e_seq integer[], e_task integer[], e_type smallint[], e_data bytea[], -- events; `e_n` counts in `p_runs`
     c_run uuid[], c_position bigint[], -- messages consumed
     p_closes smallint[], p_unread smallint[], p_lost bytea[], p_told bytea[], -- of closing runs: what unread messages mean,
@@ -251,14 +252,15 @@ begin
     end if;
 
     if cardinality(e_n) > 0 then
-        if p_latest <= now then
+        if p_latest <= now and p_times is null then
             insert into durable.events (run_id, seq, task, type, time, data)
                 select p_runs[e.n], e.seq, e.task, e.type, now, e.data
                 from unnest(e_n, e_seq, e_task, e_type, e_data) e (n, seq, task, type, data)
                 where p_runs[e.n] <> all (v_bad);
         else
             insert into durable.events (run_id, seq, task, type, time, data)
-                select p_runs[e.n], e.seq, e.task, e.type, greatest(now, p_not_befores[e.n]), e.data
+                select p_runs[e.n], e.seq, e.task, e.type, coalesce(p_times[e.n], greatest(now, p_not_befores[e.n])),
+                    e.data
                 from unnest(e_n, e_seq, e_task, e_type, e_data) e (n, seq, task, type, data)
                 where p_runs[e.n] <> all (v_bad);
         end if;

@@ -1,0 +1,28 @@
+"""Messages as people write them: a call object, or Temporal's way."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from durable._internal.ids import check_name
+from durable.client._start_options import argument_list
+
+
+def call_of(said: Any, values: tuple[Any, ...], args: Sequence[Any], call: type[Any]) -> Any:
+    """Return a call object, or name and arguments, from whichever way a message was written."""
+    if isinstance(said, call):
+        if values or args:
+            raise TypeError("a call has its arguments already; pass nothing behind it")
+        return said
+    more = argument_list(args)
+    if values and more:
+        raise TypeError("pass either one argument or args=[...], not both")
+    arguments = tuple(more) or values
+    if isinstance(said, str):
+        return check_name(said, "name"), arguments
+    if callable(said):
+        made = said(*arguments)
+        if isinstance(made, call):
+            return made
+    raise TypeError(f"expected a {call.__name__}, a decorated method or a name, not {said!r}")

@@ -1,0 +1,120 @@
+"""Waiting for updates: told in memory, hinted, or found by looking.
+
+A waiter is there before its update is sent, so that nothing told in between is missed. What a worker of this process
+tells needs no look at the database; a hint, the end of a run, and the passing of time each cause one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Generator, Sequence
+
+from durable.client._patience import Patience
+from durable.history import EventData
+from durable.store import ANY_KEY, Hint, HintKind, Store, UpdateOutcome, UpdateStage
+
+POLL = 1.0
+"""Seconds between looks for what no hint told of."""
+
+PAUSE = 0.02
+"""Seconds between two looks at least, when hints say no more than that something happened."""
+
+
+class UpdateWaiter:
+    """One who waits for an update, of the run it was sent to."""
+
+    __slots__ = ("_patiently", "_store", "_told", "_woken", "message_id", "run_id")
+
+    def __init__(self, store: Store, patiently: Patience, run_id: str, message_id: str) -> None:
+        self._store = store
+        self._patiently = patiently
+        self._told: UpdateOutcome | None = None
+        self._woken = asyncio.Event()
+        self.run_id = run_id
+        self.message_id = message_id
+
+    def tell(self, outcome: UpdateOutcome) -> None:
+        """Take the news of how far the update has come, for good."""
+        self._told = outcome
+        self._woken.set()
+
+    def wake(self) -> None:
+        """Look soon: something may have happened."""
+        self._woken.set()
+
+    async def reached(self, stage: UpdateStage, *, look: bool = True) -> UpdateOutcome | None:
+        """Return the update once it has come so far, or None when its run knows nothing of it.
+
+        Args:
+            stage: How far.
+            look: Whether it may have come so far already.
+        """
+        while True:
+            found = self._told
+            if found is None and look:
+                found = await self._patiently(lambda: self._store.find_update(self.run_id, self.message_id))
+                if found is None:
+                    return None
+            if found is not None and found.stage >= stage:
+                return found
+            self._told, look = None, True
+            paused = asyncio.get_running_loop().time() + PAUSE
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(POLL):
+                    await self._woken.wait()
+            self._woken.clear()
+            if self._told is None:
+                await asyncio.sleep(max(0.0, paused - asyncio.get_running_loop().time()))
+
+
+class UpdateWaiting:
+    """Those of one client who wait for updates."""
+
+    def __init__(self, store: Store, patiently: Patience) -> None:
+        self._store = store
+        self._patiently = patiently
+        self._waiters: dict[str, list[UpdateWaiter]] = {}
+        self._unlisten: Callable[[], None] | None = None
+
+    @contextlib.contextmanager
+    def waiter(self, run_id: str, message_id: str) -> Generator[UpdateWaiter]:
+        """Wait for an update within this block."""
+        if self._unlisten is None:
+            self._unlisten = self._store.listen(self._hinted)
+        waiter = UpdateWaiter(self._store, self._patiently, run_id, message_id)
+        self._waiters.setdefault(run_id, []).append(waiter)
+        try:
+            yield waiter
+        finally:
+            waiters = self._waiters[run_id]
+            waiters.remove(waiter)
+            if not waiters:
+                del self._waiters[run_id]
+
+    def told(self, run_id: str, outcomes: Sequence[UpdateOutcome]) -> None:
+        """Take the news of updates of a run of this process."""
+        for waiter in self._waiters.get(run_id, ()):
+            for outcome in outcomes:
+                if outcome.message_id == waiter.message_id:
+                    waiter.tell(outcome)
+
+    def ended(self, run_id: str, _event: EventData) -> None:
+        """Take the news that a run has closed: its updates have an outcome, or have gone on."""
+        self._wake(run_id)
+
+    def _wake(self, run_id: str) -> None:
+        for waiter in self._waiters.get(run_id, ()):
+            waiter.wake()
+
+    def _hinted(self, hint: Hint) -> None:
+        if hint.kind not in (HintKind.UPDATE, HintKind.CLOSED):
+            return
+        for run_id in [*self._waiters] if hint.key == ANY_KEY else [hint.key]:
+            self._wake(run_id)
+
+    def close(self) -> None:
+        """Hear no more hints. Again does nothing."""
+        if self._unlisten is not None:
+            self._unlisten()
+            self._unlisten = None

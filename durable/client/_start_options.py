@@ -208,8 +208,7 @@ def _signal(given: Mapping[str, Any]) -> tuple[str, Sequence[Any], Sequence[Any]
     if isinstance(said, SignalCall):
         if arguments:
             raise TypeError("a signal's call has its arguments already; pass no start_signal_args")
-        call: SignalCall[Any] = said
-        return call.name, call.args, call.definition.arg_types
+        return said.name, said.args, said.definition.arg_types
     if not isinstance(said, str):
         raise TypeError(f"start_signal must be a signal's call or name, not {said!r}")
     return check_name(said, "start_signal"), arguments, None

@@ -38,8 +38,7 @@ async def flaky(good: int, how: str = "plain") -> list[Any]:
     return [info.attempt, None if failure is None else str(failure), workflow.has_last_failure()]
 
 
-@pytest.mark.temporal("worker_workflow/previous_run_failure")
-@pytest.mark.temporal("child_workflow/retry")
+@pytest.mark.temporal("workflow/previous_run_failure")
 async def test_a_workflow_is_tried_again_and_knows_why(env: Env) -> None:
     async with env.worker(flaky, note):
         handle = await env.start(flaky(3), retry_policy=FAST)
@@ -90,7 +89,7 @@ async def test_when_it_is_not_tried_again(
     assert (await event(runs[-1], "Failed")).retry_state == why
 
 
-@pytest.mark.temporal("worker_workflow/retry_delay")
+@pytest.mark.temporal("workflow/retry_delay")
 async def test_a_failure_says_when_it_is_tried_again(env: Env) -> None:
     async with env.worker(flaky, note):
         handle = await env.start(flaky(2, "late"), retry_policy=FAST)
@@ -143,6 +142,69 @@ async def test_a_signal_before_the_next_attempt_waits_for_it(env: Env) -> None:
     history = (await last.fetch_history()).events
     assert history[-1].time - history[0].time >= 500_000
     assert [kind(one) for one in history] == ["Started", "Signaled", "Completed"]
+
+
+@workflow.defn(name="chains.parent")
+async def parent(how: str) -> list[Any]:
+    if how == "retry":
+        return await workflow.execute_child_workflow(flaky(3), retry_policy=FAST)
+    if how == "continue":
+        return await workflow.execute_child_workflow(child_that_goes_on(2))
+    child = await workflow.start_child_workflow(child_that_goes_on(2, "signals"))
+    await workflow.sleep(0.2)
+    await child.signal(go, "to the chain")
+    return await child
+
+
+@workflow.defn(name="chains.child")
+async def child_that_goes_on(n: int, how: str = "") -> list[Any]:
+    if n:
+        workflow.continue_as_new(n - 1, how)
+    info = workflow.info()
+    assert info.parent is not None
+    assert info.root is not None
+    heard = await go.receive() if how == "signals" else ""
+    return [info.parent.workflow_id == info.root.workflow_id, info.attempt, heard]
+
+
+@pytest.mark.temporal("child_workflow/retry")
+@pytest.mark.parametrize(
+    ("how", "result"),
+    [
+        ("retry", [3, "Flaky: attempt 2", True]),
+        ("continue", [True, 1, ""]),
+        ("signal", [True, 1, "to the chain"]),
+    ],
+)
+async def test_a_parent_hears_of_the_end_of_its_childs_last_run(
+    env: Env, how: str, result: list[Any]
+) -> None:
+    async with env.worker(parent, flaky, child_that_goes_on, note):
+        handle = await env.start(parent(how))
+        assert await handle.result(timeout=PATIENCE) == result
+    closes = [one for one in await events(handle) if one.startswith("ChildWorkflow")]
+    assert len([one for one in await events(handle) if "ChildCompleted" in one]) == 1, closes
+
+
+@workflow.defn(name="chains.cron_parent")
+async def cron_parent() -> str:
+    child = await workflow.start_child_workflow(
+        child_that_goes_on(0, "signals"), cron_schedule="* * * * * * *", id="chains-cron-child"
+    )
+    await child.signal(go, "tick")
+    await workflow.sleep(1.5)
+    return child.id
+
+
+async def test_a_child_with_a_cron_schedule_waits_for_its_tick(plain: Env) -> None:
+    async with plain.worker(cron_parent, child_that_goes_on):
+        handle = await plain.start(cron_parent())
+        await handle.result(timeout=PATIENCE)
+    child = plain.client.get_workflow_handle("chains-cron-child")
+    run = plain.client.get_workflow_handle(child.id, run_id=(await child.describe()).first_execution_run_id)
+    first: Any = (await run.fetch_history()).events[0]
+    assert 0 < first.data.delay <= 1_000_000
+    assert (first.time + first.data.delay) % 1_000_000 < 500_000
 
 
 # ---------------------------------------------------------------- cron
@@ -236,6 +298,7 @@ class Late:
         self.words.append(word)
 
 
+@pytest.mark.temporal("client_api/start_delay")
 async def test_a_delayed_start_begins_then_and_its_timers_count_from_then(env: Env) -> None:
     async with env.worker(Late):
         handle = await env.start(Late.run(), start_delay=0.4, memo={"k": 1}, static_details="long")
@@ -258,6 +321,7 @@ async def test_a_message_ends_the_delay_of_a_start(env: Env) -> None:
     assert slept >= 0.05
 
 
+@pytest.mark.temporal("workflow/priorities")
 async def test_priorities_are_inherited_along_the_chain(plain: Env) -> None:
     @workflow.defn(name="chains.important")
     async def important(n: int) -> int | None:
@@ -285,7 +349,6 @@ async def goes_on() -> None:
     workflow.continue_as_new()
 
 
-@pytest.mark.temporal("worker_workflow/timeout_error")
 @pytest.mark.parametrize(
     ("options", "which"),
     [({"run_timeout": 0.2}, "run"), ({"execution_timeout": 0.2}, "execution")],

@@ -41,7 +41,7 @@ async def same(left: int, ids: list[str]) -> list[str]:
 
 
 @pytest.mark.temporal("continue_as_new/continue_as_same")
-@pytest.mark.temporal("worker_workflow/continue_as_new")
+@pytest.mark.temporal("workflow/continue_as_new")
 async def test_a_workflow_goes_on_as_another_run_of_itself(env: Env) -> None:
     async with env.worker(same, note):
         handle = await env.start(same(3, []), memo={"for": "all"}, static_summary="short")
@@ -97,6 +97,7 @@ async def test_the_next_run_may_wait(env: Env) -> None:
     assert told.memo == {"new": 1}
 
 
+@pytest.mark.temporal("client_api/result_follow")
 async def test_who_does_not_follow_is_told_where_it_goes_on(env: Env) -> None:
     async with env.worker(same, note):
         handle = await env.start(same(1, []))

@@ -40,6 +40,7 @@ async def waits(value: str = "x") -> Any:
 Conflict, Reuse = WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 
 
+@pytest.mark.temporal("workflow/id_conflict")
 async def test_one_open_run_of_an_id(env: Env) -> None:
     first = await env.start(waits("a"), id="one")
     with pytest.raises(WorkflowAlreadyStartedError) as caught:

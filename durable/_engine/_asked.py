@@ -7,6 +7,7 @@ gets a row with that. A result that comes is an input; an attempt that fails bec
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import TypedDict, Unpack
 
 from durable._engine._activities import (
     Dispatch,
@@ -31,6 +32,21 @@ from durable.history import (
     TimerStarted,
     WorkflowExecutionUpdateCompleted,
 )
+
+
+class AttemptEnd(TypedDict):
+    """How an attempt ended, beside its outcome."""
+
+    attempt: int
+    """Which it was."""
+    now: int
+    """The database's time, at most."""
+    jitter: float
+    """A random number from 0 to 1, for the wait before another attempt."""
+    identity: str
+    """Who ran it."""
+    progress: Progress
+    """What its last heartbeat told."""
 
 
 class Asked:
@@ -78,15 +94,7 @@ class Asked:
     # ------------------------------------------------------------------ activities
 
     def attempt_ended(
-        self,
-        scheduled: ActivityTaskScheduled,
-        outcome: Outcome,
-        *,
-        attempt: int,
-        now: int,
-        jitter: float,
-        identity: str,
-        progress: Progress,
+        self, scheduled: ActivityTaskScheduled, outcome: Outcome, **how: Unpack[AttemptEnd]
     ) -> None:
         """Take the end of an attempt that ran here without a row: a result, or a row for the next attempt."""
         id = scheduled.id
@@ -97,11 +105,11 @@ class Asked:
         result = conclude(
             scheduled,
             outcome,
-            attempt=attempt,
+            attempt=how["attempt"],
             scheduled_at=scheduled_at,
-            now=now,
-            jitter=jitter,
-            identity=identity,
+            now=how["now"],
+            jitter=how["jitter"],
+            identity=how["identity"],
             cancel_requested=id in self.canceled,
         )
         if isinstance(result, Retry):
@@ -110,9 +118,9 @@ class Asked:
                 row(
                     scheduled,
                     scheduled_at,
-                    attempt=attempt + 1,
+                    attempt=how["attempt"] + 1,
                     due_in=result.delay,
-                    progress=Progress(progress.heartbeat, failure),
+                    progress=Progress(how["progress"].heartbeat, failure),
                 )
             )
         else:

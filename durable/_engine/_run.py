@@ -18,20 +18,20 @@ forms them into tasks and into transitions, under rules that are the heart of th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Unpack
 
 from durable._engine._activities import (
     ActivityInputEvent,
     Outcome,
-    Progress,
     message_of,
-    row,
 )
-from durable._engine._asked import Asked
+from durable._engine._asked import Asked, AttemptEnd
 from durable._engine._chain import Ending, end
 from durable._engine._children import condemns, news_for_parent, outgoing, told_by
 from durable._engine._effects import Effects, Urgency, Written
 from durable._engine._flight import Flight
 from durable._engine._inputs import Inputs
+from durable._engine._release import release
 from durable._engine._state import CLOSING_STATUS, RunState
 from durable._engine._trial import Trial, begin, take_back
 from durable._engine._updates import outcomes, rejections
@@ -148,26 +148,10 @@ class Run:
         self._inputs.receive(message, decode)
 
     def attempt_ended(
-        self,
-        scheduled: ActivityTaskScheduled,
-        outcome: Outcome,
-        *,
-        attempt: int,
-        now: int,
-        jitter: float,
-        identity: str,
-        progress: Progress,
+        self, scheduled: ActivityTaskScheduled, outcome: Outcome, **how: Unpack[AttemptEnd]
     ) -> None:
         """Take the end of an attempt that ran here without a row: a result, or a row for the next attempt."""
-        self._asked.attempt_ended(
-            scheduled,
-            outcome,
-            attempt=attempt,
-            now=now,
-            jitter=jitter,
-            identity=identity,
-            progress=progress,
-        )
+        self._asked.attempt_ended(scheduled, outcome, **how)
 
     def add_row(self, new: NewActivity) -> None:
         """Give an activity a row with the next transition; from now on the row decides what becomes of it."""
@@ -613,22 +597,24 @@ class Run:
         """Whether it knows of attempts or outcomes of activities what neither the log tells nor its code could."""
         flight = self._in_flight
         rows = [*self._asked.rows.values(), *(() if flight is None else flight.transition.activities)]
-        inputs = [*self._inputs.results, *(() if flight is None else flight.inputs)]
-        inputs += [] if self.trial is None else self.trial.results
-        return any(row.attempt > 1 or row.worker is not None for row in rows) or any(
-            isinstance(data, ActivityInputEvent) and not data.message for data in inputs
-        )
+        return any(row.attempt > 1 or row.worker is not None for row in rows) or bool(self._unwritten_results)
 
     def salvage(self) -> list[Message]:
         """Return the results that have come and are not in the log, as messages to the run itself."""
+        return [
+            message_of(self.state.run_id, result)
+            for result in self._unwritten_results
+            if result.id in self.state.activities
+        ]
+
+    @property
+    def _unwritten_results(self) -> list[ActivityInputEvent]:
+        """Outcomes of activities that are in no inbox and not in the log."""
         flying = () if self._in_flight is None else self._in_flight.inputs
-        results = [
+        return [
             *(() if self.trial is None else self.trial.results),
             *self._inputs.results,
             *(data for data in flying if isinstance(data, ActivityInputEvent) and not data.message),
-        ]
-        return [
-            message_of(self.state.run_id, result) for result in results if result.id in self.state.activities
         ]
 
     def release(
@@ -650,42 +636,19 @@ class Run:
         assert self._in_flight is None
         for new in running:
             self.add_row(new)
-        commands, reaching = self._asked.commands, self._asked.outgoing
         if self._closing is not None:
             # Nothing of the closing task has been released; the next owner runs it again.
-            commands, reaching, self._ran = [], [], False
-        for scheduled in self._asked.after_commit:
-            self.add_row(row(scheduled, self.state.task_time))
+            self._asked.forget()
+            self._ran = False
         begins = self._begins
-        if (
-            begins is None
-            and wake_in is None
-            and (self._inputs.results or self._inputs.messages or self._inputs.cancels or not self._ran)
-        ):
+        if begins is None and wake_in is None and (self._inputs.any_but_timers or not self._ran):
             wake_in = 0
-        state = self.state
-        starts, sends = outgoing(state, reaching, closing=False)
-        rows = tuple(
-            EventRow(state.seq + 1 + i, state.task, int(data.type), encode_data(data))
-            for i, data in enumerate(commands)
-        )
-        return Transition(
-            run_id=state.run_id,
-            epoch=self.epoch,
-            events=rows,
-            not_before=state.time,
-            activities=tuple(self._asked.rows.values()),
-            activities_canceled=tuple(self._asked.canceled_rows),
-            # A result that has come goes to the run's own inbox: its attempt must not count as lost.
-            messages=tuple(message_of(state.run_id, result) for result in self._inputs.results),
-            outcomes=tuple(outcomes(commands)) if state.updates else (),
-            starts=starts,
-            sends=sends,
-            release=Release(
-                wake_at=(begins or self.next_timer()) if wake_in is None else None,
-                wake_in=wake_in,
-                hold=hold,
-                reason=reason,
-            ),
+        wake_at = (begins or self.next_timer()) if wake_in is None else None
+        return release(
+            self.state,
+            self.epoch,
+            self._asked,
+            self._inputs,
+            Release(wake_at=wake_at, wake_in=wake_in, hold=hold, reason=reason),
             proven=self._unproven and self._ran,
         )

@@ -23,6 +23,7 @@ __all__ = [
     "ChildWorkflowCancellationType",
     "ParentClosePolicy",
     "Priority",
+    "QueryRejectCondition",
     "RetryPolicy",
     "SearchAttributeIndexedValueType",
     "SearchAttributeKey",
@@ -61,6 +62,16 @@ class ParentClosePolicy(IntEnum):
     TERMINATE = 1
     ABANDON = 2
     REQUEST_CANCEL = 3
+
+
+class QueryRejectCondition(IntEnum):
+    """In which states of a workflow a query is not wanted. Values are Temporal's."""
+
+    NONE = 1
+    NOT_OPEN = 2
+    """It is closed, however it ended."""
+    NOT_COMPLETED_CLEANLY = 3
+    """It is closed and has no result."""
 
 
 class WorkflowExecutionStatus(IntEnum):

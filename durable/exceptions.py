@@ -15,6 +15,7 @@
      |- WorkflowUpdateFailedError             an update was refused, or failed; `cause` says why
      |- WorkflowUpdateRPCTimeoutOrCancelledError  an update has no outcome yet; it goes on
      |- WorkflowQueryFailedError              the query's handler raised, or there is none
+     |   `- WorkflowQueryTimeoutError         nobody has answered in time: no worker runs, or none has the code
      |- WorkflowQueryRejectedError            the query was not allowed in the workflow's state
      |- NotInWorkflowError, NotInActivityError  called where it means nothing; the text names what to call instead
      |- RegistrationError                     a definition is wrong, missing where it is needed, or there twice
@@ -85,6 +86,7 @@ __all__ = [
     "WorkflowNotFoundError",
     "WorkflowQueryFailedError",
     "WorkflowQueryRejectedError",
+    "WorkflowQueryTimeoutError",
     "WorkflowTaskError",
     "WorkflowUpdateFailedError",
     "WorkflowUpdateRPCTimeoutOrCancelledError",
@@ -292,9 +294,25 @@ class WorkflowUpdateRPCTimeoutOrCancelledError(DurableError):
 class WorkflowQueryFailedError(DurableError):
     """The handler of a query raised, or the workflow has no such query."""
 
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class WorkflowQueryTimeoutError(WorkflowQueryFailedError):
+    """A query had no answer in time: no worker runs that has the workflow's code, or it has not read its messages."""
+
 
 class WorkflowQueryRejectedError(DurableError):
-    """A query was not allowed in the state the workflow is in."""
+    """A query was not allowed in the state the workflow is in.
+
+    Attributes:
+        status: That state.
+    """
+
+    def __init__(self, status: IntEnum, condition: str) -> None:
+        super().__init__(f"the query was rejected by {condition}: the workflow is {status.name}")
+        self.status = status
 
 
 class NotInWorkflowError(DurableError, RuntimeError):
@@ -396,8 +414,9 @@ class LeaseLostError(WorkerError):
     """The worker could not renew its lease in time; others may already have taken over."""
 
 
-def is_cancelled_exception(error: BaseException) -> bool:
-    """Whether `error` means a cancellation: asyncio's, ours, or one of these as the cause of a failed operation."""
-    return isinstance(error, asyncio.CancelledError | CancelledError) or (
-        isinstance(error, ActivityError | ChildWorkflowError) and isinstance(error.cause, CancelledError)
+def is_cancelled_exception(exception: BaseException) -> bool:
+    """Whether `exception` means a cancellation: asyncio's, ours, or one of these as the cause of a failed operation."""
+    return isinstance(exception, asyncio.CancelledError | CancelledError) or (
+        isinstance(exception, ActivityError | ChildWorkflowError)
+        and isinstance(exception.cause, CancelledError)
     )

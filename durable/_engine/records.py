@@ -471,6 +471,43 @@ class HeartbeatAnswer(IntEnum):
     """The attempt is no longer wanted: timed out, taken over, or its run has closed."""
 
 
+QUERY_PATIENCE = 1_000_000
+"""Microseconds after which others answer a query in the place of the run's owner: it is busy, or dead."""
+
+QUERY_TAKEN_FOR = 2_000_000
+"""Microseconds for which a query that was taken is left to whoever took it: longer than a replay, as a rule."""
+
+
+class Question(Struct, frozen=True, gc=False):
+    """A query by somebody who does not have the workflow's code, for a worker that has.
+
+    Attributes:
+        query_id: A UUID made by the asker: asked again it is the same query.
+        run_id: Whose run is asked, open or closed.
+        workflow_type: The run's; filled in by the store.
+        task_queue: The run's; filled in by the store.
+        name: The query's.
+        input: Its arguments, encoded.
+        expires_in: How long somebody waits for the answer.
+    """
+
+    query_id: str
+    run_id: str
+    workflow_type: str
+    task_queue: str
+    name: str
+    input: bytes
+    expires_in: int
+
+
+class QueryAnswer(Struct, frozen=True, gc=False):
+    """The answer to a `Question`, or why there is none, encoded."""
+
+    query_id: str
+    run_id: str
+    data: bytes
+
+
 class WorkerRecord(Struct, frozen=True, gc=False):
     """A worker incarnation. `expired` and `dead_for_sure` are judged by the database (or the operating system)."""
 
@@ -497,6 +534,10 @@ class HintKind(IntEnum):
     """`key` is a run id: it has closed."""
     UPDATE = 5
     """`key` is a run id: an update of it was accepted, or has its outcome."""
+    QUERY = 6
+    """`key` is a task queue: somebody asks about a run there."""
+    ANSWER = 7
+    """`key` is the id of a query: it is answered."""
 
 
 ANY_KEY = "*"

@@ -57,14 +57,16 @@ class TimerHandle(Handle):
     Attributes:
         loop: the loop that made it.
         when_ms: loop time at which it is due, in whole milliseconds; None if never.
+        exact: the same as it was asked for, in seconds.
         armed: whether the host holds a durable timer for it.
         turn: the number of the turn that made it.
     """
 
-    __slots__ = ("armed", "loop", "turn", "when_ms")
+    __slots__ = ("armed", "exact", "loop", "turn", "when_ms")
 
     loop: TimerOwner
     when_ms: int | None
+    exact: float
     armed: bool
     turn: int
 

@@ -117,6 +117,7 @@ class Instance:
         "_random",
         "_read_only",
         "_replaying",
+        "_silent",
         "_size",
         "_started",
         "_task_error",
@@ -139,6 +140,7 @@ class Instance:
         namespace: str,
         note: Note,
         trace: bool = False,
+        silent: bool = False,
     ) -> None:
         """Prepare a run's code; nothing of it runs before the first task.
 
@@ -149,6 +151,7 @@ class Instance:
             namespace: What `info().namespace` shows.
             note: Where remarks go that must not fail anything.
             trace: Whether to remember which source line asked for each command.
+            silent: Whether it logs nothing but in queries, for who only looks: the owner logs what happens.
         """
         self.definition = definition
         self.run_id = run_id
@@ -168,6 +171,7 @@ class Instance:
         self._now = 0
         self._origin: int | None = None
         self._replaying = False
+        self._silent = silent
         self._read_only = False
         self._cancel_reason: str | None = None
         self._closing: CommandEvent | None = None
@@ -501,7 +505,7 @@ class Instance:
 
     def is_replaying(self) -> bool:
         """See `Runtime.is_replaying`. Queries are always live."""
-        return self._replaying and not self._read_only
+        return (self._replaying or self._silent) and not self._read_only
 
     def randomness(self, what: str) -> Randomness:
         """See `Runtime.randomness`."""

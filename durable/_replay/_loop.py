@@ -59,7 +59,9 @@ absurd float from becoming an integer no database column holds."""
 
 EARLY_MS = 0.001
 """Milliseconds by which a timer may fire before the exact time asked for. It absorbs the rounding of ``now + delay``
-in binary floating point, which would otherwise add a millisecond to every deadline."""
+in binary floating point, which would otherwise add a millisecond to every deadline. Loop time then goes forward to that
+exact time: anyio looks again at its deadline when its timer fires, and would set another one for no time at all, for
+ever."""
 
 _HASH_SHIFT = 20
 """Bits of a hash left to the number within a run (a million objects) before it runs into the salt."""
@@ -130,6 +132,7 @@ class DeterministicLoop(AbstractEventLoop):
     __slots__ = (
         "_futures_made",
         "_prune_at",
+        "_reached",
         "_salt",
         "_tasks_made",
         "append",
@@ -156,14 +159,15 @@ class DeterministicLoop(AbstractEventLoop):
         self._tasks_made = 0
         self._futures_made = 0
         self._prune_at = 16
+        self._reached = 0.0
 
     # Every Future, Task and Handle constructor asks. A builtin type that returns False when called is the cheapest
     # answer there is, and stays False whatever the outer loop does: True would take a stack per future.
     get_debug = bool  # pyright: ignore[reportAssignmentType]  # a callable returning bool, as asked
 
     def time(self) -> float:
-        """Return loop time in seconds: the same number throughout a turn."""
-        return self.now_ms / 1000
+        """Return loop time in seconds: the same throughout a turn, to a microsecond, and never before a due timer's."""
+        return max(self.now_ms / 1000, self._reached)
 
     def is_running(self) -> bool:
         """Return whether a turn is under way."""
@@ -200,7 +204,8 @@ class DeterministicLoop(AbstractEventLoop):
         Raises:
             ValueError: the delay is NaN.
         """
-        return self._timer(self.now_ms + delay * 1000, callback, args, context)
+        due = self.now_ms + delay * 1000
+        return self._timer(due, due / 1000, callback, args, context)
 
     def call_at(
         self, when: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
@@ -210,10 +215,15 @@ class DeterministicLoop(AbstractEventLoop):
         Raises:
             ValueError: the time is NaN.
         """
-        return self._timer(when * 1000, callback, args, context)
+        return self._timer(when * 1000, when, callback, args, context)
 
     def _timer(
-        self, due: float, callback: Callable[..., object], args: tuple[Any, ...], context: Context | None
+        self,
+        due: float,
+        exact: float,
+        callback: Callable[..., object],
+        args: tuple[Any, ...],
+        context: Context | None,
     ) -> TimerHandle:
         if isnan(due):
             raise ValueError(
@@ -226,10 +236,12 @@ class DeterministicLoop(AbstractEventLoop):
         handle.loop = self
         handle.turn = self.turn
         handle.armed = False
+        handle.exact = exact
         handle.when_ms = None
         if due < NEVER_MS:
             handle.when_ms = when_ms = max(self.now_ms, ceil(max(due, 0.0) - EARLY_MS))
             if when_ms <= self.now_ms:
+                self._reached = max(self._reached, exact)
                 self.append(handle)  # no time has to pass, so there is nothing to make durable
             elif self.state != DEAD:
                 handle.armed = True
@@ -241,6 +253,7 @@ class DeterministicLoop(AbstractEventLoop):
         """Queue the callback of a due timer. For the host, while it applies the inputs of a turn."""
         if handle.armed:
             handle.armed = False
+            self._reached = max(self._reached, handle.exact)
             self.progress += 1
             self.append(handle)
 

@@ -194,7 +194,11 @@ def defn(fn: Callable[P, Awaitable[R]], /) -> Activity[P, R]: ...
 def defn(fn: Callable[P, R], /) -> Activity[P, R]: ...
 @overload
 def defn(
-    *, name: str | None = None, executor: str | None = None, **options: Unpack[ActivityConfig]
+    *,
+    name: str | None = None,
+    executor: str | None = None,
+    no_thread_cancel_exception: bool = False,
+    **options: Unpack[ActivityConfig],
 ) -> _Defn: ...
 def defn(
     fn: Callable[..., Any] | None = None,
@@ -202,6 +206,7 @@ def defn(
     *,
     name: str | None = None,
     executor: str | None = None,
+    no_thread_cancel_exception: bool = False,
     **options: Unpack[ActivityConfig],
 ) -> Any:
     """Make an activity of a function: `async def` runs on the worker's event loop, a plain `def` in a thread.
@@ -213,6 +218,8 @@ def defn(
         fn: The function, when the decorator is used without parentheses.
         name: The activity's type; the function's name by default. Histories refer to it, so it outlives renamings.
         executor: `"async"` or `"thread"`, to have it checked; it follows from the function.
+        no_thread_cancel_exception: Whether a cancel leaves a plain `def` alone, which then looks at
+            `activity.is_cancelled()`. Else `CancelledError` is raised in its thread, wherever it is.
         options: See `ActivityConfig`.
 
     Raises:
@@ -224,7 +231,14 @@ def defn(
     frame = _frame(1)
 
     def decorate(function: Callable[..., Any]) -> Activity[..., Any]:
-        definition = define(function, name=name, executor=executor, options=merged, frame=frame)
+        definition = define(
+            function,
+            name=name,
+            executor=executor,
+            options=merged,
+            frame=frame,
+            no_thread_cancel_exception=no_thread_cancel_exception,
+        )
         REGISTRY.add(definition)
         return Activity(definition)
 
@@ -237,7 +251,11 @@ def method(fn: Callable[Concatenate[Any, P], Awaitable[R]], /) -> ActivityMethod
 def method(fn: Callable[Concatenate[Any, P], R], /) -> ActivityMethod[P, R]: ...
 @overload
 def method(
-    *, name: str | None = None, executor: str | None = None, **options: Unpack[ActivityConfig]
+    *,
+    name: str | None = None,
+    executor: str | None = None,
+    no_thread_cancel_exception: bool = False,
+    **options: Unpack[ActivityConfig],
 ) -> _Method: ...
 def method(
     fn: Callable[..., Any] | None = None,
@@ -245,6 +263,7 @@ def method(
     *,
     name: str | None = None,
     executor: str | None = None,
+    no_thread_cancel_exception: bool = False,
     **options: Unpack[ActivityConfig],
 ) -> Any:
     """Make an activity of a method, so that it can use what its instance was made with.
@@ -256,6 +275,7 @@ def method(
         fn: The method, when the decorator is used without parentheses.
         name: The activity's type; the method's name by default.
         executor: `"async"` or `"thread"`, to have it checked; it follows from the method.
+        no_thread_cancel_exception: As in `defn`.
         options: See `ActivityConfig`.
 
     Raises:
@@ -267,7 +287,15 @@ def method(
     frame = _frame(1)
 
     def decorate(function: Callable[..., Any]) -> ActivityMethod[..., Any]:
-        definition = define(function, name=name, executor=executor, options=merged, frame=frame, method=True)
+        definition = define(
+            function,
+            name=name,
+            executor=executor,
+            options=merged,
+            frame=frame,
+            method=True,
+            no_thread_cancel_exception=no_thread_cancel_exception,
+        )
         REGISTRY.add(definition)
         return ActivityMethod(Activity(definition))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, MutableMapping, Sequence
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeAlias
 from durable.common import RetryPolicy
 from durable.exceptions import NotInActivityError
 
-__all__ = ["CURRENT", "ActivityCancellationDetails", "ActivityLogger", "Context", "Flag", "Info", "current"]
+__all__ = ["CURRENT", "ActivityCancellationDetails", "Context", "Flag", "Info", "LoggerAdapter", "current"]
 
 if TYPE_CHECKING:
     _Adapter: TypeAlias = logging.LoggerAdapter[logging.Logger]
@@ -133,6 +134,10 @@ class Context(Protocol):
         """Take a heartbeat, with its details, from whatever thread the activity runs in."""
         ...
 
+    def shielded(self) -> AbstractContextManager[None]:
+        """Return what keeps a function in a thread from being interrupted; elsewhere it does nothing."""
+        ...
+
 
 CURRENT: ContextVar[Context] = ContextVar("durable.activity")
 
@@ -215,6 +220,20 @@ def cancellation_details() -> ActivityCancellationDetails | None:
     return current("activity.cancellation_details()").cancellation_details
 
 
+def shield_thread_cancel_exception() -> AbstractContextManager[None]:
+    """Return a context manager in whose block a cancel does not interrupt a plain function in its thread.
+
+    A cancel that comes meanwhile is raised at the end of the outermost such block, in the place of whatever ends it; so
+    leave the block neither by a result nor by an error of its own. In an `async def` activity, and in one with
+    `no_thread_cancel_exception`, it does nothing.
+
+    Raises:
+        NotInActivityError: The caller is no activity.
+        CancelledError: At the end of the block: the attempt was asked to stop.
+    """
+    return current("activity.shield_thread_cancel_exception()").shielded()
+
+
 def is_worker_shutdown() -> bool:
     """Whether the worker has begun to stop.
 
@@ -260,7 +279,7 @@ def _seconds(timeout: timedelta | float | None) -> float | None:
     return timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
 
 
-class ActivityLogger(_Adapter):
+class LoggerAdapter(_Adapter):
     """A logger whose records say which attempt they are from.
 
     In an activity the message gets a short tail, `(charge 3 of o-42, attempt 2)`, and the record an attribute
@@ -303,5 +322,5 @@ def _facts(about: Info) -> Mapping[str, Any]:
     }
 
 
-logger: ActivityLogger = ActivityLogger(logging.getLogger("durable.activity"), None)
+logger: LoggerAdapter = LoggerAdapter(logging.getLogger("durable.activity"), None)
 """The logger for activity code."""

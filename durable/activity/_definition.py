@@ -33,6 +33,7 @@ class ActivityDefinition:
         module: The module it is defined in.
         qualname: Its name within the module.
         is_method: Whether it needs an instance to run.
+        no_thread_cancel_exception: Whether a function in a thread is never interrupted, and looks for itself instead.
     """
 
     name: str
@@ -45,6 +46,7 @@ class ActivityDefinition:
     module: str
     qualname: str
     is_method: bool = False
+    no_thread_cancel_exception: bool = False
 
     @property
     def signature(self) -> inspect.Signature:
@@ -94,6 +96,7 @@ def define(
     options: ActivityOptions,
     frame: FrameType | None,
     method: bool = False,
+    no_thread_cancel_exception: bool = False,
 ) -> ActivityDefinition:
     """Return the definition of a function.
 
@@ -125,6 +128,7 @@ def define(
         module=fn.__module__,
         qualname=fn.__qualname__,
         is_method=method,
+        no_thread_cancel_exception=no_thread_cancel_exception,
     )
 
 

@@ -7,15 +7,28 @@ from durable.client._describe import PendingActivity, WorkflowExecutionDescripti
 from durable.client._handle import WorkflowHandle, WorkflowHistory
 from durable.client._updates import WorkflowUpdateHandle, WorkflowUpdateStage
 from durable.client._with_start import WithStartWorkflowOperation
-from durable.exceptions import WorkflowUpdateFailedError, WorkflowUpdateRPCTimeoutOrCancelledError
+from durable.common import WorkflowExecutionStatus
+from durable.exceptions import (
+    WorkflowContinuedAsNewError,
+    WorkflowFailureError,
+    WorkflowQueryFailedError,
+    WorkflowQueryRejectedError,
+    WorkflowUpdateFailedError,
+    WorkflowUpdateRPCTimeoutOrCancelledError,
+)
 
 __all__ = [
     "Client",
     "PendingActivity",
     "WithStartWorkflowOperation",
+    "WorkflowContinuedAsNewError",
     "WorkflowExecutionDescription",
+    "WorkflowExecutionStatus",
+    "WorkflowFailureError",
     "WorkflowHandle",
     "WorkflowHistory",
+    "WorkflowQueryFailedError",
+    "WorkflowQueryRejectedError",
     "WorkflowUpdateFailedError",
     "WorkflowUpdateHandle",
     "WorkflowUpdateRPCTimeoutOrCancelledError",

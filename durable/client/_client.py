@@ -36,7 +36,7 @@ from durable.client._updates import (
 )
 from durable.client._waiting import Waiting
 from durable.client._with_start import WithStartWorkflowOperation
-from durable.common import WorkflowIDConflictPolicy
+from durable.common import QueryRejectCondition, WorkflowIDConflictPolicy
 from durable.converter import DataConverter, default
 from durable.exceptions import StoreConfigurationError, WorkflowAlreadyStartedError
 from durable.history import (
@@ -99,7 +99,15 @@ class Client:
         data_converter: How values are stored.
     """
 
-    def __init__(self, store: Store, *, namespace: str, identity: str, data_converter: DataConverter) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        namespace: str,
+        identity: str,
+        data_converter: DataConverter,
+        default_workflow_query_reject_condition: QueryRejectCondition | None = None,
+    ) -> None:
         self.store = store = through(store, data_converter.payload_codec, namespace)
         self.namespace = namespace
         self.identity = identity
@@ -113,7 +121,15 @@ class Client:
         self.local.on_updated(updates.told)
         self.local.on_closed(updates.ended)
         self._connection = Connection(
-            store, namespace, identity, data_converter, self.local, waiting, patiently, updates
+            store,
+            namespace,
+            identity,
+            data_converter,
+            self.local,
+            waiting,
+            patiently,
+            updates,
+            default_workflow_query_reject_condition,
         )
 
     @classmethod
@@ -124,6 +140,7 @@ class Client:
         namespace: str | None = None,
         identity: str | None = None,
         data_converter: DataConverter | None = None,
+        default_workflow_query_reject_condition: QueryRejectCondition | None = None,
         migrate: bool = True,
     ) -> _Connecting:
         """Open a database; use it as `async with Client.connect(url) as client`, or await it and `aclose()` later.
@@ -134,6 +151,7 @@ class Client:
             namespace: A schema of PostgreSQL that keeps the workflows of one application.
             identity: How people find this process in events; process and host by default.
             data_converter: How values are stored; all who share a database share it.
+            default_workflow_query_reject_condition: In which states of a workflow `query` does not ask; in none by default.
             migrate: Whether the tables are made when there are none. Older ones are never changed here.
 
         Raises:
@@ -154,6 +172,7 @@ class Client:
                 namespace=namespace or "default",
                 identity=identity or f"{os.getpid()}@{socket.gethostname()}",
                 data_converter=data_converter or default(),
+                default_workflow_query_reject_condition=default_workflow_query_reject_condition,
             )
 
         return _Connecting(open_client)

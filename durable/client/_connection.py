@@ -11,6 +11,7 @@ from durable.client._parents import news_of
 from durable.client._patience import Patience
 from durable.client._update_waiting import UpdateWaiting
 from durable.client._waiting import Waiting
+from durable.common import QueryRejectCondition
 from durable.converter import DataConverter
 from durable.history import WorkflowExecutionTerminated
 from durable.store import ANY_KEY, Close, Hint, HintKind, RunRecord, RunStatus, Store
@@ -28,6 +29,7 @@ class Connection:
     waiting: Waiting
     patiently: Patience
     updates: UpdateWaiting
+    reject_queries: QueryRejectCondition | None = None
 
     def converter_for(self, workflow_id: str) -> DataConverter:
         """Return the converter of a workflow's values, which may want to know whose they are."""

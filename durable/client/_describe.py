@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from durable._engine._activities import decode_progress
 from durable._engine._state import PendingActivity as RunActivity
 from durable._engine._state import RunState
-from durable._internal.instants import SECOND, to_datetime
+from durable._internal.instants import SECOND, from_datetime, to_datetime
 from durable.common import WorkflowExecutionStatus
 from durable.converter import ActivitySerializationContext, DataConverter
 from durable.exceptions import ConversionError
@@ -133,13 +133,16 @@ def describe(
             for id, pending in state.activities.items()
             if open_run
         ],
-        pending_timers=[to_datetime(at) for at in sorted(state.timers.values()) if open_run],
+        pending_timers=[to_datetime(min(at, LATEST)) for at in sorted(state.timers.values()) if open_run],
         parent_id=None if parent is None else parent.workflow_id,
         parent_run_id=None if parent is None else parent.run_id,
         root_id=started.root_workflow_id or started.workflow_id,
         root_run_id=started.root_run_id or run.run_id,
     )
 
+
+LATEST = from_datetime(datetime.max.replace(microsecond=0, tzinfo=UTC), "latest")
+"""The last instant that people can be shown: `asyncio.sleep` takes ten thousand years, and `datetime` does not."""
 
 PATIENCE = 1_000_000
 """Microseconds for which something may be due before it is remarkable that no worker has taken it."""

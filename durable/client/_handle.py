@@ -18,15 +18,11 @@ from durable.client._connection import Connection
 from durable.client._describe import WorkflowExecutionDescription, describe
 from durable.client._outcome import next_run_of, result_of
 from durable.client._patience import PATIENCE
-from durable.client._query import answer, definition_for
+from durable.client._query import Asking, check_condition
 from durable.client._updates import WorkflowUpdateHandle, WorkflowUpdateStage, new_update
+from durable.common import QueryRejectCondition
 from durable.converter import DataConverter
-from durable.exceptions import (
-    PayloadCodecError,
-    StoreUnavailableError,
-    WorkflowNotFoundError,
-    WorkflowQueryFailedError,
-)
+from durable.exceptions import PayloadCodecError, StoreUnavailableError, WorkflowNotFoundError
 from durable.history import (
     Event,
     EventRow,
@@ -52,7 +48,7 @@ HELD_BACK = 0.05
 """Seconds until a message is sent again at the latest that a run held back because it is about to close."""
 
 QUERY_TIMEOUT = 10.0
-"""Seconds a query waits for messages that were acknowledged before it was asked."""
+"""Seconds a query waits for its answer, and for messages that were acknowledged before it was asked."""
 
 CLOSED = "the workflow is closed; a closed workflow can be described and queried, and told nothing"
 UNKNOWN = "there is no such workflow; check the id, and that client and worker use the same database"
@@ -497,71 +493,91 @@ class WorkflowHandle(Generic[W_co, R_co]):
     # ------------------------------------------------------------------ questions
 
     @overload
-    async def query(self: WorkflowHandle[W, Any], call: QueryCall[W, R2], /) -> R2: ...
-    @overload
     async def query(
-        self: WorkflowHandle[W, Any], query: Callable[[*Ts], QueryCall[W, R2]], /, *values: *Ts
+        self: WorkflowHandle[W, Any],
+        call: QueryCall[W, R2],
+        /,
+        *,
+        reject_condition: QueryRejectCondition | None = ...,
+        rpc_timeout: Duration | None = ...,
     ) -> R2: ...
     @overload
     async def query(
-        self: WorkflowHandle[W, Any], query: Callable[..., QueryCall[W, R2]], /, *, args: Sequence[Any]
+        self: WorkflowHandle[W, Any],
+        query: Callable[[*Ts], QueryCall[W, R2]],
+        /,
+        *values: *Ts,
+        reject_condition: QueryRejectCondition | None = ...,
+        rpc_timeout: Duration | None = ...,
     ) -> R2: ...
     @overload
     async def query(
-        self, query: str, /, *values: Any, args: Sequence[Any] = ..., result_type: Any = ...
+        self: WorkflowHandle[W, Any],
+        query: Callable[..., QueryCall[W, R2]],
+        /,
+        *,
+        args: Sequence[Any],
+        reject_condition: QueryRejectCondition | None = ...,
+        rpc_timeout: Duration | None = ...,
+    ) -> R2: ...
+    @overload
+    async def query(
+        self,
+        query: str,
+        /,
+        *values: Any,
+        args: Sequence[Any] = ...,
+        result_type: Any = ...,
+        reject_condition: QueryRejectCondition | None = ...,
+        rpc_timeout: Duration | None = ...,
     ) -> Any: ...
     async def query(
-        self, query: Any, /, *values: object, args: Sequence[Any] = (), result_type: Any = Any
+        self,
+        query: Any,
+        /,
+        *values: object,
+        args: Sequence[Any] = (),
+        result_type: Any = Any,
+        reject_condition: QueryRejectCondition | None = None,
+        rpc_timeout: Duration | None = None,
     ) -> Any:
         """Return a query's answer from the state the workflow is in; nothing is changed.
 
-        The answer takes into account every message that was acknowledged before: the query waits, up to 10 seconds,
-        until the workflow has read them. Closed workflows answer too. This process must have the workflow's code.
+        The answer takes into account every message that was acknowledged before. Closed workflows answer too. A process
+        that does not have the workflow's code asks the workers that have it.
+
+        Args:
+            query: A call (`Publish.status()`), or in Temporal's way a query method or a name, with its argument behind it.
+            values: The argument, in Temporal's way.
+            args: Several arguments, in Temporal's way.
+            result_type: What the answer of a query that is named is decoded as.
+            reject_condition: In which states of the workflow not to ask; the client's default otherwise.
+            rpc_timeout: How long to wait for an answer, and before it until the workflow has read its messages; 10
+                seconds by default.
 
         Raises:
             WorkflowNotFoundError: There is no such workflow.
-            WorkflowQueryFailedError: There is no such query, its handler raised, or messages were not read in time.
+            WorkflowQueryRejectedError: `reject_condition` says so.
+            WorkflowQueryFailedError: There is no such query, its arguments do not fit, or its handler raised.
+            WorkflowQueryTimeoutError: The same, because nobody has answered in time.
+            ConversionError: The answer is not of the type that was asked for.
+            ValueError: The timeout is not longer than zero.
         """
         call = call_of(query, values, args, QueryCall)
         if isinstance(call, QueryCall):
             name, arguments, result_type = call.name, call.args, call.result_type
         else:
             name, arguments = call
+        seconds = QUERY_TIMEOUT
+        if rpc_timeout is not None:
+            seconds = to_duration(rpc_timeout, "rpc_timeout", allow_zero=False) / SECOND
         converter = self._converter
         types = call.definition.arg_types if isinstance(call, QueryCall) else None
         payloads = to_checked_payloads(converter, arguments, types, f"query {name}")
         record = await self._find_own()
-        await self._until_read(record, name)
-        found = self._connection.local.query(record.run_id, name, payloads)
-        if found is None:
-            rows = await self._connection.patiently(lambda: self._connection.store.read_events(record.run_id))
-            definition = definition_for(record.workflow_type, record.task_queue)
-            found = answer(
-                definition, record.run_id, rows, name, payloads, converter, self._connection.namespace
-            )
+        check_condition(record, reject_condition or self._connection.reject_queries)
+        found = await Asking(self._connection, record, name, payloads, seconds).answer()
         return converter.from_payload(found, result_type, path=f"result of query {name}")
-
-    async def _until_read(self, record: RunRecord, name: str) -> None:
-        """Wait until the messages that are unread now have been read."""
-        if record.closed_at is not None:
-            return
-        store = beneath(self._connection.store)  # it is their number that counts
-        waited_for: int | None = None
-        until = asyncio.get_running_loop().time() + QUERY_TIMEOUT
-        pause = 0.002
-        while True:
-            unread = await self._connection.patiently(lambda: store.read_messages([record.run_id]))
-            if waited_for is None:
-                waited_for = max((message.position for message in unread), default=0)
-            if not any(message.position <= waited_for for message in unread):
-                return
-            if asyncio.get_running_loop().time() >= until:
-                raise WorkflowQueryFailedError(
-                    f"query {name!r}: workflow {self.id!r} has not read {len(unread)} messages that were sent before; is "
-                    f"a worker running on task queue {record.task_queue!r}?"
-                )
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, 0.1)
 
     async def describe(self) -> WorkflowExecutionDescription:
         """Return what the database knows about the workflow now.

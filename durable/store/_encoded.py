@@ -30,6 +30,8 @@ from durable._engine.records import (
     Hint,
     Message,
     NewRun,
+    QueryAnswer,
+    Question,
     RunRecord,
     SendOutcome,
     StartVerdict,
@@ -327,6 +329,47 @@ class EncodedStore:
             for record, answer in zip(records, answers, strict=True)
         ]
 
+    # ---------------------------------------------------------------- queries
+
+    async def ask(self, question: Question) -> bool:
+        return await self.stored.ask(await self._pass(encoded, Parcel.question, question))
+
+    async def take_questions(
+        self,
+        worker_id: str,
+        task_queues: Sequence[str],
+        workflow_types: Sequence[str],
+        limit: int,
+        *,
+        format: int,
+    ) -> list[Question]:
+        """See `Store`. One that cannot be decoded is taken and not given; somebody takes it again a little later."""
+        taken = await self.stored.take_questions(worker_id, task_queues, workflow_types, limit, format=format)
+        found = await self._each(decoded, Parcel.question, taken)
+        return self._possible(found)
+
+    async def answer_questions(self, answers: Sequence[QueryAnswer]) -> None:
+        """See `Store`. An answer that cannot be encoded is none; somebody answers again a little later."""
+        made = await self._each(encoded, Parcel.answer, answers)
+        await self.stored.answer_questions(self._possible(made))
+
+    async def read_answers(self, query_ids: Sequence[str]) -> list[QueryAnswer]:
+        return await self._all(decoded, Parcel.answer, await self.stored.read_answers(query_ids))
+
+    async def sweep_questions(self, limit: int) -> int:
+        return await self.stored.sweep_questions(limit)
+
+    @staticmethod
+    def _possible(answers: Iterable[R | PayloadCodecError]) -> list[R]:
+        """What the codec has turned; what it has not is for the log."""
+        made: list[R] = []
+        for answer in answers:
+            if isinstance(answer, PayloadCodecError):
+                logger.warning("a query waits, the codec failed: %s", answer)
+            else:
+                made.append(answer)
+        return made
+
     # ---------------------------------------------------------------- workers
 
     async def register_worker(self, worker: WorkerRecord) -> Lease:
@@ -372,8 +415,8 @@ def _closing(parcel: Parcel, entry: tuple[str, EventRow]) -> tuple[str, EventRow
 
 
 def through(store: Store, codec: PayloadCodec | None, namespace: str) -> Store:
-    """Return the store that passes everything through a codec; the store itself without one."""
-    return store if codec is None else EncodedStore(store, codec, namespace)
+    """Return the store that passes everything through this codec and no other; the database itself without one."""
+    return beneath(store) if codec is None else EncodedStore(beneath(store), codec, namespace)
 
 
 def beneath(store: Store) -> Store:

@@ -13,6 +13,7 @@ import msgspec
 from msgspec.structs import replace
 
 from durable._engine._activities import Progress, decode_progress, encode_progress
+from durable._engine._questions import Answered, Asked, decode, encode
 from durable._engine.records import (
     ActivityRecord,
     AttemptOutcome,
@@ -24,6 +25,8 @@ from durable._engine.records import (
     Message,
     NewActivity,
     NewRun,
+    QueryAnswer,
+    Question,
     Reply,
     RunRecord,
     Transition,
@@ -206,6 +209,21 @@ class Parcel:
     def heartbeat(self, one: Heartbeat) -> Heartbeat:
         """Walk a sign of life."""
         return replace(one, progress=self._progress(Whose("", one.run_id), one.progress))
+
+    def question(self, one: Question) -> Question:
+        """Walk a query."""
+        return replace(one, input=self._query(Whose("", one.run_id), one.input, Asked))
+
+    def answer(self, one: QueryAnswer) -> QueryAnswer:
+        """Walk the answer to a query."""
+        return replace(one, data=self._query(Whose("", one.run_id), one.data, Answered))
+
+    def _query(self, whose: Whose, data: bytes, kind: type[Asked | Answered]) -> bytes:
+        try:
+            facts = decode(data, kind)
+        except HistoryError:
+            return data
+        return encode(with_payloads(facts, self._change(whose)))
 
     # ------------------------------------------------------------------ what is read
 

@@ -24,6 +24,8 @@ from durable._engine.records import (
     Hint,
     Message,
     NewRun,
+    QueryAnswer,
+    Question,
     RunRecord,
     SendOutcome,
     StartVerdict,
@@ -269,6 +271,44 @@ class Store(Protocol):
 
         The deadline of a QUEUED row is the earlier of `start_by` and `close_by`.
         """
+        ...
+
+    # ---------------------------------------------------------------- queries
+
+    async def ask(self, question: Question) -> bool:
+        """Write a query down for a worker that has the code; a repeated one is the same. False: there is no such run.
+
+        Nothing about the run changes, and no lock of it is taken.
+        """
+        ...
+
+    async def take_questions(
+        self,
+        worker_id: str,
+        task_queues: Sequence[str],
+        workflow_types: Sequence[str],
+        limit: int,
+        *,
+        format: int,
+    ) -> list[Question]:
+        """Return at most `limit` queries without an answer that this worker is to answer, the oldest first.
+
+        These are queries of runs it owns; of runs of these queues and types, with a format up to `format`, that nobody
+        owns; and of such runs whose owner has not answered for `QUERY_PATIENCE`. Each is given to one worker at a time,
+        and to another one when it has not answered for `QUERY_TAKEN_FOR`.
+        """
+        ...
+
+    async def answer_questions(self, answers: Sequence[QueryAnswer]) -> None:
+        """Write answers down; the first one of a query stays, and one that nobody waits for is dropped."""
+        ...
+
+    async def read_answers(self, query_ids: Sequence[str]) -> list[QueryAnswer]:
+        """Return the answers of those of these queries that have one."""
+        ...
+
+    async def sweep_questions(self, limit: int) -> int:
+        """Delete at most `limit` queries whose askers have given up waiting; return how many."""
         ...
 
     # ---------------------------------------------------------------- workers

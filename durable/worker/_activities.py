@@ -31,12 +31,14 @@ from durable._engine._activities import (
 from durable._internal.instants import SECOND, to_datetime, to_timedelta
 from durable.activity._activity import Activity
 from durable.activity._context import CURRENT, ActivityCancellationDetails, Info
+from durable.activity._definition import ActivityDefinition
 from durable.converter import ActivitySerializationContext, DataConverter
-from durable.exceptions import ApplicationError, ConversionError, HistoryError
+from durable.exceptions import ApplicationError, CancelledError, ConversionError, HistoryError
 from durable.history import ActivityTaskScheduled, decode_retry_policy
 from durable.store import ActivityRecord, Store
 from durable.worker._attempts import Attempt, Flag, Owner
 from durable.worker._clock import DatabaseClock
+from durable.worker._interrupts import Interrupt
 from durable.worker._reports import Reports
 
 logger = logging.getLogger("durable.worker")
@@ -213,7 +215,9 @@ class Activities:
                 self._drained.set()
 
     async def _execute(self, attempt: Attempt) -> Outcome:
-        scheduled, converter = attempt.scheduled, self.converter_for(attempt)
+        scheduled, converter = attempt.scheduled, self._converter
+        if converter.takes_context:
+            converter = self._converter_for(attempt)
         activity = self._served[scheduled.activity_type]
         definition = activity.definition
         try:
@@ -229,13 +233,13 @@ class Activities:
                 if definition.is_async:
                     result = await definition.run(activity.instance, args)
                 else:
-                    call = partial(definition.run, activity.instance, args)
-                    in_context: Callable[[], Any] = partial(_call, contextvars.copy_context(), call)
-                    result = await self._loop.run_in_executor(self._executor, in_context)
+                    result = await self._in_thread(
+                        attempt, definition, partial(definition.run, activity.instance, args)
+                    )
             finally:
                 CURRENT.reset(entered)
             return self._completed(definition.name, result, converter)
-        except asyncio.CancelledError as error:
+        except (asyncio.CancelledError, CancelledError) as error:
             if attempt.details is None:
                 return Failed(converter.to_failure(error))
             if attempt.details.cancel_requested:
@@ -249,6 +253,17 @@ class Activities:
             # SystemExit and the like too: an activity fails, it does not end its worker.
             return Failed(converter.to_failure(error))
 
+    def _in_thread(
+        self, attempt: Attempt, definition: ActivityDefinition, function: Callable[[], Any]
+    ) -> asyncio.Future[Any]:
+        """Run a plain function in a thread; a cancel interrupts it there, if it has not said that it looks for itself."""
+        attempt.in_thread = True
+        if not definition.no_thread_cancel_exception:
+            attempt.interrupt = Interrupt()
+            function = partial(attempt.interrupt.call, function)
+        in_context: Callable[[], Any] = partial(_call, contextvars.copy_context(), function)
+        return self._loop.run_in_executor(self._executor, in_context)
+
     def _completed(self, name: str, result: Any, converter: DataConverter) -> Outcome:
         try:
             return Completed(converter.to_payload(result, path=f"result of activity {name}"))
@@ -257,8 +272,7 @@ class Activities:
             refused = ApplicationError(str(error), type=type(error).__name__, non_retryable=True)
             return Failed(converter.to_failure(refused))
 
-    def converter_for(self, attempt: Attempt) -> DataConverter:
-        """Return the converter of an attempt's values, which may want to know whose they are."""
+    def _converter_for(self, attempt: Attempt) -> DataConverter:
         if not self._converter.takes_context:
             return self._converter
         scheduled, owner = attempt.scheduled, attempt.asked_by
@@ -281,7 +295,7 @@ class Activities:
             activity_id=scheduled.activity_id,
             activity_type=scheduled.activity_type,
             attempt=attempt.number,
-            heartbeat_details=self.converter_for(attempt).from_payloads(heartbeat) if heartbeat else [],
+            heartbeat_details=self._converter_for(attempt).from_payloads(heartbeat) if heartbeat else [],
             heartbeat_timeout=None if scheduled.heartbeat is None else to_timedelta(scheduled.heartbeat),
             idempotency_key=idempotency_key(attempt.run_id, scheduled),
             is_local=record is None,
@@ -308,7 +322,7 @@ class Activities:
     def heartbeat(self, attempt: Attempt, details: tuple[Any, ...]) -> None:
         """See `Reports`."""
         self.reports.heartbeat(
-            attempt, self.converter_for(attempt).to_payloads(details, path="heartbeat details")
+            attempt, self._converter_for(attempt).to_payloads(details, path="heartbeat details")
         )
 
     def _time_out(self, attempt: Attempt, kind: str) -> None:
@@ -389,8 +403,13 @@ class Activities:
             await self._all_ended(grace)
         for attempt in list(self._attempts.values()):
             attempt.stop(ActivityCancellationDetails(worker_shutdown=True))
-        # A function that does not react is left behind: its run counts the attempt as lost.
         await self._all_ended(1.0)
+        # A function that does not react is left behind: in a thread it goes on alone, and the attempt has failed; on the
+        # event loop the run counts the attempt as lost.
+        for attempt in list(self._attempts.values()):
+            if attempt.in_thread:
+                attempt.leave_behind()
+        await self._all_ended(0.1)
 
     async def _all_ended(self, seconds: float) -> None:
         """Wait until no attempt runs, but no longer than this."""
@@ -404,6 +423,7 @@ class Activities:
         """Stop everything at once; nothing is reported any more."""
         for attempt in list(self._attempts.values()):
             attempt.abandon()
+            attempt.leave_behind()
 
 
 def _call(context: contextvars.Context, function: Callable[[], Any]) -> Any:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
 from durable._engine._activities import Outcome, Progress, close_by
 from durable.activity._context import ActivityCancellationDetails, Info
 from durable.history import ActivityTaskScheduled, Payloads
 from durable.store import ActivityRecord
+from durable.worker._interrupts import Interrupt
 
 NO_PROGRESS = Progress()
 
@@ -110,6 +112,8 @@ class Attempt:
         waiting_outcome: The end that waits.
         details: Why it was asked to stop, None as long as it was not.
         begun: Whether its task has taken its first step.
+        in_thread: Whether its function runs in a thread. The task waits for it, and a cancel leaves the task alone.
+        interrupt: What a cancel does to the function in the thread, unless it looks for itself.
         ended: Whether its end counts already, or does not count any more.
     """
 
@@ -120,6 +124,8 @@ class Attempt:
     details: ActivityCancellationDetails | None = None
     begun = False
     ended = False
+    in_thread = False
+    interrupt: Interrupt | None = None
     task: asyncio.Task[None] | None = None
     timer: asyncio.TimerHandle | None = None
     beat_at = 0.0
@@ -186,6 +192,10 @@ class Attempt:
         """Say that it is alive, from whatever thread it runs in."""
         self._place.heartbeat(self, details)
 
+    def shielded(self) -> AbstractContextManager[None]:
+        """Return what keeps the function from being interrupted in its thread."""
+        return nullcontext() if self.interrupt is None else self.interrupt.shielded()
+
     # ------------------------------------------------------------------ how it goes on
 
     @property
@@ -205,8 +215,15 @@ class Attempt:
             flag = self._cancelled
         if flag is not None:
             flag.set()
+        if self.interrupt is not None:
+            self.interrupt.request()
         # A task that is cancelled before its first step never runs a line.
-        if self.begun and self.task is not None:
+        elif self.begun and not self.in_thread:
+            self.leave_behind()
+
+    def leave_behind(self) -> None:
+        """End the attempt's task, whether its function has ended or goes on in its thread."""
+        if self.task is not None:
             self.task.cancel()
 
     def abandon(self) -> None:

@@ -50,6 +50,7 @@ from durable.worker._condemned import Condemned, condemns
 from durable.worker._housekeeping import Housekeeping
 from durable.worker._lease import LeaseKeeper
 from durable.worker._options import WorkerOptions
+from durable.worker._questions import Questions
 from durable.worker._run_host import RunHost
 from durable.worker._timers import Timers
 from durable.worker._turn_queue import TurnQueue
@@ -118,6 +119,7 @@ class Incarnation:
                 ("reports", self.activities.reports.run()),
                 ("claims", self.claims.run()),
                 ("housekeeping", self.housekeeping.run()),
+                ("questions", self.questions.run()),
             )
         ]
         stopping = self._loop.create_task(self._stopping.wait())
@@ -196,6 +198,7 @@ class Incarnation:
         )
         self.claims = Claims(self)
         self.housekeeping = Housekeeping(self)
+        self.questions = Questions(self)
         self.condemned = Condemned(self)
         self.lease.start()
         self.watchdog.start()
@@ -455,20 +458,31 @@ class Incarnation:
         """Answer a query from memory, or None when the run is not here or something of it is under way."""
         host = self.hosts.get(run_id)
         instance = None if host is None else host.settled_instance
-        if instance is None:
+        if host is None or instance is None or not self.lease.held:
             return None
-        answers: list[Payload] = []
 
-        def ask(turns: Turns) -> None:
-            answers.append(instance.query(turns, name, input))
+        def ask() -> Payload:
+            with Turns() as turns:
+                return instance.query(turns, name, input)
 
-        with Turns() as turns:
-            broken = self.watchdog.during(host, ask, turns)
-        if broken:
-            assert host is not None
-            host.evict()
-            raise WorkflowQueryFailedError(f"query {name!r}: {self.deadlock()}")
-        return answers[0]
+        try:
+            return self.unbroken(host, ask)
+        finally:
+            if instance.spoiled:
+                host.evict()
+
+    def unbroken(self, run: object, work: Callable[[], Payload]) -> Payload:
+        """Return what workflow code gives outside of its run's turns, unless it holds the event loop for too long.
+
+        Raises:
+            WorkflowQueryFailedError: It did, and was stopped.
+        """
+        given: list[Payload] = []
+        if self.watchdog.during(run, lambda work: given.append(work()), work):
+            if isinstance(run, RunHost):
+                run.evict()
+            raise WorkflowQueryFailedError(f"the query was stopped: {self.deadlock()}")
+        return given[0]
 
     # ------------------------------------------------------------------ small services for hosts
 

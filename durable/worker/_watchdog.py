@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import logging
 import os
 import sys
@@ -20,6 +19,8 @@ import time
 import traceback
 from collections.abc import Callable
 from typing import TypeVar
+
+from durable.worker._interrupts import raise_in_thread
 
 logger = logging.getLogger("durable.worker")
 
@@ -162,13 +163,6 @@ class Watchdog:
             )
             logging.shutdown()
             self.exit(EXIT_CODE)
-
-
-def raise_in_thread(thread_id: int, exception: type[BaseException] | None) -> None:
-    """Raise an exception in another thread, at its next bytecode."""
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(
-        ctypes.c_ulong(thread_id), None if exception is None else ctypes.py_object(exception)
-    )
 
 
 def _debugged() -> bool:

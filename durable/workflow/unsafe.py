@@ -6,7 +6,12 @@ from contextlib import AbstractContextManager, nullcontext
 
 from durable.workflow._runtime import current
 
-__all__ = ["imports_passed_through", "is_replaying", "sandbox_unrestricted"]
+__all__ = [
+    "imports_passed_through",
+    "is_replaying",
+    "is_replaying_history_events",
+    "sandbox_unrestricted",
+]
 
 
 def is_replaying() -> bool:
@@ -16,6 +21,15 @@ def is_replaying() -> bool:
         NotInWorkflowError: The caller is not workflow code.
     """
     return current("workflow.unsafe.is_replaying()").is_replaying()
+
+
+def is_replaying_history_events() -> bool:
+    """The same as `is_replaying`: a query is never a replay here, though the run may have been brought there by one.
+
+    Raises:
+        NotInWorkflowError: The caller is not workflow code.
+    """
+    return current("workflow.unsafe.is_replaying_history_events()").is_replaying()
 
 
 def imports_passed_through() -> AbstractContextManager[None]:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from durable import (
+    ActivityCancellationType,
     ActivityError,
     ApplicationError,
     Client,
@@ -139,6 +140,20 @@ async def elsewhere(until: str) -> str:
         return f"ran in {os.getpid()}"
 
 
+@activity.defn(
+    name="crash.lasting",
+    retry_policy=SOON,
+    heartbeat_timeout=2.0,
+    cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+)
+def lasting() -> None:
+    """Runs in its thread until it is interrupted there."""
+    with effect():
+        while True:
+            activity.heartbeat()
+            time.sleep(0.005)
+
+
 # --- workflows ---
 
 go: Signal[str] = Signal("crash.go", str)
@@ -215,6 +230,25 @@ async def cancels() -> str:
     return "never"
 
 
+async def _lasting() -> None:
+    # One whose worker is killed before it has heard of the cancel is lost, and not tried again only to be cancelled.
+    with contextlib.suppress(ActivityError):
+        await workflow.execute_activity(lasting)
+
+
+@workflow.defn(name="crash.tidies")
+async def tidies() -> list[Any]:
+    said: list[Any] = [workflow.cancellation_reason()]
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(_lasting())
+            group.create_task(workflow.sleep(3600))
+    except asyncio.CancelledError:
+        said.append(workflow.cancellation_reason())
+        said.append(await asyncio.shield(_step(2)))
+    return said
+
+
 @workflow.defn(name="crash.exits")
 async def exits(code: int) -> None:
     await step(0)
@@ -273,9 +307,10 @@ async def children() -> list[Any]:
 
 
 WORKFLOWS = [
-    sequence, fan, waits, retries, beats, cancels, exits, loops, parked, sibling, remote, long, child, children, continues
+    sequence, fan, waits, retries, beats, cancels, tidies, exits, loops, parked, sibling, remote, long, child, children,
+    continues,
 ]  # fmt: skip
-ACTIVITIES = [step, blocking_step, once, shaky, refused, beating, slow, elsewhere]
+ACTIVITIES = [step, blocking_step, once, shaky, refused, beating, lasting, slow, elsewhere]
 DEFINITIONS = {flow.name: flow.definition for flow in WORKFLOWS}
 
 
@@ -357,6 +392,15 @@ async def _cancels(client: Client, workflow_id: str, queue: str) -> Any:
         return "cancelled"
 
 
+async def _tidies(client: Client, workflow_id: str, queue: str) -> Any:
+    handle = await _start(client, tidies(), workflow_id, queue)
+    async with _again():
+        while len((await handle.fetch_history()).events) < 3:
+            await asyncio.sleep(0.01)
+        await handle.cancel("enough")
+    return await handle.result()
+
+
 async def _continues(client: Client, workflow_id: str, queue: str) -> Any:
     handle = await _start(client, continues(0), workflow_id, queue, retry_policy=SOON)
     async with _again():
@@ -393,6 +437,7 @@ SCENARIOS = {
         Scenario("waits", _waits, lambda result: result == [10, "now", "slept", 20]),
         Scenario("retries", _retries, lambda result: result == [True, "Refused: never again"]),
         Scenario("beats", _beats, lambda result: result == [0, 1, 2]),
+        Scenario("tidies", _tidies, lambda result: result == [None, "enough", 20]),
         Scenario("children", _children, _children_right),
         Scenario("continues", _continues, lambda result: result == [10, "once", 2], commits=8),
         Scenario("coded", _children, _children_right, converter=DataConverter(payload_codec=Nonces())),

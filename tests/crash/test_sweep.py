@@ -140,7 +140,7 @@ async def sweep(world: World, name: str, *, full: bool) -> None:
         await found.visit_all([(point,) for point in points])
 
 
-@pytest.mark.parametrize("name", ["waits", "fan", "beats", "children", "continues", "coded"])
+@pytest.mark.parametrize("name", ["waits", "fan", "beats", "children", "continues", "coded", "tidies"])
 async def test_killed_at_some_writes(world: World, name: str) -> None:
     await sweep(world, name, full=False)
 

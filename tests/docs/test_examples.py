@@ -33,6 +33,18 @@ hotel-b cancelled
 flight-b cancelled
 trip-b failed: LimitExceeded: the card's limit is 1000
 """,
+    "updatable_timer": """\
+moved to the day after
+reminded in time, after 2 changes
+""",
+    "sleep_for_days": """\
+letter 1 to ada
+the next letter to ada in 30 days
+letter 1 to bob
+letter 2 to bob
+bob got 2
+ada got 1
+""",
     "subscription": """\
 ada: charged for month 1 of year 1
 ada: charged for month 2 of year 1

@@ -9,11 +9,12 @@ from typing import Any
 
 import anyio
 
-from durable import RetryPolicy, Signal, activity, workflow
+from durable import ActivityCancellationType, RetryPolicy, Signal, activity, workflow
 from durable.exceptions import ActivityError, ApplicationError, WorkflowAlreadyStartedError
 from durable.workflow import ChildWorkflowCancellationType
 
 poke = Signal("poke", str)
+WAIT = ActivityCancellationType.WAIT_CANCELLATION_COMPLETED
 
 
 @activity.defn(name="golden_double")
@@ -202,6 +203,42 @@ async def cancel() -> str:
     return "not cancelled"
 
 
+@workflow.defn(name="golden_cancel_scopes")
+async def cancel_scopes() -> list[Any]:
+    out: list[Any] = [workflow.cancellation_reason()]
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(workflow.execute_activity(hang, cancellation_type=WAIT))
+            group.create_task(workflow.sleep(60, summary="outer"))
+            async with asyncio.TaskGroup() as inner:
+                inner.create_task(asyncio.wait_for(asyncio.sleep(60), 50))
+                inner.create_task(anyio.sleep(60))
+    except asyncio.CancelledError:
+        out.append(workflow.cancellation_reason())
+        out.append(await asyncio.shield(asyncio.ensure_future(slow(1))))
+    for millis in (3, 7, 10):
+        with anyio.move_on_after(millis / 1000) as scope:
+            await hang()
+        out.append(scope.cancelled_caught)
+    unsent = workflow.start_activity(hang)
+    unsent.cancel()
+    try:
+        await unsent
+    except asyncio.CancelledError:
+        out.append(await double(4))
+    return out
+
+
+@workflow.defn(name="golden_chance")
+async def chance() -> list[Any]:
+    own = workflow.new_random()
+    out: list[Any] = [str(workflow.uuid7()), str(workflow.uuid4()), await double(own.randrange(100))]
+    await workflow.sleep(workflow.random().randrange(1, 9) / 1000, summary="by chance")
+    out += [str(workflow.uuid7()), workflow.new_random().randrange(100), workflow.random_seed()]
+    out.append(await double(own.randrange(100)))
+    return out
+
+
 @workflow.defn(name="golden_failures")
 async def failures() -> list[str]:
     out: list[str] = []
@@ -290,6 +327,8 @@ PROGRAMS = [
     Program("messages", lambda: Messages.run(3), signals=[("add", "a"), ("add", "bb"), ("add", "ccc")]),
     Program("receive", lambda: receive(2), signals=[("poke", "one"), ("poke", "two")]),
     Program("cancel", lambda: cancel(), cancel=True),
+    Program("cancel_scopes", lambda: cancel_scopes(), cancel=True),
+    Program("chance", lambda: chance()),
     Program("failures", lambda: failures()),
     Program("continue", lambda: continue_(0), signals=[("poke", "one"), ("poke", "two")]),
     Program("children", lambda: children()),

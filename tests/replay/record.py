@@ -1,4 +1,7 @@
-"""Record the programs' histories under this interpreter: `python -m tests.replay.record`, once per Python version."""
+"""Record the programs' histories under this interpreter: `python -m tests.replay.record [program ...]`.
+
+Once per Python version; those that are there already stay as they are, unless they are named.
+"""
 
 from __future__ import annotations
 
@@ -44,14 +47,16 @@ async def record(client: Client, program: Program) -> dict[str, Any]:
 
 
 async def main() -> None:
-    """Record every program anew."""
+    """Record what is named, else every program that has no history yet."""
     HISTORIES.mkdir(exist_ok=True)
     version = f"{sys.version_info[0]}.{sys.version_info[1]}"
     with tempfile.TemporaryDirectory() as folder:
         async with Client.connect(f"sqlite:///{folder}/app.db") as client, Worker(client):
             for program in PROGRAMS:
-                found = await record(client, program)
                 path = HISTORIES / f"{program.name}-{version}.json"
+                if program.name not in sys.argv[1:] and (sys.argv[1:] or path.exists()):
+                    continue
+                found = await record(client, program)
                 path.write_text(json.dumps(found, indent=1) + "\n")
                 print(path.name, len(found["events"]), "events")
 

@@ -252,3 +252,28 @@ def test_a_timeout_around_a_stubborn_operation_is_a_timeout_when_that_was_cancel
     assert not task.done()
     rig.turn(lambda: parts["op"].complete_cancelled())
     assert task.result() == "T"
+
+
+@pytest.mark.parametrize("deadline", ["anyio", "asyncio"])
+def test_a_deadline_that_rounds_up_has_passed_when_its_timer_fires(deadline: str) -> None:
+    """0.133 + 0.01 is 0.14300000000000002, and anyio looks again at the clock when its timer fires."""
+    rig = Rig()
+    rig.loop.now_ms = 133
+    assert 0.133 + 0.01 > 0.143
+
+    async def main() -> Any:
+        if deadline == "anyio":
+            with anyio.move_on_after(0.01):
+                await anyio.sleep(50)
+        else:
+            try:
+                async with asyncio.timeout(0.01):
+                    await asyncio.sleep(50)
+            except TimeoutError:
+                pass
+        return asyncio.get_running_loop().time()
+
+    task = rig.start(main)
+    rig.fire_next()
+    assert 0.143 <= task.result() < 0.143001
+    assert rig.loop.now_ms == 143

@@ -173,6 +173,7 @@ def test_an_unknown_query_names_what_there_is() -> None:
         rig.query("__stack_trace", 1)
 
 
+@pytest.mark.temporal("workflow/query_does_not_run_condition")
 def test_query_does_not_run_condition() -> None:
     rig = Rig(Talks)
     rig.start()
@@ -187,6 +188,7 @@ SPOILING = ("set the event", "set the event, quietly", "cancel an operation", "c
 REFUSED = ("condition", "details", "new_random", "uuid7")
 
 
+@pytest.mark.temporal("workflow/queries_doing_bad_things")
 @pytest.mark.parametrize("what", [*SPOILING, *REFUSED, "raise", "async", "unstorable"])
 @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
 def test_queries_doing_bad_things(what: str) -> None:

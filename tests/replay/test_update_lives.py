@@ -285,7 +285,7 @@ class Life:
     def end_activity(self) -> None:
         assert self.run is not None
         if self.started and self.flying is None:
-            id, scheduled = self.started.popitem()
+            _, scheduled = self.started.popitem()
             self.run.attempt_ended(
                 scheduled,
                 Completed(CONVERTER.to_payload(0, path="test")),

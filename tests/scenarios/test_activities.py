@@ -346,7 +346,7 @@ async def test_a_thread_may_heartbeat_and_be_told_to_stop(env: Env) -> None:
     began = threading.Event()
     stopped = threading.Event()
 
-    @activity.defn(name="scn.thread_beats")
+    @activity.defn(name="scn.thread_beats", no_thread_cancel_exception=True)
     def thread_beats() -> str:
         began.set()
         while not activity.is_cancelled():

@@ -49,6 +49,7 @@ async def swallows() -> str:
     return "went on"
 
 
+@pytest.mark.temporal("workflow/cancel_before_run")
 async def test_before_the_first_run(env: Env) -> None:
     handle = await env.start(sleeps())
     await handle.cancel("not needed")
@@ -123,6 +124,7 @@ async def test_while_an_activity_runs(env: Env, kind: ActivityCancellationType) 
     assert ("ActivityCanceled" in told) is (kind is ActivityCancellationType.WAIT_CANCELLATION_COMPLETED)
 
 
+@pytest.mark.temporal("hello/cancellation")
 async def test_cleanup_runs_to_its_end(env: Env) -> None:
     async with env.worker(cleans_up, cleanup):
         handle = await env.start(cleans_up())
@@ -146,6 +148,7 @@ async def test_it_may_be_swallowed(env: Env) -> None:
     assert told[-1] == "Completed"
 
 
+@pytest.mark.temporal("workflow/cancel_multi")
 async def test_twice_is_once(env: Env) -> None:
     gate = asyncio.Event()
 
@@ -304,6 +307,7 @@ async def test_a_queued_activity_that_was_cancelled_never_runs(env: Env) -> None
     assert "ActivityCanceled" in await events(handle)
 
 
+@pytest.mark.temporal("workflow/uncancel_shield")
 async def test_shield_and_uncancel(env: Env) -> None:
     @workflow.defn(name="scn.shields")
     async def shields() -> list[Any]:

@@ -39,7 +39,7 @@ from durable.history import (
     encode_data,
     with_payloads,
 )
-from durable.store import EncodedStore, Store, open_store
+from durable.store import EncodedStore, Store, beneath, open_store, through
 from durable.store._parcel import Parcel, Whose
 from durable.testing.conformance import CHECKS, Check
 from tests.history.samples import FULL, SECOND
@@ -248,6 +248,14 @@ async def test_a_cancelled_call_of_a_codec_is_cancelled() -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+def test_a_store_has_one_codec_or_none() -> None:
+    database: Any = _Nothing()
+    first = through(database, Nonces(), "default")
+    second = through(first, Nonces(), "default")
+    assert (beneath(first), beneath(second), beneath(database)) == (database,) * 3
+    assert through(second, None, "default") is database
 
 
 def test_what_is_not_ours_is_left_alone() -> None:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, assert_type
+from uuid import UUID
 
 from durable import (
     Activity,
@@ -23,6 +24,7 @@ from durable import (
     workflow,
 )
 from durable.client import WorkflowHandle
+from durable.common import QueryRejectCondition
 from durable.converter import (
     CompositePayloadConverter,
     DataConverter,
@@ -115,6 +117,10 @@ def stage() -> str: ...
 @workflow.defn
 async def publish(doc: Doc) -> str:
     workflow.set_handler(stage, lambda: "waiting")
+    assert_type(workflow.memo_value("tier", type_hint=str), str)
+    assert_type(workflow.memo_value("tier", None, type_hint=str), str | None)
+    assert_type(workflow.cancellation_reason(), str | None)
+    assert_type(workflow.uuid7(), UUID)
     await ask_approver(doc)
     try:
         decision = await decide.receive(timeout=timedelta(days=3))
@@ -172,6 +178,8 @@ async def approve_class(client: Client) -> None:
     await handle.signal(Publish.decide, Decision(True, "ada"))
     await handle.signal("decide", Decision(True, "ada"))
     assert_type(await handle.query(Publish.status()), str)
+    assert_type(await handle.query(Publish.status(), rpc_timeout=timedelta(seconds=1)), str)
+    assert_type(await handle.query(Publish.status, reject_condition=QueryRejectCondition.NOT_OPEN), str)
     assert_type(Publish.rename("x"), workflow.UpdateCall[Publish, int])
     assert_type(await client.start_workflow(Publish.run, Doc("7"), id="p"), WorkflowHandle[Publish, str])
     assert_type(await client.start_workflow(Publish.run, Doc("7"), 2, id="p"), WorkflowHandle[Publish, str])

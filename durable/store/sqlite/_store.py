@@ -19,6 +19,8 @@ from durable._engine.records import (
     Hint,
     Message,
     NewRun,
+    QueryAnswer,
+    Question,
     RunRecord,
     SendOutcome,
     StartVerdict,
@@ -35,6 +37,7 @@ from durable.store.sqlite import (
     _commit,
     _hints,
     _messages,
+    _queries,
     _runs,
     _schema,
     _updates,
@@ -245,6 +248,45 @@ class SQLiteStore:
 
     async def expired_activities(self, limit: int) -> list[ActivityRecord]:
         return await self._read(lambda db: _activities.expired(db, self._stamp(), limit))
+
+    # ---------------------------------------------------------------- queries
+
+    async def ask(self, question: Question) -> bool:
+        return await self.writer.run(partial(_queries.ask, question=question))
+
+    async def take_questions(
+        self,
+        worker_id: str,
+        task_queues: Sequence[str],
+        workflow_types: Sequence[str],
+        limit: int,
+        *,
+        format: int,
+    ) -> list[Question]:
+        if not await self._read(lambda db: _queries.is_any_open(db, self._stamp())):
+            return []
+        return await self.writer.run(
+            partial(
+                _queries.take,
+                worker_id=worker_id,
+                task_queues=task_queues,
+                workflow_types=workflow_types,
+                limit=limit,
+                format=format,
+            )
+        )
+
+    async def answer_questions(self, answers: Sequence[QueryAnswer]) -> None:
+        if answers:
+            await self.writer.run(partial(_queries.answer, answers=answers))
+
+    async def read_answers(self, query_ids: Sequence[str]) -> list[QueryAnswer]:
+        return await self._read(partial(_queries.read_answers, query_ids=query_ids))
+
+    async def sweep_questions(self, limit: int) -> int:
+        if not await self._read(lambda db: _queries.is_any_expired(db, self._stamp())):
+            return 0
+        return await self.writer.run(partial(_queries.sweep, limit=limit))
 
     # ---------------------------------------------------------------- workers
 

@@ -1,0 +1,48 @@
+"""What is in a query that waits for a worker, and in its answer: bytes to the store, values to both ends."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from durable.exceptions import HistoryCorruptError
+from durable.history import Payload, Payloads
+
+S = TypeVar("S", bound=Struct)
+
+
+class Asked(Struct, frozen=True, gc=False):
+    """What a query is asked with."""
+
+    input: Payloads = ()
+
+
+class Answered(Struct, frozen=True, gc=False, omit_defaults=True):
+    """How a query ended; it has one of the two.
+
+    Attributes:
+        result: What its handler returned.
+        failure: Why there is no result, a text for people; it is a payload because it may quote what others may not read.
+    """
+
+    result: Payload | None = None
+    failure: Payload | None = None
+
+
+def encode(facts: Struct) -> bytes:
+    """Return one of these as it is stored."""
+    return msgspec.json.encode(facts)
+
+
+def decode(data: bytes, kind: type[S]) -> S:
+    """Return what was stored.
+
+    Raises:
+        HistoryCorruptError: It is not of that kind.
+    """
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except msgspec.MsgspecError as error:
+        raise HistoryCorruptError(f"a query cannot be read: {error}") from error

@@ -1,0 +1,371 @@
+"""Cancelled activities: the three types, threads, shields, details, heartbeats, and what comes too late."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from typing import Any
+
+import pytest
+
+from durable import ActivityCancellationType, RetryPolicy, activity, workflow
+from durable.exceptions import CancelledError
+from tests.scenarios.rig import PATIENCE, Env, event, events, fails, reached, until
+
+TRY, WAIT, ABANDON = (
+    ActivityCancellationType.TRY_CANCEL,
+    ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+    ActivityCancellationType.ABANDON,
+)
+ONCE = RetryPolicy(maximum_attempts=1)
+
+
+class Seen:
+    """What a function in a thread tells its test."""
+
+    def __init__(self) -> None:
+        self.began = threading.Event()
+        self.ended = threading.Event()
+        self.go = threading.Event()
+        self.notes: list[Any] = []
+
+
+def works() -> None:
+    """Be busy in Python: where an exception can arrive."""
+    for _ in range(5000):
+        time.sleep(0.001)
+
+
+@workflow.defn(name="scn.ca.calls")
+async def calls(name: str, type: int) -> str:
+    try:
+        return await workflow.execute_activity(
+            name,
+            cancellation_type=ActivityCancellationType(type),
+            retry_policy=ONCE,
+            result_type=str,
+        )
+    except asyncio.CancelledError:
+        return f"cancelled: {workflow.cancellation_reason()}"
+
+
+@pytest.mark.temporal("worker_activity/thread_cancel", "activity/cancel_wait_cancel")
+async def test_thread_cancel(env: Env) -> None:
+    """The function is interrupted where it is, tidies up, and the workflow hears of it when it has ended."""
+    seen = Seen()
+
+    @activity.defn(name="scn.ca.thread")
+    def in_thread() -> str:
+        seen.began.set()
+        try:
+            works()
+        except CancelledError:
+            details = activity.cancellation_details()
+            assert details is not None
+            seen.notes += [details.cancel_requested, activity.is_cancelled()]
+            time.sleep(0.05)
+            seen.ended.set()
+            raise
+        return "never"
+
+    async with env.worker(calls, in_thread):
+        handle = await env.start(calls("scn.ca.thread", WAIT))
+        await asyncio.to_thread(seen.began.wait, PATIENCE)
+        await handle.cancel("enough")
+        assert await handle.result(timeout=PATIENCE) == "cancelled: enough"
+        assert seen.ended.is_set(), "WAIT_CANCELLATION_COMPLETED waits for the function"
+    assert seen.notes == [True, True]
+    assert await events(handle) == [
+        "Started", "ActivityScheduled", "CancelRequested", "ActivityCancelRequested", "ActivityCanceled",
+        "Completed",
+    ]  # fmt: skip
+
+
+async def test_a_thread_that_has_swallowed_its_cancel_has_a_result(env: Env) -> None:
+    seen = Seen()
+
+    @activity.defn(name="scn.ca.swallows")
+    def swallows() -> str:
+        seen.began.set()
+        try:
+            works()
+        except CancelledError:
+            return "made it anyway"
+        return "never"
+
+    async with env.worker(calls, swallows):
+        handle = await env.start(calls("scn.ca.swallows", WAIT))
+        await asyncio.to_thread(seen.began.wait, PATIENCE)
+        await handle.cancel()
+        assert await handle.result(timeout=PATIENCE) == "made it anyway"
+    assert "ActivityCompleted" in await events(handle)
+
+
+async def test_no_thread_cancel_exception(env: Env) -> None:
+    seen = Seen()
+
+    @activity.defn(name="scn.ca.looks", no_thread_cancel_exception=True)
+    def looks() -> str:
+        seen.began.set()
+        works_until(activity.is_cancelled)
+        seen.notes.append("was not interrupted")
+        raise CancelledError("of my own accord")
+
+    def works_until(done: Any) -> None:
+        while not done():
+            time.sleep(0.001)
+
+    async with env.worker(calls, looks):
+        handle = await env.start(calls("scn.ca.looks", WAIT))
+        await asyncio.to_thread(seen.began.wait, PATIENCE)
+        await handle.cancel()
+        assert await handle.result(timeout=PATIENCE) == "cancelled: "
+    assert seen.notes == ["was not interrupted"]
+
+
+async def test_a_shield_holds_the_cancel_back(env: Env) -> None:
+    seen = Seen()
+
+    @activity.defn(name="scn.ca.shields")
+    def shields() -> str:
+        with activity.shield_thread_cancel_exception():
+            seen.began.set()
+            activity.wait_for_cancelled_sync(PATIENCE)
+            for _ in range(20):
+                time.sleep(0.001)
+            seen.notes.append("whole")
+        seen.notes.append("never")
+        return "never"
+
+    async with env.worker(calls, shields):
+        handle = await env.start(calls("scn.ca.shields", WAIT))
+        await asyncio.to_thread(seen.began.wait, PATIENCE)
+        await handle.cancel()
+        assert await handle.result(timeout=PATIENCE) == "cancelled: "
+    assert seen.notes == ["whole"]
+
+
+@pytest.mark.temporal("worker_activity/cancel_after_return")
+async def test_cancel_after_return(env: Env) -> None:
+    """A cancel beside the end of a function hits the function or nothing; the thread of the pool lives on."""
+
+    @activity.defn(name="scn.ca.brief", retry_policy=ONCE)
+    def brief(i: int) -> int:
+        time.sleep(0.002)
+        return i
+
+    @workflow.defn(name="scn.ca.many_brief")
+    async def many_brief(count: int) -> int:
+        done = 0
+        for i in range(count):
+            running = brief.start(i)
+            await asyncio.sleep(0.002)
+            running.cancel()
+            try:
+                await running
+                done += 1
+            except asyncio.CancelledError:
+                pass
+        return done
+
+    @activity.defn(name="scn.ca.in_the_pool")
+    def in_the_pool() -> int:
+        return threading.active_count()
+
+    @workflow.defn(name="scn.ca.asks_the_pool")
+    async def asks_the_pool() -> int:
+        return await in_the_pool()
+
+    async with env.worker(many_brief, brief, asks_the_pool, in_the_pool, max_concurrent_activities=2):
+        handle = await env.start(many_brief(20))
+        await handle.result(timeout=PATIENCE)
+        for _ in range(4):
+            asked = await env.start(asks_the_pool())
+            assert await asked.result(timeout=PATIENCE) > 0
+
+
+@pytest.mark.parametrize("style", ["async", "thread"])
+async def test_a_cancel_is_heard_of_with_a_heartbeat(env: Env, style: str) -> None:
+    """On another worker a cancel comes as the answer to a heartbeat; what was said with it is not lost."""
+    seen = Seen()
+
+    @activity.defn(name="scn.ca.far_async")
+    async def far_async() -> str:
+        seen.began.set()
+        try:
+            while True:
+                activity.heartbeat("so far")
+                await asyncio.sleep(0.01)
+        except asyncio.CancelledError:
+            seen.notes.append(activity.cancellation_details())
+            raise
+
+    @activity.defn(name="scn.ca.far_thread")
+    def far_thread() -> str:
+        seen.began.set()
+        try:
+            while True:
+                activity.heartbeat("so far")
+                time.sleep(0.01)
+        except CancelledError:
+            seen.notes.append(activity.cancellation_details())
+            raise
+
+    far = far_async if style == "async" else far_thread
+
+    @workflow.defn(name="scn.ca.calls_far")
+    async def calls_far() -> str:
+        await workflow.execute_activity(
+            far, task_queue="side", heartbeat_timeout=0.5, cancellation_type=WAIT, retry_policy=ONCE
+        )
+        return "never"
+
+    async with env.worker(calls_far), env.worker(far, task_queue="side"):
+        handle = await env.start(calls_far())
+        await asyncio.to_thread(seen.began.wait, PATIENCE)
+        await handle.cancel()
+        assert isinstance(await fails(handle), CancelledError)
+    assert [details.cancel_requested for details in seen.notes] == [True]
+    assert await events(handle) == [
+        "Started", "ActivityScheduled", "CancelRequested", "ActivityCancelRequested", "ActivityCanceled",
+        "Canceled",
+    ]  # fmt: skip
+
+
+async def test_a_timeout_interrupts_a_thread_too(env: Env) -> None:
+    """An attempt that is over time has ended, for the workflow; its thread is told, and why."""
+    seen = Seen()
+
+    @activity.defn(name="scn.ca.over_time")
+    def over_time() -> str:
+        try:
+            works()
+        except CancelledError:
+            details = activity.cancellation_details()
+            seen.notes.append(details is not None and details.timed_out)
+            seen.ended.set()
+            raise
+        return "never"
+
+    @workflow.defn(name="scn.ca.gives_little_time")
+    async def gives_little_time() -> None:
+        await workflow.execute_activity(over_time, start_to_close_timeout=0.05, retry_policy=ONCE)
+
+    async with env.worker(gives_little_time, over_time):
+        handle = await env.start(gives_little_time())
+        await fails(handle)
+        assert await asyncio.to_thread(seen.ended.wait, PATIENCE)
+    assert seen.notes == [True]
+    assert await events(handle) == ["Started", "ActivityScheduled", "ActivityTimedOut", "Failed"]
+
+
+async def test_a_worker_that_stops_interrupts_threads(plain: Env) -> None:
+    seen = Seen()
+
+    @activity.defn(name="scn.ca.at_the_end")
+    def at_the_end() -> str:
+        if activity.info().attempt > 1:
+            return "another worker"
+        seen.began.set()
+        try:
+            works()
+        except CancelledError:
+            details = activity.cancellation_details()
+            seen.notes.append(
+                (details is not None and details.worker_shutdown, activity.is_worker_shutdown())
+            )
+            raise
+        return "never"
+
+    @workflow.defn(name="scn.ca.outlives")
+    async def outlives() -> str:
+        return await workflow.execute_activity(at_the_end, retry_policy=RetryPolicy(initial_interval=0.01))
+
+    async with plain.worker(outlives, at_the_end):
+        handle = await plain.start(outlives())
+        await asyncio.to_thread(seen.began.wait, PATIENCE)
+    assert seen.notes == [(True, True)]
+    async with plain.worker(outlives, at_the_end):
+        assert await handle.result(timeout=PATIENCE) == "another worker"
+
+
+async def test_a_thread_that_hears_nothing_keeps_its_slot_and_nobody_waiting(plain: Env) -> None:
+    """TRY_CANCEL reports at once; the slot is free again when the function has ended."""
+    seen = Seen()
+
+    @activity.defn(name="scn.ca.deaf", no_thread_cancel_exception=True)
+    def deaf() -> str:
+        seen.began.set()
+        seen.go.wait(PATIENCE)
+        seen.ended.set()
+        return "late"
+
+    @activity.defn(name="scn.ca.next")
+    def next_one() -> str:
+        return "after it" if seen.ended.is_set() else "before it"
+
+    @workflow.defn(name="scn.ca.one_slot")
+    async def one_slot() -> list[str]:
+        running = workflow.start_activity(deaf, retry_policy=ONCE)
+        await asyncio.sleep(0.05)
+        running.cancel()
+        said = []
+        try:
+            await running
+        except asyncio.CancelledError:
+            said.append("cancelled")
+        said.append(await workflow.execute_activity(next_one))
+        return said
+
+    async with plain.worker(one_slot, deaf, next_one, max_concurrent_activities=1):
+        handle = await plain.start(one_slot())
+        await asyncio.to_thread(seen.began.wait, PATIENCE)
+
+        async def asked() -> bool:
+            return (await events(handle)).count("ActivityScheduled") == 2
+
+        await until("the cancel was reported, and the next one is asked for", asked)
+        seen.go.set()
+        assert await handle.result(timeout=PATIENCE) == ["cancelled", "after it"]
+
+
+@pytest.mark.temporal("activity/cancel_try_cancel", "activity/cancel_abandon")
+@pytest.mark.parametrize("type", [TRY, ABANDON])
+async def test_a_cancel_that_is_not_waited_for_is_reported_at_once(
+    env: Env, type: ActivityCancellationType
+) -> None:
+    """What the activity answers later is dropped, and nothing of it is recorded."""
+    began, go = asyncio.Event(), asyncio.Event()
+
+    @activity.defn(name="scn.ca.late")
+    async def late() -> str:
+        began.set()
+        try:
+            await go.wait()
+        except asyncio.CancelledError:
+            await go.wait()
+            raise
+        return "late"
+
+    async with env.worker(calls, late):
+        handle = await env.start(calls("scn.ca.late", type))
+        await asyncio.wait_for(began.wait(), PATIENCE)
+        await handle.cancel("now")
+        assert await handle.result(timeout=PATIENCE) == "cancelled: now"
+        go.set()
+    asked = ["ActivityCancelRequested"] if type is TRY else []
+    assert await events(handle) == ["Started", "ActivityScheduled", "CancelRequested", *asked, "Completed"]
+
+
+async def test_the_reason_is_recorded(env: Env) -> None:
+    @workflow.defn(name="scn.ca.sleeps")
+    async def sleeps() -> None:
+        await workflow.sleep(3600)
+
+    async with env.worker(sleeps):
+        handle = await env.start(sleeps())
+        await reached(handle, "Started", "TimerStarted")
+        await handle.cancel("the reason")
+        assert isinstance(await fails(handle), CancelledError)
+    assert (await event(handle, "CancelRequested")).reason == "the reason"

@@ -94,7 +94,8 @@ SENT_AGAIN = 30_000_000
 
 
 def _known(state: RunState, untaken: Sequence[WorkflowExecutionSignaled], now: int) -> tuple[str, ...]:
-    """Return the ids of messages that must not move on: the run has read them, but for those it gives away."""
+    """Return the ids of signals and cancel requests that must not move on: the run has read them, but for those it gives
+    away. Ids of other messages come again in the next run, which numbers its commands anew, and mean others there."""
     given_away = {signal.message for signal in untaken}
     return tuple(id for id, at in state.messages.items() if at >= now - SENT_AGAIN and id not in given_away)
 

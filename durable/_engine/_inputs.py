@@ -119,6 +119,11 @@ class Inputs:
             or (self._heap and (due := self.next_timer()) is not None and due <= now)
         )
 
+    @property
+    def any_but_timers(self) -> bool:
+        """Whether results or messages wait."""
+        return bool(self.results or self.messages or self.cancels)
+
     # ------------------------------------------------------------------ what becomes of it
 
     def next_task(self, now: int) -> list[Input]:

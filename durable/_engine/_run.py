@@ -18,24 +18,20 @@ forms them into tasks and into transitions, under rules that are the heart of th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Unpack
 
 from durable._engine._activities import (
     ActivityInputEvent,
-    Dispatch,
     Outcome,
-    Progress,
-    conclude,
-    dispatch,
-    lost,
     message_of,
-    row,
 )
+from durable._engine._asked import Asked, AttemptEnd
 from durable._engine._chain import Ending, end
-from durable._engine._children import OUTGOING, condemns, news_for_parent, outgoing, told_by
+from durable._engine._children import condemns, news_for_parent, outgoing, told_by
 from durable._engine._effects import Effects, Urgency, Written
 from durable._engine._flight import Flight
 from durable._engine._inputs import Inputs
-from durable._engine._retry import Retry
+from durable._engine._release import release
 from durable._engine._state import CLOSING_STATUS, RunState
 from durable._engine._trial import Trial, begin, take_back
 from durable._engine._updates import outcomes, rejections
@@ -52,7 +48,6 @@ from durable._engine.records import (
     UpdateOutcome,
 )
 from durable.history import (
-    ActivityTaskCancelRequested,
     ActivityTaskScheduled,
     CommandEvent,
     Event,
@@ -60,12 +55,9 @@ from durable.history import (
     EventRow,
     Failure,
     Input,
-    TimerCanceled,
     TimerFired,
-    TimerStarted,
     WorkflowExecutionSignaled,
     WorkflowExecutionTerminated,
-    WorkflowExecutionUpdateCompleted,
     encode_data,
 )
 
@@ -86,27 +78,20 @@ class Run:
     """
 
     __slots__ = (
-        "_after_commit",
-        "_canceled",
-        "_canceled_rows",
+        "_asked",
         "_closing",
-        "_commands",
         "_deaths",
         "_fresh",
+        "_holding",
         "_in_flight",
         "_inputs",
         "_moves",
-        "_outgoing",
         "_ran",
         "_recovering",
         "_refusals",
-        "_rows",
         "_unproven",
-        "_unwritten",
-        "_urgent",
         "end",
         "epoch",
-        "rowed",
         "state",
         "successor",
         "trial",
@@ -135,30 +120,21 @@ class Run:
         """
         self.state = state
         self.epoch = epoch
-        self.rowed = set(rowed)
         self._deaths = deaths
         self._recovering = deaths > 0
         self._unproven = deaths > 0 or held
         self._ran = False
         self._inputs = Inputs(state)
-        self._commands: list[CommandEvent] = []
-        self._unwritten: dict[int, int] = {}
-        self._canceled: set[int] = {
-            id for id, pending in state.activities.items() if pending.cancel_requested
-        }
+        self._asked = Asked(state, self._inputs, rowed)
         self._closing: CommandEvent | None = None
         self._refusals = 0
         self._moves = False
         self.end: EventData | None = None
         self.successor: NewRun | None = None
         self.untaken: Sequence[WorkflowExecutionSignaled] = ()
-        self._rows: dict[int, NewActivity] = {}
-        self._canceled_rows: list[int] = []
-        self._after_commit: list[ActivityTaskScheduled] = []
-        self._outgoing: list[CommandEvent] = []
         self._in_flight: Flight | None = None
         self._fresh = fresh
-        self._urgent = False
+        self._holding = False
         self.trial: Trial | None = None
 
     # ------------------------------------------------------------------ what arrives
@@ -172,70 +148,22 @@ class Run:
         self._inputs.receive(message, decode)
 
     def attempt_ended(
-        self,
-        scheduled: ActivityTaskScheduled,
-        outcome: Outcome,
-        *,
-        attempt: int,
-        now: int,
-        jitter: float,
-        identity: str,
-        progress: Progress,
+        self, scheduled: ActivityTaskScheduled, outcome: Outcome, **how: Unpack[AttemptEnd]
     ) -> None:
         """Take the end of an attempt that ran here without a row: a result, or a row for the next attempt."""
-        id = scheduled.id
-        pending = self.state.activities.get(id)
-        scheduled_at = self._unwritten.get(id) if pending is None else pending.scheduled_at
-        if scheduled_at is None or id in self.rowed or id in self._inputs.resulted:
-            return
-        result = conclude(
-            scheduled,
-            outcome,
-            attempt=attempt,
-            scheduled_at=scheduled_at,
-            now=now,
-            jitter=jitter,
-            identity=identity,
-            cancel_requested=id in self._canceled,
-        )
-        if isinstance(result, Retry):
-            failure = getattr(outcome, "failure", None)
-            self.add_row(
-                row(
-                    scheduled,
-                    scheduled_at,
-                    attempt=attempt + 1,
-                    due_in=result.delay,
-                    progress=Progress(progress.heartbeat, failure),
-                )
-            )
-        else:
-            self._inputs.resulted.add(id)
-            self._inputs.results.append(result)
+        self._asked.attempt_ended(scheduled, outcome, **how)
 
     def add_row(self, new: NewActivity) -> None:
         """Give an activity a row with the next transition; from now on the row decides what becomes of it."""
-        self._rows[new.id] = new
-        self.rowed.add(new.id)
+        self._asked.add_row(new)
 
     def scheduled_at(self, id: int) -> int:
         """Return the time from which an activity's deadlines count."""
-        pending = self.state.activities.get(id)
-        return self._unwritten.get(id, self.state.task_time) if pending is None else pending.scheduled_at
+        return self._asked.scheduled_at(id)
 
     def recover(self, *, now: int, jitter: float) -> None:
         """Count the lost attempt of every activity that ran at a dead owner: it has neither a row nor an outcome."""
-        for id, pending in list(self.state.activities.items()):
-            if id not in self.rowed and id not in self._inputs.resulted:
-                self.attempt_ended(
-                    pending.scheduled,
-                    lost(pending.scheduled),
-                    attempt=1,
-                    now=now,
-                    jitter=jitter,
-                    identity="",
-                    progress=Progress(),
-                )
+        self._asked.recover(now=now, jitter=jitter)
 
     # ------------------------------------------------------------------ what the code asked for
 
@@ -255,67 +183,12 @@ class Run:
         if commands and type(commands[-1]) in CLOSING_STATUS:
             # Nothing of a closing task is released: a refused close runs the task again.
             *others, self._closing = commands
-            self._commands.extend(others)
-            self._outgoing.extend(command for command in others if isinstance(command, OUTGOING))
+            self._asked.commands.extend(others)
+            self._asked.close_with(others)
             return effects
-        self._commands.extend(commands)
-        self._take_in(commands, effects, local, self.state.task_time, recovering=recovering)
+        self._asked.commands.extend(commands)
+        self._asked.take_in(commands, effects, local, self.state.task_time, recovering=recovering)
         return effects
-
-    def _take_in(
-        self,
-        commands: Sequence[CommandEvent],
-        effects: Effects,
-        local: Callable[[ActivityTaskScheduled], bool],
-        time: int,
-        *,
-        recovering: bool,
-    ) -> None:
-        """Note what the commands of a task mean that happened at `time`."""
-        for command in commands:
-            if isinstance(command, ActivityTaskScheduled):
-                self._unwritten[command.id] = time
-                self._dispatch(command, effects, local, recovering=recovering)
-            elif isinstance(command, ActivityTaskCancelRequested):
-                self._canceled.add(command.id)
-                if command.id in self.rowed:
-                    self._canceled_rows.append(command.id)
-                effects.cancel.append(command.id)
-            elif isinstance(command, TimerStarted):
-                self._inputs.start_timer(command.id, time + command.duration)
-            elif isinstance(command, TimerCanceled):
-                self._inputs.timers.pop(command.id, None)
-            elif isinstance(command, OUTGOING):
-                self._outgoing.append(command)
-            elif isinstance(command, WorkflowExecutionUpdateCompleted):
-                self._urgent = True
-
-    def _dispatch(
-        self,
-        scheduled: ActivityTaskScheduled,
-        effects: Effects,
-        local: Callable[[ActivityTaskScheduled], bool],
-        *,
-        recovering: bool,
-    ) -> None:
-        how = dispatch(scheduled, local=local(scheduled))
-        if how is Dispatch.NOW and not recovering:
-            effects.start.append(scheduled)
-        elif how is Dispatch.NOW:
-            # The owner before may have started it before it died. A lost attempt is an attempt.
-            self.attempt_ended(
-                scheduled,
-                lost(scheduled),
-                attempt=1,
-                now=self._unwritten[scheduled.id],
-                jitter=0.0,
-                identity="",
-                progress=Progress(),
-            )
-        elif how is Dispatch.AFTER_COMMIT:
-            self._after_commit.append(scheduled)
-        else:
-            self.add_row(row(scheduled, self._unwritten[scheduled.id]))
 
     # ------------------------------------------------------------------ what is written
 
@@ -324,15 +197,22 @@ class Run:
         """Whether owners died with it and it has not shown since that it was not the cause."""
         return self._unproven and self._deaths > 0
 
+    @property
+    def rowed(self) -> set[int]:
+        """Ids of its activities with a row, written or not."""
+        return self._asked.rowed
+
     def is_canceled(self, id: int) -> bool:
         """Whether the code has cancelled an activity that is open."""
-        return id in self._canceled
+        return id in self._asked.canceled
 
     @property
     def waiting_for_commit(self) -> Sequence[ActivityTaskScheduled]:
         """Activities that start here once their events are committed."""
         return (
-            self._after_commit if self._in_flight is None else [*self._in_flight.start, *self._after_commit]
+            self._asked.after_commit
+            if self._in_flight is None
+            else [*self._in_flight.start, *self._asked.after_commit]
         )
 
     @property
@@ -366,17 +246,17 @@ class Run:
             return NOTHING
         if (
             self._closing is not None
-            or self._rows
-            or self._after_commit
-            or self._canceled_rows
-            or self._urgent
-            or self._outgoing
+            or self._asked.rows
+            or self._asked.after_commit
+            or self._asked.canceled_rows
+            or self._asked.urgent
+            or self._asked.outgoing
             or self._inputs.waiting(now)
         ):
             return NOW
         if self._unproven and self._ran:
             return NOW if self._deaths > 1 else SOON
-        if self._commands or self._inputs.consumed:
+        if self._asked.commands or self._inputs.consumed:
             return SOON
         return NOTHING
 
@@ -388,6 +268,8 @@ class Run:
         """
         assert self._in_flight is None
         assert self.trial is None
+        if self._holding:
+            return self._hold_back()
         if self._inputs.updates:
             inputs = self._try(now)
             if self.trial is not None:
@@ -395,16 +277,24 @@ class Run:
         else:
             inputs = [] if self._closing is not None else self._inputs.next_task(now)
         if not (
-            self._commands
+            self._asked.commands
             or self._closing is not None
             or inputs
-            or self._rows
-            or self._canceled_rows
+            or self._asked.rows
+            or self._asked.canceled_rows
             or self._inputs.consumed
             or (self._unproven and self._ran)
         ):
             return None
         return self._fly(inputs, self._next_task if inputs else self.state.task, now)
+
+    def _hold_back(self) -> Transition:
+        """Return what keeps new messages away for a moment: whatever they are, a close has to get through."""
+        self._holding = False
+        state = self.state
+        transition = Transition(state.run_id, self.epoch, hold_back=HOLD_BACK)
+        self._in_flight = Flight([], [], state.task, None, [], [], transition)
+        return transition
 
     def _try(self, now: int) -> list[Input]:
         """Return the inputs of the next task, or make it a trial if there are updates among them."""
@@ -417,7 +307,7 @@ class Run:
             self.state,
             self._next_task,
             now,
-            commands=self._commands,
+            commands=self._asked.commands,
             fresh=self._fresh,
             closing=closing,
         )
@@ -451,10 +341,10 @@ class Run:
             commands = ()
         elif commands and type(commands[-1]) in CLOSING_STATUS:
             *commands, self._closing = commands
-            self._outgoing.extend(command for command in commands if isinstance(command, OUTGOING))
+            self._asked.close_with(commands)
         else:
-            self._take_in(commands, effects, local, trial.time, recovering=False)
-            self._after_commit.extend(effects.start)
+            self._asked.take_in(commands, effects, local, trial.time, recovering=False)
+            self._asked.after_commit.extend(effects.start)
         transition = self._fly(
             accepted,
             trial.task if accepted else self.state.task,
@@ -518,7 +408,7 @@ class Run:
         """
         state = self.state
         closing = self._closing
-        commands = self._commands
+        commands = self._asked.commands
         facts: list[EventData] = [*commands, *inputs, *answers]
         ending: Ending | None = None
         if closing is not None:
@@ -530,7 +420,7 @@ class Run:
         # A task of a run that was started with a delay is not before the delay's end.
         not_before = state.time if task == 1 else max(state.time, state.task_time)
         for data in inputs:
-            if isinstance(data, ActivityInputEvent) and data.id in self.rowed:
+            if isinstance(data, ActivityInputEvent) and data.id in self._asked.rowed:
                 rows_done.append(data.id)
             elif isinstance(data, TimerFired):
                 not_before = max(not_before, self._inputs.timers.pop(data.id))
@@ -538,8 +428,8 @@ class Run:
         told = [*rejected, *outcomes(facts)] if trial is not None or state.updates else ()
         starts: tuple[ChildStart, ...] = ()
         sends: tuple[ExternalSend, ...] = ()
-        if self._outgoing:
-            starts, sends = outgoing(state, self._outgoing, closing=closing is not None)
+        if self._asked.outgoing:
+            starts, sends = outgoing(state, self._asked.outgoing, closing=closing is not None)
         news = None if ending is None else news_for_parent(state.started, ending.event)
         transition = Transition(
             run_id=state.run_id,
@@ -553,9 +443,9 @@ class Run:
             not_before=not_before,
             time=trial.time if trial is not None and counted else None,
             consumed=tuple(self._inputs.consumed),
-            activities=tuple(self._rows.values()),
+            activities=tuple(self._asked.rows.values()),
             activities_done=tuple(rows_done),
-            activities_canceled=tuple(self._canceled_rows),
+            activities_canceled=tuple(self._asked.canceled_rows),
             messages=() if news is None else (news,),
             starts=starts,
             sends=sends,
@@ -569,17 +459,23 @@ class Run:
             inputs,
             task,
             None if ending is None else ending.event,
-            self._after_commit,
-            self._outgoing,
+            self._asked.after_commit,
+            self._asked.outgoing,
             transition,
             answers,
             cancel,
             trial,
             counted,
         )
-        self._fresh = self._urgent = False
-        self._commands, self._inputs.consumed, self._rows, self._canceled_rows = [], [], {}, []
-        self._after_commit, self._outgoing = [], []
+        self._fresh = self._holding = False
+        self._asked.urgent = False
+        self._asked.commands, self._inputs.consumed, self._asked.rows, self._asked.canceled_rows = (
+            [],
+            [],
+            {},
+            [],
+        )
+        self._asked.after_commit, self._asked.outgoing = [], []
         if proven:
             self._unproven = False
         return transition
@@ -597,7 +493,7 @@ class Run:
             seq += 1
             state.apply(seq, before, time, command)
             if isinstance(command, ActivityTaskScheduled):
-                self._unwritten.pop(command.id, None)
+                self._asked.unwritten.pop(command.id, None)
         inputs: list[Event] = []
         for data in flight.inputs:
             seq += 1
@@ -605,12 +501,12 @@ class Run:
             inputs.append(Event(seq, task, time, data))
             if isinstance(data, ActivityInputEvent):
                 self._inputs.resulted.discard(data.id)
-                self._canceled.discard(data.id)
+                self._asked.canceled.discard(data.id)
         for command in flight.answers:
             seq += 1
             state.apply(seq, task, time, command)
             if isinstance(command, ActivityTaskScheduled):
-                self._unwritten.pop(command.id, None)
+                self._asked.unwritten.pop(command.id, None)
         if flight.counted:
             self._ran, inputs = True, []
         elif inputs:
@@ -624,7 +520,7 @@ class Run:
         if transition.consumed:
             self._inputs.forget(transition.consumed)
         for id in transition.activities_done:
-            self.rowed.discard(id)
+            self._asked.rowed.discard(id)
         queued = [row.task_queue for row in transition.activities if row.worker is None]
         written = Written(
             inputs,
@@ -650,23 +546,24 @@ class Run:
         assert self._in_flight is not None
         flight, self._in_flight = self._in_flight, None
         transition = flight.transition
-        self._commands, self._outgoing = flight.commands, flight.outgoing
-        self._rows = {new.id: new for new in transition.activities} | self._rows
+        self._asked.commands, self._asked.outgoing = flight.commands, flight.outgoing
+        self._asked.rows = {new.id: new for new in transition.activities} | self._asked.rows
         waiting = self._inputs
         waiting.consumed = [
             *(position for position in transition.consumed if position not in waiting.cancels),
             *waiting.consumed,
         ]
-        self._canceled_rows = [*transition.activities_canceled, *self._canceled_rows]
+        self._asked.canceled_rows = [*transition.activities_canceled, *self._asked.canceled_rows]
         self._unproven = self._unproven or transition.proven
         self._refusals += 1
         self._moves = transition.close is not None and transition.close.successor is not None
         if flight.trial is not None:
             # All of it is tried again, with what has come.
-            self._outgoing = [command for command in flight.outgoing if command in flight.commands]
+            self._asked.outgoing = [command for command in flight.outgoing if command in flight.commands]
             self._closing = flight.trial.closing
             self._fresh = self._closing is None and flight.task == self.state.task
             take_back(self._inputs, flight.trial)
+            self._holding = self._refusals > 1
 
     def reopen(self, now: int) -> Transition | None:
         """Return what brings the unread messages into the log of a run whose close was refused.
@@ -688,8 +585,8 @@ class Run:
             if self._moves:
                 return self._fly([], self.state.task, now)
             return self._fly(waiting.take(waiting.cancels), self.state.task + 1, now)
-        self._commands, self._outgoing, self._closing = [], [], None
-        self._ran = self._urgent = False
+        self._asked.forget()
+        self._closing, self._ran = None, False
         joining = waiting.take_signals()
         return self._fly(joining, self.state.task, now) if waiting.consumed else None
 
@@ -699,22 +596,25 @@ class Run:
     def knows_more(self) -> bool:
         """Whether it knows of attempts or outcomes of activities what neither the log tells nor its code could."""
         flight = self._in_flight
-        rows = [*self._rows.values(), *(() if flight is None else flight.transition.activities)]
-        inputs = [*self._inputs.results, *(() if flight is None else flight.inputs)]
-        return any(row.attempt > 1 or row.worker is not None for row in rows) or any(
-            isinstance(data, ActivityInputEvent) and not data.message for data in inputs
-        )
+        rows = [*self._asked.rows.values(), *(() if flight is None else flight.transition.activities)]
+        return any(row.attempt > 1 or row.worker is not None for row in rows) or bool(self._unwritten_results)
 
     def salvage(self) -> list[Message]:
         """Return the results that have come and are not in the log, as messages to the run itself."""
+        return [
+            message_of(self.state.run_id, result)
+            for result in self._unwritten_results
+            if result.id in self.state.activities
+        ]
+
+    @property
+    def _unwritten_results(self) -> list[ActivityInputEvent]:
+        """Outcomes of activities that are in no inbox and not in the log."""
         flying = () if self._in_flight is None else self._in_flight.inputs
-        results = [
+        return [
             *(() if self.trial is None else self.trial.results),
             *self._inputs.results,
             *(data for data in flying if isinstance(data, ActivityInputEvent) and not data.message),
-        ]
-        return [
-            message_of(self.state.run_id, result) for result in results if result.id in self.state.activities
         ]
 
     def release(
@@ -736,42 +636,19 @@ class Run:
         assert self._in_flight is None
         for new in running:
             self.add_row(new)
-        commands, reaching = self._commands, self._outgoing
         if self._closing is not None:
             # Nothing of the closing task has been released; the next owner runs it again.
-            commands, reaching, self._ran = [], [], False
-        for scheduled in self._after_commit:
-            self.add_row(row(scheduled, self.state.task_time))
+            self._asked.forget()
+            self._ran = False
         begins = self._begins
-        if (
-            begins is None
-            and wake_in is None
-            and (self._inputs.results or self._inputs.messages or self._inputs.cancels or not self._ran)
-        ):
+        if begins is None and wake_in is None and (self._inputs.any_but_timers or not self._ran):
             wake_in = 0
-        state = self.state
-        starts, sends = outgoing(state, reaching, closing=False)
-        rows = tuple(
-            EventRow(state.seq + 1 + i, state.task, int(data.type), encode_data(data))
-            for i, data in enumerate(commands)
-        )
-        return Transition(
-            run_id=state.run_id,
-            epoch=self.epoch,
-            events=rows,
-            not_before=state.time,
-            activities=tuple(self._rows.values()),
-            activities_canceled=tuple(self._canceled_rows),
-            # A result that has come goes to the run's own inbox: its attempt must not count as lost.
-            messages=tuple(message_of(state.run_id, result) for result in self._inputs.results),
-            outcomes=tuple(outcomes(commands)) if state.updates else (),
-            starts=starts,
-            sends=sends,
-            release=Release(
-                wake_at=(begins or self.next_timer()) if wake_in is None else None,
-                wake_in=wake_in,
-                hold=hold,
-                reason=reason,
-            ),
+        wake_at = (begins or self.next_timer()) if wake_in is None else None
+        return release(
+            self.state,
+            self.epoch,
+            self._asked,
+            self._inputs,
+            Release(wake_at=wake_at, wake_in=wake_in, hold=hold, reason=reason),
             proven=self._unproven and self._ran,
         )

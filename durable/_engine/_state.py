@@ -103,7 +103,8 @@ class RunState:
         created_at: Time of the first event.
         size: Bytes of all events.
         trailing: Whether the newest task has no commands (yet).
-        messages: Ids of the inbox messages that have become events, in their order, and when.
+        messages: Ids of the inbox messages that have become events, in their order; for signals and cancel requests with
+            their time. Other ids mean something within this run only.
         children: Children that have not ended, by the number of their command.
         external: Messages to other workflows of which it is not known whether they were taken, likewise.
         updates: Ids of the updates (as messages) that are accepted and have no outcome yet.
@@ -174,7 +175,7 @@ class RunState:
             self.task_time = begins_at(self.started, self.task_time, data, time) if early else time
             self.trailing = True
             if data.message:
-                self.messages[data.message] = time
+                self.messages[data.message] = 0
         else:
             self.trailing = False
         _FOLD[type(data)](self, data)
@@ -184,7 +185,9 @@ class RunState:
         return min(self.timers.values()) if self.timers else None
 
     def _signaled(self, data: WorkflowExecutionSignaled) -> None:
-        """A signal changes what workflow code knows, not what the engine knows."""
+        """A signal changes what workflow code knows, not what the engine knows, but that it has been read."""
+        if data.message:
+            self.messages[data.message] = self.time
 
     @property
     def large(self) -> bool:
@@ -207,6 +210,8 @@ class RunState:
 
     def _cancel_requested(self, data: WorkflowExecutionCancelRequested) -> None:
         self.cancel_requested = True
+        if data.message:
+            self.messages[data.message] = self.time
 
     def _activity_scheduled(self, data: ActivityTaskScheduled) -> None:
         self.activities[data.id] = PendingActivity(data, self.task_time)

@@ -93,7 +93,7 @@ class Claims:
                     self._look_for_mail.set()
                 else:
                     self._look_for_runs.set()
-            case _:
+            case HintKind.CLOSED | HintKind.UPDATE | HintKind.QUERY | HintKind.ANSWER:
                 pass
 
     @property

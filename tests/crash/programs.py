@@ -22,10 +22,12 @@ from durable import (
     Client,
     RetryPolicy,
     Signal,
+    WorkflowIDConflictPolicy,
     WorkflowIDReusePolicy,
     activity,
     workflow,
 )
+from durable.client import WithStartWorkflowOperation
 from durable.converter import DataConverter
 from durable.exceptions import (
     CancelledError,
@@ -33,7 +35,9 @@ from durable.exceptions import (
     WorkflowAlreadyStartedError,
     WorkflowFailureError,
     WorkflowNotFoundError,
+    WorkflowUpdateFailedError,
 )
+from durable.workflow._workflow import definition_of
 from tests.store.codecs import Nonces
 
 # --- the ledger ---
@@ -306,12 +310,45 @@ async def children() -> list[Any]:
     return [*found, await listener]
 
 
+@workflow.defn(name="crash.account")
+class Account:
+    """Nobody may take more than there is, whoever is killed meanwhile."""
+
+    def __init__(self) -> None:
+        self.balance = 100
+        self.closed = False
+
+    @workflow.run
+    async def run(self) -> int:
+        await workflow.wait_condition(lambda: self.closed and workflow.all_handlers_finished())
+        return self.balance
+
+    @workflow.update
+    async def charged(self, fee: int) -> int:
+        self.balance -= fee + await step(fee)
+        return self.balance
+
+    @workflow.update
+    def withdraw(self, amount: int) -> int:
+        self.balance -= amount
+        return self.balance
+
+    @withdraw.validator
+    def _enough(self, amount: int) -> None:
+        if self.balance <= 0:
+            raise ApplicationError("not enough", type="Insufficient")
+
+    @workflow.signal
+    def close(self) -> None:
+        self.closed = True
+
+
 WORKFLOWS = [
     sequence, fan, waits, retries, beats, cancels, tidies, exits, loops, parked, sibling, remote, long, child, children,
-    continues,
+    continues, Account,
 ]  # fmt: skip
 ACTIVITIES = [step, blocking_step, once, shaky, refused, beating, lasting, slow, elsewhere]
-DEFINITIONS = {flow.name: flow.definition for flow in WORKFLOWS}
+DEFINITIONS = {one.name: one for one in map(definition_of, WORKFLOWS)}
 
 
 # --- drivers: what a client does with them; each may be run again from the start by another process ---
@@ -408,6 +445,36 @@ async def _continues(client: Client, workflow_id: str, queue: str) -> Any:
     return await handle.result()
 
 
+async def _updates(client: Client, workflow_id: str, queue: str) -> Any:
+    """Each update has an id of its own, so a driver that comes back sends none twice and is told the same."""
+    operation = WithStartWorkflowOperation(
+        Account.run(),
+        id=workflow_id,
+        task_queue=queue,
+        id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+        id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+    )
+    try:
+        first = await client.execute_update_with_start_workflow(
+            Account.charged(5), id="with-start", start_workflow_operation=operation
+        )
+        handle: Any = await operation.workflow_handle()
+    except WorkflowAlreadyStartedError:
+        handle = client.get_workflow_handle(workflow_id)
+        first = await handle.get_update_handle("with-start").result()
+
+    async def withdraw(number: int) -> str:
+        try:
+            return f"left {await handle.execute_update('withdraw', 60, id=f'w{number}')}"
+        except WorkflowUpdateFailedError as error:
+            return str(error.cause)
+
+    answers = await asyncio.gather(*[withdraw(number) for number in range(3)])
+    async with _again():
+        await handle.signal("close")
+    return [first, sorted(answers), await handle.result()]
+
+
 async def _children(client: Client, workflow_id: str, queue: str) -> Any:
     result = await (await _start(client, children(), workflow_id, queue)).result()
     try:
@@ -421,6 +488,10 @@ async def _children(client: Client, workflow_id: str, queue: str) -> Any:
 
 def _children_right(result: Any) -> bool:
     return result == [10, 20, "ExternalWorkflowExecutionNotFound", "heard", "by parent close policy"]
+
+
+def _updates_right(result: Any) -> bool:
+    return result == [45, ["Insufficient: not enough", "Insufficient: not enough", "left -15"], -15]
 
 
 def _fan_right(result: Any) -> bool:
@@ -439,6 +510,7 @@ SCENARIOS = {
         Scenario("beats", _beats, lambda result: result == [0, 1, 2]),
         Scenario("tidies", _tidies, lambda result: result == [None, "enough", 20]),
         Scenario("children", _children, _children_right),
+        Scenario("updates", _updates, _updates_right),
         Scenario("continues", _continues, lambda result: result == [10, "once", 2], commits=8),
         Scenario("coded", _children, _children_right, converter=DataConverter(payload_codec=Nonces())),
         Scenario("cancels", _cancels, lambda result: result == "cancelled", "CANCELED"),

@@ -140,7 +140,9 @@ async def sweep(world: World, name: str, *, full: bool) -> None:
         await found.visit_all([(point,) for point in points])
 
 
-@pytest.mark.parametrize("name", ["waits", "fan", "beats", "children", "continues", "coded", "tidies"])
+@pytest.mark.parametrize(
+    "name", ["waits", "fan", "beats", "children", "updates", "continues", "coded", "tidies"]
+)
 async def test_killed_at_some_writes(world: World, name: str) -> None:
     await sweep(world, name, full=False)
 

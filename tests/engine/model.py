@@ -557,10 +557,10 @@ class World:
         run: Any = self.run
         answered = self._answered() | run._inputs.resulted
         waiting = {one.id for one in run.waiting_for_commit}
-        rows = {*self.store.rows, *run._rows}
+        rows = {*self.store.rows, *run._asked.rows}
         if self.task:
             answered |= {event.data.id for event in self.task if hasattr(event.data, "id")}  # type: ignore[attr-defined]
-        for id in {*state.activities, *run._unwritten}:
+        for id in {*state.activities, *run._asked.unwritten}:
             assert id in self.attempts or id in rows or id in answered or id in waiting, (
                 f"activity {id} is open, and nobody will end it"
             )

@@ -9,18 +9,22 @@ import pytest
 from durable._engine._chain import end, next_run_id, timed_out
 from durable._engine._cron import check_cron, first_delay, next_tick
 from durable._engine._run import HOLD_BACK
-from durable._engine._state import RunState
+from durable._engine._state import PendingActivity, PendingChild, RunState
 from durable._engine.records import NewRun, RunStatus, Transition, Unread, Verdict
 from durable.common import ParentClosePolicy
 from durable.history import (
+    ActivityTaskCompleted,
+    ActivityTaskScheduled,
     ApplicationFailure,
     CanceledFailure,
+    ChildWorkflowExecutionStarted,
     Event,
     EventData,
     Failure,
     ParentLink,
     Payload,
     RetryPolicyData,
+    StartChildWorkflowExecutionInitiated,
     TimeoutFailure,
     WorkflowExecutionCanceled,
     WorkflowExecutionCancelRequested,
@@ -30,6 +34,7 @@ from durable.history import (
     WorkflowExecutionSignaled,
     WorkflowExecutionStarted,
     WorkflowExecutionTimedOut,
+    WorkflowExecutionUpdateAccepted,
     decode_data,
 )
 from tests.engine.model import RUN, World
@@ -144,6 +149,32 @@ def test_the_next_run_is_a_function_of_the_last_one() -> None:
     assert third.first_run_id == RUN
 
 
+def test_the_next_run_knows_what_was_read_lately_and_may_be_sent_again() -> None:
+    state = RunState(RUN)
+    facts: list[tuple[int, EventData]] = [
+        (NOON - HOUR, WorkflowExecutionStarted(workflow_id="w", workflow_type="t", known=("before",))),
+        (NOON - HOUR, WorkflowExecutionSignaled(message="old")),
+        (NOON, WorkflowExecutionSignaled(message="new")),
+        (NOON, WorkflowExecutionSignaled(message="untaken")),
+        (NOON, WorkflowExecutionCancelRequested(message="cancel")),
+        (NOON, WorkflowExecutionUpdateAccepted(message="update:1")),
+        (NOON, ChildWorkflowExecutionStarted(message="child:1:started", id=1)),
+        (NOON, ActivityTaskCompleted(message="activity:2", id=2)),
+    ]
+    state.children[1] = PendingChild(StartChildWorkflowExecutionInitiated(id=1))
+    state.activities[2] = PendingActivity(ActivityTaskScheduled(id=2), NOON)
+    for n, (time, data) in enumerate(facts, 1):
+        state.apply(n, n, time, data)
+    untaken = [WorkflowExecutionSignaled(message="untaken")]
+    asked = WorkflowExecutionContinuedAsNew()
+    new, first = follow(state, asked, untaken=untaken, unread=Unread.MOVE)
+    assert first.known == ("new", "cancel"), "ids that belong to commands are used again by the next run"
+    assert [one.message_id for one in new.messages] == ["untaken"]
+    assert RunState.of("next", [Event(1, 1, NOON, first)]).messages.keys() == {"new", "cancel"}
+    _, first = follow(state, asked, untaken=untaken)
+    assert first.known == (), "nothing moves that could have been read"
+
+
 def test_the_execution_timeout_goes_on_over_all_runs() -> None:
     state = run_of(execution_timeout=HOUR)
     new, first = follow(state, WorkflowExecutionContinuedAsNew(), now=NOON + HOUR // 4)
@@ -247,8 +278,8 @@ def test_an_execution_that_timed_out_is_over() -> None:
 
 
 def test_a_run_whose_log_cannot_be_read_times_out_all_the_same() -> None:
-    close = timed_out(None, NOON).close
-    assert (close.status, close.successor) == (RunStatus.TIMED_OUT, None)
+    ending = timed_out(None, NOON)
+    assert (ending.close.status, ending.close.successor) == (RunStatus.TIMED_OUT, None)
 
 
 # ---------------------------------------------------------------- a cron schedule

@@ -183,6 +183,38 @@ class Messages:
         self.seen.append(text)
 
 
+@workflow.defn(name="golden_updates")
+class Updates:
+    """Updates that are refused, fail, await an activity, and come over the end; two in a task."""
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+
+    @workflow.run
+    async def run(self, n: int) -> list[str]:
+        await workflow.wait_condition(lambda: len(self.seen) >= n)
+        await workflow.wait_condition(workflow.all_handlers_finished)
+        return [*self.seen, str(workflow.uuid4()), str(len(asyncio.all_tasks()))]
+
+    @workflow.update
+    async def add(self, text: str) -> str:
+        self.seen.append(text)
+        await double(len(text))
+        order = {asyncio.ensure_future(asyncio.sleep(0)) for _ in range(5)}
+        await asyncio.wait(order)
+        return f"{len(self.seen)} {workflow.uuid4()}"
+
+    @add.validator
+    def _short(self, text: str) -> None:
+        if len(text) > 3:
+            raise ValueError("too long")
+
+    @workflow.update
+    def fail(self, text: str) -> None:
+        self.seen.append(text)
+        raise ApplicationError(text)
+
+
 @workflow.defn(name="golden_receive")
 async def receive(n: int) -> list[str]:
     out = [await poke.receive() for _ in range(n)]
@@ -314,6 +346,7 @@ class Program:
     start: Callable[[], Any]
     signals: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
     cancel: bool = False
+    updates: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
 
 
 PROGRAMS = [
@@ -325,6 +358,11 @@ PROGRAMS = [
     Program("shield_as_completed", lambda: shield_as_completed()),
     Program("anyio", lambda: with_anyio()),
     Program("messages", lambda: Messages.run(3), signals=[("add", "a"), ("add", "bb"), ("add", "ccc")]),
+    Program(
+        "updates",
+        lambda: Updates.run(3),
+        updates=[("add", "a"), ("add", "refused"), ("add", "b"), ("fail", "c"), ("nobody", "d")],
+    ),
     Program("receive", lambda: receive(2), signals=[("poke", "one"), ("poke", "two")]),
     Program("cancel", lambda: cancel(), cancel=True),
     Program("cancel_scopes", lambda: cancel_scopes(), cancel=True),

@@ -6,14 +6,15 @@ Once per Python version; those that are there already stay as they are, unless t
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from durable.client import Client
-from durable.exceptions import WorkflowFailureError
+from durable.client import Client, WorkflowUpdateStage
+from durable.exceptions import WorkflowFailureError, WorkflowUpdateFailedError
 from durable.history import encode_event
 from durable.worker import Worker
 from tests.replay.programs import PROGRAMS, Program
@@ -26,6 +27,13 @@ async def record(client: Client, program: Program) -> dict[str, Any]:
     handle = await client.start_workflow(program.start())
     for name, value in program.signals:
         await handle.signal(name, value)
+    updates = [
+        await handle.start_update(name, value, wait_for_stage=WorkflowUpdateStage.ADMITTED)
+        for name, value in program.updates
+    ]
+    for update in updates:
+        with contextlib.suppress(WorkflowUpdateFailedError):
+            await update.result()
     if program.cancel:
         while not any(e.pending_activities for e in [await handle.describe()]):
             await asyncio.sleep(0.01)

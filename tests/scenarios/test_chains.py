@@ -39,7 +39,6 @@ async def flaky(good: int, how: str = "plain") -> list[Any]:
 
 
 @pytest.mark.temporal("workflow/previous_run_failure")
-@pytest.mark.temporal("child_workflow/retry")
 async def test_a_workflow_is_tried_again_and_knows_why(env: Env) -> None:
     async with env.worker(flaky, note):
         handle = await env.start(flaky(3), retry_policy=FAST)
@@ -350,7 +349,6 @@ async def goes_on() -> None:
     workflow.continue_as_new()
 
 
-@pytest.mark.temporal("workflow/timeout_error")
 @pytest.mark.parametrize(
     ("options", "which"),
     [({"run_timeout": 0.2}, "run"), ({"execution_timeout": 0.2}, "execution")],

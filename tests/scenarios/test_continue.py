@@ -464,3 +464,85 @@ async def test_a_query_is_answered_by_the_newest_run(env: Env) -> None:
         assert await handle.query(Asked.which()) == 2
         await handle.signal(leave())
         assert await handle.result(timeout=PATIENCE) == 2
+
+
+@workflow.defn(name="cont.renews")
+class Renews:
+    def __init__(self) -> None:
+        self.total = 0
+
+    @workflow.run
+    async def run(self, runs: int) -> list[int]:
+        if runs == 0:
+            await leave.receive()
+            workflow.continue_as_new(runs + 1)
+        await workflow.wait_condition(lambda: self.total > 0)
+        return [runs, self.total]
+
+    @workflow.update
+    def add(self, x: int) -> int:
+        self.total += x
+        return self.total
+
+
+@pytest.mark.temporal("continue_as_new/updates_do_not_block_continue_as_new")
+async def test_an_update_that_comes_over_the_close_moves_and_does_not_hold_it_up(env: Env) -> None:
+    store = env.store
+    asked: list[asyncio.Task[int]] = []
+    closes = 0
+
+    async def commit(real: Any, transitions: Any) -> Any:
+        nonlocal closes
+        for one in transitions:
+            if one.close is not None and one.close.successor is not None:
+                closes += 1
+                update = handle.execute_update(Renews.add(5))
+                asked.append(asyncio.create_task(update))
+
+                async def admitted(run_id: str = one.run_id) -> bool:
+                    return bool(await env.client.store.read_messages([run_id]))
+
+                await until("the update is in the inbox", admitted)
+        return await real(transitions)
+
+    async with env.worker(Renews):
+        handle = await env.start(Renews.run(0))
+        store.hooks["commit"] = commit
+        await handle.signal(leave())
+        assert await handle.result(timeout=PATIENCE) == [1, 5]
+        assert [await one for one in asked] == [5]
+    assert closes == 1
+    first, second = await chain(handle)
+    assert await events(first) == ["Started", "Signaled", "ContinuedAsNew"]
+    assert await events(second) == ["Started", "UpdateAccepted", "UpdateCompleted", "Completed"]
+
+
+@workflow.defn(name="cont.numbers")
+async def numbers(n: int) -> list[int]:
+    """Each run numbers its commands from one, and hears of them by messages of the same ids."""
+    child = await workflow.execute_child_workflow(same(0, []))
+    if n == 0:
+        await word.receive()
+        workflow.continue_as_new(1)
+    return [n, len(child)]
+
+
+async def test_replies_to_the_next_runs_commands_are_its_own(env: Env) -> None:
+    """Also behind a close that let messages move, and told the next run which ones have been read."""
+    store = env.store
+    sent = 0
+
+    async def commit(real: Any, transitions: Any) -> Any:
+        nonlocal sent
+        if sent < 2 and any(one.close is not None and one.run_id == run for one in transitions):
+            sent += 1
+            await handle.signal(other(f"number {sent}"))
+        return await real(transitions)
+
+    async with env.worker(numbers, same, note):
+        handle = await env.start(numbers(0))
+        run = handle.first_execution_run_id
+        store.hooks["commit"] = commit
+        await handle.signal(word("go"))
+        assert await handle.result(timeout=PATIENCE) == [1, 1]
+    assert sent == 2

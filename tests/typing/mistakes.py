@@ -122,6 +122,8 @@ async def main(client: Client) -> None:
     await publishing.signal(Other.ping(1))  # W signal of another workflow
     await handle.signal(approved("bad"))  # E signal's value
     Publish.rename(3)  # E update's argument
+    await publishing.execute_update(Publish.rename, 3)  # E update's argument, Temporal's spelling
+    await handle.execute_update(Publish.rename("x"))  # W update of a class to a function
     await publishing.query(Publish.state(1))  # E query's argument
     await client.start_workflow(checkout, "bad", "n", id="x")  # E Temporal's spelling
     await client.start_workflow(Publish.run, "doc", "x", id="x")  # E Temporal's spelling, second

@@ -18,12 +18,19 @@ from durable import (
     Query,
     RetryPolicy,
     Signal,
+    Update,
     Worker,
     Workflow,
+    WorkflowIDConflictPolicy,
     activity,
     workflow,
 )
-from durable.client import WorkflowHandle
+from durable.client import (
+    WithStartWorkflowOperation,
+    WorkflowHandle,
+    WorkflowUpdateHandle,
+    WorkflowUpdateStage,
+)
 from durable.common import QueryRejectCondition
 from durable.converter import (
     CompositePayloadConverter,
@@ -181,6 +188,56 @@ async def approve_class(client: Client) -> None:
     assert_type(await handle.query(Publish.status(), rpc_timeout=timedelta(seconds=1)), str)
     assert_type(await handle.query(Publish.status, reject_condition=QueryRejectCondition.NOT_OPEN), str)
     assert_type(Publish.rename("x"), workflow.UpdateCall[Publish, int])
+    assert_type(await handle.execute_update(Publish.rename("x")), int)
+    assert_type(await handle.execute_update(Publish.rename, "x", id="u-1"), int)
+    started = await handle.start_update(Publish.rename("x"), wait_for_stage=WorkflowUpdateStage.ACCEPTED)
+    assert_type(started, WorkflowUpdateHandle[int])
+    assert_type(await started.result(), int)
+    assert_type(handle.get_update_handle_for(Publish.rename, "u-1"), WorkflowUpdateHandle[int])
+    operation = WithStartWorkflowOperation(
+        Publish.run(Doc("7"), pages=3), id="doc-7", id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING
+    )
+    assert_type(operation, WithStartWorkflowOperation[Publish, str])
+    assert_type(
+        await client.execute_update_with_start_workflow(
+            Publish.rename("x"), start_workflow_operation=operation
+        ),
+        int,
+    )
+    assert_type(await (await operation.workflow_handle()).result(), str)
+    await client.start_workflow(
+        Publish.run(Doc("7"), pages=3), id="doc-7", start_signal=Publish.decide(Decision(True, "ada"))
+    )
+
+
+@Update
+def set_price(cents: int) -> str: ...
+
+
+@workflow.defn
+async def priced() -> int:
+    price = 0
+
+    async def handle(cents: int) -> str:
+        nonlocal price
+        price = cents
+        found = workflow.current_update_info()
+        return "" if found is None else found.id
+
+    def positive(cents: int) -> None:
+        if cents <= 0:
+            raise ApplicationError("not a price")
+
+    workflow.set_handler(set_price, handle, validator=positive)
+    await workflow.wait_condition(workflow.all_handlers_finished)
+    return price
+
+
+async def price(client: Client) -> None:
+    handle = client.get_workflow_handle_for(priced, "p")
+    assert_type(await handle.execute_update(set_price(3)), str)
+    assert_type(await handle.execute_update(set_price, 3), str)
+    assert_type(handle.get_update_handle_for(set_price, "u"), WorkflowUpdateHandle[str])
     assert_type(await client.start_workflow(Publish.run, Doc("7"), id="p"), WorkflowHandle[Publish, str])
     assert_type(await client.start_workflow(Publish.run, Doc("7"), 2, id="p"), WorkflowHandle[Publish, str])
     assert_type(await client.start_workflow(hello, "Ada", id="p"), WorkflowHandle[None, str])

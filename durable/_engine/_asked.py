@@ -1,0 +1,217 @@
+"""What the code of a run has asked for and is not written yet, and its activities that run or wait here.
+
+Commands are acted on before they are written: an activity starts here at once, waits for the commit of its own event, or
+gets a row with that. A result that comes is an input; an attempt that fails becomes a row for the next one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypedDict, Unpack
+
+from durable._engine._activities import (
+    Dispatch,
+    Outcome,
+    Progress,
+    conclude,
+    dispatch,
+    lost,
+    row,
+)
+from durable._engine._children import OUTGOING
+from durable._engine._effects import Effects
+from durable._engine._inputs import Inputs
+from durable._engine._retry import Retry
+from durable._engine._state import RunState
+from durable._engine.records import NewActivity
+from durable.history import (
+    ActivityTaskCancelRequested,
+    ActivityTaskScheduled,
+    CommandEvent,
+    TimerCanceled,
+    TimerStarted,
+    WorkflowExecutionUpdateCompleted,
+)
+
+
+class AttemptEnd(TypedDict):
+    """How an attempt ended, beside its outcome."""
+
+    attempt: int
+    """Which it was."""
+    now: int
+    """The database's time, at most."""
+    jitter: float
+    """A random number from 0 to 1, for the wait before another attempt."""
+    identity: str
+    """Who ran it."""
+    progress: Progress
+    """What its last heartbeat told."""
+
+
+class Asked:
+    """See the module.
+
+    Attributes:
+        commands: What waits to be written, but for what closes the run.
+        unwritten: When the activities among these were asked for, by id.
+        outgoing: Those of them that reach other workflows.
+        urgent: Whether one of them answers an update, which somebody waits for.
+        after_commit: Activities that start here once their events are committed.
+        rows: Rows of activities that wait to be written, by id.
+        rowed: Ids of activities with a row, written or not.
+        canceled: Ids of open activities that the code has cancelled.
+        canceled_rows: Those whose rows are to say so.
+    """
+
+    __slots__ = (
+        "_inputs",
+        "_state",
+        "after_commit",
+        "canceled",
+        "canceled_rows",
+        "commands",
+        "outgoing",
+        "rowed",
+        "rows",
+        "unwritten",
+        "urgent",
+    )
+
+    def __init__(self, state: RunState, inputs: Inputs, rowed: Iterable[int]) -> None:
+        self._state = state
+        self._inputs = inputs
+        self.commands: list[CommandEvent] = []
+        self.unwritten: dict[int, int] = {}
+        self.outgoing: list[CommandEvent] = []
+        self.urgent = False
+        self.after_commit: list[ActivityTaskScheduled] = []
+        self.rows: dict[int, NewActivity] = {}
+        self.rowed = set(rowed)
+        self.canceled: set[int] = {id for id, pending in state.activities.items() if pending.cancel_requested}
+        self.canceled_rows: list[int] = []
+
+    # ------------------------------------------------------------------ activities
+
+    def attempt_ended(
+        self, scheduled: ActivityTaskScheduled, outcome: Outcome, **how: Unpack[AttemptEnd]
+    ) -> None:
+        """Take the end of an attempt that ran here without a row: a result, or a row for the next attempt."""
+        id = scheduled.id
+        pending = self._state.activities.get(id)
+        scheduled_at = self.unwritten.get(id) if pending is None else pending.scheduled_at
+        if scheduled_at is None or id in self.rowed or id in self._inputs.resulted:
+            return
+        result = conclude(
+            scheduled,
+            outcome,
+            attempt=how["attempt"],
+            scheduled_at=scheduled_at,
+            now=how["now"],
+            jitter=how["jitter"],
+            identity=how["identity"],
+            cancel_requested=id in self.canceled,
+        )
+        if isinstance(result, Retry):
+            failure = getattr(outcome, "failure", None)
+            self.add_row(
+                row(
+                    scheduled,
+                    scheduled_at,
+                    attempt=how["attempt"] + 1,
+                    due_in=result.delay,
+                    progress=Progress(how["progress"].heartbeat, failure),
+                )
+            )
+        else:
+            self._inputs.resulted.add(id)
+            self._inputs.results.append(result)
+
+    def add_row(self, new: NewActivity) -> None:
+        """Give an activity a row with the next transition; from now on the row decides what becomes of it."""
+        self.rows[new.id] = new
+        self.rowed.add(new.id)
+
+    def scheduled_at(self, id: int) -> int:
+        """Return the time from which an activity's deadlines count."""
+        pending = self._state.activities.get(id)
+        return self.unwritten.get(id, self._state.task_time) if pending is None else pending.scheduled_at
+
+    def recover(self, *, now: int, jitter: float) -> None:
+        """Count the lost attempt of every activity that ran at a dead owner: it has neither a row nor an outcome."""
+        for id, pending in list(self._state.activities.items()):
+            if id not in self.rowed and id not in self._inputs.resulted:
+                self.attempt_ended(
+                    pending.scheduled,
+                    lost(pending.scheduled),
+                    attempt=1,
+                    now=now,
+                    jitter=jitter,
+                    identity="",
+                    progress=Progress(),
+                )
+
+    # ------------------------------------------------------------------ commands
+
+    def close_with(self, commands: Sequence[CommandEvent]) -> None:
+        """Note what the commands of a task mean that closes the run: nothing here, and what reaches others."""
+        self.outgoing.extend(command for command in commands if isinstance(command, OUTGOING))
+
+    def take_in(
+        self,
+        commands: Sequence[CommandEvent],
+        effects: Effects,
+        local: Callable[[ActivityTaskScheduled], bool],
+        time: int,
+        *,
+        recovering: bool,
+    ) -> None:
+        """Note what the commands of a task mean that happened at `time`."""
+        for command in commands:
+            if isinstance(command, ActivityTaskScheduled):
+                self.unwritten[command.id] = time
+                self._dispatch(command, effects, local, recovering=recovering)
+            elif isinstance(command, ActivityTaskCancelRequested):
+                self.canceled.add(command.id)
+                if command.id in self.rowed:
+                    self.canceled_rows.append(command.id)
+                effects.cancel.append(command.id)
+            elif isinstance(command, TimerStarted):
+                self._inputs.start_timer(command.id, time + command.duration)
+            elif isinstance(command, TimerCanceled):
+                self._inputs.timers.pop(command.id, None)
+            elif isinstance(command, OUTGOING):
+                self.outgoing.append(command)
+            elif isinstance(command, WorkflowExecutionUpdateCompleted):
+                self.urgent = True
+
+    def _dispatch(
+        self,
+        scheduled: ActivityTaskScheduled,
+        effects: Effects,
+        local: Callable[[ActivityTaskScheduled], bool],
+        *,
+        recovering: bool,
+    ) -> None:
+        how = dispatch(scheduled, local=local(scheduled))
+        if how is Dispatch.NOW and not recovering:
+            effects.start.append(scheduled)
+        elif how is Dispatch.NOW:
+            # The owner before may have started it before it died. A lost attempt is an attempt.
+            self.attempt_ended(
+                scheduled,
+                lost(scheduled),
+                attempt=1,
+                now=self.unwritten[scheduled.id],
+                jitter=0.0,
+                identity="",
+                progress=Progress(),
+            )
+        elif how is Dispatch.AFTER_COMMIT:
+            self.after_commit.append(scheduled)
+        else:
+            self.add_row(row(scheduled, self.unwritten[scheduled.id]))
+
+    def forget(self) -> None:
+        """Drop the commands of a task that runs again; nothing of it was done."""
+        self.commands, self.outgoing, self.urgent = [], [], False

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import msgspec
 
-from durable._engine._trial import Trial
+from durable._engine._state import RunState
+from durable._engine._trial import Tried
 from durable._engine.records import Transition
-from durable.history import ActivityTaskScheduled, CommandEvent, EventData, Input
+from durable.history import ActivityTaskScheduled, CommandEvent, Event, EventData, Input
 
 
 class Flight(msgspec.Struct, gc=False):
@@ -20,10 +19,7 @@ class Flight(msgspec.Struct, gc=False):
         task: The number of the inputs' task; without inputs, of the task before.
         start: Activities that wait for this commit.
         outgoing: Those of the commands that reach other workflows.
-        answers: What a tried task asked for, behind its inputs.
-        cancel: Activities that a tried task cancelled.
-        trial: The task that was tried, if one was.
-        counted: Whether it is written as it was tried, since an update was accepted.
+        tried: The task that was tried, if one was.
     """
 
     commands: list[CommandEvent]
@@ -33,7 +29,34 @@ class Flight(msgspec.Struct, gc=False):
     start: list[ActivityTaskScheduled]
     outgoing: list[CommandEvent]
     transition: Transition
-    answers: Sequence[CommandEvent] = ()
-    cancel: Sequence[int] = ()
-    trial: Trial | None = None
-    counted: bool = False
+    tried: Tried | None = None
+
+    def land(self, state: RunState, now: int) -> list[Event]:
+        """Fold what was committed into the run's state; `now` is the commit's time. Return the inputs of a task to be run."""
+        transition, tried = self.transition, self.tried
+        state.size += sum([len(event.data) for event in transition.events])
+        time = max(now, transition.not_before) if transition.time is None else transition.time
+        seq, before, task = state.seq, state.task, self.task
+        for command in self.commands:
+            seq += 1
+            state.apply(seq, before, time, command)
+        inputs: list[Event] = []
+        for data in self.inputs:
+            seq += 1
+            state.apply(seq, task, time, data)
+            inputs.append(Event(seq, task, time, data))
+        if tried is not None:
+            for command in tried.answers:
+                seq += 1
+                state.apply(seq, task, time, command)
+            if tried.counted:
+                inputs = []
+        if self.closing is not None:
+            state.apply(seq + 1, task, time, self.closing)
+        return inputs
+
+
+def holding_back(state: RunState, epoch: int, duration: int) -> Flight:
+    """Return the flight of what keeps new messages away for a moment, so that a close can get through."""
+    transition = Transition(state.run_id, epoch, hold_back=duration)
+    return Flight([], [], state.task, None, [], [], transition)

@@ -1,15 +1,27 @@
-"""Giving a run up: what waits is written, so that whoever owns it next finds all of it."""
+"""Giving a run up: what waits is written, so that whoever owns it next finds all of it, or at least is not lost."""
 
 from __future__ import annotations
 
-from durable._engine._activities import message_of, row
+from durable._engine._activities import ActivityInputEvent, message_of, row
 from durable._engine._asked import Asked
 from durable._engine._children import outgoing
+from durable._engine._flight import Flight
 from durable._engine._inputs import Inputs
 from durable._engine._state import RunState
+from durable._engine._trial import Trial
 from durable._engine._updates import outcomes
 from durable._engine.records import Release, Transition
 from durable.history import EventRow, encode_data
+
+
+def unwritten_results(inputs: Inputs, trial: Trial | None, flight: Flight | None) -> list[ActivityInputEvent]:
+    """Return the outcomes of activities that are in no inbox and not in the log."""
+    flying = () if flight is None else flight.inputs
+    return [
+        *(() if trial is None else trial.results),
+        *inputs.results,
+        *(data for data in flying if isinstance(data, ActivityInputEvent) and not data.message),
+    ]
 
 
 def release(

@@ -29,11 +29,11 @@ from durable._engine._asked import Asked, AttemptEnd
 from durable._engine._chain import Ending, end
 from durable._engine._children import condemns, news_for_parent, outgoing, told_by
 from durable._engine._effects import Effects, Urgency, Written
-from durable._engine._flight import Flight
+from durable._engine._flight import Flight, holding_back
 from durable._engine._inputs import Inputs
-from durable._engine._release import release
+from durable._engine._release import release, unwritten_results
 from durable._engine._state import CLOSING_STATUS, RunState
-from durable._engine._trial import Trial, begin, take_back
+from durable._engine._trial import Trial, Tried, begin, take_back
 from durable._engine._updates import outcomes, rejections
 from durable._engine.records import (
     ChildStart,
@@ -45,12 +45,10 @@ from durable._engine.records import (
     Release,
     Transition,
     Unread,
-    UpdateOutcome,
 )
 from durable.history import (
     ActivityTaskScheduled,
     CommandEvent,
-    Event,
     EventData,
     EventRow,
     Failure,
@@ -73,6 +71,7 @@ class Run:
 
     Attributes:
         end: The event that ended it, once that is committed.
+        ran: Whether the code has run as far as the log goes.
         successor: The run that goes on where it ended, likewise.
         untaken: Signals that the code was given, and that nobody had received when it came to its end.
     """
@@ -86,12 +85,12 @@ class Run:
         "_in_flight",
         "_inputs",
         "_moves",
-        "_ran",
         "_recovering",
         "_refusals",
         "_unproven",
         "end",
         "epoch",
+        "ran",
         "state",
         "successor",
         "trial",
@@ -123,7 +122,7 @@ class Run:
         self._deaths = deaths
         self._recovering = deaths > 0
         self._unproven = deaths > 0 or held
-        self._ran = False
+        self.ran = False
         self._inputs = Inputs(state)
         self._asked = Asked(state, self._inputs, rowed)
         self._closing: CommandEvent | None = None
@@ -179,7 +178,7 @@ class Run:
         self._fresh = False
         effects = Effects([], [])
         recovering, self._recovering = self._recovering, False
-        self._ran = True
+        self.ran = True
         if commands and type(commands[-1]) in CLOSING_STATUS:
             # Nothing of a closing task is released: a refused close runs the task again.
             *others, self._closing = commands
@@ -196,11 +195,6 @@ class Run:
     def unproven(self) -> bool:
         """Whether owners died with it and it has not shown since that it was not the cause."""
         return self._unproven and self._deaths > 0
-
-    @property
-    def rowed(self) -> set[int]:
-        """Ids of its activities with a row, written or not."""
-        return self._asked.rowed
 
     def is_canceled(self, id: int) -> bool:
         """Whether the code has cancelled an activity that is open."""
@@ -228,7 +222,7 @@ class Run:
     def _begins(self) -> int | None:
         """When the run begins, as long as its code has not run."""
         state = self.state
-        waits = state.task == 1 and state.trailing and not self._ran and state.started.delay > 0
+        waits = state.task == 1 and state.trailing and not self.ran and state.started.delay > 0
         return state.task_time if waits else None
 
     @property
@@ -254,7 +248,7 @@ class Run:
             or self._inputs.waiting(now)
         ):
             return NOW
-        if self._unproven and self._ran:
+        if self._unproven and self.ran:
             return NOW if self._deaths > 1 else SOON
         if self._asked.commands or self._inputs.consumed:
             return SOON
@@ -269,7 +263,9 @@ class Run:
         assert self._in_flight is None
         assert self.trial is None
         if self._holding:
-            return self._hold_back()
+            self._holding = False
+            self._in_flight = holding_back(self.state, self.epoch, HOLD_BACK)
+            return self._in_flight.transition
         if self._inputs.updates:
             inputs = self._try(now)
             if self.trial is not None:
@@ -283,18 +279,10 @@ class Run:
             or self._asked.rows
             or self._asked.canceled_rows
             or self._inputs.consumed
-            or (self._unproven and self._ran)
+            or (self._unproven and self.ran)
         ):
             return None
         return self._fly(inputs, self._next_task if inputs else self.state.task, now)
-
-    def _hold_back(self) -> Transition:
-        """Return what keeps new messages away for a moment: whatever they are, a close has to get through."""
-        self._holding = False
-        state = self.state
-        transition = Transition(state.run_id, self.epoch, hold_back=HOLD_BACK)
-        self._in_flight = Flight([], [], state.task, None, [], [], transition)
-        return transition
 
     def _try(self, now: int) -> list[Input]:
         """Return the inputs of the next task, or make it a trial if there are updates among them."""
@@ -345,16 +333,8 @@ class Run:
         else:
             self._asked.take_in(commands, effects, local, trial.time, recovering=False)
             self._asked.after_commit.extend(effects.start)
-        transition = self._fly(
-            accepted,
-            trial.task if accepted else self.state.task,
-            trial.time,
-            trial=trial,
-            counted=counted,
-            answers=commands,
-            cancel=effects.cancel,
-            rejected=rejections(rejected),
-        )
+        tried = Tried(trial, counted, commands, effects.cancel, rejections(rejected))
+        transition = self._fly(accepted, trial.task if accepted else self.state.task, trial.time, tried)
         self.trial = None
         return transition
 
@@ -381,27 +361,11 @@ class Run:
         self._fresh = False
 
     @property
-    def ran(self) -> bool:
-        """Whether the code has run as far as the log goes."""
-        return self._ran
-
-    @property
     def _next_task(self) -> int:
         """The number of the task that inputs open; what waits for a fresh run is part of its first."""
         return self.state.task if self._fresh else self.state.task + 1
 
-    def _fly(
-        self,
-        inputs: list[Input],
-        task: int,
-        now: int,
-        *,
-        trial: Trial | None = None,
-        counted: bool = False,
-        answers: Sequence[CommandEvent] = (),
-        cancel: Sequence[int] = (),
-        rejected: Sequence[UpdateOutcome] = (),
-    ) -> Transition:
+    def _fly(self, inputs: list[Input], task: int, now: int, tried: Tried | None = None) -> Transition:
         """Make a transition of the commands that wait, and of `inputs` as part of `task`; it is in flight from now.
 
         Of a task that was tried it holds the rest too: what the code asked for, and what it refused.
@@ -409,7 +373,9 @@ class Run:
         state = self.state
         closing = self._closing
         commands = self._asked.commands
-        facts: list[EventData] = [*commands, *inputs, *answers]
+        facts: list[EventData] = [*commands, *inputs]
+        if tried is not None:
+            facts.extend(tried.answers)
         ending: Ending | None = None
         if closing is not None:
             unread = Unread.MOVE if self._refusals else Unread.REFUSE_SIGNALS
@@ -424,8 +390,10 @@ class Run:
                 rows_done.append(data.id)
             elif isinstance(data, TimerFired):
                 not_before = max(not_before, self._inputs.timers.pop(data.id))
-        proven = self._unproven and self._ran
-        told = [*rejected, *outcomes(facts)] if trial is not None or state.updates else ()
+        proven = self._unproven and self.ran
+        told = outcomes(facts) if tried is not None or state.updates else []
+        if tried is not None:
+            told.extend(tried.rejected)
         starts: tuple[ChildStart, ...] = ()
         sends: tuple[ExternalSend, ...] = ()
         if self._asked.outgoing:
@@ -441,7 +409,7 @@ class Run:
                 ]
             ),
             not_before=not_before,
-            time=trial.time if trial is not None and counted else None,
+            time=tried.trial.time if tried is not None and tried.counted else None,
             consumed=tuple(self._inputs.consumed),
             activities=tuple(self._asked.rows.values()),
             activities_done=tuple(rows_done),
@@ -462,10 +430,7 @@ class Run:
             self._asked.after_commit,
             self._asked.outgoing,
             transition,
-            answers,
-            cancel,
-            trial,
-            counted,
+            tried,
         )
         self._fresh = self._holding = False
         self._asked.urgent = False
@@ -484,37 +449,23 @@ class Run:
         """Take the news that the proposed transition is committed; `now` is the commit's time of the database."""
         assert self._in_flight is not None
         flight, self._in_flight = self._in_flight, None
-        transition = flight.transition
-        state, task = self.state, flight.task
-        state.size += sum([len(event.data) for event in transition.events])
-        time = max(now, transition.not_before) if transition.time is None else transition.time
-        seq, before = state.seq, state.task
-        for command in flight.commands:
-            seq += 1
-            state.apply(seq, before, time, command)
+        transition, tried, state = flight.transition, flight.tried, self.state
+        before, unwritten = state.task, self._asked.unwritten
+        inputs = flight.land(state, now)
+        for command in flight.commands if tried is None else (*flight.commands, *tried.answers):
             if isinstance(command, ActivityTaskScheduled):
-                self._asked.unwritten.pop(command.id, None)
-        inputs: list[Event] = []
+                unwritten.pop(command.id, None)
         for data in flight.inputs:
-            seq += 1
-            state.apply(seq, task, time, data)
-            inputs.append(Event(seq, task, time, data))
             if isinstance(data, ActivityInputEvent):
                 self._inputs.resulted.discard(data.id)
                 self._asked.canceled.discard(data.id)
-        for command in flight.answers:
-            seq += 1
-            state.apply(seq, task, time, command)
-            if isinstance(command, ActivityTaskScheduled):
-                self._asked.unwritten.pop(command.id, None)
-        if flight.counted:
-            self._ran, inputs = True, []
-        elif inputs:
-            self._ran = False
-            if task != before:
+        if inputs:
+            self.ran = False
+            if flight.task != before:
                 self._refusals = 0
+        elif tried is not None and tried.counted:
+            self.ran = True
         if flight.closing is not None:
-            state.apply(seq + 1, task, time, flight.closing)
             self.end = flight.closing
             self.successor = None if transition.close is None else transition.close.successor
         if transition.consumed:
@@ -528,7 +479,7 @@ class Run:
             queued,
             transition.activities_canceled,
             flight.closing is not None,
-            flight.cancel,
+            () if tried is None else tried.cancel,
             transition.outcomes,
         )
         if flight.outgoing or written.closed:
@@ -557,12 +508,13 @@ class Run:
         self._unproven = self._unproven or transition.proven
         self._refusals += 1
         self._moves = transition.close is not None and transition.close.successor is not None
-        if flight.trial is not None:
+        if flight.tried is not None:
             # All of it is tried again, with what has come.
+            trial = flight.tried.trial
             self._asked.outgoing = [command for command in flight.outgoing if command in flight.commands]
-            self._closing = flight.trial.closing
+            self._closing = trial.closing
             self._fresh = self._closing is None and flight.task == self.state.task
-            take_back(self._inputs, flight.trial)
+            take_back(self._inputs, trial)
             self._holding = self._refusals > 1
 
     def reopen(self, now: int) -> Transition | None:
@@ -586,7 +538,7 @@ class Run:
                 return self._fly([], self.state.task, now)
             return self._fly(waiting.take(waiting.cancels), self.state.task + 1, now)
         self._asked.forget()
-        self._closing, self._ran = None, False
+        self._closing, self.ran = None, False
         joining = waiting.take_signals()
         return self._fly(joining, self.state.task, now) if waiting.consumed else None
 
@@ -597,24 +549,16 @@ class Run:
         """Whether it knows of attempts or outcomes of activities what neither the log tells nor its code could."""
         flight = self._in_flight
         rows = [*self._asked.rows.values(), *(() if flight is None else flight.transition.activities)]
-        return any(row.attempt > 1 or row.worker is not None for row in rows) or bool(self._unwritten_results)
+        return any(row.attempt > 1 or row.worker is not None for row in rows) or bool(
+            unwritten_results(self._inputs, self.trial, flight)
+        )
 
     def salvage(self) -> list[Message]:
         """Return the results that have come and are not in the log, as messages to the run itself."""
         return [
             message_of(self.state.run_id, result)
-            for result in self._unwritten_results
+            for result in unwritten_results(self._inputs, self.trial, self._in_flight)
             if result.id in self.state.activities
-        ]
-
-    @property
-    def _unwritten_results(self) -> list[ActivityInputEvent]:
-        """Outcomes of activities that are in no inbox and not in the log."""
-        flying = () if self._in_flight is None else self._in_flight.inputs
-        return [
-            *(() if self.trial is None else self.trial.results),
-            *self._inputs.results,
-            *(data for data in flying if isinstance(data, ActivityInputEvent) and not data.message),
         ]
 
     def release(
@@ -639,9 +583,9 @@ class Run:
         if self._closing is not None:
             # Nothing of the closing task has been released; the next owner runs it again.
             self._asked.forget()
-            self._ran = False
+            self.ran = False
         begins = self._begins
-        if begins is None and wake_in is None and (self._inputs.any_but_timers or not self._ran):
+        if begins is None and wake_in is None and (self._inputs.any_but_timers or not self.ran):
             wake_in = 0
         wake_at = (begins or self.next_timer()) if wake_in is None else None
         return release(
@@ -650,5 +594,5 @@ class Run:
             self._asked,
             self._inputs,
             Release(wake_at=wake_at, wake_in=wake_in, hold=hold, reason=reason),
-            proven=self._unproven and self._ran,
+            proven=self._unproven and self.ran,
         )

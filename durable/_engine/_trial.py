@@ -19,6 +19,7 @@ import msgspec
 from durable._engine._activities import ActivityInputEvent
 from durable._engine._inputs import Inputs
 from durable._engine._state import RunState
+from durable._engine.records import UpdateOutcome
 from durable.history import CommandEvent, Event, Failure, Input, WorkflowExecutionUpdateAccepted, encode_data
 
 
@@ -54,6 +55,24 @@ class Trial(msgspec.Struct, gc=False):
     def counts(self, rejected: Mapping[str, Failure]) -> bool:
         """Whether an update was accepted, so that the task is one."""
         return len(rejected) < self.updates
+
+
+class Tried(msgspec.Struct, gc=False):
+    """What became of a trial.
+
+    Attributes:
+        trial: The task.
+        counted: Whether it is written as it was tried, since an update was accepted.
+        answers: What it asked for, behind its inputs.
+        cancel: Activities that it cancelled.
+        rejected: The outcomes of the updates that it refused.
+    """
+
+    trial: Trial
+    counted: bool
+    answers: Sequence[CommandEvent]
+    cancel: Sequence[int]
+    rejected: Sequence[UpdateOutcome]
 
 
 def begin(

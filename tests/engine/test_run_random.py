@@ -144,7 +144,7 @@ class Life:
             assert not store.inbox, "at rest, and there is an unread message"
             assert world.run.urgency(store.now) is Urgency.NOTHING
             assert {*store.rows} <= {*world.run.state.activities}, "a row of an activity that is over"
-            assert world.run.rowed == {*store.rows}
+            assert world.run._asked.rowed == {*store.rows}
             assert not world.run._inputs._known, "a position is remembered whose message is gone"
             if world.attempts:
                 world.end_attempt(min(world.attempts), Completed(Payload(b"1")))

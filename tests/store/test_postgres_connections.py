@@ -70,7 +70,7 @@ async def test_a_server_that_is_back_in_a_moment_is_waited_for(
 
 
 async def test_waiting_for_a_connection_has_an_end(postgres_url: str) -> None:
-    async with opened(postgres_url, pool_size=1, acquire=0.05) as store:
+    async with opened(postgres_url, pool_size=1, acquire=0.5) as store:
         async with store._pool.session():
             with pytest.raises(StoreUnavailableError, match="pool_size"):
                 await store.now()

@@ -8,7 +8,6 @@ import sqlite3
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
-from importlib import resources
 from typing import Any
 
 import asyncpg
@@ -32,6 +31,7 @@ from durable.store._filter import (
     parse,
 )
 from durable.store._filter._syntax import Expression, Filter, Name, Order, to_text
+from durable.store._migrate import load
 from tests.filter.oracle import CUSTOM, NOTE, Run, found, random_filter, runs
 
 POOL = runs(seed=7, count=300)
@@ -64,8 +64,8 @@ class SQLiteDatabase(Database):
 
     def __init__(self) -> None:
         self.db = sqlite3.connect(":memory:")
-        initial = resources.files("durable.store.sqlite").joinpath("migrations/0001_initial.sql").read_text()
-        self.db.executescript(initial + draft("sqlite"))
+        for migration in load("durable.store.sqlite"):
+            self.db.executescript(migration.sql)
 
     def fill(self, pool: list[Run]) -> None:
         for run in pool:
@@ -144,10 +144,6 @@ class PostgresDatabase(Database):
         return "\n".join(row[0] for row in explained)
 
 
-def draft(database: str) -> str:
-    return resources.files("durable.store._filter").joinpath(f"draft/{database}.sql").read_text()
-
-
 def insert(table: str, row: dict[str, Any], sign: str) -> str:
     values = ", ".join(f"{sign}{n}" for n in range(1, len(row) + 1))
     return f"insert into {table} ({', '.join(row)}) values ({values})"
@@ -157,7 +153,6 @@ async def connect(url: str) -> asyncpg.Connection[Any]:
     store = await open_store(url)
     await store.aclose()
     db: asyncpg.Connection[Any] = await asyncpg.connect(url)
-    await db.execute(draft("postgres"))
     return db
 
 

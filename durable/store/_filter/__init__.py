@@ -13,8 +13,6 @@ Where this differs from Temporal, it refuses, or it is said here:
 * an unknown escape in a text, an Int compared with a fraction and a RunId compared with `<` or STARTS_WITH are errors;
 * `Hold` and `HoldReason` say why a run does not go on; TemporalReportedProblems has a category, no cause;
 * StateTransitionCount, BuildIds, LIMIT and NOW() are not there.
-
-The tables it needs beside the present ones are drafted in `draft/`.
 """
 
 from __future__ import annotations

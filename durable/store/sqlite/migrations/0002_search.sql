@@ -1,8 +1,9 @@
--- A draft of what a list filter needs of the tables; it belongs into a migration. See the one for PostgreSQL for the why.
+-- What runs are listed, counted and found by. See the migration for PostgreSQL for the why.
+--
+-- Everything here only adds: workers of the release before go on beside it, and their runs have no attributes to be found by.
 
 ALTER TABLE runs ADD COLUMN execution_at INTEGER;
 ALTER TABLE runs ADD COLUMN parent_workflow_id TEXT;
-ALTER TABLE runs ADD COLUMN parent_run_id TEXT;
 ALTER TABLE runs ADD COLUMN root_workflow_id TEXT;
 ALTER TABLE runs ADD COLUMN root_run_id TEXT;
 

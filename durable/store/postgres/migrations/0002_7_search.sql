@@ -1,11 +1,12 @@
--- A draft of what a list filter needs of the tables; it belongs into a migration.
+-- What runs are listed, counted and found by.
+--
+-- Everything here only adds: workers of the release before go on beside it, and their runs have no attributes to be found by.
 
 -- What is known of a run beside its row, null where it is the run itself or its start. A parent may be purged before its
 -- child, so its workflow id is kept here.
 alter table durable.runs
     add column execution_at bigint,
     add column parent_workflow_id text collate "C",
-    add column parent_run_id uuid,
     add column root_workflow_id text collate "C",
     add column root_run_id uuid;
 

@@ -12,6 +12,8 @@
      |- WorkflowFailureError                  the client waited for a result, and there is none; `cause` says why
      |- WorkflowContinuedAsNewError           the client waited for one run, and the workflow goes on in another
      |- WorkflowNotFoundError                 no such workflow, or it is closed and can no longer be told anything
+     |- ActivityNotFoundError                 no such attempt of an activity is open: it has ended, or never was
+     |- AsyncActivityCancelledError           an activity that is completed from outside is asked to end
      |- WorkflowUpdateFailedError             an update was refused, or failed; `cause` says why
      |- WorkflowUpdateRPCTimeoutOrCancelledError  an update has no outcome yet; it goes on
      |- WorkflowQueryFailedError              the query's handler raised, or there is none
@@ -51,8 +53,10 @@ from durable._internal.instants import Duration
 
 __all__ = [
     "ActivityError",
+    "ActivityNotFoundError",
     "ApplicationError",
     "ApplicationErrorCategory",
+    "AsyncActivityCancelledError",
     "CancelledError",
     "ChildWorkflowError",
     "ConversionError",
@@ -277,6 +281,34 @@ class WorkflowNotFoundError(DurableError):
         super().__init__(message)
         self.workflow_id = workflow_id
         self.run_id = run_id
+
+
+class ActivityNotFoundError(DurableError):
+    """The attempt of an activity that is meant is not open: it has ended, was timed out or replaced, or never was.
+
+    Attributes:
+        activity_id: The activity's id, or its number when it was named by a token.
+        workflow_id: The workflow that asked for it, as far as that is known.
+        run_id: The run that is meant, likewise.
+    """
+
+    def __init__(self, message: str, *, activity_id: str, workflow_id: str = "", run_id: str = "") -> None:
+        super().__init__(message)
+        self.activity_id = activity_id
+        self.workflow_id = workflow_id
+        self.run_id = run_id
+
+
+class AsyncActivityCancelledError(DurableError):
+    """An activity that is completed from outside is asked to end; answer with `report_cancellation()`.
+
+    Attributes:
+        details: Why, an `activity.ActivityCancellationDetails`.
+    """
+
+    def __init__(self, details: Any = None) -> None:
+        super().__init__(f"the activity is asked to end: {details}")
+        self.details = details
 
 
 class WorkflowUpdateFailedError(DurableError):

@@ -12,7 +12,7 @@ conditions are looked at, and so on until nothing moves. See `_turns` for when t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -115,6 +115,7 @@ class Instance:
         "definition",
         "loop",
         "namespace",
+        "recorded",
         "run_id",
     )
 
@@ -142,6 +143,8 @@ class Instance:
         """
         self.definition = definition
         self.run_id = run_id
+        # Ids of the activities that the history has; what else is asked for is checked as for the first time.
+        self.recorded: Set[int] = frozenset()
         self.namespace = namespace
         # Every method of an event loop is there: those that are refused are set when the class is made.
         self.loop = DeterministicLoop(self, salt=crc32(run_id.encode()))  # type: ignore[abstract]
@@ -414,7 +417,9 @@ class Instance:
         """See `Runtime.start_activity`."""
         id = self._commands.new_id()
         machine = ActivityMachine(id, call, self._converter)
-        command = machine.start(self._started, self.namespace, check=not self._replaying)
+        command = machine.start(
+            self._started, self.namespace, check=not self._replaying or id not in self.recorded
+        )
         machine.operation = operation = self.loop.operation(id, partial(self._cancel_activity, machine))
         self._commands.operations[id] = machine
         self._commands.issue(command)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from durable.client._async_activity import AsyncActivityHandle, AsyncActivityIDReference
 from durable.client._client import Client
 from durable.client._describe import PendingActivity, WorkflowExecutionDescription
 from durable.client._handle import WorkflowHandle, WorkflowHistory
@@ -9,6 +10,7 @@ from durable.client._updates import WorkflowUpdateHandle, WorkflowUpdateStage
 from durable.client._with_start import WithStartWorkflowOperation
 from durable.common import WorkflowExecutionStatus
 from durable.exceptions import (
+    AsyncActivityCancelledError,
     WorkflowContinuedAsNewError,
     WorkflowFailureError,
     WorkflowQueryFailedError,
@@ -18,6 +20,9 @@ from durable.exceptions import (
 )
 
 __all__ = [
+    "AsyncActivityCancelledError",
+    "AsyncActivityHandle",
+    "AsyncActivityIDReference",
     "Client",
     "PendingActivity",
     "WithStartWorkflowOperation",

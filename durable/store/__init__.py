@@ -7,6 +7,7 @@ from typing import Any
 
 from durable._engine.records import (
     ANY_KEY,
+    NEVER_DUE,
     RECENT,
     ActivityRecord,
     ActivityState,
@@ -46,6 +47,7 @@ from durable.store._protocol import Lease, Store
 
 __all__ = [
     "ANY_KEY",
+    "NEVER_DUE",
     "RECENT",
     "ActivityRecord",
     "ActivityState",

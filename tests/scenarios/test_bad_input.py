@@ -6,6 +6,7 @@ import asyncio
 import math
 import os
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from durable.exceptions import (
     StoreConfigurationError,
     StoreUnavailableError,
 )
-from tests.scenarios.rig import Env
+from tests.scenarios.rig import PATIENCE, Env, events
 
 
 @workflow.defn(name="scn.bad.takes")
@@ -302,3 +303,36 @@ async def test_outside_of_a_workflow() -> None:
     for wrong in (activity.info, activity.heartbeat, activity.is_cancelled):
         with pytest.raises(NotInActivityError):
             wrong()
+
+
+# --- what the code catches it meets again ---
+
+
+@dataclass
+class Order:
+    sku: str
+    count: int
+
+
+@activity.defn(name="scn.takes_order")
+async def takes_order(order: Order) -> str:
+    return order.sku
+
+
+@workflow.defn(name="scn.catches_conversion")
+async def catches_conversion() -> list[str]:
+    told: list[str] = []
+    for order in (Order("a", 1), Order("b", "many"), Order("c", 3)):  # type: ignore[arg-type]
+        try:
+            told.append(await takes_order(order))
+        except ConversionError as error:
+            told.append(type(error).__name__)
+    await workflow.sleep(0.01)
+    return told
+
+
+async def test_a_wrong_argument_that_the_code_catches_replays(env: Env) -> None:
+    async with env.worker(catches_conversion, takes_order):
+        handle = await env.start(catches_conversion())
+        assert await handle.result(timeout=PATIENCE) == ["a", "ConversionError", "c"]
+    assert (await events(handle)).count("ActivityScheduled") == 2

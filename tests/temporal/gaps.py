@@ -108,8 +108,6 @@ GAPS: dict[str, tuple[str, str]] = {
     "client.*chedule*": (PROGRESS, "schedules are being built"),
     "client.*_activit*": (PROGRESS, "activities without a workflow are being built"),
     "client.*Activit*": (PROGRESS, "activities without a workflow are being built"),
-    "client.*sync_activity*": (PROGRESS, "completing activities from outside is being built"),
-    "client.*syncActivity*": (PROGRESS, "completing activities from outside is being built"),
     "client.PendingActivityState": (PROGRESS, "activities without a workflow are being built"),
     "activity.*": (PROGRESS, "activities are being completed"),
     "common.ActivityID*": (PROGRESS, "activities without a workflow are being built"),

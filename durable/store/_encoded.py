@@ -379,8 +379,8 @@ class EncodedStore:
         return await self.stored.write_schedule(await self._pass(encoded, Parcel.schedule_write, write))
 
     async def find_schedule(self, schedule_id: str) -> ScheduleRow | None:
-        found = await self.stored.find_schedule(schedule_id)
-        return None if found is None else await self._pass(decoded, Parcel.schedule, found)
+        found: ScheduleRow | None = await self.stored.find_schedule(schedule_id)
+        return None if found is None else (await self._all(decoded, Parcel.schedule, [found]))[0]
 
     async def list_schedules(self, after: str, limit: int) -> list[ScheduleRow]:
         return await self._schedules(await self.stored.list_schedules(after, limit))

@@ -137,7 +137,8 @@ def refused(progress: ScheduleProgress, run_id: str) -> ScheduleProgress:
 
     It counts as one that was not taken because of another. A second refusal of the same action changes nothing.
     """
-    if not any(one.run_id == run_id for one in (*progress.running, *progress.recent)):
+    known = {one.run_id for one in progress.running} | {one.run_id for one in progress.recent}
+    if run_id not in known:
         return progress
     return replace(
         progress,

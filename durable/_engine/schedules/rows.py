@@ -20,6 +20,7 @@ class ScheduleRow(Struct, frozen=True, gc=False):
         revision: Changes with every write; a schedule that is deleted and made anew never has an old one.
         record: The encoded `ScheduleRecord`.
         progress: The encoded `ScheduleProgress`.
+        wake_at: When it must be looked at next, None for not before somebody asks or a running action ends.
         now: The database's time when it was read.
         fault: Why a codec could not decode it; then it is as it is stored.
     """
@@ -28,6 +29,7 @@ class ScheduleRow(Struct, frozen=True, gc=False):
     revision: int
     record: bytes
     progress: bytes
+    wake_at: int | None
     now: int
     fault: Exception | None = None
 

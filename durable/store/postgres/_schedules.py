@@ -77,4 +77,5 @@ class Schedules(Runs):
 
 
 def _schedule(row: Row) -> ScheduleRow:
-    return ScheduleRow(row["schedule_id"], row["revision"], row["record"], row["progress"], row["now"])
+    names = ("schedule_id", "revision", "record", "progress", "wake_at", "now")
+    return ScheduleRow(*(row[name] for name in names))

@@ -34,15 +34,20 @@ def write(transaction: Transaction, lives: Lives, write: ScheduleWrite) -> list[
     return [verdict for verdict in verdicts if verdict is not None]
 
 
+def _schedule(row: tuple[str, int, bytes, bytes, int | None], now: int) -> ScheduleRow:
+    schedule_id, revision, record, progress, wake_at = row
+    return ScheduleRow(schedule_id, revision, record, progress, wake_at, now)
+
+
 def find(db: sqlite3.Connection, now: int, schedule_id: str) -> ScheduleRow | None:
     """See `Store.find_schedule`."""
     found = db.execute(SQL["find"], (schedule_id,)).fetchone()
-    return None if found is None else ScheduleRow(*found, now=now)
+    return None if found is None else _schedule(found, now)
 
 
 def list_all(db: sqlite3.Connection, now: int, after: str, limit: int) -> list[ScheduleRow]:
     """See `Store.list_schedules`."""
-    return [ScheduleRow(*row, now=now) for row in db.execute(SQL["list"], (after, limit)).fetchall()]
+    return [_schedule(row, now) for row in db.execute(SQL["list"], (after, limit)).fetchall()]
 
 
 def next_wake(db: sqlite3.Connection, now: int) -> int | None:
@@ -57,7 +62,7 @@ def claim(transaction: Transaction, limit: int) -> list[ScheduleRow]:
     found = db.execute(SQL["due"], {"now": now, "limit": limit}).fetchall()
     if found:
         db.execute(SQL["take"], (now + TAKEN_FOR, ids(row[0] for row in found)))
-    return [ScheduleRow(*row, now=now) for row in found]
+    return [_schedule(row, now) for row in found]
 
 
 def ended(db: sqlite3.Connection, limit: int) -> list[str]:

@@ -9,10 +9,10 @@ update durable.schedules set revision = revision + 1, taken_until = 0,
 where schedule_id = $1 and revision = $2 returning 1
 
 -- name: find_schedule
-select schedule_id, revision, record, progress, durable.now_us() as now from durable.schedules where schedule_id = $1
+select schedule_id, revision, record, progress, wake_at, durable.now_us() as now from durable.schedules where schedule_id = $1
 
 -- name: list_schedules
-select schedule_id, revision, record, progress, durable.now_us() as now from durable.schedules
+select schedule_id, revision, record, progress, wake_at, durable.now_us() as now from durable.schedules
 where schedule_id > $1 order by schedule_id limit $2
 
 -- name: next_schedule
@@ -27,7 +27,7 @@ due as materialized (
     order by s.wake_at, s.schedule_id limit $1
     for update of s skip locked)
 update durable.schedules s set taken_until = now + $2::bigint from clock, due where s.schedule_id = due.schedule_id
-returning s.schedule_id, s.revision, s.record, s.progress, now
+returning s.schedule_id, s.revision, s.record, s.progress, s.wake_at, now
 
 -- name: ended_schedules
 -- Those with an action of which no run is open any more: a chain goes on under one workflow id, and without a gap.

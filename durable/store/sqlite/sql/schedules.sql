@@ -9,17 +9,17 @@ UPDATE schedules SET revision = revision + 1, taken_until = 0,
 WHERE schedule_id = :schedule_id AND revision = :revision
 
 -- name: find
-SELECT schedule_id, revision, record, progress FROM schedules WHERE schedule_id = ?
+SELECT schedule_id, revision, record, progress, wake_at FROM schedules WHERE schedule_id = ?
 
 -- name: list
-SELECT schedule_id, revision, record, progress FROM schedules WHERE schedule_id > ? ORDER BY schedule_id LIMIT ?
+SELECT schedule_id, revision, record, progress, wake_at FROM schedules WHERE schedule_id > ? ORDER BY schedule_id LIMIT ?
 
 -- name: next
 SELECT min(max(wake_at, taken_until)) FROM (
     SELECT wake_at, taken_until FROM schedules WHERE wake_at IS NOT NULL ORDER BY wake_at LIMIT 100)
 
 -- name: due
-SELECT schedule_id, revision, record, progress FROM schedules
+SELECT schedule_id, revision, record, progress, wake_at FROM schedules
 WHERE wake_at IS NOT NULL AND wake_at <= :now AND taken_until <= :now ORDER BY wake_at, schedule_id LIMIT :limit
 
 -- name: take

@@ -81,6 +81,7 @@ async def asks() -> str:
     return f"{decision.ok} {decision.by}"
 
 
+@pytest.mark.temporal("signal/basic", "client_api/signal")
 async def test_before_the_workflow_runs(env: Env) -> None:
     handle = await env.start(asks())
     await handle.signal(decide(Decision(True, "ada")))
@@ -90,6 +91,7 @@ async def test_before_the_workflow_runs(env: Env) -> None:
     assert await events(handle) == ["Started", "Signaled", "Signaled", "Completed"]
 
 
+@pytest.mark.temporal("signal/basic", "client_api/signal")
 async def test_order_is_the_senders_order(env: Env) -> None:
     async with env.worker(Collects):
         handle = await env.start(Collects.run(60))
@@ -177,6 +179,7 @@ async def test_to_a_closed_workflow_is_an_error(env: Env) -> None:
     assert "Signaled" not in await events(handle)
 
 
+@pytest.mark.temporal("workflow/signal_query_bad_param")
 async def test_arguments_that_do_not_fit_drop_the_signal_and_not_the_run(env: Env) -> None:
     async with env.worker(Collects):
         handle = await env.start(Collects.run(1))
@@ -206,6 +209,7 @@ async def test_are_refused_at_the_sender(env: Env) -> None:
     await handle.terminate()
 
 
+@pytest.mark.temporal("signal/prevent_close")
 async def test_a_close_waits_for_what_was_sent_before_it(env: Env) -> None:
     """A signal that is acknowledged while the closing commit is on its way is read before the run closes."""
     sent = asyncio.Event()
@@ -251,6 +255,7 @@ async def test_async_handlers_interleave_as_recorded(env: Env) -> None:
     assert got[0] == 2 or got[0] == -1
 
 
+@pytest.mark.temporal("workflow/signal_and_query_errors")
 async def test_a_failure_in_a_handler_fails_the_workflow_and_a_bug_blocks_it(env: Env) -> None:
     @workflow.defn(name="scn.handler_fails")
     class HandlerFails:
@@ -280,6 +285,7 @@ async def test_a_failure_in_a_handler_fails_the_workflow_and_a_bug_blocks_it(env
 # --- queries ---
 
 
+@pytest.mark.temporal("workflow/signal_and_query")
 async def test_class_style_queries(env: Env) -> None:
     async with env.worker(Collects):
         handle = await env.start(Collects.run(3))
@@ -296,6 +302,7 @@ async def test_class_style_queries(env: Env) -> None:
     assert await events(handle) == ["Started", "Signaled", "Signaled", "Completed"]
 
 
+@pytest.mark.temporal("workflow/signal_and_query")
 async def test_function_style_queries(env: Env) -> None:
     async with env.worker(asks):
         handle = await env.start(asks())
@@ -326,6 +333,7 @@ async def test_a_query_from_another_process_of_a_run_that_is_at_work(env: Env, s
         assert await handle.result(timeout=PATIENCE) == [4, 5]
 
 
+@pytest.mark.temporal("workflow/signal_and_query_errors", "workflow/signal_query_bad_param")
 async def test_queries_that_fail(env: Env) -> None:
     @workflow.defn(name="scn.writes_in_query")
     class WritesInQuery:

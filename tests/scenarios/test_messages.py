@@ -16,7 +16,7 @@ from durable.exceptions import (
     WorkflowQueryFailedError,
 )
 from durable.history import WorkflowExecutionSignaled
-from tests.scenarios.rig import PATIENCE, Env, event, events, fails, held, reached, until
+from tests.scenarios.rig import PATIENCE, Env, chain, event, events, fails, held, reached, until
 
 
 @dataclass
@@ -409,3 +409,69 @@ async def test_signals_reach_a_run_whose_worker_left(env: Env) -> None:
     assert await events(handle) == [
         "Started", "ActivityScheduled", "ActivityCompleted", "Signaled", "Signaled", "Completed"
     ]  # fmt: skip
+
+
+# --- beside other inputs of the same task ---
+
+
+@pytest.mark.temporal("workflow/completion_order")
+@pytest.mark.parametrize("close", ["return", "continue as new"])
+@pytest.mark.parametrize("comes", ["before the task", "over its close"])
+async def test_a_handler_runs_before_the_code_goes_on(env: Env, close: str, comes: str) -> None:
+    """A signal that comes with a result, or over the close that this brings about, has been handled by then."""
+    began, gate = asyncio.Event(), asyncio.Event()
+
+    @activity.defn(name="scn.gated")
+    async def gated() -> None:
+        began.set()
+        await gate.wait()
+
+    @workflow.defn(name="scn.hears_first")
+    class HearsFirst:
+        @workflow.init
+        def __init__(self, heard: list[int]) -> None:
+            self.heard = heard
+
+        @workflow.run
+        async def run(self, heard: list[int]) -> list[int]:
+            if heard:
+                return heard
+            await gated()
+            if close == "continue as new":
+                workflow.continue_as_new(list(self.heard))
+            return list(self.heard)
+
+        @workflow.signal
+        def hear(self, value: int) -> None:
+            self.heard.append(value)
+
+    async def late(commit: Any, transitions: Any) -> Any:
+        if any(t.close for t in transitions) and not sent.is_set():
+            sent.set()
+            await handle.signal(HearsFirst.hear(7))
+        return await commit(transitions)
+
+    async def with_it(commit: Any, transitions: Any) -> Any:
+        # The result has come, and is about to be written: the signal stands in the inbox by then.
+        if not sent.is_set():
+            sent.set()
+            gate.set()
+            await handle.signal(HearsFirst.hear(7))
+            await asyncio.sleep(0.01)
+        return await commit(transitions)
+
+    sent = asyncio.Event()
+    async with env.worker(HearsFirst, gated):
+        handle = await env.start(HearsFirst.run([]))
+        await began.wait()
+        await reached(handle, "Started", "ActivityScheduled")
+        if comes == "over its close":
+            env.store.hooks["commit"] = late
+            gate.set()
+        else:
+            env.store.hooks["commit"] = with_it
+            await handle.signal("nobody takes this")
+        assert await handle.result(timeout=PATIENCE) == [7]
+    told = await events((await chain(handle))[0])
+    assert told[-1] == ("Completed" if close == "return" else "ContinuedAsNew")
+    assert told.index("Signaled", 2) < len(told) - 1

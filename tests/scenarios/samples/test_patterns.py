@@ -6,7 +6,7 @@ import asyncio
 import functools
 import os
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -54,7 +54,7 @@ class Window:
     begin: int
     end: int
     sum: int = 0
-    open: set[int] = field(default_factory=set)
+    open: set[int] = field(default_factory=set[int])
 
 
 @workflow.defn(name="pat.window")
@@ -130,9 +130,7 @@ async def test_batch_sliding_window(env: Env) -> None:
     for window in range(2):
         first = await env.client.get_workflow_handle(f"batch/window-{window}").describe()
         begin = env.client.get_workflow_handle(f"batch/window-{window}", run_id=first.first_execution_run_id)
-        runs = [begin]
-        while new := getattr((await runs[-1].fetch_history()).events[-1].data, "new_run_id", ""):
-            runs.append(env.client.get_workflow_handle(f"batch/window-{window}", run_id=new))
+        runs = await chain(begin)
         assert len(runs) == 3, "twelve records, five a run"
         told = [kind for run in runs for kind in await events(run)]
         assert told.count("ChildStarted") == told.count("Signaled") == records // 2
@@ -194,7 +192,7 @@ async def test_custom_decorator(env: Env) -> None:
 @dataclass
 class Invocation:
     name: str
-    arguments: list[str] = field(default_factory=list)
+    arguments: list[str] = field(default_factory=list[str])
     result: str | None = None
 
 
@@ -218,7 +216,7 @@ class Statement:
 @dataclass
 class Program:
     root: Statement
-    variables: dict[str, Any] = field(default_factory=dict)
+    variables: dict[str, Any] = field(default_factory=dict[str, Any])
 
 
 @activity.defn(name="pat.dsl1")
@@ -505,7 +503,7 @@ class User:
         self.resource = granted.resource
 
     @asynccontextmanager
-    async def lease(self) -> AsyncIterator[str]:
+    async def lease(self) -> AsyncGenerator[str]:
         pool = workflow.get_external_workflow_handle_for(Pool.run, "pool")
         me = Request(workflow.info().workflow_id)
         await pool.signal(Pool.acquire, me)

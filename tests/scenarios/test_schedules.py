@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -19,6 +19,7 @@ from durable.client import (
     ScheduleCalendarSpec,
     ScheduleDescription,
     ScheduleHandle,
+    ScheduleInfo,
     ScheduleIntervalSpec,
     ScheduleNotFoundError,
     ScheduleOverlapPolicy,
@@ -217,7 +218,9 @@ async def test_each_overlap_policy_does_its_own(env: Env) -> None:
         await handle.trigger()
         return handle, first
 
-    async def settled(handle: ScheduleHandle, what: str, look: Any) -> ScheduleDescription:
+    async def settled(
+        handle: ScheduleHandle, what: str, look: Callable[[ScheduleInfo], bool]
+    ) -> ScheduleDescription:
         async def seen() -> ScheduleDescription | None:
             told = await handle.describe()
             return told if look(told.info) else None

@@ -29,7 +29,7 @@ from durable._replay._faults import fails_workflow
 from durable._replay._handlers import Handler, UnderWay, bound_handlers, for_name, hints_of
 from durable._replay._loop import POISONED, DeterministicLoop
 from durable._replay._others import CommandBook, OtherWorkflows
-from durable._replay._queries import UnknownQueryError, answer
+from durable._replay._queries import NO_HEADERS, Ask, Headers, UnknownQueryError, answer, call_handler
 from durable._replay._randomness import Randomness
 from durable._replay._sources import caller
 from durable._replay._teardown import evict
@@ -346,11 +346,28 @@ class Instance:
             self._note(f"signal {signal.name!r} was dropped: its arguments do not fit its handler", error)
             return
         begun = self._under_way.begin("signal", signal.name)
-        _ = self.loop.create_task(self._run_handler(handler, arguments, begun), name=f"signal {signal.name}")
+        called = partial(self.handle_signal, signal, handler, arguments)
+        _ = self.loop.create_task(self._run_handler(called, begun), name=f"signal {signal.name}")
 
-    async def _run_handler(self, handler: Handler, arguments: list[Any], begun: int) -> None:
+    def handle_signal(self, signal: WorkflowExecutionSignaled, handler: Handler, args: list[Any]) -> Any:
+        """Call the handler of a signal. `_intercepted` puts more around this and the two below."""
+        return handler(*args)
+
+    def handle_update(
+        self, update: WorkflowExecutionUpdateAccepted, handler: Handler, args: list[Any]
+    ) -> Any:
+        """See `UpdateHost`."""
+        return handler(*args)
+
+    def validate_update(
+        self, update: WorkflowExecutionUpdateAccepted, validator: Handler, args: list[Any]
+    ) -> None:
+        """See `UpdateHost`."""
+        validator(*args)
+
+    async def _run_handler(self, called: Callable[[], Any], begun: int) -> None:
         try:
-            result = handler(*arguments)
+            result = called()
             if inspect.isawaitable(result):
                 await result
         except (Exception, ContinueAsNewError) as error:
@@ -364,7 +381,7 @@ class Instance:
         finally:
             self._under_way.end(begun)
 
-    def query(self, turns: Turns, name: str, input: Payloads) -> Payload:
+    def query(self, turns: Turns, name: str, input: Payloads, headers: Headers = NO_HEADERS) -> Payload:
         """Answer a query from the state the code is in, changing nothing; see `spoiled`.
 
         Raises:
@@ -372,7 +389,8 @@ class Instance:
         """
         self._read_only = True
         try:
-            return turns.read(self.loop, partial(answer, self, name, input, self._converter))
+            ask = self.handle_query(name, headers)
+            return turns.read(self.loop, partial(answer, self, name, input, self._converter, ask))
         except UnknownQueryError as error:
             raise WorkflowQueryFailedError(str(error)) from None
         except Exception as error:
@@ -381,6 +399,10 @@ class Instance:
             ) from error
         finally:
             self._read_only = False
+
+    def handle_query(self, name: str, headers: Headers) -> Ask:
+        """Return how the handler of a query is called."""
+        return call_handler
 
     @property
     def spoiled(self) -> bool:

@@ -4,67 +4,33 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Generator, Sequence
-from functools import partial
-from random import getrandbits
+from collections.abc import Callable, Generator
 from types import TracebackType
 from typing import Any, Self, TypeVar, TypeVarTuple, Unpack, overload
 
-import msgspec
-
-from durable._engine._cron import first_delay
 from durable._engine._messages import message
-from durable._engine._start import start
-from durable._engine._updates import decode_result
 from durable._internal.ids import uuid7
-from durable._internal.instants import Duration
 from durable.client._checked import to_checked_payloads
 from durable.client._connection import Connection
 from durable.client._handle import WorkflowHandle
-from durable.client._local import LocalRuns, LocalWorker
+from durable.client._local import LocalRuns
 from durable.client._patience import Patience
-from durable.client._start_options import Start, StartOptions, TemporalStartOptions, check
-from durable.client._starts import Starts
+from durable.client._start_options import StartOptions, TemporalStartOptions, check
 from durable.client._target import Target
 from durable.client._update_waiting import UpdateWaiting
-from durable.client._updates import (
-    NewUpdate,
-    WorkflowUpdateHandle,
-    WorkflowUpdateStage,
-    first_run_of,
-    new_update,
-)
+from durable.client._updates_with_start import UpdatesWithStart
 from durable.client._waiting import Waiting
-from durable.client._with_start import WithStartWorkflowOperation
-from durable.common import QueryRejectCondition, WorkflowIDConflictPolicy
+from durable.common import QueryRejectCondition
 from durable.converter import DataConverter, default
-from durable.exceptions import StoreConfigurationError, WorkflowAlreadyStartedError
-from durable.history import (
-    WorkflowExecutionSignaled,
-    WorkflowExecutionStarted,
-    WorkflowExecutionTerminated,
-)
-from durable.store import (
-    Hint,
-    HintKind,
-    Message,
-    NewRun,
-    Release,
-    StartOutcome,
-    StartVerdict,
-    Store,
-    Transition,
-    open_store,
-    through,
-)
-from durable.workflow._calls import UpdateCall, WorkflowCall
+from durable.exceptions import StoreConfigurationError
+from durable.history import WorkflowExecutionSignaled
+from durable.store import Store, open_store, through
+from durable.workflow._calls import WorkflowCall
 from durable.workflow._workflow import Workflow, definition_of
 
 W = TypeVar("W")
 R = TypeVar("R")
 Ts = TypeVarTuple("Ts")
-
-COMPLETED = WorkflowUpdateStage.COMPLETED
 
 
 class _Connecting:
@@ -89,7 +55,7 @@ class _Connecting:
             await self._client.aclose()
 
 
-class Client:
+class Client(UpdatesWithStart):
     """A connection to a database of workflows. `Client.connect` makes one; one per process is enough.
 
     Attributes:
@@ -115,21 +81,22 @@ class Client:
         self.local = LocalRuns()
         waiting = Waiting(store, self.local)
         self.local.on_closed(waiting.told)
-        self._starts = Starts(store)
         patiently = Patience()
         updates = UpdateWaiting(store, patiently)
         self.local.on_updated(updates.told)
         self.local.on_closed(updates.ended)
-        self._connection = Connection(
-            store,
-            namespace,
-            identity,
-            data_converter,
-            self.local,
-            waiting,
-            patiently,
-            updates,
-            default_workflow_query_reject_condition,
+        super().__init__(
+            Connection(
+                store,
+                namespace,
+                identity,
+                data_converter,
+                self.local,
+                waiting,
+                patiently,
+                updates,
+                default_workflow_query_reject_condition,
+            )
         )
 
     @classmethod
@@ -179,7 +146,7 @@ class Client:
 
     async def aclose(self) -> None:
         """Close the database; whoever still waits for a result is told, and every later call at once. Again does nothing."""
-        await self._starts.aclose()
+        await self._starter.aclose()
         self._connection.updates.close()
         await self._connection.waiting.aclose()
         self._connection.patiently.end()
@@ -231,7 +198,7 @@ class Client:
         workflow_id = uuid7() if said.id is None else said.id
         signal = said.signal
         if signal is None:
-            return await self._start(workflow_id, target, said)
+            return await self._starter.start(workflow_id, target, said)
         name, arguments, types = signal
         converter = self._connection.converter_for(workflow_id)
         sent = WorkflowExecutionSignaled(
@@ -239,89 +206,7 @@ class Client:
             input=to_checked_payloads(converter, arguments, types, f"signal {name}"),
             identity=self.identity,
         )
-        return await self._start(workflow_id, target, said, message("", uuid7(), sent))
-
-    async def _start(
-        self, workflow_id: str, target: Target, said: Start, *messages: Message
-    ) -> WorkflowHandle[Any, Any]:
-        run_id = uuid7()
-        converter = self._connection.converter_for(workflow_id)
-        started = WorkflowExecutionStarted(
-            workflow_id=workflow_id,
-            workflow_type=target.name,
-            task_queue=said.task_queue,
-            input=to_checked_payloads(converter, target.args, target.arg_types, f"{target.name} input"),
-            seed=getrandbits(63),
-            execution_timeout=said.execution_timeout,
-            run_timeout=said.run_timeout,
-            task_timeout=said.task_timeout,
-            first_run_id=run_id,
-            memo={key: converter.to_payload(value, path=f"memo {key}") for key, value in said.memo.items()},
-            identity=self.identity,
-            static_summary=said.static_summary,
-            static_details=said.static_details,
-            retry_policy=said.retry_policy,
-            cron_schedule=said.cron_schedule,
-            priority=said.priority,
-            delay=await self._until_begin(said),
-        )
-        verdict = await self._create(
-            start(run_id, started, reuse=said.reuse, conflict=said.conflict, messages=messages)
-        )
-        if verdict.outcome is StartOutcome.REJECTED:
-            raise WorkflowAlreadyStartedError(
-                started.workflow_id, verdict.workflow_type, run_id=verdict.run_id
-            )
-        return WorkflowHandle(
-            self._connection,
-            started.workflow_id,
-            result_run_id=verdict.run_id,
-            # Of a run that was there already it is not known which chain it belongs to.
-            first_execution_run_id=None if verdict.outcome is StartOutcome.USED_EXISTING else verdict.run_id,
-            result_type=target.result_type,
-        )
-
-    async def _until_begin(self, said: Start) -> int:
-        """How long the start waits, by the database's clock."""
-        if not said.cron_schedule:
-            return said.delay
-        return first_delay(said.cron_schedule, await self._connection.patiently(self.store.now))
-
-    async def _create(self, new: NewRun) -> StartVerdict:
-        """Create a run, beside a worker of this process if one wants it; terminate what is in the way if asked to."""
-        while True:
-            worker: LocalWorker | None = None
-            if new.delay == 0:
-                worker = self.local.owner_for(new.task_queue, new.workflow_type)
-            owned = msgspec.structs.replace(new, owner=worker.worker_id) if worker is not None else new
-            verdict = await self._connection.patiently(partial(self._starts.create, owned))
-            if (
-                verdict.outcome is StartOutcome.REJECTED
-                and new.conflict is WorkflowIDConflictPolicy.TERMINATE_EXISTING
-            ):
-                await self._terminate_existing(new.workflow_id, verdict.run_id)
-                again = await self.store.find_run(new.workflow_id)
-                if again is None or again.closed_at is not None:
-                    continue
-            break
-        started = verdict.outcome in (StartOutcome.STARTED, StartOutcome.SAME)
-        adopted = started and worker is not None and verdict.epoch > 0 and worker.adopt(owned, verdict)
-        if started and not adopted:
-            if verdict.epoch > 0:
-                # Its worker began to leave meanwhile; any other one may have it.
-                release = Transition(verdict.run_id, verdict.epoch, release=Release(wake_in=0))
-                await self._connection.patiently(partial(self.store.commit, [release]))
-            self.store.hint([Hint(HintKind.RUN, new.task_queue)])
-        elif new.messages:
-            self.store.hint([Hint(HintKind.MESSAGE, verdict.run_id)])
-        return verdict
-
-    async def _terminate_existing(self, workflow_id: str, run_id: str) -> None:
-        reason = "terminated by a start with TERMINATE_EXISTING"
-        record = await self._connection.patiently(lambda: self.store.find_run(workflow_id, run_id))
-        if record is not None:
-            end = WorkflowExecutionTerminated(reason=reason, identity=self.identity)
-            await self._connection.terminate(record, end)
+        return await self._starter.start(workflow_id, target, said, message("", uuid7(), sent))
 
     @overload
     async def execute_workflow(self, call: WorkflowCall[W, R], /, **options: Unpack[StartOptions]) -> R: ...
@@ -343,219 +228,6 @@ class Client:
         start_workflow: Any = self.start_workflow
         handle: WorkflowHandle[Any, Any] = await start_workflow(workflow, *values, **options)
         return await handle.result()
-
-    # ------------------------------------------------------------------ starting with an update
-
-    @overload
-    async def execute_update_with_start_workflow(
-        self,
-        call: UpdateCall[W, R],
-        /,
-        *,
-        start_workflow_operation: WithStartWorkflowOperation[W, Any],
-        id: str | None = None,
-        rpc_timeout: Duration | None = None,
-    ) -> R: ...
-    @overload
-    async def execute_update_with_start_workflow(
-        self,
-        update: Callable[[*Ts], UpdateCall[W, R]],
-        /,
-        *values: *Ts,
-        start_workflow_operation: WithStartWorkflowOperation[W, Any],
-        id: str | None = None,
-        rpc_timeout: Duration | None = None,
-    ) -> R: ...
-    @overload
-    async def execute_update_with_start_workflow(
-        self,
-        update: Callable[..., UpdateCall[W, R]],
-        /,
-        *,
-        args: Sequence[Any],
-        start_workflow_operation: WithStartWorkflowOperation[W, Any],
-        id: str | None = None,
-        rpc_timeout: Duration | None = None,
-    ) -> R: ...
-    @overload
-    async def execute_update_with_start_workflow(
-        self,
-        update: str,
-        /,
-        *values: Any,
-        start_workflow_operation: WithStartWorkflowOperation[Any, Any],
-        args: Sequence[Any] = ...,
-        id: str | None = None,
-        result_type: Any = None,
-        rpc_timeout: Duration | None = None,
-    ) -> Any: ...
-    async def execute_update_with_start_workflow(
-        self,
-        update: Any,
-        /,
-        *values: object,
-        start_workflow_operation: WithStartWorkflowOperation[Any, Any],
-        args: Sequence[Any] = (),
-        id: str | None = None,
-        result_type: Any = None,
-        rpc_timeout: Duration | None = None,
-    ) -> Any:
-        """Start a workflow with an update in its inbox, and return what the update's handler returns.
-
-        Both are stored, or neither is. When the workflow is there already and its policy is content with that, the update
-        goes to it. An `id` that the workflow's newest run knows is waited for, whatever the policies say; of a closed run
-        only one that was completed counts.
-
-        Args:
-            update: As for `WorkflowHandle.execute_update`, and so are `values`, `args`, `id`, `result_type` and
-                `rpc_timeout`.
-            values: See `update`.
-            start_workflow_operation: What is started; its `workflow_handle()` returns the workflow's handle.
-            args: See `update`.
-            id: See `update`.
-            result_type: See `update`.
-            rpc_timeout: See `update`.
-
-        Raises:
-            WorkflowAlreadyStartedError: The workflow's id is taken, or may not be used again. The update is not sent.
-            RuntimeError: The operation was used before.
-            Exception: As `WorkflowHandle.execute_update`.
-        """
-        handle = await self._start_with_update(
-            update, values, args, id, result_type, start_workflow_operation, COMPLETED, rpc_timeout
-        )
-        return await handle.result()
-
-    @overload
-    async def start_update_with_start_workflow(
-        self,
-        call: UpdateCall[W, R],
-        /,
-        *,
-        start_workflow_operation: WithStartWorkflowOperation[W, Any],
-        wait_for_stage: WorkflowUpdateStage,
-        id: str | None = None,
-        rpc_timeout: Duration | None = None,
-    ) -> WorkflowUpdateHandle[R]: ...
-    @overload
-    async def start_update_with_start_workflow(
-        self,
-        update: Callable[[*Ts], UpdateCall[W, R]],
-        /,
-        *values: *Ts,
-        start_workflow_operation: WithStartWorkflowOperation[W, Any],
-        wait_for_stage: WorkflowUpdateStage,
-        id: str | None = None,
-        rpc_timeout: Duration | None = None,
-    ) -> WorkflowUpdateHandle[R]: ...
-    @overload
-    async def start_update_with_start_workflow(
-        self,
-        update: Callable[..., UpdateCall[W, R]],
-        /,
-        *,
-        args: Sequence[Any],
-        start_workflow_operation: WithStartWorkflowOperation[W, Any],
-        wait_for_stage: WorkflowUpdateStage,
-        id: str | None = None,
-        rpc_timeout: Duration | None = None,
-    ) -> WorkflowUpdateHandle[R]: ...
-    @overload
-    async def start_update_with_start_workflow(
-        self,
-        update: str,
-        /,
-        *values: Any,
-        start_workflow_operation: WithStartWorkflowOperation[Any, Any],
-        wait_for_stage: WorkflowUpdateStage,
-        args: Sequence[Any] = ...,
-        id: str | None = None,
-        result_type: Any = None,
-        rpc_timeout: Duration | None = None,
-    ) -> WorkflowUpdateHandle[Any]: ...
-    async def start_update_with_start_workflow(
-        self,
-        update: Any,
-        /,
-        *values: object,
-        start_workflow_operation: WithStartWorkflowOperation[Any, Any],
-        wait_for_stage: WorkflowUpdateStage,
-        args: Sequence[Any] = (),
-        id: str | None = None,
-        result_type: Any = None,
-        rpc_timeout: Duration | None = None,
-    ) -> WorkflowUpdateHandle[Any]:
-        """Start a workflow with an update in its inbox, and return once the update has come as far as `wait_for_stage`.
-
-        See `execute_update_with_start_workflow`, and `WorkflowHandle.start_update` for the stages.
-
-        Raises:
-            Exception: As `execute_update_with_start_workflow`, but for failures of the update itself.
-        """
-        if not isinstance(wait_for_stage, WorkflowUpdateStage):
-            raise TypeError(f"wait_for_stage must be a WorkflowUpdateStage, not {wait_for_stage!r}")
-        return await self._start_with_update(
-            update, values, args, id, result_type, start_workflow_operation, wait_for_stage, rpc_timeout
-        )
-
-    async def _start_with_update(
-        self,
-        update: Any,
-        values: tuple[Any, ...],
-        args: Sequence[Any],
-        id: str | None,
-        result_type: Any,
-        operation: WithStartWorkflowOperation[Any, Any],
-        stage: WorkflowUpdateStage,
-        rpc_timeout: Duration | None,
-    ) -> WorkflowUpdateHandle[Any]:
-        workflow_id = operation.options.id or ""  # an operation without one is refused when it is made
-        new = new_update(self._connection, workflow_id, update, values, args, id, result_type)
-        sent = message("", new.message_id, new.event)
-
-        async def start() -> WorkflowHandle[Any, Any]:
-            handle = None if id is None else await self._with_update(operation, new)
-            try:
-                handle = handle or await self._start(workflow_id, operation.target, operation.options, sent)
-            except WorkflowAlreadyStartedError:
-                # It may be that very update which somebody sent meanwhile.
-                handle = None if id is None else await self._with_update(operation, new)
-                if handle is None:
-                    raise
-            if handle.first_execution_run_id is None and handle.result_run_id is not None:
-                handle.first_execution_run_id = await first_run_of(self._connection, handle.result_run_id)
-            return handle
-
-        workflow = await operation.run(start)
-        handle: WorkflowUpdateHandle[Any] = WorkflowUpdateHandle(
-            self._connection,
-            new.id,
-            workflow.id,
-            workflow_run_id=workflow.result_run_id,
-            result_type=new.result_type,
-        )
-        if stage > WorkflowUpdateStage.ADMITTED:
-            await handle.reach(stage, rpc_timeout=rpc_timeout)
-        return handle
-
-    async def _with_update(
-        self, operation: WithStartWorkflowOperation[Any, Any], new: NewUpdate
-    ) -> WorkflowHandle[Any, Any] | None:
-        """Return the workflow if its newest run knows the update, and has not ended without completing it."""
-        workflow_id = operation.options.id or ""
-        patiently = self._connection.patiently
-        record = await patiently(lambda: self.store.find_run(workflow_id))
-        if record is None:
-            return None
-        outcome = await patiently(lambda: self.store.find_update(record.run_id, new.message_id))
-        if outcome is None or (record.closed_at is not None and decode_result(outcome.data).lost):
-            return None
-        return WorkflowHandle(
-            self._connection,
-            workflow_id,
-            result_run_id=record.run_id,
-            result_type=operation.target.result_type,
-        )
 
     # ------------------------------------------------------------------ handles
 

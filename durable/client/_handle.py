@@ -3,55 +3,39 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, Generic, TypeVar, TypeVarTuple, cast, overload
+from typing import Any, TypeVar, TypeVarTuple, overload
 
-from durable._engine._messages import message
-from durable._internal.ids import check_name, uuid7
 from durable._internal.instants import SECOND, Duration, to_duration
+from durable.client._addressed import CLOSED, R_co, W_co
 from durable.client._calls import call_of
 from durable.client._checked import to_checked_payloads
-from durable.client._connection import Connection
 from durable.client._describe import WorkflowExecutionDescription, describe
+from durable.client._handle_updates import UpdatedByHandle
 from durable.client._outcome import next_run_of, result_of
-from durable.client._patience import PATIENCE
 from durable.client._query import Asking, check_condition
-from durable.client._updates import WorkflowUpdateHandle, WorkflowUpdateStage, new_update
 from durable.common import QueryRejectCondition
-from durable.converter import DataConverter
-from durable.exceptions import PayloadCodecError, StoreUnavailableError, WorkflowNotFoundError
+from durable.exceptions import PayloadCodecError, WorkflowNotFoundError
 from durable.history import (
     Event,
     EventRow,
-    Input,
     WorkflowExecutionCancelRequested,
     WorkflowExecutionSignaled,
     WorkflowExecutionTerminated,
     decode_history,
     encode_data,
 )
-from durable.store import ActivityRecord, Hint, HintKind, RunRecord, SendOutcome, beneath
-from durable.workflow._calls import QueryCall, SignalCall, UpdateCall
-from durable.workflow._methods import BoundUpdate
-from durable.workflow._updates import Update
+from durable.store import ActivityRecord, beneath
+from durable.workflow._calls import QueryCall, SignalCall
 
-W_co = TypeVar("W_co", covariant=True)
-R_co = TypeVar("R_co", covariant=True)
 W = TypeVar("W")
 R2 = TypeVar("R2")
 Ts = TypeVarTuple("Ts")
 
-HELD_BACK = 0.05
-"""Seconds until a message is sent again at the latest that a run held back because it is about to close."""
 
 QUERY_TIMEOUT = 10.0
 """Seconds a query waits for its answer, and for messages that were acknowledged before it was asked."""
-
-CLOSED = "the workflow is closed; a closed workflow can be described and queried, and told nothing"
-UNKNOWN = "there is no such workflow; check the id, and that client and worker use the same database"
 
 
 @dataclass(frozen=True)
@@ -63,7 +47,7 @@ class WorkflowHistory:
     events: Sequence[Event]
 
 
-class WorkflowHandle(Generic[W_co, R_co]):
+class WorkflowHandle(UpdatedByHandle[W_co, R_co]):
     """One workflow, by id: to wait for, to send messages to, to ask, and to end.
 
     Made by `Client.start_workflow` and `Client.get_workflow_handle`; making one asks nothing of the database.
@@ -74,48 +58,6 @@ class WorkflowHandle(Generic[W_co, R_co]):
         result_run_id: The run that `result` waits for; None for whichever is open, or was last.
         first_execution_run_id: The run that was started, when this handle comes from a start.
     """
-
-    def __init__(
-        self,
-        connection: Connection,
-        id: str,
-        *,
-        run_id: str | None = None,
-        result_run_id: str | None = None,
-        first_execution_run_id: str | None = None,
-        result_type: Any = Any,
-    ) -> None:
-        self._connection = connection
-        self.id = check_name(id, "id")
-        self.run_id = run_id
-        self.result_run_id = result_run_id
-        self.first_execution_run_id = first_execution_run_id
-        self._result_type = result_type
-
-    def __repr__(self) -> str:
-        return f"<WorkflowHandle {self.id!r} run {self.run_id or self.result_run_id}>"
-
-    @property
-    def _converter(self) -> DataConverter:
-        return self._connection.converter_for(self.id)
-
-    async def _find(self, run_id: str | None) -> RunRecord:
-        record = await self._connection.patiently(lambda: self._connection.store.find_run(self.id, run_id))
-        if record is None:
-            raise WorkflowNotFoundError(
-                f"workflow {self.id!r}: {UNKNOWN}", workflow_id=self.id, run_id=run_id
-            )
-        return record
-
-    async def _find_own(self) -> RunRecord:
-        """Return the run this handle is about: the given one, else the newest of the chain it started, or of all."""
-        if self.run_id is not None or self.result_run_id is None:
-            return await self._find(self.run_id)
-        newest = await self._find(None)
-        own = (self.first_execution_run_id, self.result_run_id)
-        if newest.first_run_id in own or newest.run_id in own:
-            return newest
-        return await self._find(self.result_run_id)
 
     # ------------------------------------------------------------------ waiting
 
@@ -145,64 +87,6 @@ class WorkflowHandle(Generic[W_co, R_co]):
         return result
 
     # ------------------------------------------------------------------ messages
-
-    async def _send(self, event: Input, *, own: bool = False) -> str:
-        """Put a message into the run's inbox, once, however often the database has to be asked; return which run's.
-
-        Args:
-            event: What it becomes.
-            own: Whether only runs of the chain are meant that this handle started, if it did.
-        """
-        message_id = event.message or uuid7()
-        store = self._connection.store
-        followed: set[str] = set()
-        until = asyncio.get_running_loop().time() + PATIENCE
-        while True:
-            record = await self._find(self.run_id)
-            if own:
-                self._check_chain(record)
-            new = [message(record.run_id, message_id, event)]
-            outcome = (await self._connection.patiently(partial(store.send, new)))[0]
-            if outcome in (SendOutcome.SENT, SendOutcome.REPEATED):
-                store.hint([Hint(HintKind.MESSAGE, record.run_id)])
-                return record.run_id
-            if outcome is SendOutcome.HELD_BACK:
-                # It is about to close, and takes nothing until it has: a moment.
-                if asyncio.get_running_loop().time() > until:
-                    raise StoreUnavailableError(
-                        f"workflow {self.id!r} has been about to close for {PATIENCE:g} s and took no message; send it again"
-                    )
-                await asyncio.sleep(random.uniform(0.01, HELD_BACK))
-                continue
-            if await self._was_read(record.run_id, message_id):
-                return record.run_id
-            if self.run_id is None and record.run_id not in followed:
-                # It may have closed by going on in another run; look again.
-                followed.add(record.run_id)
-                continue
-            text = UNKNOWN if outcome is SendOutcome.NOT_FOUND else CLOSED
-            raise WorkflowNotFoundError(
-                f"workflow {self.id!r}: {text}", workflow_id=self.id, run_id=record.run_id
-            )
-
-    def _check_chain(self, record: RunRecord) -> None:
-        first = self.first_execution_run_id
-        if self.run_id is None and first is not None and record.first_run_id != first:
-            raise WorkflowNotFoundError(
-                f"workflow {self.id!r}: the chain of runs that began with {first} is over; its id has been used again, "
-                "by a run that this handle does not mean",
-                workflow_id=self.id,
-                run_id=record.run_id,
-            )
-
-    async def _was_read(self, run_id: str, message_id: str) -> bool:
-        """Whether a message whose send was in doubt has become an event, or has an outcome, being an update."""
-        store = beneath(self._connection.store)  # where message ids are as plain as anywhere
-        if await self._connection.patiently(lambda: store.find_update(run_id, message_id)):
-            return True
-        rows = await self._connection.patiently(lambda: store.read_events(run_id))
-        wanted = f'"message":"{message_id}"'.encode()
-        return any(wanted in row.data for row in rows)
 
     @overload
     async def signal(self: WorkflowHandle[W, Any], call: SignalCall[W], /) -> None: ...
@@ -278,217 +162,6 @@ class WorkflowHandle(Generic[W_co, R_co]):
                 )
             # It may have closed by going on in another run; look again.
             followed.add(record.run_id)
-
-    # ------------------------------------------------------------------ updates
-
-    @overload
-    async def execute_update(
-        self: WorkflowHandle[W, Any],
-        call: UpdateCall[W, R2],
-        /,
-        *,
-        id: str | None = None,
-        rpc_timeout: Duration | None = None,
-    ) -> R2: ...
-    @overload
-    async def execute_update(
-        self: WorkflowHandle[W, Any],
-        update: Callable[[*Ts], UpdateCall[W, R2]],
-        /,
-        *values: *Ts,
-        id: str | None = None,
-        rpc_timeout: Duration | None = None,
-    ) -> R2: ...
-    @overload
-    async def execute_update(
-        self: WorkflowHandle[W, Any],
-        update: Callable[..., UpdateCall[W, R2]],
-        /,
-        *,
-        args: Sequence[Any],
-        id: str | None = None,
-        rpc_timeout: Duration | None = None,
-    ) -> R2: ...
-    @overload
-    async def execute_update(
-        self,
-        update: str,
-        /,
-        *values: Any,
-        args: Sequence[Any] = ...,
-        id: str | None = None,
-        result_type: Any = None,
-        rpc_timeout: Duration | None = None,
-    ) -> Any: ...
-    async def execute_update(
-        self,
-        update: Any,
-        /,
-        *values: object,
-        args: Sequence[Any] = (),
-        id: str | None = None,
-        result_type: Any = None,
-        rpc_timeout: Duration | None = None,
-    ) -> Any:
-        """Send an update and return what its handler returns.
-
-        Once it is stored it survives any crash; it is handled at most once for each id, and its outcome is kept. An
-        update that is refused leaves no event, and its id is not looked at again either.
-
-        Args:
-            update: A call (`Publish.rename("x")`), or in Temporal's way an update method or a name, with its argument
-                behind it.
-            values: The argument, in Temporal's way.
-            args: Several arguments, in Temporal's way.
-            id: What makes sending it again harmless; a fresh one by default.
-            result_type: What its result is decoded as, for an update by name.
-            rpc_timeout: How long to wait for the outcome; for ever when None. The update goes on.
-
-        Raises:
-            WorkflowUpdateFailedError: It was refused, failed, or ended with its workflow; `cause` says why.
-            WorkflowUpdateRPCTimeoutOrCancelledError: It had no outcome after `rpc_timeout`.
-            WorkflowNotFoundError: There is no such workflow, or it is closed.
-            ConversionError: An argument cannot be stored, or the result not be read.
-            TypeError: The arguments do not fit the update.
-            StoreUnavailableError: The database is away; the update may or may not have been stored. Send it again with
-                the same id to be sure.
-        """
-        handle = await self._start_update(
-            update, values, args, id, result_type, WorkflowUpdateStage.COMPLETED, rpc_timeout
-        )
-        return await handle.result()
-
-    @overload
-    async def start_update(
-        self: WorkflowHandle[W, Any],
-        call: UpdateCall[W, R2],
-        /,
-        *,
-        wait_for_stage: WorkflowUpdateStage,
-        id: str | None = None,
-        rpc_timeout: Duration | None = None,
-    ) -> WorkflowUpdateHandle[R2]: ...
-    @overload
-    async def start_update(
-        self: WorkflowHandle[W, Any],
-        update: Callable[[*Ts], UpdateCall[W, R2]],
-        /,
-        *values: *Ts,
-        wait_for_stage: WorkflowUpdateStage,
-        id: str | None = None,
-        rpc_timeout: Duration | None = None,
-    ) -> WorkflowUpdateHandle[R2]: ...
-    @overload
-    async def start_update(
-        self: WorkflowHandle[W, Any],
-        update: Callable[..., UpdateCall[W, R2]],
-        /,
-        *,
-        wait_for_stage: WorkflowUpdateStage,
-        args: Sequence[Any],
-        id: str | None = None,
-        rpc_timeout: Duration | None = None,
-    ) -> WorkflowUpdateHandle[R2]: ...
-    @overload
-    async def start_update(
-        self,
-        update: str,
-        /,
-        *values: Any,
-        wait_for_stage: WorkflowUpdateStage,
-        args: Sequence[Any] = ...,
-        id: str | None = None,
-        result_type: Any = None,
-        rpc_timeout: Duration | None = None,
-    ) -> WorkflowUpdateHandle[Any]: ...
-    async def start_update(
-        self,
-        update: Any,
-        /,
-        *values: object,
-        wait_for_stage: WorkflowUpdateStage,
-        args: Sequence[Any] = (),
-        id: str | None = None,
-        result_type: Any = None,
-        rpc_timeout: Duration | None = None,
-    ) -> WorkflowUpdateHandle[Any]:
-        """Send an update, and return once it has come as far as `wait_for_stage`.
-
-        ADMITTED needs no worker: the update is stored, and will be looked at. One that is refused counts as completed;
-        its handle's `result` raises.
-
-        Args:
-            update: As for `execute_update`, and so are `values`, `args`, `id` and `result_type`.
-            values: See `update`.
-            wait_for_stage: How far it must have come.
-            args: See `update`.
-            id: See `update`.
-            result_type: See `update`.
-            rpc_timeout: How long to wait; for ever when None. The update goes on.
-
-        Raises:
-            Exception: As `execute_update`, but for failures of the update itself.
-        """
-        if not isinstance(wait_for_stage, WorkflowUpdateStage):
-            raise TypeError(f"wait_for_stage must be a WorkflowUpdateStage, not {wait_for_stage!r}")
-        return await self._start_update(update, values, args, id, result_type, wait_for_stage, rpc_timeout)
-
-    async def _start_update(
-        self,
-        update: Any,
-        values: tuple[Any, ...],
-        args: Sequence[Any],
-        id: str | None,
-        result_type: Any,
-        stage: WorkflowUpdateStage,
-        rpc_timeout: Duration | None,
-    ) -> WorkflowUpdateHandle[Any]:
-        new = new_update(self._connection, self.id, update, values, args, id, result_type)
-        run_id = await self._send(new.event)
-        handle: WorkflowUpdateHandle[Any] = WorkflowUpdateHandle(
-            self._connection, new.id, self.id, workflow_run_id=run_id, result_type=new.result_type
-        )
-        if stage > WorkflowUpdateStage.ADMITTED:
-            await handle.reach(stage, rpc_timeout=rpc_timeout)
-        return handle
-
-    def get_update_handle(
-        self, id: str, *, workflow_run_id: str | None = None, result_type: Any = None
-    ) -> WorkflowUpdateHandle[Any]:
-        """Return a handle of an update by id, whether it exists or not."""
-        return WorkflowUpdateHandle(
-            self._connection,
-            id,
-            self.id,
-            workflow_run_id=workflow_run_id or self.run_id,
-            result_type=Any if result_type is None else result_type,
-        )
-
-    @overload
-    def get_update_handle_for(
-        self: WorkflowHandle[W, Any],
-        update: BoundUpdate[W, ..., R2],
-        id: str,
-        *,
-        workflow_run_id: str | None = None,
-    ) -> WorkflowUpdateHandle[R2]: ...
-    @overload
-    def get_update_handle_for(
-        self, update: Update[..., R2], id: str, *, workflow_run_id: str | None = None
-    ) -> WorkflowUpdateHandle[R2]: ...
-    def get_update_handle_for(
-        self, update: Any, id: str, *, workflow_run_id: str | None = None
-    ) -> WorkflowUpdateHandle[Any]:
-        """Return a handle of an update by id, typed by its definition.
-
-        Raises:
-            TypeError: `update` is none.
-        """
-        if not isinstance(update, BoundUpdate | Update):
-            raise TypeError(f"expected an update (Class.update, or an @Update), not {update!r}")
-        return self.get_update_handle(
-            id, workflow_run_id=workflow_run_id, result_type=cast(Any, update).definition.ret_type
-        )
 
     # ------------------------------------------------------------------ questions
 

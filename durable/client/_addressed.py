@@ -1,0 +1,130 @@
+"""One workflow execution, found by its id, and told something: what a handle is built on."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from functools import partial
+from typing import Any, Generic, TypeVar
+
+from durable._engine._messages import message
+from durable._internal.ids import check_name, uuid7
+from durable.client._connection import Connection
+from durable.client._patience import PATIENCE
+from durable.converter import DataConverter
+from durable.exceptions import StoreUnavailableError, WorkflowNotFoundError
+from durable.history import Input
+from durable.store import Hint, HintKind, RunRecord, SendOutcome, beneath
+
+W_co = TypeVar("W_co", covariant=True)
+R_co = TypeVar("R_co", covariant=True)
+
+HELD_BACK = 0.05
+"""Seconds until a message is sent again at the latest that a run held back because it is about to close."""
+
+CLOSED = "the workflow is closed; a closed workflow can be described and queried, and told nothing"
+UNKNOWN = "there is no such workflow; check the id, and that client and worker use the same database"
+
+
+class Addressed(Generic[W_co, R_co]):
+    """A workflow by id, or one run of it. Making one asks nothing of the database."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        id: str,
+        *,
+        run_id: str | None = None,
+        result_run_id: str | None = None,
+        first_execution_run_id: str | None = None,
+        result_type: Any = Any,
+    ) -> None:
+        self._connection = connection
+        self.id = check_name(id, "id")
+        self.run_id = run_id
+        self.result_run_id = result_run_id
+        self.first_execution_run_id = first_execution_run_id
+        self._result_type = result_type
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.id!r} run {self.run_id or self.result_run_id}>"
+
+    @property
+    def _converter(self) -> DataConverter:
+        return self._connection.converter_for(self.id)
+
+    async def _find(self, run_id: str | None) -> RunRecord:
+        record = await self._connection.patiently(lambda: self._connection.store.find_run(self.id, run_id))
+        if record is None:
+            raise WorkflowNotFoundError(
+                f"workflow {self.id!r}: {UNKNOWN}", workflow_id=self.id, run_id=run_id
+            )
+        return record
+
+    async def _find_own(self) -> RunRecord:
+        """Return the run this handle is about: the given one, else the newest of the chain it started, or of all."""
+        if self.run_id is not None or self.result_run_id is None:
+            return await self._find(self.run_id)
+        newest = await self._find(None)
+        own = (self.first_execution_run_id, self.result_run_id)
+        if newest.first_run_id in own or newest.run_id in own:
+            return newest
+        return await self._find(self.result_run_id)
+
+    async def _send(self, event: Input, *, own: bool = False) -> str:
+        """Put a message into the run's inbox, once, however often the database has to be asked; return which run's.
+
+        Args:
+            event: What it becomes.
+            own: Whether only runs of the chain are meant that this handle started, if it did.
+        """
+        message_id = event.message or uuid7()
+        store = self._connection.store
+        followed: set[str] = set()
+        until = asyncio.get_running_loop().time() + PATIENCE
+        while True:
+            record = await self._find(self.run_id)
+            if own:
+                self._check_chain(record)
+            new = [message(record.run_id, message_id, event)]
+            outcome = (await self._connection.patiently(partial(store.send, new)))[0]
+            if outcome in (SendOutcome.SENT, SendOutcome.REPEATED):
+                store.hint([Hint(HintKind.MESSAGE, record.run_id)])
+                return record.run_id
+            if outcome is SendOutcome.HELD_BACK:
+                # It is about to close, and takes nothing until it has: a moment.
+                if asyncio.get_running_loop().time() > until:
+                    raise StoreUnavailableError(
+                        f"workflow {self.id!r} has been about to close for {PATIENCE:g} s and took no message; send it again"
+                    )
+                await asyncio.sleep(random.uniform(0.01, HELD_BACK))
+                continue
+            if await self._was_read(record.run_id, message_id):
+                return record.run_id
+            if self.run_id is None and record.run_id not in followed:
+                # It may have closed by going on in another run; look again.
+                followed.add(record.run_id)
+                continue
+            text = UNKNOWN if outcome is SendOutcome.NOT_FOUND else CLOSED
+            raise WorkflowNotFoundError(
+                f"workflow {self.id!r}: {text}", workflow_id=self.id, run_id=record.run_id
+            )
+
+    def _check_chain(self, record: RunRecord) -> None:
+        first = self.first_execution_run_id
+        if self.run_id is None and first is not None and record.first_run_id != first:
+            raise WorkflowNotFoundError(
+                f"workflow {self.id!r}: the chain of runs that began with {first} is over; its id has been used again, "
+                "by a run that this handle does not mean",
+                workflow_id=self.id,
+                run_id=record.run_id,
+            )
+
+    async def _was_read(self, run_id: str, message_id: str) -> bool:
+        """Whether a message whose send was in doubt has become an event, or has an outcome, being an update."""
+        store = beneath(self._connection.store)  # where message ids are as plain as anywhere
+        if await self._connection.patiently(lambda: store.find_update(run_id, message_id)):
+            return True
+        rows = await self._connection.patiently(lambda: store.read_events(run_id))
+        wanted = f'"message":"{message_id}"'.encode()
+        return any(wanted in row.data for row in rows)

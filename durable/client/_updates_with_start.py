@@ -1,0 +1,250 @@
+"""Updates that start their workflow, if it is not there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar, TypeVarTuple, overload
+
+from durable._engine._messages import message
+from durable._engine._updates import decode_result
+from durable._internal.instants import Duration
+from durable.client._connection import Connection
+from durable.client._handle import WorkflowHandle
+from durable.client._starter import Starter
+from durable.client._updates import (
+    NewUpdate,
+    WorkflowUpdateHandle,
+    WorkflowUpdateStage,
+    first_run_of,
+    new_update,
+)
+from durable.client._with_start import WithStartWorkflowOperation
+from durable.exceptions import WorkflowAlreadyStartedError
+from durable.workflow._calls import UpdateCall
+
+W = TypeVar("W")
+R = TypeVar("R")
+Ts = TypeVarTuple("Ts")
+
+COMPLETED = WorkflowUpdateStage.COMPLETED
+
+
+class UpdatesWithStart:
+    """That part of a client which starts workflows with an update."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._starter = Starter(connection)
+
+    @overload
+    async def execute_update_with_start_workflow(
+        self,
+        call: UpdateCall[W, R],
+        /,
+        *,
+        start_workflow_operation: WithStartWorkflowOperation[W, Any],
+        id: str | None = None,
+        rpc_timeout: Duration | None = None,
+    ) -> R: ...
+    @overload
+    async def execute_update_with_start_workflow(
+        self,
+        update: Callable[[*Ts], UpdateCall[W, R]],
+        /,
+        *values: *Ts,
+        start_workflow_operation: WithStartWorkflowOperation[W, Any],
+        id: str | None = None,
+        rpc_timeout: Duration | None = None,
+    ) -> R: ...
+    @overload
+    async def execute_update_with_start_workflow(
+        self,
+        update: Callable[..., UpdateCall[W, R]],
+        /,
+        *,
+        args: Sequence[Any],
+        start_workflow_operation: WithStartWorkflowOperation[W, Any],
+        id: str | None = None,
+        rpc_timeout: Duration | None = None,
+    ) -> R: ...
+    @overload
+    async def execute_update_with_start_workflow(
+        self,
+        update: str,
+        /,
+        *values: Any,
+        start_workflow_operation: WithStartWorkflowOperation[Any, Any],
+        args: Sequence[Any] = ...,
+        id: str | None = None,
+        result_type: Any = None,
+        rpc_timeout: Duration | None = None,
+    ) -> Any: ...
+    async def execute_update_with_start_workflow(
+        self,
+        update: Any,
+        /,
+        *values: object,
+        start_workflow_operation: WithStartWorkflowOperation[Any, Any],
+        args: Sequence[Any] = (),
+        id: str | None = None,
+        result_type: Any = None,
+        rpc_timeout: Duration | None = None,
+    ) -> Any:
+        """Start a workflow with an update in its inbox, and return what the update's handler returns.
+
+        Both are stored, or neither is. When the workflow is there already and its policy is content with that, the update
+        goes to it. An `id` that the workflow's newest run knows is waited for, whatever the policies say; of a closed run
+        only one that was completed counts.
+
+        Args:
+            update: As for `WorkflowHandle.execute_update`, and so are `values`, `args`, `id`, `result_type` and
+                `rpc_timeout`.
+            values: See `update`.
+            start_workflow_operation: What is started; its `workflow_handle()` returns the workflow's handle.
+            args: See `update`.
+            id: See `update`.
+            result_type: See `update`.
+            rpc_timeout: See `update`.
+
+        Raises:
+            WorkflowAlreadyStartedError: The workflow's id is taken, or may not be used again. The update is not sent.
+            RuntimeError: The operation was used before.
+            Exception: As `WorkflowHandle.execute_update`.
+        """
+        handle = await self._start_with_update(
+            update, values, args, id, result_type, start_workflow_operation, COMPLETED, rpc_timeout
+        )
+        return await handle.result()
+
+    @overload
+    async def start_update_with_start_workflow(
+        self,
+        call: UpdateCall[W, R],
+        /,
+        *,
+        start_workflow_operation: WithStartWorkflowOperation[W, Any],
+        wait_for_stage: WorkflowUpdateStage,
+        id: str | None = None,
+        rpc_timeout: Duration | None = None,
+    ) -> WorkflowUpdateHandle[R]: ...
+    @overload
+    async def start_update_with_start_workflow(
+        self,
+        update: Callable[[*Ts], UpdateCall[W, R]],
+        /,
+        *values: *Ts,
+        start_workflow_operation: WithStartWorkflowOperation[W, Any],
+        wait_for_stage: WorkflowUpdateStage,
+        id: str | None = None,
+        rpc_timeout: Duration | None = None,
+    ) -> WorkflowUpdateHandle[R]: ...
+    @overload
+    async def start_update_with_start_workflow(
+        self,
+        update: Callable[..., UpdateCall[W, R]],
+        /,
+        *,
+        args: Sequence[Any],
+        start_workflow_operation: WithStartWorkflowOperation[W, Any],
+        wait_for_stage: WorkflowUpdateStage,
+        id: str | None = None,
+        rpc_timeout: Duration | None = None,
+    ) -> WorkflowUpdateHandle[R]: ...
+    @overload
+    async def start_update_with_start_workflow(
+        self,
+        update: str,
+        /,
+        *values: Any,
+        start_workflow_operation: WithStartWorkflowOperation[Any, Any],
+        wait_for_stage: WorkflowUpdateStage,
+        args: Sequence[Any] = ...,
+        id: str | None = None,
+        result_type: Any = None,
+        rpc_timeout: Duration | None = None,
+    ) -> WorkflowUpdateHandle[Any]: ...
+    async def start_update_with_start_workflow(
+        self,
+        update: Any,
+        /,
+        *values: object,
+        start_workflow_operation: WithStartWorkflowOperation[Any, Any],
+        wait_for_stage: WorkflowUpdateStage,
+        args: Sequence[Any] = (),
+        id: str | None = None,
+        result_type: Any = None,
+        rpc_timeout: Duration | None = None,
+    ) -> WorkflowUpdateHandle[Any]:
+        """Start a workflow with an update in its inbox, and return once the update has come as far as `wait_for_stage`.
+
+        See `execute_update_with_start_workflow`, and `WorkflowHandle.start_update` for the stages.
+
+        Raises:
+            Exception: As `execute_update_with_start_workflow`, but for failures of the update itself.
+        """
+        if not isinstance(wait_for_stage, WorkflowUpdateStage):
+            raise TypeError(f"wait_for_stage must be a WorkflowUpdateStage, not {wait_for_stage!r}")
+        return await self._start_with_update(
+            update, values, args, id, result_type, start_workflow_operation, wait_for_stage, rpc_timeout
+        )
+
+    async def _start_with_update(
+        self,
+        update: Any,
+        values: tuple[Any, ...],
+        args: Sequence[Any],
+        id: str | None,
+        result_type: Any,
+        operation: WithStartWorkflowOperation[Any, Any],
+        stage: WorkflowUpdateStage,
+        rpc_timeout: Duration | None,
+    ) -> WorkflowUpdateHandle[Any]:
+        workflow_id = operation.options.id or ""  # an operation without one is refused when it is made
+        new = new_update(self._connection, workflow_id, update, values, args, id, result_type)
+        sent = message("", new.message_id, new.event)
+
+        async def start() -> WorkflowHandle[Any, Any]:
+            handle = None if id is None else await self._with_update(operation, new)
+            try:
+                handle = handle or await self._starter.start(
+                    workflow_id, operation.target, operation.options, sent
+                )
+            except WorkflowAlreadyStartedError:
+                # It may be that very update which somebody sent meanwhile.
+                handle = None if id is None else await self._with_update(operation, new)
+                if handle is None:
+                    raise
+            if handle.first_execution_run_id is None and handle.result_run_id is not None:
+                handle.first_execution_run_id = await first_run_of(self._connection, handle.result_run_id)
+            return handle
+
+        workflow = await operation.run(start)
+        handle: WorkflowUpdateHandle[Any] = WorkflowUpdateHandle(
+            self._connection,
+            new.id,
+            workflow.id,
+            workflow_run_id=workflow.result_run_id,
+            result_type=new.result_type,
+        )
+        if stage > WorkflowUpdateStage.ADMITTED:
+            await handle.reach(stage, rpc_timeout=rpc_timeout)
+        return handle
+
+    async def _with_update(
+        self, operation: WithStartWorkflowOperation[Any, Any], new: NewUpdate
+    ) -> WorkflowHandle[Any, Any] | None:
+        """Return the workflow if its newest run knows the update, and has not ended without completing it."""
+        workflow_id = operation.options.id or ""
+        patiently = self._connection.patiently
+        record = await patiently(lambda: self._connection.store.find_run(workflow_id))
+        if record is None:
+            return None
+        outcome = await patiently(lambda: self._connection.store.find_update(record.run_id, new.message_id))
+        if outcome is None or (record.closed_at is not None and decode_result(outcome.data).lost):
+            return None
+        return WorkflowHandle(
+            self._connection,
+            workflow_id,
+            result_run_id=record.run_id,
+            result_type=operation.target.result_type,
+        )

@@ -16,7 +16,7 @@ from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
-from typing import Any, NoReturn, cast
+from typing import Any, NoReturn
 
 from msgspec import structs
 
@@ -31,10 +31,10 @@ from durable.activity._options import ActivityOptions
 from durable.converter import DataConverter
 from durable.history import (
     CommandEvent,
-    Payload,
     WorkflowExecutionSignaled,
     WorkflowExecutionUpdateAccepted,
 )
+from durable.interceptor._headers import checked_headers
 from durable.interceptor.worker import (
     ContinueAsNewInput,
     ExecuteWorkflowInput,
@@ -213,11 +213,13 @@ class InterceptedInstance(Instance):
     def close_with(self, said: Continuation, headers: Headers) -> NoReturn:
         """Raise what ends the run and goes on as another one, with headers on it."""
         command = super().continue_as_new(said)
-        raise ContinueAsNewError(structs.replace(command, headers=_checked(headers)) if headers else command)
+        raise ContinueAsNewError(
+            structs.replace(command, headers=checked_headers(headers)) if headers else command
+        )
 
     def carry(self, headers: Headers) -> None:
         """Say what headers the next command has."""
-        self._headers = _checked(headers) if headers else headers
+        self._headers = checked_headers(headers) if headers else headers
 
     def _issue(self, command: CommandEvent) -> None:
         if self._headers:
@@ -494,18 +496,6 @@ def _told(duration: int | None) -> timedelta | None:
 
 def _kept(duration: Any, name: str) -> int | None:
     return None if duration is None else to_duration(duration, name, allow_zero=False)
-
-
-def _checked(headers: Mapping[Any, object]) -> dict[str, Payload]:
-    """Return headers that can be stored."""
-    name: object
-    for name, value in headers.items():
-        if not isinstance(name, str) or not isinstance(value, Payload):
-            raise TypeError(
-                f"headers hold payloads by name, not {value!r} as {name!r}; make one with "
-                "workflow.payload_converter().to_payload(value)"
-            )
-    return cast("dict[str, Payload]", dict(headers))
 
 
 def _at_once(coroutine: Coroutine[Any, Any, Any]) -> Any:

@@ -19,11 +19,9 @@ from durable.common import (
     TypedSearchAttributes,
     WorkflowIDReusePolicy,
 )
-from durable.history import Payload
+from durable.interceptor._headers import Headers
 from durable.workflow._child_handle import ChildWorkflowHandle
 from durable.workflow._info import Info
-
-Headers = Mapping[str, Payload]
 
 
 @dataclass

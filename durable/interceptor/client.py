@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from durable.common import QueryRejectCondition
-from durable.history import Payload
+from durable.interceptor._headers import Headers
 
 __all__ = [
     "CancelWorkflowInput",
@@ -25,11 +25,44 @@ __all__ = [
     "UpdateWithStartUpdateWorkflowInput",
 ]
 
-Headers = Mapping[str, Payload]
+
+class _Said:
+    """The options of a start, as attributes; what was not said is None."""
+
+    id: str | None
+    task_queue: str | None
+    execution_timeout: Any
+    run_timeout: Any
+    task_timeout: Any
+    id_reuse_policy: Any
+    id_conflict_policy: Any
+    retry_policy: Any
+    cron_schedule: str | None
+    memo: Mapping[str, Any] | None
+    search_attributes: Any
+    start_delay: Any
+    start_signal: Any
+    start_signal_args: Any
+    static_summary: str | None
+    static_details: str | None
+    request_eager_start: bool | None
+    priority: Any
+    versioning_override: Any
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or name == "options":
+            raise AttributeError(name)
+        return self.options.get(name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _OF_A_START:
+            object.__setattr__(self, name, value)
+        else:
+            self.options[name] = value
 
 
 @dataclass
-class StartWorkflowInput:
+class StartWorkflowInput(_Said):
     """A start.
 
     Attributes:
@@ -48,17 +81,6 @@ class StartWorkflowInput:
     headers: Headers
     ret_type: Any
     target: Any = field(default=None, repr=False)
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_") or name == "options":
-            raise AttributeError(name)
-        return self.options.get(name)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name in _OF_A_START:
-            object.__setattr__(self, name, value)
-        else:
-            self.options[name] = value
 
 
 _OF_A_START = frozenset({"workflow", "args", "options", "headers", "ret_type", "target"})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -76,3 +76,31 @@ class Interceptor:
     ) -> type[WorkflowInboundInterceptor] | None:
         """Return the class of what stands around a run, made with the next one; None for nothing. Called once."""
         return None
+
+
+def worker_interceptors(interceptors: Iterable[object]) -> tuple[Interceptor, ...]:
+    """Return those of a client's interceptors that serve its workers too."""
+    return tuple([one for one in interceptors if isinstance(one, Interceptor)])
+
+
+def workflow_interceptors(
+    interceptors: Iterable[Interceptor],
+) -> tuple[type[WorkflowInboundInterceptor], ...]:
+    """Return the classes that interceptors put around workflows.
+
+    Raises:
+        TypeError: One of them is none.
+    """
+    found: list[type[WorkflowInboundInterceptor]] = []
+    for one in interceptors:
+        if not isinstance(one, Interceptor):
+            raise TypeError(f"interceptors takes durable.worker.Interceptor objects, not {one!r}")
+        kind: object = one.workflow_interceptor_class(WorkflowInterceptorClassInput())
+        if kind is None:
+            continue
+        if not (isinstance(kind, type) and issubclass(kind, WorkflowInboundInterceptor)):
+            raise TypeError(
+                f"workflow_interceptor_class of {one!r} returned {kind!r}, and not a class of them"
+            )
+        found.append(kind)
+    return tuple(found)

@@ -20,6 +20,7 @@ from durable._engine._effects import Effects, Urgency, Written
 from durable._engine._run import Run
 from durable._engine._state import RunState
 from durable._replay._instance import Instance, Tried
+from durable._replay._intercepted import new_instance
 from durable._replay._replay import replay
 from durable._replay._turns import Turns
 from durable.exceptions import HistoryError, PayloadCodecError, WorkflowTaskError
@@ -232,13 +233,14 @@ class RunHost:
         return [] if self._trying or commands is None else commands
 
     def _new_instance(self, *, trace: bool = False) -> Instance:
-        return Instance(
+        return new_instance(
             self._definition,
             self.run_id,
             self._home.converter,
             namespace=self._home.namespace,
             note=self._note,
             trace=trace,
+            interceptors=self._home.options.workflow_interceptors,
         )
 
     def _note(self, message: str, exception: BaseException | None) -> None:

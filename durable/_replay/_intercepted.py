@@ -2,7 +2,7 @@
 
 A run without interceptors is a plain `Instance` and knows nothing of this. Here the innermost interceptors, `_Inbound` and
 `_Outbound`, do what a plain instance does. What an interceptor says of a call takes effect where the innermost one makes
-the call again from its input: headers are put on the command that it issues, `_issue` below.
+the call again from its input: headers are put on the command that it issues, by `_Commands`.
 
 Invariant: an interceptor that only changes inputs issues the same commands in the same order as no interceptor would, so
 that one may be added while runs are open. Therefore nothing here goes through a task of its own: a coroutine of an
@@ -21,9 +21,11 @@ from typing import Any, NoReturn
 from msgspec import structs
 
 from durable._internal.instants import to_duration, to_timedelta
+from durable._replay._commands import Commands
 from durable._replay._handlers import Handler, for_name
-from durable._replay._instance import Instance, Note
+from durable._replay._instance import Instance
 from durable._replay._loop import NumberedTask
+from durable._replay._messages import Note
 from durable._replay._others import OtherWorkflows
 from durable._replay._queries import Ask, Headers
 from durable.activity._call import ActivityCall
@@ -77,14 +79,31 @@ def new_instance(
     return make(definition, run_id, converter, namespace=namespace, note=note, trace=trace, silent=silent)
 
 
+class _Commands(Commands):
+    """Commands, the next of which may be given headers."""
+
+    __slots__ = ("headers",)
+
+    headers: Headers
+
+    def issue(self, command: CommandEvent) -> None:
+        if self.headers:
+            command = structs.replace(command, headers=self.headers)
+            self.headers = {}
+        super().issue(command)
+
+
 class InterceptedInstance(Instance):
     """See the module."""
 
-    __slots__ = ("_headers", "_inbound", "_outbound")
+    __slots__ = ("_inbound", "_outbound")
+
+    COMMANDS = _Commands
+    _commands: _Commands
 
     def __init__(self, interceptors: Interceptors, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._headers: Headers = {}
+        self._commands.headers = {}
         innermost = _Inbound(self)
         inbound: WorkflowInboundInterceptor = innermost
         for kind in reversed(interceptors):
@@ -219,13 +238,7 @@ class InterceptedInstance(Instance):
 
     def carry(self, headers: Headers) -> None:
         """Say what headers the next command has."""
-        self._headers = checked_headers(headers) if headers else headers
-
-    def _issue(self, command: CommandEvent) -> None:
-        if self._headers:
-            command = structs.replace(command, headers=self._headers)
-            self._headers = {}
-        super()._issue(command)
+        self._commands.headers = checked_headers(headers) if headers else headers
 
 
 class _Inbound(WorkflowInboundInterceptor):

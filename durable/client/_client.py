@@ -128,6 +128,7 @@ class Client(UpdatesWithStart):
             migrate: Whether the tables are made when there are none. Older ones are never changed here.
 
         Raises:
+            TypeError: One of the interceptors is none.
             StoreConfigurationError: The URL, the namespace or a setting of the database will not do.
             SchemaError: The tables are missing and may not be made, or are older or newer than this release.
             StoreUnavailableError: The database cannot be reached.
@@ -140,14 +141,18 @@ class Client(UpdatesWithStart):
 
         async def open_client() -> Client:
             store = await open_store(where, namespace=namespace, migrate=migrate)
-            return cls(
-                store,
-                namespace=namespace or "default",
-                identity=identity or f"{os.getpid()}@{socket.gethostname()}",
-                data_converter=data_converter or default(),
-                interceptors=interceptors,
-                default_workflow_query_reject_condition=default_workflow_query_reject_condition,
-            )
+            try:
+                return cls(
+                    store,
+                    namespace=namespace or "default",
+                    identity=identity or f"{os.getpid()}@{socket.gethostname()}",
+                    data_converter=data_converter or default(),
+                    interceptors=interceptors,
+                    default_workflow_query_reject_condition=default_workflow_query_reject_condition,
+                )
+            except BaseException:
+                await store.aclose()
+                raise
 
         return _Connecting(open_client)
 

@@ -15,7 +15,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 from zlib import crc32
 
 from durable._replay._awaitables import NumberedTask, TimerHandle
@@ -29,7 +29,7 @@ from durable._replay._handlers import Handler
 from durable._replay._loop import POISONED, DeterministicLoop
 from durable._replay._messages import Messages, Note
 from durable._replay._others import OtherWorkflows
-from durable._replay._queries import UnknownQueryError, answer
+from durable._replay._queries import NO_HEADERS, Ask, Headers, UnknownQueryError, answer, call_handler
 from durable._replay._randomness import Randomness
 from durable._replay._teardown import evict
 from durable._replay._timers import Timers
@@ -120,6 +120,8 @@ class Instance:
         "run_id",
     )
 
+    COMMANDS: ClassVar[type[Commands]] = Commands
+
     def __init__(
         self,
         definition: WorkflowDefinition,
@@ -149,7 +151,7 @@ class Instance:
         self.loop = DeterministicLoop(self, salt=crc32(run_id.encode()))  # type: ignore[abstract]
         self._converter = converter
         self._note = note
-        self._commands = Commands(self.loop, trace=trace)
+        self._commands = self.COMMANDS(self.loop, trace=trace)
         self._timers = Timers(self.loop, self._commands)
         self._conditions = Conditions(self.loop)
         self._messages = Messages(self, converter)
@@ -309,7 +311,23 @@ class Instance:
         else:
             self._closing = self._closing or failure
 
-    def query(self, turns: Turns, name: str, input: Payloads) -> Payload:
+    def handle_signal(self, signal: WorkflowExecutionSignaled, handler: Handler, args: list[Any]) -> Any:
+        """See `MessageHost`. `_intercepted` puts more around this and the two below."""
+        return handler(*args)
+
+    def handle_update(
+        self, update: WorkflowExecutionUpdateAccepted, handler: Handler, args: list[Any]
+    ) -> Any:
+        """See `UpdateHost`."""
+        return handler(*args)
+
+    def validate_update(
+        self, update: WorkflowExecutionUpdateAccepted, validator: Handler, args: list[Any]
+    ) -> None:
+        """See `UpdateHost`."""
+        validator(*args)
+
+    def query(self, turns: Turns, name: str, input: Payloads, headers: Headers = NO_HEADERS) -> Payload:
         """Answer a query from the state the code is in, changing nothing; see `spoiled`.
 
         Raises:
@@ -317,7 +335,8 @@ class Instance:
         """
         self._commands.read_only = True
         try:
-            return turns.read(self.loop, partial(answer, self, name, input, self._converter))
+            ask = self.handle_query(name, headers)
+            return turns.read(self.loop, partial(answer, self, name, input, self._converter, ask))
         except UnknownQueryError as error:
             raise WorkflowQueryFailedError(str(error)) from None
         except Exception as error:
@@ -326,6 +345,10 @@ class Instance:
             ) from error
         finally:
             self._commands.read_only = False
+
+    def handle_query(self, name: str, headers: Headers) -> Ask:
+        """Return how the handler of a query is called."""
+        return call_handler
 
     @property
     def spoiled(self) -> bool:

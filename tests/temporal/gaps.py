@@ -117,6 +117,8 @@ GAPS: dict[str, tuple[str, str]] = {
     "client.*pdate*": (PROGRESS, "updates are being built"),
     "client.*start_signal*": (PROGRESS, "updates are being built"),
     "client.WithStartWorkflowOperation": (PROGRESS, "updates are being built"),
+    "client.*Schedule*Input": (PROGRESS, "interceptors of schedules are being built"),
+    "client.OutboundInterceptor.*_schedule*": (PROGRESS, "interceptors of schedules are being built"),
     "client.ScheduleActionStartWorkflow*headers*": (LATER, _PLUGINS),
     "client.ScheduleActionStartWorkflow(raw_info)": (OUT, "there is no message of a server behind it"),
     "client.ScheduleAsyncIterator(*)": (OUT, "a client makes lists"),

@@ -12,7 +12,8 @@ conditions are looked at, and so on until nothing moves. See `_turns` for when t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -29,6 +30,7 @@ from durable._replay._handlers import Handler
 from durable._replay._loop import POISONED, DeterministicLoop
 from durable._replay._messages import Messages, Note
 from durable._replay._others import OtherWorkflows
+from durable._replay._patches import NONE, Patches
 from durable._replay._queries import UnknownQueryError, answer
 from durable._replay._randomness import Randomness
 from durable._replay._teardown import evict
@@ -104,6 +106,7 @@ class Instance:
         "_object",
         "_origin",
         "_others",
+        "_patches",
         "_random",
         "_replaying",
         "_silent",
@@ -128,6 +131,7 @@ class Instance:
         note: Note,
         trace: bool = False,
         silent: bool = False,
+        activates: Callable[[str, Info], bool] | None = None,
     ) -> None:
         """Prepare a run's code; nothing of it runs before the first task.
 
@@ -139,6 +143,7 @@ class Instance:
             note: Where remarks go that must not fail anything.
             trace: Whether to remember which source line asked for each command.
             silent: Whether it logs nothing but in queries, for who only looks: the owner logs what happens.
+            activates: Whether to turn a patch on that is asked for the first time, if not always.
         """
         self.definition = definition
         self.run_id = run_id
@@ -151,6 +156,9 @@ class Instance:
         self._timers = Timers(self.loop, self._commands)
         self._conditions = Conditions(self.loop)
         self._messages = Messages(self, converter)
+        self._patches = Patches(
+            self._commands, None if activates is None else partial(self._turns_on, activates)
+        )
         self._now = 0
         self._origin: int | None = None
         self._replaying = False
@@ -168,7 +176,13 @@ class Instance:
     # ------------------------------------------------------------------ the core: a task in, commands out
 
     def activate(
-        self, turns: Turns, task: Sequence[Event], *, replaying: bool, size: int = 0
+        self,
+        turns: Turns,
+        task: Sequence[Event],
+        *,
+        replaying: bool,
+        size: int = 0,
+        patches: frozenset[str] = NONE,
     ) -> list[CommandEvent]:
         """Run one workflow task and return its commands, in order; the last one may close the run.
 
@@ -177,6 +191,7 @@ class Instance:
             task: The inputs of the task, in log order, committed.
             replaying: Whether the task has run before.
             size: Bytes of the history as far as the task sees it, see `counted_to`.
+            patches: Those whose markers the task has recorded.
 
         Raises:
             WorkflowTaskError: The code is at fault; the instance is to be thrown away, nothing of it committed.
@@ -190,6 +205,7 @@ class Instance:
             self._origin = self._now = now = first_task_time(task)
         loop.now_ms = (now - self._origin) // 1000
         self._replaying = replaying
+        self._patches.begin_task(patches, replaying=replaying)
         self._commands.wanted = {}
         self._messages.buffer.begin_turn()
         try:
@@ -332,7 +348,7 @@ class Instance:
         return self._messages.buffer
 
     @property
-    def sources(self) -> dict[int, str] | None:
+    def sources(self) -> dict[int | str, str] | None:
         """The source line that asked for each command, if it was to remember them."""
         return self._commands.sources
 
@@ -342,13 +358,19 @@ class Instance:
         """See `UpdateHost`."""
         self._commands.issue_new(make)
 
-    def validating(self, on: bool) -> None:
+    @contextmanager
+    def validating(self) -> Iterator[None]:
         """See `UpdateHost`."""
         commands = self._commands
-        commands.read_only = commands.validating = on
-        if commands.swallowed is not None:
-            self.fault(commands.swallowed)
-            commands.swallowed = None
+        commands.validating = True
+        try:
+            with commands.nothing_changes():
+                yield
+        finally:
+            commands.validating = False
+            if commands.swallowed is not None:
+                self.fault(commands.swallowed)
+                commands.swallowed = None
 
     def fault(self, error: BaseException) -> None:
         """See `UpdateHost`."""
@@ -409,6 +431,15 @@ class Instance:
                 f"a query or an update's validator must not change the workflow, and {what} does: it draws a number"
             )
         return self._random
+
+    def patched(self, id: str, *, deprecated: bool) -> bool:
+        """See `Runtime.patched`."""
+        return self._patches.ask(id, deprecated=deprecated)
+
+    def _turns_on(self, activates: Callable[[str, Info], bool], patch: str) -> bool:
+        """Ask whoever decides about a patch, who must not change the run by it."""
+        with self._commands.nothing_changes():
+            return activates(patch, self.info())
 
     def start_activity(self, call: ActivityCall[Any]) -> asyncio.Future[Any]:
         """See `Runtime.start_activity`."""

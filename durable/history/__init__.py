@@ -81,6 +81,7 @@ from durable.history._wire import (
     encode_event,
 )
 from durable.history._workflow_events import (
+    MarkerRecorded,
     ParentLink,
     WorkflowExecutionCanceled,
     WorkflowExecutionCancelRequested,
@@ -137,6 +138,7 @@ __all__ = [
     "Failure",
     "FailureInfo",
     "Input",
+    "MarkerRecorded",
     "OperationInput",
     "ParentLink",
     "Payload",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from durable.worker._patches import PatchActivationInput
 from durable.worker._worker import Worker
 
-__all__ = ["Worker"]
+__all__ = ["PatchActivationInput", "Worker"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ from durable.activity._activity import Activity
 from durable.converter import DataConverter
 from durable.worker._watchdog import BREAK_AFTER, WARN_AFTER
 from durable.workflow._definition import WorkflowDefinition
+from durable.workflow._info import Info
 
 
 @dataclass(frozen=True)
@@ -29,3 +30,4 @@ class WorkerOptions:
     poll: float
     warn_after: float = WARN_AFTER
     break_after: float = BREAK_AFTER
+    activates: Callable[[str, Info], bool] | None = None

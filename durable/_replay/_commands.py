@@ -6,7 +6,7 @@ can be asked for without a number.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import NoReturn
 
@@ -121,7 +121,7 @@ class Commands:
             self.operations[id] = machine
 
     @contextmanager
-    def nothing_changes(self) -> Iterator[None]:
+    def nothing_changes(self) -> Generator[None, None, None]:
         """Let code run that must not change the run: what it tries raises, and what it draws is put back."""
         loop, before = self._loop, self.read_only
         numbers, newest, progress, append = loop.numbers, loop.newest, loop.progress, loop.append

@@ -12,7 +12,7 @@ conditions are looked at, and so on until nothing moves. See `_turns` for when t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -49,6 +49,7 @@ from durable.exceptions import (
     WorkflowTaskError,
 )
 from durable.history import (
+    MESSAGES_FIRST,
     ActivityTaskCanceled,
     ActivityTaskCompleted,
     ActivityTaskFailed,
@@ -56,6 +57,7 @@ from durable.history import (
     CommandEvent,
     Event,
     Failure,
+    Input,
     OperationInput,
     Payload,
     Payloads,
@@ -242,6 +244,10 @@ class Instance:
 
     def _apply(self, task: Sequence[Event]) -> None:
         cancelled: str | None = None
+        last = task[-1].data
+        assert isinstance(last, Input)
+        if last.flags & MESSAGES_FIRST:
+            task = sorted(task, key=lambda event: isinstance(event.data, _ANSWERS))
         for event in task:
             data = event.data
             if isinstance(data, _ANSWERS):
@@ -359,7 +365,7 @@ class Instance:
         self._commands.issue_new(make)
 
     @contextmanager
-    def validating(self) -> Iterator[None]:
+    def validating(self) -> Generator[None, None, None]:
         """See `UpdateHost`."""
         commands = self._commands
         commands.validating = True

@@ -335,7 +335,9 @@ def test_it_is_asked_once_and_never_for_a_deprecated_patch() -> None:
 
 
 def test_it_must_return_a_bool_and_change_nothing() -> None:
-    bad: Any = lambda input: 1  # noqa: E731
+    def bad(input: PatchActivationInput) -> Any:
+        return 1
+
     rig, _ = asking(patched, bad)
     with pytest.raises(TypeError, match="must return True or False, not int"):
         rig.start()

@@ -133,6 +133,19 @@ class Commands:
             self.read_only = before
             loop.numbers, loop.newest, loop.progress, loop.append = numbers, newest, progress, append
 
+    @contextmanager
+    def validation(self, fault: Callable[[BaseException], None]) -> Generator[None, None, None]:
+        """Let a validator run, as `nothing_changes`; if it lets a refusal pass, `fault` hears of that."""
+        self.validating = True
+        try:
+            with self.nothing_changes():
+                yield
+        finally:
+            self.validating = False
+            if self.swallowed is not None:
+                fault(self.swallowed)
+                self.swallowed = None
+
     def _refuse_to_wake(self, _handle: Handle) -> None:
         self.refuse(READ_ONLY)
 

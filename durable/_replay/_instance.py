@@ -12,11 +12,11 @@ conditions are looked at, and so on until nothing moves. See `_turns` for when t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 from zlib import crc32
 
 from durable._replay._awaitables import NumberedTask, TimerHandle
@@ -30,8 +30,8 @@ from durable._replay._handlers import Handler
 from durable._replay._loop import POISONED, DeterministicLoop
 from durable._replay._messages import Messages, Note
 from durable._replay._others import OtherWorkflows
-from durable._replay._patches import NONE, Patches
-from durable._replay._queries import UnknownQueryError, answer
+from durable._replay._patches import NONE, Activation, Patches
+from durable._replay._queries import NO_HEADERS, Ask, Headers, UnknownQueryError, answer, call_handler
 from durable._replay._randomness import Randomness
 from durable._replay._teardown import evict
 from durable._replay._timers import Timers
@@ -123,6 +123,8 @@ class Instance:
         "run_id",
     )
 
+    COMMANDS: ClassVar[type[Commands]] = Commands
+
     def __init__(
         self,
         definition: WorkflowDefinition,
@@ -133,7 +135,7 @@ class Instance:
         note: Note,
         trace: bool = False,
         silent: bool = False,
-        activates: Callable[[str, Info], bool] | None = None,
+        activates: Activation | None = None,
     ) -> None:
         """Prepare a run's code; nothing of it runs before the first task.
 
@@ -154,13 +156,11 @@ class Instance:
         self.loop = DeterministicLoop(self, salt=crc32(run_id.encode()))  # type: ignore[abstract]
         self._converter = converter
         self._note = note
-        self._commands = Commands(self.loop, trace=trace)
+        self._commands = self.COMMANDS(self.loop, trace=trace)
         self._timers = Timers(self.loop, self._commands)
         self._conditions = Conditions(self.loop)
         self._messages = Messages(self, converter)
-        self._patches = Patches(
-            self._commands, None if activates is None else partial(self._turns_on, activates)
-        )
+        self._patches = Patches(self._commands, activates, self.info)
         self._now = 0
         self._origin: int | None = None
         self._replaying = False
@@ -325,7 +325,23 @@ class Instance:
         else:
             self._closing = self._closing or failure
 
-    def query(self, turns: Turns, name: str, input: Payloads) -> Payload:
+    def handle_signal(self, signal: WorkflowExecutionSignaled, handler: Handler, args: list[Any]) -> Any:
+        """See `MessageHost`. `_intercepted` puts more around this and the two below."""
+        return handler(*args)
+
+    def handle_update(
+        self, update: WorkflowExecutionUpdateAccepted, handler: Handler, args: list[Any]
+    ) -> Any:
+        """See `UpdateHost`."""
+        return handler(*args)
+
+    def validate_update(
+        self, update: WorkflowExecutionUpdateAccepted, validator: Handler, args: list[Any]
+    ) -> None:
+        """See `UpdateHost`."""
+        validator(*args)
+
+    def query(self, turns: Turns, name: str, input: Payloads, headers: Headers = NO_HEADERS) -> Payload:
         """Answer a query from the state the code is in, changing nothing; see `spoiled`.
 
         Raises:
@@ -333,7 +349,8 @@ class Instance:
         """
         self._commands.read_only = True
         try:
-            return turns.read(self.loop, partial(answer, self, name, input, self._converter))
+            ask = self.handle_query(name, headers)
+            return turns.read(self.loop, partial(answer, self, name, input, self._converter, ask))
         except UnknownQueryError as error:
             raise WorkflowQueryFailedError(str(error)) from None
         except Exception as error:
@@ -342,6 +359,10 @@ class Instance:
             ) from error
         finally:
             self._commands.read_only = False
+
+    def handle_query(self, name: str, headers: Headers) -> Ask:
+        """Return how the handler of a query is called."""
+        return call_handler
 
     @property
     def spoiled(self) -> bool:
@@ -364,19 +385,9 @@ class Instance:
         """See `UpdateHost`."""
         self._commands.issue_new(make)
 
-    @contextmanager
-    def validating(self) -> Generator[None, None, None]:
+    def validating(self) -> AbstractContextManager[None]:
         """See `UpdateHost`."""
-        commands = self._commands
-        commands.validating = True
-        try:
-            with commands.nothing_changes():
-                yield
-        finally:
-            commands.validating = False
-            if commands.swallowed is not None:
-                self.fault(commands.swallowed)
-                commands.swallowed = None
+        return self._commands.validation(self.fault)
 
     def fault(self, error: BaseException) -> None:
         """See `UpdateHost`."""
@@ -441,11 +452,6 @@ class Instance:
     def patched(self, id: str, *, deprecated: bool) -> bool:
         """See `Runtime.patched`."""
         return self._patches.ask(id, deprecated=deprecated)
-
-    def _turns_on(self, activates: Callable[[str, Info], bool], patch: str) -> bool:
-        """Ask whoever decides about a patch, who must not change the run by it."""
-        with self._commands.nothing_changes():
-            return activates(patch, self.info())
 
     def start_activity(self, call: ActivityCall[Any]) -> asyncio.Future[Any]:
         """See `Runtime.start_activity`."""

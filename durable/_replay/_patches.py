@@ -19,18 +19,20 @@ from collections.abc import Callable, Iterable
 
 from durable._replay._commands import Commands
 from durable.history import CommandEvent, Event, EventData, MarkerRecorded
+from durable.workflow._info import Info
 
-Activation = Callable[[str], bool]
+Activation = Callable[[str, Info], bool]
 """Whether a patch that a run asks for the first time, live, is to be turned on in it."""
 
 
 class Patches:
     """The patches of one run."""
 
-    __slots__ = ("_activates", "_commands", "_known", "_marked", "_replaying", "_said")
+    __slots__ = ("_activates", "_commands", "_info", "_known", "_marked", "_replaying", "_said")
 
-    def __init__(self, commands: Commands, activates: Activation | None) -> None:
+    def __init__(self, commands: Commands, activates: Activation | None, info: Callable[[], Info]) -> None:
         self._commands = commands
+        self._info = info
         self._activates = activates
         self._said: dict[str, bool] = {}
         self._known: frozenset[str] = frozenset()
@@ -64,7 +66,10 @@ class Patches:
         return True
 
     def _turned_on(self, id: str) -> bool:
-        return self._activates is None or self._activates(id)
+        if self._activates is None:
+            return True
+        with self._commands.nothing_changes():
+            return self._activates(id, self._info())
 
 
 NONE: frozenset[str] = frozenset()

@@ -73,6 +73,18 @@ class UpdateHost(Protocol):
         """Fail the task."""
         ...
 
+    def handle_update(
+        self, update: WorkflowExecutionUpdateAccepted, handler: Handler, args: list[Any]
+    ) -> Any:
+        """Call the handler of an update."""
+        ...
+
+    def validate_update(
+        self, update: WorkflowExecutionUpdateAccepted, validator: Handler, args: list[Any]
+    ) -> None:
+        """Call the validator of an update."""
+        ...
+
     def issue(self, make: Callable[[int], CommandEvent]) -> None:
         """Issue a command under the next number."""
         ...
@@ -140,7 +152,7 @@ class Updates:
         begun = self._under_way.begin("update", update.name)
         CURRENT.set(UpdateInfo(update.message.removeprefix(_PREFIX), update.name))
         try:
-            result = handler(*self._arguments(update, handler))
+            result = self._host.handle_update(update, handler, self._arguments(update, handler))
             if inspect.isawaitable(result):
                 result = await result
             payload = self.converter.to_payload(result, path=f"result of update {update.name}")
@@ -202,7 +214,7 @@ class Updates:
     ) -> bool:
         try:
             with self._host.validating():
-                validator(*arguments)
+                self._host.validate_update(update, validator, arguments)
         except WorkflowTaskError as error:
             self._host.fault(error)
             return False

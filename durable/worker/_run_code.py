@@ -11,6 +11,7 @@ from itertools import accumulate
 
 from durable._engine._run import Run
 from durable._replay._instance import Instance, Tried
+from durable._replay._intercepted import new_instance
 from durable._replay._replay import replay
 from durable._replay._turns import Turns
 from durable.history import CommandEvent, Event
@@ -84,7 +85,7 @@ class RunCode:
         self.tried = self.instance.attempt(turns, run.trial.events, size=run.trial.size)
 
     def _new_instance(self, *, trace: bool = False) -> Instance:
-        return Instance(
+        return new_instance(
             self._definition,
             self._run_id,
             self._home.converter,
@@ -92,6 +93,7 @@ class RunCode:
             note=self.note,
             trace=trace,
             activates=self._home.options.activates,
+            interceptors=self._home.options.workflow_interceptors,
         )
 
     def note(self, message: str, exception: BaseException | None) -> None:

@@ -15,6 +15,7 @@ from durable._internal.instants import SECOND, Duration, to_duration
 from durable.activity._collect import collect as collect_activities
 from durable.client import Client
 from durable.exceptions import StoreUnavailableError
+from durable.interceptor.worker import Interceptor, worker_interceptors, workflow_interceptors
 from durable.worker._incarnation import Incarnation
 from durable.worker._options import WorkerOptions
 from durable.worker._patches import PatchActivationInput, activation
@@ -59,6 +60,8 @@ class Worker:
         task_queue: The queue it serves.
         workflows: What it serves; all that were defined in this process for its queue, if left out.
         activities: The same for activities; methods are listed with their instance.
+        interceptors: What stands around what it runs, behind those of the client that serve workers; the first one
+            outermost.
         identity: How people find it in lists and events; process and host by default.
         max_cached_workflows: How many runs it keeps in memory. 0 replays each run at every step.
         max_concurrent_activities: How many activities run at once.
@@ -82,6 +85,7 @@ class Worker:
         task_queue: str = "default",
         workflows: Sequence[Any] | None = None,
         activities: Sequence[Any] | None = None,
+        interceptors: Sequence[Interceptor] = (),
         identity: str | None = None,
         max_cached_workflows: int = DEFAULT_CACHE,
         max_concurrent_activities: int = DEFAULT_SLOTS,
@@ -98,6 +102,7 @@ class Worker:
         self._task_queue = check_name(task_queue, "task_queue")
         self._workflows = workflows
         self._activities = activities
+        self._interceptors = (*worker_interceptors(client.interceptors), *interceptors)
         self._identity = identity or client.identity or f"{os.getpid()}@{socket.gethostname()}"
         self._cached = _count(max_cached_workflows, "max_cached_workflows", 0)
         self._slots = _count(max_concurrent_activities, "max_concurrent_activities", 1)
@@ -137,6 +142,8 @@ class Worker:
             warn_after=min(WARN_AFTER, self._break_after / 2),
             break_after=self._break_after,
             activates=self._activates,
+            interceptors=self._interceptors,
+            workflow_interceptors=workflow_interceptors(self._interceptors),
         )
 
     @property

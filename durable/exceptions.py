@@ -11,6 +11,8 @@
      |   `- WorkflowAlreadyStartedError       the workflow id is taken; wait, or choose another id or policy
      |- WorkflowFailureError                  the client waited for a result, and there is none; `cause` says why
      |- WorkflowContinuedAsNewError           the client waited for one run, and the workflow goes on in another
+     |- ScheduleAlreadyRunningError           a schedule of that id is there already; update it, or delete it first
+     |- ScheduleNotFoundError                 no such schedule
      |- WorkflowNotFoundError                 no such workflow, or it is closed and can no longer be told anything
      |- ActivityNotFoundError                 no such attempt of an activity is open: it has ended, or never was
      |- AsyncActivityCancelledError           an activity that is completed from outside is asked to end
@@ -74,6 +76,8 @@ __all__ = [
     "ReadOnlyContextError",
     "RegistrationError",
     "RetryState",
+    "ScheduleAlreadyRunningError",
+    "ScheduleNotFoundError",
     "SchemaError",
     "SpinError",
     "StoreConfigurationError",
@@ -309,6 +313,27 @@ class AsyncActivityCancelledError(DurableError):
     def __init__(self, details: Any = None) -> None:
         super().__init__(f"the activity is asked to end: {details}")
         self.details = details
+
+
+class ScheduleAlreadyRunningError(DurableError):
+    """There is a schedule of that id already. Update it, or delete it first."""
+
+    def __init__(self, schedule_id: str = "") -> None:
+        super().__init__(
+            f"schedule {schedule_id!r} is there already; change it with "
+            f"client.get_schedule_handle({schedule_id!r}).update(...), or delete it first"
+        )
+        self.schedule_id = schedule_id
+
+
+class ScheduleNotFoundError(DurableError):
+    """There is no such schedule: it was never created in this database, or it was deleted."""
+
+    def __init__(self, schedule_id: str) -> None:
+        super().__init__(
+            f"there is no schedule {schedule_id!r}; client.list_schedules() shows those there are"
+        )
+        self.schedule_id = schedule_id
 
 
 class WorkflowUpdateFailedError(DurableError):

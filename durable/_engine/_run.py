@@ -189,6 +189,11 @@ class Run:
         self._asked.take_in(commands, effects, local, self.state.task_time, recovering=recovering)
         return effects
 
+    @property
+    def unwritten(self) -> Sequence[CommandEvent]:
+        """What the newest task asked for that is not in the log yet."""
+        return self._asked.commands
+
     # ------------------------------------------------------------------ what is written
 
     @property
@@ -539,7 +544,7 @@ class Run:
             return self._fly(waiting.take(waiting.cancels), self.state.task + 1, now)
         self._asked.forget()
         self._closing, self.ran = None, False
-        joining = waiting.take_signals()
+        joining = waiting.take_joining()
         return self._fly(joining, self.state.task, now) if waiting.consumed else None
 
     # ------------------------------------------------------------------ giving it up

@@ -24,6 +24,7 @@ from durable.history._events import (
     EventRow,
 )
 from durable.history._facts import (
+    MESSAGES_FIRST,
     CommandEvent,
     EventData,
     EventType,
@@ -81,6 +82,7 @@ from durable.history._wire import (
     encode_event,
 )
 from durable.history._workflow_events import (
+    MarkerRecorded,
     ParentLink,
     WorkflowExecutionCanceled,
     WorkflowExecutionCancelRequested,
@@ -107,6 +109,7 @@ __all__ = [
     "MAX_CAUSES",
     "MAX_MESSAGE",
     "MAX_STACK_TRACE",
+    "MESSAGES_FIRST",
     "UPCASTERS",
     "ActivityFailure",
     "ActivityInput",
@@ -137,6 +140,7 @@ __all__ = [
     "Failure",
     "FailureInfo",
     "Input",
+    "MarkerRecorded",
     "OperationInput",
     "ParentLink",
     "Payload",

@@ -42,6 +42,7 @@ from durable.history._events import (
     TimerCanceled,
     TimerFired,
     TimerStarted,
+    UpsertWorkflowSearchAttributes,
     WorkflowExecutionCanceled,
     WorkflowExecutionCancelRequested,
     WorkflowExecutionCompleted,
@@ -53,6 +54,8 @@ from durable.history._events import (
     WorkflowExecutionTimedOut,
     WorkflowExecutionUpdateAccepted,
     WorkflowExecutionUpdateCompleted,
+    WorkflowPropertiesModified,
+    modified_memo,
 )
 from durable.history._failures import (
     MAX_CAUSES,
@@ -146,6 +149,7 @@ __all__ = [
     "TimerFired",
     "TimerStarted",
     "Upcaster",
+    "UpsertWorkflowSearchAttributes",
     "WorkflowExecutionCancelRequested",
     "WorkflowExecutionCanceled",
     "WorkflowExecutionCompleted",
@@ -157,6 +161,7 @@ __all__ = [
     "WorkflowExecutionTimedOut",
     "WorkflowExecutionUpdateAccepted",
     "WorkflowExecutionUpdateCompleted",
+    "WorkflowPropertiesModified",
     "begins_at",
     "decode_data",
     "decode_event",
@@ -166,5 +171,6 @@ __all__ = [
     "encode_event",
     "encode_retry_policy",
     "first_task_time",
+    "modified_memo",
     "with_payloads",
 ]

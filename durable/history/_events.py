@@ -68,6 +68,8 @@ class EventType(IntEnum):
     REQUEST_CANCEL_EXTERNAL_WORKFLOW_EXECUTION_FAILED = 55
     WORKFLOW_EXECUTION_UPDATE_ACCEPTED = 60
     WORKFLOW_EXECUTION_UPDATE_COMPLETED = 61
+    UPSERT_WORKFLOW_SEARCH_ATTRIBUTES = 80
+    WORKFLOW_PROPERTIES_MODIFIED = 81
 
 
 class RetryPolicyData(Struct, frozen=True, gc=False, omit_defaults=True):
@@ -550,6 +552,32 @@ class WorkflowExecutionUpdateCompleted(CommandEvent, frozen=True, omit_defaults=
     failure: Failure | None = None
 
 
+class UpsertWorkflowSearchAttributes(CommandEvent, frozen=True, omit_defaults=True):
+    """The workflow changed what it is found by. An attribute without a value is removed, others stay as they are."""
+
+    type = EventType.UPSERT_WORKFLOW_SEARCH_ATTRIBUTES
+
+    search_attributes: dict[str, Payload] = {}
+
+
+class WorkflowPropertiesModified(CommandEvent, frozen=True, omit_defaults=True):
+    """The workflow changed its memo. An entry of `removed` goes, others stay as they are."""
+
+    type = EventType.WORKFLOW_PROPERTIES_MODIFIED
+
+    memo: dict[str, Payload] = {}
+    removed: tuple[str, ...] = ()
+
+
+def modified_memo(memo: Mapping[str, Payload], change: WorkflowPropertiesModified) -> dict[str, Payload]:
+    """Return a memo after a change of it."""
+    return {
+        key: value
+        for key, value in {**memo, **change.memo}.items()
+        if key not in change.removed or key in change.memo
+    }
+
+
 class Event(Struct, frozen=True, gc=False):
     """One entry of a history.
 
@@ -619,6 +647,8 @@ COMMANDS: tuple[type[CommandEvent], ...] = (
     SignalExternalWorkflowExecutionInitiated,
     RequestCancelExternalWorkflowExecutionInitiated,
     WorkflowExecutionUpdateCompleted,
+    UpsertWorkflowSearchAttributes,
+    WorkflowPropertiesModified,
 )
 
 CLOSING: tuple[type[EventData], ...] = (

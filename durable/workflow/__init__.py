@@ -87,6 +87,8 @@ from durable.workflow._state import (
     set_current_details,
     time,
     time_ns,
+    upsert_memo,
+    upsert_search_attributes,
     uuid4,
     uuid7,
 )
@@ -187,6 +189,8 @@ __all__ = [
     "time_ns",
     "unsafe",
     "update",
+    "upsert_memo",
+    "upsert_search_attributes",
     "uuid4",
     "uuid7",
     "wait",

@@ -6,20 +6,19 @@ Made when it is first needed: most runs do nothing of the kind.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import Any, NamedTuple, Protocol, cast
+from typing import Any, Protocol, cast
 
 from durable._internal.ids import child_run_id
 from durable._replay._awaitables import Operation
+from durable._replay._commands import Commands
 from durable._replay._loop import DeterministicLoop
 from durable._replay._randomness import Randomness
 from durable._replay.machines._child import CancelChildMachine, ChildMachine, ChildOperation
 from durable._replay.machines._external import ExternalMachine
-from durable._replay.machines._machine import Answered
 from durable.converter import DataConverter
 from durable.history import (
-    CommandEvent,
     ExternalCommand,
     RequestCancelExternalWorkflowExecutionInitiated,
     SignalExternalWorkflowExecutionInitiated,
@@ -36,27 +35,11 @@ class Asking(Protocol):
     namespace: str
 
 
-class CommandBook(NamedTuple):
-    """The commands of the run.
-
-    Attributes:
-        operations: What waits for an answer, by the number of its command.
-        new_id: Gives the next number of a command.
-        issue: Takes a command.
-        withdraw: Takes a command of the present task back; False if it is of an earlier one.
-    """
-
-    operations: dict[int, Answered]
-    new_id: Callable[[], int]
-    issue: Callable[[CommandEvent], None]
-    withdraw: Callable[[int, CommandEvent | None], bool]
-
-
 class OtherWorkflows:
     """See the module; it is what the authoring API calls `Others`."""
 
     __slots__ = (
-        "_book",
+        "_commands",
         "_converter",
         "_instance",
         "_random",
@@ -69,7 +52,7 @@ class OtherWorkflows:
         started: WorkflowExecutionStarted,
         converter: DataConverter,
         random: Randomness,
-        book: CommandBook,
+        commands: Commands,
     ) -> None:
         """Serve one run.
 
@@ -78,19 +61,19 @@ class OtherWorkflows:
             started: Its first event.
             converter: How values are stored.
             random: Where the ids of children come from that are given none.
-            book: Its commands.
+            commands: Its commands.
         """
         self._instance = instance
         self._started = started
         self._converter = converter
         self._random = random
-        self._book = book
+        self._commands = commands
 
     # ------------------------------------------------------------------ children
 
     def start_child(self, request: ChildRequest) -> ChildOperation:
         """See `Others.start_child`."""
-        instance, id = self._instance, self._book.new_id()
+        instance, id = self._instance, self._commands.new_id()
         machine = ChildMachine(id, request, self._converter)
         command = machine.start(
             self._started,
@@ -103,21 +86,21 @@ class OtherWorkflows:
         handle.on_cancel = partial(self._cancel_child, machine)
         handle.command, handle.id, handle.first_execution_run_id = id, command.workflow_id, command.run_id
         machine.handle = handle
-        self._book.operations[id] = machine
-        self._book.issue(command)
+        self._commands.operations[id] = machine
+        self._commands.issue(command)
         return handle
 
     def started(self, handle: asyncio.Future[Any]) -> asyncio.Future[None]:
         """See `Others.started`."""
         assert isinstance(handle, ChildOperation)
-        machine = cast(ChildMachine, self._book.operations[handle.command])
+        machine = cast(ChildMachine, self._commands.operations[handle.command])
         machine.starting = self._instance.loop.operation(handle.command, partial(self._cancel_child, machine))
         return machine.starting
 
     def _cancel_child(self, machine: ChildMachine) -> bool:
         """Take the cancel of an await of a child or of its start; True when the await goes on."""
         # What was asked for in this very task never was.
-        if not self._book.withdraw(machine.id, None):
+        if not self._commands.withdraw(machine.id, None):
             if machine.state != "cancel requested":
                 self._ask_to_end(machine)
             if machine.waits:
@@ -131,9 +114,9 @@ class OtherWorkflows:
         if not machine.asks:
             machine.step("cancel")
             return
-        id = self._book.new_id()
-        self._book.operations[id] = CancelChildMachine(id, machine)
-        self._book.issue(machine.cancel(id))
+        id = self._commands.new_id()
+        self._commands.operations[id] = CancelChildMachine(id, machine)
+        self._commands.issue(machine.cancel(id))
 
     # ------------------------------------------------------------------ messages
 
@@ -141,7 +124,7 @@ class OtherWorkflows:
         self, target: Target, name: str, args: Sequence[Any], types: Sequence[Any] | None
     ) -> asyncio.Future[None]:
         """See `Others.signal`."""
-        id, path = self._book.new_id(), f"signal {name}"
+        id, path = self._commands.new_id(), f"signal {name}"
         converter = self._converter.of_workflow(self._instance.namespace, target.workflow_id)
         input = converter.to_payloads(args, path=path)
         if types is not None:
@@ -162,7 +145,7 @@ class OtherWorkflows:
         """See `Others.cancel`."""
         return self._send(
             RequestCancelExternalWorkflowExecutionInitiated(
-                id=self._book.new_id(),
+                id=self._commands.new_id(),
                 workflow_id=target.workflow_id,
                 run_id=target.run_id,
                 first_run_id=target.first_run_id,
@@ -175,12 +158,12 @@ class OtherWorkflows:
         operation: Operation[None] = self._instance.loop.operation(command.id)
 
         def on_cancel() -> bool:
-            if not self._book.withdraw(command.id, None):
+            if not self._commands.withdraw(command.id, None):
                 machine.step("cancel")
             return False
 
         operation.on_cancel = on_cancel
         machine.operation = operation
-        self._book.operations[command.id] = machine
-        self._book.issue(command)
+        self._commands.operations[command.id] = machine
+        self._commands.issue(command)
         return operation

@@ -24,6 +24,7 @@ from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any, Protocol
 
+from durable._replay._commands import READ_ONLY
 from durable._replay._handlers import Handler, UnderWay, for_name, hints_of
 from durable._replay._loop import DeterministicLoop, Handle
 from durable.converter import DataConverter
@@ -44,11 +45,6 @@ from durable.history import (
 from durable.workflow._definition import WorkflowDefinition
 from durable.workflow._updates import CURRENT, UpdateInfo
 
-READ_ONLY = (
-    "a query or an update's validator must not change the workflow: no activities, timers or waiting here, and nobody "
-    "is woken up"
-)
-
 _PREFIX = "update:"
 
 
@@ -66,8 +62,8 @@ class UpdateHost(Protocol):
         """Return a message's arguments."""
         ...
 
-    def read_only(self, on: bool) -> None:
-        """Say whether whatever changes the run must raise."""
+    def validating(self, on: bool) -> None:
+        """Say whether a validator runs, so that whatever changes the run must raise, and fails the task."""
         ...
 
     def fails_workflow(self, error: BaseException) -> bool:
@@ -88,10 +84,9 @@ class Updates:
 
     Attributes:
         rejected: The updates that this trial refused, by the id of their message.
-        validating: Whether a validator runs.
     """
 
-    __slots__ = ("_host", "_late", "_trying", "_under_way", "converter", "rejected", "validating")
+    __slots__ = ("_host", "_late", "_trying", "_under_way", "converter", "rejected")
 
     def __init__(self, host: UpdateHost, converter: DataConverter, under_way: UnderWay) -> None:
         self._host = host
@@ -100,7 +95,6 @@ class Updates:
         self._late: list[WorkflowExecutionUpdateAccepted] = []
         self._trying = False
         self.rejected: dict[str, Failure] = {}
-        self.validating = False
 
     def trying(self, on: bool) -> None:
         """Say whether the updates of the next task may be refused."""
@@ -210,8 +204,7 @@ class Updates:
         loop = self._host.loop
         numbers, newest, progress, append = loop.numbers, loop.newest, loop.progress, loop.append
         loop.append = self._refuse
-        self.validating = True
-        self._host.read_only(True)
+        self._host.validating(True)
         try:
             validator(*arguments)
         except WorkflowTaskError as error:
@@ -221,8 +214,7 @@ class Updates:
             self._reject(update, error)
             return False
         finally:
-            self.validating = False
-            self._host.read_only(False)
+            self._host.validating(False)
             loop.numbers, loop.newest, loop.progress, loop.append = numbers, newest, progress, append
         return True
 

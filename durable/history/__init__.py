@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from durable.history._carried import Change, with_payloads
-from durable.history._events import (
-    CLOSING,
-    COMMANDS,
-    FROM_OUTSIDE,
-    INPUTS,
+from durable.history._activity_events import (
     ActivityInput,
     ActivityTaskCanceled,
     ActivityTaskCancelRequested,
@@ -15,47 +10,25 @@ from durable.history._events import (
     ActivityTaskFailed,
     ActivityTaskScheduled,
     ActivityTaskTimedOut,
-    ChildWorkflowExecutionCanceled,
-    ChildWorkflowExecutionCompleted,
-    ChildWorkflowExecutionFailed,
-    ChildWorkflowExecutionStarted,
-    ChildWorkflowExecutionTerminated,
-    ChildWorkflowExecutionTimedOut,
-    CommandEvent,
-    Event,
-    EventData,
-    EventRow,
-    EventType,
-    ExternalCommand,
-    ExternalWorkflowExecutionCancelRequested,
-    ExternalWorkflowExecutionSignaled,
-    Input,
-    OperationInput,
-    ParentLink,
-    RequestCancelExternalWorkflowExecutionFailed,
-    RequestCancelExternalWorkflowExecutionInitiated,
-    RetryPolicyData,
-    SignalExternalWorkflowExecutionFailed,
-    SignalExternalWorkflowExecutionInitiated,
-    StartChildWorkflowExecutionFailed,
-    StartChildWorkflowExecutionInitiated,
     TimerCanceled,
     TimerFired,
     TimerStarted,
-    UpsertWorkflowSearchAttributes,
-    WorkflowExecutionCanceled,
-    WorkflowExecutionCancelRequested,
-    WorkflowExecutionCompleted,
-    WorkflowExecutionContinuedAsNew,
-    WorkflowExecutionFailed,
-    WorkflowExecutionSignaled,
-    WorkflowExecutionStarted,
-    WorkflowExecutionTerminated,
-    WorkflowExecutionTimedOut,
-    WorkflowExecutionUpdateAccepted,
-    WorkflowExecutionUpdateCompleted,
-    WorkflowPropertiesModified,
-    modified_memo,
+)
+from durable.history._carried import Change, with_payloads
+from durable.history._events import (
+    CLOSING,
+    COMMANDS,
+    FROM_OUTSIDE,
+    INPUTS,
+    Event,
+    EventRow,
+)
+from durable.history._facts import (
+    CommandEvent,
+    EventData,
+    EventType,
+    Input,
+    RetryPolicyData,
 )
 from durable.history._failures import (
     MAX_CAUSES,
@@ -71,6 +44,24 @@ from durable.history._failures import (
     TimeoutFailure,
 )
 from durable.history._first_task import begins_at, first_task_time
+from durable.history._other_events import (
+    ChildWorkflowExecutionCanceled,
+    ChildWorkflowExecutionCompleted,
+    ChildWorkflowExecutionFailed,
+    ChildWorkflowExecutionStarted,
+    ChildWorkflowExecutionTerminated,
+    ChildWorkflowExecutionTimedOut,
+    ExternalCommand,
+    ExternalWorkflowExecutionCancelRequested,
+    ExternalWorkflowExecutionSignaled,
+    OperationInput,
+    RequestCancelExternalWorkflowExecutionFailed,
+    RequestCancelExternalWorkflowExecutionInitiated,
+    SignalExternalWorkflowExecutionFailed,
+    SignalExternalWorkflowExecutionInitiated,
+    StartChildWorkflowExecutionFailed,
+    StartChildWorkflowExecutionInitiated,
+)
 from durable.history._payloads import (
     BINARY_NULL,
     BINARY_PLAIN,
@@ -88,6 +79,23 @@ from durable.history._wire import (
     decode_history,
     encode_data,
     encode_event,
+)
+from durable.history._workflow_events import (
+    ParentLink,
+    UpsertWorkflowSearchAttributes,
+    WorkflowExecutionCanceled,
+    WorkflowExecutionCancelRequested,
+    WorkflowExecutionCompleted,
+    WorkflowExecutionContinuedAsNew,
+    WorkflowExecutionFailed,
+    WorkflowExecutionSignaled,
+    WorkflowExecutionStarted,
+    WorkflowExecutionTerminated,
+    WorkflowExecutionTimedOut,
+    WorkflowExecutionUpdateAccepted,
+    WorkflowExecutionUpdateCompleted,
+    WorkflowPropertiesModified,
+    modified_memo,
 )
 
 __all__ = [

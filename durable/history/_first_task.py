@@ -9,12 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from durable.history._events import (
-    Event,
-    EventData,
-    WorkflowExecutionCancelRequested,
-    WorkflowExecutionStarted,
-)
+from durable.history._events import Event
+from durable.history._facts import EventData
+from durable.history._workflow_events import WorkflowExecutionCancelRequested, WorkflowExecutionStarted
 
 
 def waits_out(started: WorkflowExecutionStarted) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from durable._internal.instants import MICROSECOND, to_duration
 from durable.common import RetryPolicy
-from durable.history._events import RetryPolicyData
+from durable.history._facts import RetryPolicyData
 
 
 def encode_retry_policy(policy: RetryPolicy) -> RetryPolicyData:

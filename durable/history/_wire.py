@@ -19,9 +19,13 @@ from durable.history._events import (
     FROM_OUTSIDE,
     INPUTS,
     Event,
-    EventData,
     EventRow,
+)
+from durable.history._facts import (
+    EventData,
     EventType,
+)
+from durable.history._workflow_events import (
     WorkflowExecutionStarted,
 )
 

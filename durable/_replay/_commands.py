@@ -1,0 +1,123 @@
+"""The commands of one run: their numbers, those of the present task, and what waits for an answer.
+
+Made with the instance, asked at every step. What may change nothing (a query, a validator) is stopped here: nothing
+can be asked for without a number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NoReturn
+
+from durable._replay._loop import POISONED, DeterministicLoop
+from durable._replay._sources import caller
+from durable._replay.machines._machine import Answered
+from durable.exceptions import NondeterminismError, ReadOnlyContextError
+from durable.history import CommandEvent, Input
+
+READ_ONLY = (
+    "a query or an update's validator must not change the workflow: no activities, timers or waiting here, and nobody "
+    "is woken up"
+)
+
+
+class Commands:
+    """See the module.
+
+    Attributes:
+        wanted: Those of the present task by their number, in order; the cancel of one is under the negative.
+        operations: What waits for an answer, by the number of its command.
+        sources: The source line that asked for each command, when they are to be remembered.
+        read_only: Whether nothing may be asked for.
+        swallowed: What a validator was refused; its task fails, whether it lets that pass or not.
+        validating: Whether a validator runs.
+    """
+
+    __slots__ = (
+        "_loop",
+        "_next_id",
+        "operations",
+        "read_only",
+        "sources",
+        "swallowed",
+        "validating",
+        "wanted",
+    )
+
+    def __init__(self, loop: DeterministicLoop, *, trace: bool) -> None:
+        self._loop = loop
+        self._next_id = 0
+        self.wanted: dict[int, CommandEvent] = {}
+        self.operations: dict[int, Answered] = {}
+        self.sources: dict[int, str] | None = {} if trace else None
+        self.read_only = False
+        self.validating = False
+        self.swallowed: BaseException | None = None
+
+    def new_id(self) -> int:
+        """Return the next number of a command.
+
+        Raises:
+            ReadOnlyContextError: Nothing may be asked for.
+        """
+        if self.read_only:
+            self.refuse(READ_ONLY)
+        self._next_id += 1
+        return self._next_id
+
+    def issue(self, command: CommandEvent) -> None:
+        """Take a command of the present task."""
+        self._loop.progress += 1
+        self.wanted[command.id] = command
+        if self.sources is not None and (where := caller()):
+            self.sources[command.id] = where
+
+    def issue_new(self, make: Callable[[int], CommandEvent]) -> None:
+        """Take a command that is made for its number."""
+        self.issue(make(self.new_id()))
+
+    def withdraw(self, id: int, command: CommandEvent | None) -> bool:
+        """Write down that a command is no longer wanted; one of this very task simply never was, which is told."""
+        if self.read_only:
+            self._loop.state = POISONED
+            raise ReadOnlyContextError("a query must not change the workflow: nothing can be cancelled here")
+        if self.wanted.pop(id, None) is not None:
+            del self.operations[id]
+            return True
+        if command is not None:
+            # Commands are unique by number; the cancel of one is kept beside it under the negative.
+            self.wanted[-id] = command
+        return False
+
+    def forget(self, id: int, command: CommandEvent) -> None:
+        """Withdraw a command that nothing will answer any more."""
+        unwritten = id in self.wanted
+        self.withdraw(id, command)
+        if not unwritten:
+            self.operations.pop(id, None)
+
+    def answer(self, id: int, event: Input) -> None:
+        """Give an event to the command that it answers.
+
+        Raises:
+            NondeterminismError: The code asked for no such command, or for one of another kind.
+        """
+        machine = self.operations.pop(id, None)
+        if machine is None:
+            raise NondeterminismError(
+                f"history has {type(event).__name__} for command {id}, which the code never asked for"
+            )
+        self._loop.progress += 1
+        if machine.close(event):
+            self.operations[id] = machine
+
+    def refuse(self, text: str) -> NoReturn:
+        """Refuse a change where none may be made; a validator that swallows this has failed its task all the same.
+
+        Raises:
+            ReadOnlyContextError: Always.
+        """
+        error = ReadOnlyContextError(text)
+        if self.validating:
+            self.swallowed = self.swallowed or error
+        raise error

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from durable.client._client import Client
 from durable.client._describe import PendingActivity, WorkflowExecutionDescription
+from durable.client._executions import WorkflowExecution
 from durable.client._handle import WorkflowHandle, WorkflowHistory
+from durable.client._listing import (
+    WorkflowExecutionAsyncIterator,
+    WorkflowExecutionCount,
+    WorkflowExecutionCountAggregationGroup,
+)
 from durable.client._updates import WorkflowUpdateHandle, WorkflowUpdateStage
 from durable.client._with_start import WithStartWorkflowOperation
 from durable.common import WorkflowExecutionStatus
@@ -22,6 +28,10 @@ __all__ = [
     "PendingActivity",
     "WithStartWorkflowOperation",
     "WorkflowContinuedAsNewError",
+    "WorkflowExecution",
+    "WorkflowExecutionAsyncIterator",
+    "WorkflowExecutionCount",
+    "WorkflowExecutionCountAggregationGroup",
     "WorkflowExecutionDescription",
     "WorkflowExecutionStatus",
     "WorkflowFailureError",

@@ -13,6 +13,7 @@ from durable._internal.ids import uuid7
 from durable.client._checked import to_checked_payloads
 from durable.client._connection import Connection
 from durable.client._handle import WorkflowHandle
+from durable.client._listing import WorkflowExecutionAsyncIterator, WorkflowExecutionCount, count
 from durable.client._local import LocalRuns
 from durable.client._patience import Patience
 from durable.client._start_options import StartOptions, TemporalStartOptions, check
@@ -228,6 +229,49 @@ class Client(UpdatesWithStart):
         start_workflow: Any = self.start_workflow
         handle: WorkflowHandle[Any, Any] = await start_workflow(workflow, *values, **options)
         return await handle.result()
+
+    # ------------------------------------------------------------------ lists
+
+    def list_workflows(
+        self,
+        query: str | None = None,
+        *,
+        limit: int | None = None,
+        page_size: int = 1000,
+        next_page_token: bytes | None = None,
+    ) -> WorkflowExecutionAsyncIterator:
+        """Return the runs that a filter finds, to be iterated over with `async for`.
+
+        It finds whatever was stored before a page is read: a start, an upsert, a close. `docs/lists.md` has the filter's
+        language, which is Temporal's.
+
+        Args:
+            query: The filter, for example "WorkflowType = 'checkout' AND ExecutionStatus = 'Running' ORDER BY StartTime";
+                all runs, the one started last first, when None.
+            limit: How many runs at most.
+            page_size: How many are read at once, up to 10,000.
+            next_page_token: Where another list of the same filter ended.
+
+        Raises:
+            FilterError: It is no filter; the text names the place. What it names is looked up with the first page.
+            ValueError: A number is out of range.
+        """
+        return WorkflowExecutionAsyncIterator(
+            self._connection, query, limit=limit, page_size=page_size, next_page_token=next_page_token
+        )
+
+    async def count_workflows(self, query: str | None = None) -> WorkflowExecutionCount:
+        """Return how many runs a filter finds, as `list_workflows` would find them.
+
+        Args:
+            query: The filter, which may end with GROUP BY ExecutionStatus (or WorkflowType, or TaskQueue); all runs when
+                None.
+
+        Raises:
+            FilterError: It is no filter; the text names the place.
+            StoreUnavailableError: The database is away.
+        """
+        return await count(self._connection, query)
 
     # ------------------------------------------------------------------ handles
 

@@ -37,6 +37,7 @@ from durable.history import (
     TimerCanceled,
     TimerFired,
     TimerStarted,
+    UpsertWorkflowSearchAttributes,
     WorkflowExecutionCanceled,
     WorkflowExecutionCancelRequested,
     WorkflowExecutionCompleted,
@@ -48,6 +49,7 @@ from durable.history import (
     WorkflowExecutionTimedOut,
     WorkflowExecutionUpdateAccepted,
     WorkflowExecutionUpdateCompleted,
+    WorkflowPropertiesModified,
 )
 
 ODD = Payload(b"\x00\xff", "binary/plain", {"kind": b"odd", "\u00e9": b"\x80"})
@@ -225,5 +227,7 @@ SECOND: tuple[EventData, ...] = (
         message="update:u-1", flags=1, name="rename", input=(PLAIN,), headers={"h": ODD}, identity="i"
     ),
     WorkflowExecutionUpdateCompleted(id=4, update="update:u-1", result=PLAIN, failure=Failure("no")),
+    UpsertWorkflowSearchAttributes(id=5, search_attributes={"s": PLAIN}),
+    WorkflowPropertiesModified(id=6, memo={"m": PLAIN}, removed=("old",)),
 )
 """What the second format added: new kinds, and kinds of the first with the fields that came later."""

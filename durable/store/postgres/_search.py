@@ -54,9 +54,10 @@ class Search(Part):
     ) -> tuple[list[ListedRun], Position | None]:
         """Return a page of the runs a query finds, in its order, and where it ended; None when it is the last one."""
         statement = list_statement(query, POSTGRES, limit, behind)
-        page = Statement(self._sql["list_runs"].replace(":page", statement.sql), statement.parameters)
-        rows = await self._ask(page)
         keys = len(query.order)
+        names = ", ".join(f"key_{n}" for n in range(keys))
+        sql = self._sql["list_runs"].replace(":page", statement.sql).replace(":keys", names)
+        rows = await self._ask(Statement(sql, statement.parameters))
         found = [_listed(row) for row in rows]
         return found, _position(rows[-1], keys) if len(rows) == limit else None
 

@@ -49,6 +49,7 @@ from durable.exceptions import (
     WorkflowTaskError,
 )
 from durable.history import (
+    MESSAGES_FIRST,
     ActivityTaskCanceled,
     ActivityTaskCompleted,
     ActivityTaskFailed,
@@ -56,6 +57,7 @@ from durable.history import (
     CommandEvent,
     Event,
     Failure,
+    Input,
     OperationInput,
     Payload,
     Payloads,
@@ -229,6 +231,10 @@ class Instance:
 
     def _apply(self, task: Sequence[Event]) -> None:
         cancelled: str | None = None
+        last = task[-1].data
+        assert isinstance(last, Input)
+        if last.flags & MESSAGES_FIRST:
+            task = sorted(task, key=lambda event: isinstance(event.data, _ANSWERS))
         for event in task:
             data = event.data
             if isinstance(data, _ANSWERS):

@@ -235,7 +235,8 @@ async def check_pages_end_where_the_next_begins(open_store: OpenStore) -> None:
             ("ORDER BY Amount DESC, WorkflowId", [1, 3, 0, 2, 4]),
             ("ORDER BY RunId", [n for _, n in sorted((run.run_id, n) for n, run in enumerate(runs))]),
         ):
-            query, found, last = check_list(parse(text), types), [], None
+            query, last = check_list(parse(text), types), None
+            found: list[str] = []
             for _ in range(3):
                 page, last = await one.store.list_runs(query, 2, last)
                 found += [run.workflow_id for run in page]

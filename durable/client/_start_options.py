@@ -101,6 +101,8 @@ class Start(Struct, frozen=True):
     static_details: str
     signal: tuple[str, Sequence[Any], Sequence[Any] | None] | None = None
     """Name, arguments and their types of a signal that comes with the start."""
+    headers: dict[str, Payload] = {}
+    """What travels beside the arguments."""
 
 
 _KNOWN = frozenset(TemporalStartOptions.__annotations__) | frozenset(StartOptions.__annotations__)

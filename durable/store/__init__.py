@@ -41,6 +41,7 @@ from durable._engine.records import (
     Verdict,
     WorkerRecord,
 )
+from durable._engine.schedules.rows import ScheduleRow, ScheduleWrite
 from durable.store import _url
 from durable.store._encoded import EncodedStore, beneath, through
 from durable.store._protocol import Lease, Store
@@ -73,6 +74,8 @@ __all__ = [
     "Reply",
     "RunRecord",
     "RunStatus",
+    "ScheduleRow",
+    "ScheduleWrite",
     "SendOutcome",
     "StartOutcome",
     "StartVerdict",

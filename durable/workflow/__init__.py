@@ -67,6 +67,7 @@ from durable.workflow._methods import (
     signal,
     update,
 )
+from durable.workflow._patches import deprecate_patch, patched
 from durable.workflow._saga import Saga, saga
 from durable.workflow._state import (
     LoggerAdapter,
@@ -138,6 +139,7 @@ __all__ = [
     "continue_as_new",
     "current_update_info",
     "defn",
+    "deprecate_patch",
     "execute_activity",
     "execute_activity_method",
     "execute_child_workflow",
@@ -165,6 +167,7 @@ __all__ = [
     "memo_value",
     "new_random",
     "now",
+    "patched",
     "payload_converter",
     "query",
     "random",

@@ -23,6 +23,7 @@ from durable.history import (
     ExternalWorkflowExecutionCancelRequested,
     ExternalWorkflowExecutionSignaled,
     Failure,
+    MarkerRecorded,
     ParentLink,
     Payload,
     RequestCancelExternalWorkflowExecutionFailed,
@@ -167,6 +168,7 @@ SECOND: tuple[EventData, ...] = (
         delay=5,
         known=("m-1",),
     ),
+    WorkflowExecutionStarted(v=2, workflow_id="w", schedule_id="daily", scheduled_at=6, scheduled_before=3),
     WorkflowExecutionCompleted(v=2, result=PLAIN, new_run_id="r-2"),
     WorkflowExecutionFailed(v=2, failure=Failure("no"), retry_state="in_progress", new_run_id="r-2"),
     WorkflowExecutionTimedOut(v=2, timeout_type="execution", new_run_id="r-2"),
@@ -227,6 +229,7 @@ SECOND: tuple[EventData, ...] = (
         message="update:u-1", flags=1, name="rename", input=(PLAIN,), headers={"h": ODD}, identity="i"
     ),
     WorkflowExecutionUpdateCompleted(id=4, update="update:u-1", result=PLAIN, failure=Failure("no")),
+    MarkerRecorded(id=1, name="other", patch_id="p", deprecated=True),
     UpsertWorkflowSearchAttributes(id=5, search_attributes={"s": PLAIN}),
     WorkflowPropertiesModified(id=6, memo={"m": PLAIN}, removed=("old",)),
 )

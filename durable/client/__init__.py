@@ -58,9 +58,11 @@ from durable.exceptions import (
 )
 from durable.interceptor.client import (
     CancelWorkflowInput,
+    CountWorkflowsInput,
     DescribeWorkflowInput,
     FetchWorkflowHistoryEventsInput,
     Interceptor,
+    ListWorkflowsInput,
     OutboundInterceptor,
     QueryWorkflowInput,
     SignalWorkflowInput,
@@ -75,9 +77,11 @@ from durable.interceptor.client import (
 __all__ = [
     "CancelWorkflowInput",
     "Client",
+    "CountWorkflowsInput",
     "DescribeWorkflowInput",
     "FetchWorkflowHistoryEventsInput",
     "Interceptor",
+    "ListWorkflowsInput",
     "OutboundInterceptor",
     "PendingActivity",
     "QueryWorkflowInput",

@@ -10,7 +10,7 @@ from typing import Any, Self, TypeVar, TypeVarTuple, Unpack, overload
 
 from durable.client._connection import Connection
 from durable.client._handle import WorkflowHandle
-from durable.client._listing import WorkflowExecutionAsyncIterator, WorkflowExecutionCount, count
+from durable.client._listing import WorkflowExecutionAsyncIterator, WorkflowExecutionCount
 from durable.client._local import LocalRuns
 from durable.client._patience import Patience
 from durable.client._schedules import ClientSchedules
@@ -22,7 +22,12 @@ from durable.client._waiting import Waiting
 from durable.common import QueryRejectCondition
 from durable.converter import DataConverter, default
 from durable.exceptions import StoreConfigurationError
-from durable.interceptor.client import Interceptor, StartWorkflowInput
+from durable.interceptor.client import (
+    CountWorkflowsInput,
+    Interceptor,
+    ListWorkflowsInput,
+    StartWorkflowInput,
+)
 from durable.interceptor.worker import worker_interceptors, workflow_interceptors
 from durable.store import Store, open_store, through
 from durable.workflow._calls import WorkflowCall
@@ -261,9 +266,10 @@ class Client(UpdatesWithStart, ClientSchedules):
             FilterError: It is no filter; the text names the place. What it names is looked up with the first page.
             ValueError: A number is out of range.
         """
-        return WorkflowExecutionAsyncIterator(
-            self._connection, query, limit=limit, page_size=page_size, next_page_token=next_page_token
+        found: WorkflowExecutionAsyncIterator = self._connection.outbound.list_workflows(
+            ListWorkflowsInput(query, limit, page_size, next_page_token)
         )
+        return found
 
     async def count_workflows(self, query: str | None = None) -> WorkflowExecutionCount:
         """Return how many runs a filter finds, as `list_workflows` would find them.
@@ -276,7 +282,10 @@ class Client(UpdatesWithStart, ClientSchedules):
             FilterError: It is no filter; the text names the place.
             StoreUnavailableError: The database is away.
         """
-        return await count(self._connection, query)
+        found: WorkflowExecutionCount = await self._connection.outbound.count_workflows(
+            CountWorkflowsInput(query)
+        )
+        return found
 
     # ------------------------------------------------------------------ handles
 

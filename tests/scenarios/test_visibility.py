@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from durable import Signal, activity, workflow
+from durable import Client, Signal, activity, workflow
+from durable.client import CountWorkflowsInput, Interceptor, ListWorkflowsInput, OutboundInterceptor
 from durable.common import (
     RetryPolicy,
     SearchAttributeKey,
@@ -336,3 +337,29 @@ async def test_a_memo_that_cannot_be_stored(plain: Env) -> None:
 
 def test_info_without_a_run_has_none() -> None:
     assert Info.__dataclass_fields__["typed_search_attributes"].default == TypedSearchAttributes.empty
+
+
+class Narrowing(Interceptor, OutboundInterceptor):
+    """Whoever asks sees one tenant only."""
+
+    def __init__(self) -> None: ...
+
+    def intercept_client(self, next: OutboundInterceptor) -> OutboundInterceptor:
+        OutboundInterceptor.__init__(self, next)
+        return self
+
+    def list_workflows(self, input: ListWorkflowsInput) -> Any:
+        input.query = f"Region = 'mine' AND ({input.query})" if input.query else "Region = 'mine'"
+        return super().list_workflows(input)
+
+    async def count_workflows(self, input: CountWorkflowsInput) -> Any:
+        input.query = f"Region = 'mine' AND ({input.query})"
+        return await super().count_workflows(input)
+
+
+async def test_interceptors_see_lists_and_counts(store_url: str) -> None:
+    async with Client.connect(store_url, interceptors=[Narrowing()]) as client:
+        for name in ("mine", "other"):
+            await client.start_workflow(waits(), id=name, search_attributes=attributes((REGION, name)))
+        assert [run.id async for run in client.list_workflows(limit=5)] == ["mine"]
+        assert (await client.count_workflows("WorkflowId != ''")).count == 1

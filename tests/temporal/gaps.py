@@ -42,8 +42,6 @@ GAPS: dict[str, tuple[str, str]] = {
         "superseded by deployment versioning, in Temporal as well",
     ),
     "client.FetchWorkflowHistoryEventsInput.*": (LATER, "a history is read as a whole"),
-    "client.CountWorkflowsInput": (PROGRESS, "lists are being built"),
-    "client.ListWorkflowsInput": (PROGRESS, "lists are being built"),
     "worker.ContinueAsNewInput.initial_versioning_behavior": (PROGRESS, _VERSIONS),
     "worker.StartLocalActivityInput.local_retry_threshold": (PROGRESS, "local activities are being built"),
     "client.StartWorkflowUpdateInput.callbacks": (OUT, _NEXUS),

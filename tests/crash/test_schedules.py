@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ async def judge_instants(client: Client, world: World, job: Job, killed: set[int
     """Each instant of the period has one run, and the schedule knows of three."""
     told = await client.get_schedule_handle(job.workflow_id).describe()
     assert (told.info.num_actions, told.info.num_actions_skipped_overlap) == (3, 0)
-    starts = []
+    starts: list[tuple[datetime, datetime | None]] = []
     for instant in INSTANTS:
         handle = client.get_workflow_handle(f"{job.workflow_id}-{instant}")
         assert await handle.result() == [0]
@@ -45,7 +46,7 @@ async def judge_instants(client: Client, world: World, job: Job, killed: set[int
 async def judge_replacement(client: Client, world: World, job: Job, killed: set[int]) -> None:
     """Of all that were started one is open, and the others were ended for it."""
     told = await client.get_schedule_handle(job.workflow_id).describe()
-    (left,) = [one.workflow_id for one in told.info.running_actions]  # type: ignore[attr-defined]
+    (left,) = [one.workflow_id for one in told.info.running_actions]
     ended = "TERMINATED" if job.drive == "terminating" else "CANCELED"
     for one in told.info.recent_actions:
         action: Any = one.action

@@ -35,6 +35,7 @@ from durable.client import (
 )
 from durable.converter import DataConverter
 from durable.exceptions import StoreUnavailableError
+from durable.store import beneath
 from durable.store.sqlite import open as open_sqlite
 from tests.scenarios.rig import Env, until
 from tests.scenarios.test_schedules import NEVER_SOON, action, finish, linger, note, running, started, taken
@@ -137,12 +138,13 @@ async def test_what_is_older_than_the_catchup_window_is_counted_and_not_taken(pl
 
 
 async def test_skipped_days_are_left_out(plain: Env) -> None:
-    all_day = {
-        "hour": [ScheduleRange(0, 23)],
-        "minute": [ScheduleRange(0, 59)],
-        "second": [ScheduleRange(0, 59)],
-    }
-    holiday = ScheduleCalendarSpec(day_of_month=[ScheduleRange(8)], month=[ScheduleRange(3)], **all_day)
+    holiday = ScheduleCalendarSpec(
+        month=[ScheduleRange(3)],
+        day_of_month=[ScheduleRange(8)],
+        hour=[ScheduleRange(0, 23)],
+        minute=[ScheduleRange(0, 59)],
+        second=[ScheduleRange(0, 59)],
+    )
     spec = ScheduleSpec(
         cron_expressions=["0 9 7-9 3 *"], skip=[holiday], end_at=datetime(2026, 12, 1, tzinfo=UTC)
     )
@@ -293,7 +295,8 @@ async def test_nothing_of_a_schedule_is_readable_behind_a_codec(store_url: str) 
             assert await client.get_workflow_handle(second).result(timeout=10) == "None secret secret"
         assert await (await handle.describe()).memo() == {"s": "secret"}
         assert [await one.memo_value("s") async for one in await client.list_schedules()] == ["secret"]
-        row = await client.store.stored.find_schedule("hidden")  # type: ignore[attr-defined]
+        row = await beneath(client.store).find_schedule("hidden")
+        assert row is not None
         assert b"secret" not in row.record + row.progress
         assert b"InNlY3JldCI=" not in row.record + row.progress, "nor in base 64"
         assert isinstance(

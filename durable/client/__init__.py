@@ -6,7 +6,13 @@ from durable._engine.schedules.records import ScheduleOverlapPolicy
 from durable.client._async_activity import AsyncActivityHandle, AsyncActivityIDReference
 from durable.client._client import Client
 from durable.client._describe import PendingActivity, WorkflowExecutionDescription
+from durable.client._executions import WorkflowExecution
 from durable.client._handle import WorkflowHandle, WorkflowHistory
+from durable.client._listing import (
+    WorkflowExecutionAsyncIterator,
+    WorkflowExecutionCount,
+    WorkflowExecutionCountAggregationGroup,
+)
 from durable.client._schedule_descriptions import (
     ScheduleAsyncIterator,
     ScheduleDescription,
@@ -54,9 +60,11 @@ from durable.exceptions import (
 )
 from durable.interceptor.client import (
     CancelWorkflowInput,
+    CountWorkflowsInput,
     DescribeWorkflowInput,
     FetchWorkflowHistoryEventsInput,
     Interceptor,
+    ListWorkflowsInput,
     OutboundInterceptor,
     QueryWorkflowInput,
     SignalWorkflowInput,
@@ -74,9 +82,11 @@ __all__ = [
     "AsyncActivityIDReference",
     "CancelWorkflowInput",
     "Client",
+    "CountWorkflowsInput",
     "DescribeWorkflowInput",
     "FetchWorkflowHistoryEventsInput",
     "Interceptor",
+    "ListWorkflowsInput",
     "OutboundInterceptor",
     "PendingActivity",
     "QueryWorkflowInput",
@@ -117,6 +127,10 @@ __all__ = [
     "UpdateWithStartUpdateWorkflowInput",
     "WithStartWorkflowOperation",
     "WorkflowContinuedAsNewError",
+    "WorkflowExecution",
+    "WorkflowExecutionAsyncIterator",
+    "WorkflowExecutionCount",
+    "WorkflowExecutionCountAggregationGroup",
     "WorkflowExecutionDescription",
     "WorkflowExecutionStatus",
     "WorkflowFailureError",

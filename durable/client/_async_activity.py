@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -40,6 +41,9 @@ from durable.store import ActivityRecord, ActivityState, Heartbeat, HeartbeatAns
 
 ROW_PATIENCE = 10.0
 """Seconds for which an attempt is waited for whose function has told its token and has not ended yet."""
+
+OutcomeOf = Callable[[ActivityRecord, ActivityTaskScheduled, DataConverter], Outcome]
+"""Makes an outcome of what is known of an attempt."""
 
 LOOK_FIRST, LOOK_LONGEST = 0.005, 0.25
 """Seconds between two looks for it, doubled each time."""
@@ -180,7 +184,7 @@ class AsyncActivityHandle:
 
     # ------------------------------------------------------------------ finding and ending it
 
-    async def _end(self, outcome_of: Any, last_heartbeat_details: Any = ()) -> None:
+    async def _end(self, outcome_of: OutcomeOf, last_heartbeat_details: Any = ()) -> None:
         store = self._connection.store
         while True:
             record = await self._find()

@@ -7,20 +7,41 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from durable.common import QueryRejectCondition
+from durable.interceptor._client_schedules import (
+    AroundSchedules,
+    BackfillScheduleInput,
+    CreateScheduleInput,
+    DeleteScheduleInput,
+    DescribeScheduleInput,
+    ListSchedulesInput,
+    PauseScheduleInput,
+    TriggerScheduleInput,
+    UnpauseScheduleInput,
+    UpdateScheduleInput,
+)
 from durable.interceptor._headers import Headers
 
 __all__ = [
+    "BackfillScheduleInput",
     "CancelWorkflowInput",
+    "CreateScheduleInput",
+    "DeleteScheduleInput",
+    "DescribeScheduleInput",
     "DescribeWorkflowInput",
     "FetchWorkflowHistoryEventsInput",
     "Interceptor",
+    "ListSchedulesInput",
     "OutboundInterceptor",
+    "PauseScheduleInput",
     "QueryWorkflowInput",
     "SignalWorkflowInput",
     "StartWorkflowInput",
     "StartWorkflowUpdateInput",
     "StartWorkflowUpdateWithStartInput",
     "TerminateWorkflowInput",
+    "TriggerScheduleInput",
+    "UnpauseScheduleInput",
+    "UpdateScheduleInput",
     "UpdateWithStartStartWorkflowInput",
     "UpdateWithStartUpdateWorkflowInput",
 ]
@@ -235,8 +256,10 @@ class Interceptor:
         return next
 
 
-class OutboundInterceptor:
+class OutboundInterceptor(AroundSchedules):
     """Around what a client does; each method hands on to `next` unless it is overridden."""
+
+    next: OutboundInterceptor
 
     def __init__(self, next: OutboundInterceptor) -> None:
         self.next = next

@@ -5,7 +5,13 @@ from __future__ import annotations
 from durable._engine.schedules.records import ScheduleOverlapPolicy
 from durable.client._client import Client
 from durable.client._describe import PendingActivity, WorkflowExecutionDescription
+from durable.client._executions import WorkflowExecution
 from durable.client._handle import WorkflowHandle, WorkflowHistory
+from durable.client._listing import (
+    WorkflowExecutionAsyncIterator,
+    WorkflowExecutionCount,
+    WorkflowExecutionCountAggregationGroup,
+)
 from durable.client._schedule_descriptions import (
     ScheduleAsyncIterator,
     ScheduleDescription,
@@ -53,6 +59,7 @@ from durable.exceptions import (
 from durable.interceptor.client import (
     BackfillScheduleInput,
     CancelWorkflowInput,
+    CountWorkflowsInput,
     CreateScheduleInput,
     DeleteScheduleInput,
     DescribeScheduleInput,
@@ -60,6 +67,7 @@ from durable.interceptor.client import (
     FetchWorkflowHistoryEventsInput,
     Interceptor,
     ListSchedulesInput,
+    ListWorkflowsInput,
     OutboundInterceptor,
     PauseScheduleInput,
     QueryWorkflowInput,
@@ -79,6 +87,7 @@ __all__ = [
     "BackfillScheduleInput",
     "CancelWorkflowInput",
     "Client",
+    "CountWorkflowsInput",
     "CreateScheduleInput",
     "DeleteScheduleInput",
     "DescribeScheduleInput",
@@ -86,6 +95,7 @@ __all__ = [
     "FetchWorkflowHistoryEventsInput",
     "Interceptor",
     "ListSchedulesInput",
+    "ListWorkflowsInput",
     "OutboundInterceptor",
     "PauseScheduleInput",
     "PendingActivity",
@@ -130,6 +140,10 @@ __all__ = [
     "UpdateWithStartUpdateWorkflowInput",
     "WithStartWorkflowOperation",
     "WorkflowContinuedAsNewError",
+    "WorkflowExecution",
+    "WorkflowExecutionAsyncIterator",
+    "WorkflowExecutionCount",
+    "WorkflowExecutionCountAggregationGroup",
     "WorkflowExecutionDescription",
     "WorkflowExecutionStatus",
     "WorkflowFailureError",

@@ -130,6 +130,10 @@ async def test_it_starts_a_workflow_at_each_instant_and_then_no_more(env: Env) -
         assert isinstance(start, WorkflowExecutionStarted)
         assert start.schedule_id == "each second"
         assert set(start.search_attributes) == {"TemporalScheduledById", "TemporalScheduledStartTime"}
+        found = env.client.list_workflows(
+            f"TemporalScheduledById = 'each second' AND TemporalScheduledStartTime = '{at.isoformat()}'"
+        )
+        assert [one.id async for one in found] == [first]
 
 
 @pytest.mark.temporal("schedule/backfill")
@@ -334,7 +338,7 @@ async def test_an_update_changes_what_the_next_action_is(env: Env) -> None:
         assert (await results(env, [id]))[0].startswith("new ")
         start = await event(env.client.get_workflow_handle(id), "Started")
         assert (start.priority, start.retry_policy.maximum_attempts) == (2, 2)
-        assert (await env.client.get_workflow_handle(id).describe()).memo == {"a": 1}
+        assert await (await env.client.get_workflow_handle(id).describe()).memo() == {"a": 1}
 
 
 async def test_what_is_not_there_is_told_so(plain: Env) -> None:

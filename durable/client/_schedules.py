@@ -18,9 +18,15 @@ from durable._engine.schedules._requests import (
     unpaused,
     updated,
 )
-from durable._engine.schedules.records import PendingBackfill, ScheduleOverlapPolicy, ScheduleProgress
+from durable._engine.schedules.records import (
+    PendingBackfill,
+    ScheduleOverlapPolicy,
+    ScheduleProgress,
+    ScheduleRecord,
+)
 from durable._engine.schedules.rows import decode_progress
 from durable._internal.ids import check_name, check_text, uuid7
+from durable.client._attribute_types import check_types
 from durable.client._connection import Connection
 from durable.client._schedule_actions import to_record
 from durable.client._schedule_descriptions import (
@@ -172,19 +178,24 @@ class ScheduleHandle:
                 return
             if not isinstance(wanted, ScheduleUpdate):
                 raise TypeError(f"the updater must return a ScheduleUpdate or None, not {wanted!r}")
-            change = _Replacing(self._updated(row, wanted, request_id), seen)
+            new = self._new_record(row, wanted)
+            if new.action.search_attributes:
+                await check_types(self._connection, new.action.search_attributes)
+            change = _Replacing(self._updated(new, wanted, request_id), seen)
             if await patiently(partial(self._look, row, change)) and not change.outdated:
                 return
 
     async def _look(self, row: ScheduleRow, change: Change) -> bool:
         return await self._scheduler.look(row, change)
 
-    def _updated(self, row: ScheduleRow, wanted: ScheduleUpdate, request_id: str) -> Change:
+    def _new_record(self, row: ScheduleRow, wanted: ScheduleUpdate) -> ScheduleRecord:
         old = Kept.of(row).record
         new = to_record(self._connection, wanted.schedule)
         attributes = wanted.search_attributes
         stored = old.search_attributes if attributes is None else _attributes(attributes)
-        new = replace(new, memo=old.memo, search_attributes=stored)
+        return replace(new, memo=old.memo, search_attributes=stored)
+
+    def _updated(self, new: ScheduleRecord, wanted: ScheduleUpdate, request_id: str) -> Change:
         standing = wanted.schedule.state.to_record()
 
         def change(kept: Kept, now: int) -> Kept:
@@ -323,6 +334,8 @@ async def create(connection: Connection, input: CreateScheduleInput) -> Schedule
     store, patiently = connection.store, connection.patiently
     id = check_name(input.id, "id")
     record = to_record(connection, input.schedule)
+    if record.action.search_attributes:
+        await check_types(connection, record.action.search_attributes)
     converter = connection.converter_for(record.action.workflow_id)
     record = replace(
         record,

@@ -466,3 +466,10 @@ async def test_every_option_of_an_action_reaches_its_workflows(plain: Env) -> No
     assert (start.static_summary, start.static_details) == ("summary", "details")
     assert set(start.search_attributes) == {"Size", "TemporalScheduledById", "TemporalScheduledStartTime"}
     await plain.client.get_workflow_handle(id).terminate()
+    wrong = SearchAttributeKey.for_keyword("Size")
+    attributes = TypedSearchAttributes((SearchAttributePair(wrong, "large"),))
+    other = Schedule(action(note("x"), typed_search_attributes=attributes), NEVER_SOON)
+    with pytest.raises(ValueError, match="Size"):
+        await plain.client.create_schedule("other", other)
+    with pytest.raises(ValueError, match="Size"):
+        await handle.update(lambda given: ScheduleUpdate(other))

@@ -21,6 +21,7 @@ from durable.interceptor.worker import (
     WorkflowInterceptorClassInput,
     WorkflowOutboundInterceptor,
 )
+from durable.worker._patches import PatchActivationInput
 from durable.worker._worker import Worker
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "HandleSignalInput",
     "HandleUpdateInput",
     "Interceptor",
+    "PatchActivationInput",
     "SignalChildWorkflowInput",
     "SignalExternalWorkflowInput",
     "StartActivityInput",

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from durable._replay._patches import Activation
 from durable.activity._activity import Activity
 from durable.converter import DataConverter
 from durable.interceptor.worker import Interceptor, WorkflowInboundInterceptor
@@ -30,5 +31,6 @@ class WorkerOptions:
     poll: float
     warn_after: float = WARN_AFTER
     break_after: float = BREAK_AFTER
+    activates: Activation | None = None
     interceptors: Sequence[Interceptor] = ()
     workflow_interceptors: Sequence[type[WorkflowInboundInterceptor]] = ()

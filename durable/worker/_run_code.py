@@ -9,6 +9,7 @@ import logging
 from collections.abc import Sequence
 from itertools import accumulate
 
+from durable._engine._cron import first_delay
 from durable._engine._run import Run
 from durable._replay._instance import Instance, Tried
 from durable._replay._intercepted import new_instance
@@ -65,7 +66,7 @@ class RunCode:
             turns,
             events,
             rebuild=lambda: self._new_instance(trace=True),
-            again=self.trying,
+            pending=run.unwritten if self.trying else None,
             sizes=sizes,
             defined=self._home.defined,
             warn=lambda text: logger.warning("workflow %s: %s", self._workflow_id, text),
@@ -92,6 +93,8 @@ class RunCode:
             namespace=self._home.namespace,
             note=self.note,
             trace=trace,
+            activates=self._home.options.activates,
+            first_tick=first_delay,
             interceptors=self._home.options.workflow_interceptors,
         )
 

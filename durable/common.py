@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import IntEnum
@@ -160,6 +160,9 @@ class RetryPolicy:
             raise TypeError(f"maximum_attempts must be a whole number, not {type(attempts).__name__}")
         if attempts < 0:
             raise ValueError(f"maximum_attempts must be 0 (no limit) or more, not {attempts}")
+        types: object = self.non_retryable_error_types
+        if types is not None and (isinstance(types, str) or not isinstance(types, Iterable)):
+            raise TypeError(f"non_retryable_error_types must be a list, not {types!r}; put it in brackets")
         for entry in self.non_retryable_error_types or ():
             if not isinstance(entry, str) and not (
                 isinstance(entry, type) and issubclass(entry, BaseException)

@@ -21,6 +21,7 @@ from durable.interceptor.worker import (
     WorkflowInterceptorClassInput,
     WorkflowOutboundInterceptor,
 )
+from durable.worker._tuning import FixedSizeSlotSupplier, WorkerTuner
 from durable.worker._worker import Worker
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "ContinueAsNewInput",
     "ExecuteActivityInput",
     "ExecuteWorkflowInput",
+    "FixedSizeSlotSupplier",
     "HandleQueryInput",
     "HandleSignalInput",
     "HandleUpdateInput",
@@ -39,6 +41,7 @@ __all__ = [
     "StartChildWorkflowInput",
     "StartLocalActivityInput",
     "Worker",
+    "WorkerTuner",
     "WorkflowInboundInterceptor",
     "WorkflowInterceptorClassInput",
     "WorkflowOutboundInterceptor",

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
@@ -29,6 +30,7 @@ from durable._replay._handlers import Handler
 from durable._replay._loop import POISONED, DeterministicLoop
 from durable._replay._messages import Messages, Note
 from durable._replay._others import OtherWorkflows
+from durable._replay._patches import NONE, Activation, Patches
 from durable._replay._queries import NO_HEADERS, Ask, Headers, UnknownQueryError, answer, call_handler
 from durable._replay._randomness import Randomness
 from durable._replay._teardown import evict
@@ -106,6 +108,7 @@ class Instance:
         "_object",
         "_origin",
         "_others",
+        "_patches",
         "_random",
         "_replaying",
         "_silent",
@@ -132,6 +135,7 @@ class Instance:
         note: Note,
         trace: bool = False,
         silent: bool = False,
+        activates: Activation | None = None,
     ) -> None:
         """Prepare a run's code; nothing of it runs before the first task.
 
@@ -143,6 +147,7 @@ class Instance:
             note: Where remarks go that must not fail anything.
             trace: Whether to remember which source line asked for each command.
             silent: Whether it logs nothing but in queries, for who only looks: the owner logs what happens.
+            activates: Whether to turn a patch on that is asked for the first time, if not always.
         """
         self.definition = definition
         self.run_id = run_id
@@ -155,6 +160,7 @@ class Instance:
         self._timers = Timers(self.loop, self._commands)
         self._conditions = Conditions(self.loop)
         self._messages = Messages(self, converter)
+        self._patches = Patches(self._commands, activates, self.info)
         self._now = 0
         self._origin: int | None = None
         self._replaying = False
@@ -172,7 +178,13 @@ class Instance:
     # ------------------------------------------------------------------ the core: a task in, commands out
 
     def activate(
-        self, turns: Turns, task: Sequence[Event], *, replaying: bool, size: int = 0
+        self,
+        turns: Turns,
+        task: Sequence[Event],
+        *,
+        replaying: bool,
+        size: int = 0,
+        patches: frozenset[str] = NONE,
     ) -> list[CommandEvent]:
         """Run one workflow task and return its commands, in order; the last one may close the run.
 
@@ -181,6 +193,7 @@ class Instance:
             task: The inputs of the task, in log order, committed.
             replaying: Whether the task has run before.
             size: Bytes of the history as far as the task sees it, see `counted_to`.
+            patches: Those whose markers the task has recorded.
 
         Raises:
             WorkflowTaskError: The code is at fault; the instance is to be thrown away, nothing of it committed.
@@ -194,6 +207,7 @@ class Instance:
             self._origin = self._now = now = first_task_time(task)
         loop.now_ms = (now - self._origin) // 1000
         self._replaying = replaying
+        self._patches.begin_task(patches, replaying=replaying)
         self._commands.wanted = {}
         self._messages.buffer.begin_turn()
         try:
@@ -361,7 +375,7 @@ class Instance:
         return self._messages.buffer
 
     @property
-    def sources(self) -> dict[int, str] | None:
+    def sources(self) -> dict[int | str, str] | None:
         """The source line that asked for each command, if it was to remember them."""
         return self._commands.sources
 
@@ -371,13 +385,9 @@ class Instance:
         """See `UpdateHost`."""
         self._commands.issue_new(make)
 
-    def validating(self, on: bool) -> None:
+    def validating(self) -> AbstractContextManager[None]:
         """See `UpdateHost`."""
-        commands = self._commands
-        commands.read_only = commands.validating = on
-        if commands.swallowed is not None:
-            self.fault(commands.swallowed)
-            commands.swallowed = None
+        return self._commands.validation(self.fault)
 
     def fault(self, error: BaseException) -> None:
         """See `UpdateHost`."""
@@ -438,6 +448,10 @@ class Instance:
                 f"a query or an update's validator must not change the workflow, and {what} does: it draws a number"
             )
         return self._random
+
+    def patched(self, id: str, *, deprecated: bool) -> bool:
+        """See `Runtime.patched`."""
+        return self._patches.ask(id, deprecated=deprecated)
 
     def start_activity(self, call: ActivityCall[Any]) -> asyncio.Future[Any]:
         """See `Runtime.start_activity`."""

@@ -27,6 +27,7 @@ from durable._replay._instance import Instance
 from durable._replay._loop import NumberedTask
 from durable._replay._messages import Note
 from durable._replay._others import OtherWorkflows
+from durable._replay._patches import Activation
 from durable._replay._queries import Ask, Headers
 from durable.activity._call import ActivityCall
 from durable.activity._options import ActivityOptions
@@ -73,10 +74,20 @@ def new_instance(
     trace: bool = False,
     silent: bool = False,
     interceptors: Interceptors = (),
+    activates: Activation | None = None,
 ) -> Instance:
     """Return a run's code, with interceptors around it if there are any; see `Instance` for the rest."""
     make = partial(InterceptedInstance, interceptors) if interceptors else Instance
-    return make(definition, run_id, converter, namespace=namespace, note=note, trace=trace, silent=silent)
+    return make(
+        definition,
+        run_id,
+        converter,
+        namespace=namespace,
+        note=note,
+        trace=trace,
+        silent=silent,
+        activates=activates,
+    )
 
 
 class _Commands(Commands):

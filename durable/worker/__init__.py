@@ -21,6 +21,7 @@ from durable.interceptor.worker import (
     WorkflowInterceptorClassInput,
     WorkflowOutboundInterceptor,
 )
+from durable.worker._patches import PatchActivationInput
 from durable.worker._tuning import FixedSizeSlotSupplier, WorkerTuner
 from durable.worker._worker import Worker
 
@@ -35,6 +36,7 @@ __all__ = [
     "HandleSignalInput",
     "HandleUpdateInput",
     "Interceptor",
+    "PatchActivationInput",
     "SignalChildWorkflowInput",
     "SignalExternalWorkflowInput",
     "StartActivityInput",

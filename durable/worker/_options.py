@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from durable._replay._patches import Activation
 from durable.activity._activity import Activity
 from durable.converter import DataConverter
 from durable.interceptor.worker import Interceptor, WorkflowInboundInterceptor
@@ -34,5 +35,6 @@ class WorkerOptions:
     remote_activities: bool = True
     eager_activities: bool = True
     activities_per_second: float | None = None
+    activates: Activation | None = None
     interceptors: Sequence[Interceptor] = ()
     workflow_interceptors: Sequence[type[WorkflowInboundInterceptor]] = ()

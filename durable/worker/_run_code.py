@@ -65,7 +65,7 @@ class RunCode:
             turns,
             events,
             rebuild=lambda: self._new_instance(trace=True),
-            again=self.trying,
+            pending=run.unwritten if self.trying else None,
             sizes=sizes,
             defined=self._home.defined,
             warn=lambda text: logger.warning("workflow %s: %s", self._workflow_id, text),
@@ -92,6 +92,7 @@ class RunCode:
             namespace=self._home.namespace,
             note=self.note,
             trace=trace,
+            activates=self._home.options.activates,
             interceptors=self._home.options.workflow_interceptors,
         )
 

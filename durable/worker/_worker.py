@@ -19,6 +19,7 @@ from durable.exceptions import StoreUnavailableError
 from durable.interceptor.worker import Interceptor, worker_interceptors, workflow_interceptors
 from durable.worker._incarnation import Incarnation
 from durable.worker._options import WorkerOptions
+from durable.worker._patches import PatchActivationInput, activation
 from durable.worker._tuning import WorkerTuner, count, per_second, refuse, slots
 from durable.worker._watchdog import BREAK_AFTER, WARN_AFTER
 from durable.workflow._workflow import collect as collect_workflows
@@ -78,6 +79,9 @@ class Worker:
         lease_duration: After how long a silence others take over.
         poll_interval: How often it looks for work that no hint told of.
         deadlock_timeout: How long a turn of workflow code may hold the event loop; then it is ended and the run blocked.
+        patch_activation_callback: Whether `workflow.patched` turns a patch on in a run that asks for it for the first
+            time; always, if left out. For a deploy that goes step by step: while workers of the old code are there,
+            runs that they may have to go on with stay on the old way. It must decide at once and change nothing.
 
     Raises:
         RegistrationError: Two definitions have one name, or something that is listed is none.
@@ -106,6 +110,7 @@ class Worker:
         lease_duration: Duration = DEFAULT_LEASE,
         poll_interval: Duration = DEFAULT_POLL,
         deadlock_timeout: Duration = BREAK_AFTER,
+        patch_activation_callback: Callable[[PatchActivationInput], bool] | None = None,
         **elsewhere: Never,
     ) -> None:
         refuse(elsewhere)
@@ -134,6 +139,7 @@ class Worker:
             raise ValueError(
                 f"deadlock_timeout must be at least {SHORTEST_DEADLOCK} s, not {deadlock_timeout!r}"
             )
+        self._activates = activation(patch_activation_callback)
         self._incarnation: Incarnation | None = None
         self._running: asyncio.Task[None] | None = None
         self._ready: asyncio.Future[None] | None = None
@@ -171,6 +177,7 @@ class Worker:
             poll=self._poll,
             warn_after=min(WARN_AFTER, self._break_after / 2),
             break_after=self._break_after,
+            activates=self._activates,
             interceptors=self._interceptors,
             workflow_interceptors=workflow_interceptors(self._interceptors),
         )

@@ -134,6 +134,10 @@ class Runtime(Protocol):
         """Whether what runs now has run before, so that logs and metrics should stay silent."""
         ...
 
+    def patched(self, id: str, *, deprecated: bool) -> bool:
+        """Whether the run takes the way of a patch, which a marker in its history says ever after."""
+        ...
+
     def randomness(self, what: str) -> Randomness:
         """Return the run's random numbers, for `what` was called, which the error names in read-only code."""
         ...

@@ -23,6 +23,7 @@ from durable.history import (
     ExternalWorkflowExecutionCancelRequested,
     ExternalWorkflowExecutionSignaled,
     Failure,
+    MarkerRecorded,
     ParentLink,
     Payload,
     RequestCancelExternalWorkflowExecutionFailed,
@@ -165,6 +166,7 @@ SECOND: tuple[EventData, ...] = (
         delay=5,
         known=("m-1",),
     ),
+    WorkflowExecutionStarted(v=2, workflow_id="w", schedule_id="daily", scheduled_at=6, scheduled_before=3),
     WorkflowExecutionCompleted(v=2, result=PLAIN, new_run_id="r-2"),
     WorkflowExecutionFailed(v=2, failure=Failure("no"), retry_state="in_progress", new_run_id="r-2"),
     WorkflowExecutionTimedOut(v=2, timeout_type="execution", new_run_id="r-2"),
@@ -225,5 +227,6 @@ SECOND: tuple[EventData, ...] = (
         message="update:u-1", flags=1, name="rename", input=(PLAIN,), headers={"h": ODD}, identity="i"
     ),
     WorkflowExecutionUpdateCompleted(id=4, update="update:u-1", result=PLAIN, failure=Failure("no")),
+    MarkerRecorded(id=1, name="other", patch_id="p", deprecated=True),
 )
 """What the second format added: new kinds, and kinds of the first with the fields that came later."""

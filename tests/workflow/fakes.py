@@ -216,17 +216,15 @@ class FakeOthers:
     def __init__(self, runtime: FakeRuntime) -> None:
         self.runtime = runtime
 
-    def start_child(self, request: ChildRequest) -> Any:
+    async def start_child(self, request: ChildRequest) -> Any:
+        return self.run_child(request)
+
+    def run_child(self, request: ChildRequest) -> Any:
         runtime = self.runtime
         runtime.children.append(request)
         future: asyncio.Future[Any] = runtime.loop.create_future()
         answer = runtime.answers.get(request.name, "done")
         runtime.loop.call_soon(runtime.answer, future, answer, request)
-        return future
-
-    def started(self, handle: Any) -> asyncio.Future[None]:
-        future: asyncio.Future[None] = self.runtime.loop.create_future()
-        future.set_result(None)
         return future
 
     def signal(

@@ -216,16 +216,16 @@ class FakeOthers:
     def __init__(self, runtime: FakeRuntime) -> None:
         self.runtime = runtime
 
-    async def start_child(self, request: ChildRequest) -> Any:
-        return self.run_child(request)
-
-    def run_child(self, request: ChildRequest) -> Any:
+    def run_child(self, request: ChildRequest) -> asyncio.Future[Any]:
         runtime = self.runtime
         runtime.children.append(request)
         future: asyncio.Future[Any] = runtime.loop.create_future()
         answer = runtime.answers.get(request.name, "done")
         runtime.loop.call_soon(runtime.answer, future, answer, request)
         return future
+
+    async def start_child(self, request: ChildRequest) -> Any:
+        return self.run_child(request)
 
     def signal(
         self, target: Target, name: str, args: Sequence[Any], types: Sequence[Any] | None

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import IntEnum
+from typing import Any
 
 from durable._internal.backoff import exponential
 from durable._internal.instants import MICROSECOND, Duration, to_duration
@@ -24,6 +25,7 @@ __all__ = [
     "ParentClosePolicy",
     "Priority",
     "QueryRejectCondition",
+    "RawValue",
     "RetryPolicy",
     "SearchAttributeIndexedValueType",
     "SearchAttributeKey",
@@ -105,6 +107,19 @@ class ChildWorkflowCancellationType(IntEnum):
     """The child is asked; the await ends with the child, and has its outcome if that is not the cancellation."""
     WAIT_CANCELLATION_REQUESTED = 3
     """The child is asked; the await ends once the request is in its inbox."""
+
+
+@dataclass(frozen=True)
+class RawValue:
+    """A value as it is stored, which is not decoded as an argument, nor encoded as one.
+
+    Dynamic handlers take `Sequence[RawValue]`; `workflow.payload_converter().from_payload(raw.payload, Kind)` reads one.
+
+    Attributes:
+        payload: A `durable.converter.Payload`.
+    """
+
+    payload: Any
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ conditions are looked at, and so on until nothing moves. See `_turns` for when t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
@@ -124,7 +124,6 @@ class Instance:
         "first_tick",
         "loop",
         "namespace",
-        "recorded",
         "run_id",
     )
 
@@ -158,8 +157,6 @@ class Instance:
         """
         self.definition = definition
         self.run_id = run_id
-        # Ids of the activities that the history has; what else is asked for is checked as for the first time.
-        self.recorded: Set[int] = frozenset()
         self.namespace = namespace
         self.first_tick = first_tick
         # Every method of an event loop is there: those that are refused are set when the class is made.
@@ -473,9 +470,7 @@ class Instance:
         """See `Runtime.start_activity`."""
         id = self._commands.new_id()
         machine = ActivityMachine(id, call, self._converter)
-        command = machine.start(
-            self._started, self.namespace, check=not self._replaying or id not in self.recorded
-        )
+        command = machine.start(self._started, self.namespace)
         machine.operation = operation = self.loop.operation(id, partial(self._cancel_activity, machine))
         self._commands.operations[id] = machine
         self._commands.issue(command)

@@ -13,7 +13,6 @@ from durable._replay._turns import Turns
 from durable.exceptions import NondeterminismError
 from durable.history import (
     FROM_OUTSIDE,
-    ActivityTaskScheduled,
     CommandEvent,
     Event,
     Input,
@@ -84,8 +83,6 @@ def replay(
     if sizes is None:
         sizes = list(accumulate(len(encode_data(event.data)) for event in events))
     tasks = list(tasks_of(events))
-    # Their arguments were found good, and are not read back once more.
-    instance.recorded = {event.data.id for event in events if isinstance(event.data, ActivityTaskScheduled)}
     for index, (inputs, recorded) in enumerate(tasks):
         live = not recorded and index == len(tasks) - 1
         try:

@@ -14,6 +14,7 @@ _VERSIONS = "worker versioning is being built; what Temporal has superseded is l
 _OPERATED = "comes with what operators do"
 _CONVERTED = "codecs, contexts and further converters are being built"
 _TUNED = "comes with tuning of workers"
+_BATCHES = "one look at the database brings a batch, so there are no pollers to tune"
 _PLUGINS = "interceptors and plugins come later"
 
 GAPS: dict[str, tuple[str, str]] = {
@@ -42,8 +43,6 @@ GAPS: dict[str, tuple[str, str]] = {
         "superseded by deployment versioning, in Temporal as well",
     ),
     "client.FetchWorkflowHistoryEventsInput.*": (LATER, "a history is read as a whole"),
-    "client.CountWorkflowsInput": (PROGRESS, "lists are being built"),
-    "client.ListWorkflowsInput": (PROGRESS, "lists are being built"),
     "worker.ContinueAsNewInput.initial_versioning_behavior": (PROGRESS, _VERSIONS),
     "worker.StartLocalActivityInput.local_retry_threshold": (PROGRESS, "local activities are being built"),
     "client.StartWorkflowUpdateInput.callbacks": (OUT, _NEXUS),
@@ -62,7 +61,6 @@ GAPS: dict[str, tuple[str, str]] = {
     "client.WorkflowHandle(*)": (OUT, "a client makes handles"),
     "client.*(first_execution_run_id)": (PROGRESS, "chains of runs are being built"),
     "client.*.raw_*": (OUT, "there is no message of a server behind it"),
-    "client.*.data_converter": (OUT, "a description is decoded already"),
     "exceptions.*failure": (OUT, "there is no message of a server behind it"),
     "exceptions.*(failure)": (OUT, "there is no message of a server behind it"),
     "exceptions.FailureError(exc_args)": (OUT, "it is for errors of the SDK's own"),
@@ -110,7 +108,6 @@ GAPS: dict[str, tuple[str, str]] = {
     "common.Priority.*": (LATER, "priorities of activities come later"),
     "workflow.*_activity_class": (OUT, "an activity is a function or a method"),
     "client.*_activity_class": (OUT, "an activity is a function or a method"),
-    "workflow.upsert_*": (PROGRESS, "search attributes are being built"),
     "workflow.register_random_seed_callback": (LATER, "a run keeps its seed until it can be reset"),
     "*etric*": (LATER, _OBSERVED),
     "client.*pdate*": (PROGRESS, "updates are being built"),
@@ -133,8 +130,6 @@ GAPS: dict[str, tuple[str, str]] = {
     "client.*(cron_schedule)": (PROGRESS, "workflow retries are being built"),
     "client.*(follow_runs)": (PROGRESS, "chains of runs are being built"),
     "client.*search_attributes*": (PROGRESS, "search attributes are being built"),
-    "client.*list_workflows": (PROGRESS, "lists are being built"),
-    "client.*count_workflows": (PROGRESS, "lists are being built"),
     "client.WorkflowExecution*": (PROGRESS, "lists are being built"),
     "client.*versioning*": (PROGRESS, _VERSIONS),
     "common.*Version*": (PROGRESS, _VERSIONS),
@@ -142,7 +137,6 @@ GAPS: dict[str, tuple[str, str]] = {
     "worker.Worker(deployment_config)": (PROGRESS, _VERSIONS),
     "worker.Worker(use_worker_versioning)": (PROGRESS, _VERSIONS),
     "worker.Worker(build_id)": (PROGRESS, _VERSIONS),
-    "common.RawValue": (PROGRESS, _CONVERTED),
     "converter.*earch_attribute*": (OUT, "search attributes are typed, and their converter is the store's"),
     "converter.*Storage*": (LATER, "external storage comes later"),
     "converter.*storage*": (LATER, "external storage comes later"),
@@ -159,9 +153,21 @@ GAPS: dict[str, tuple[str, str]] = {
     "client.Callback": (OUT, _NEXUS),
     "client.Client.config": (LATER, _PLUGINS),
     "client.SerializationContext": (PROGRESS, _CONVERTED),
-    "worker.*Slot*": (LATER, _TUNED),
-    "worker.*Poller*": (LATER, _TUNED),
-    "worker.*Tuner*": (LATER, _TUNED),
+    "worker.WorkerTuner.create_resource_based": (
+        LATER,
+        "slots are fixed numbers, and it is not measured what a task takes",
+    ),
+    "worker.WorkerTuner.*(local_activity_*)": (OUT, "local activities run in the slots of activities"),
+    "worker.*Slot*": (LATER, "slots are fixed numbers, and it is not measured what a task takes"),
+    "worker.ResourceBasedTunerConfig": (
+        LATER,
+        "slots are fixed numbers, and it is not measured what a task takes",
+    ),
+    "worker.*Poller*": (OUT, _BATCHES),
+    "worker.Worker(*poller_behavior)": (OUT, _BATCHES),
+    "worker.Worker(max_concurrent_*_polls)": (OUT, _BATCHES),
+    "worker.Worker(nonsticky_to_sticky_poll_ratio)": (OUT, _BATCHES),
+    "worker.Worker(sticky_queue_schedule_to_start_timeout)": (OUT, "a lease says when a run is taken over"),
     "worker.Replay*": (LATER, "the replayer comes later"),
     "worker.WorkflowReplay*": (LATER, "the replayer comes later"),
     "worker.Shared*": (LATER, "activities in processes come later"),

@@ -196,3 +196,19 @@ class WorkflowExecutionUpdateCompleted(CommandEvent, frozen=True, omit_defaults=
     update: str = ""
     result: Payload | None = None
     failure: Failure | None = None
+
+
+class MarkerRecorded(CommandEvent, frozen=True, omit_defaults=True):
+    """The code took the way of a patch. It has no number: `id` stays 0.
+
+    Attributes:
+        name: What kind of marker it is.
+        patch_id: The patch.
+        deprecated: Whether code that no longer asks for the patch replays as well.
+    """
+
+    type = EventType.MARKER_RECORDED
+
+    name: str = "patch"
+    patch_id: str = ""
+    deprecated: bool = False

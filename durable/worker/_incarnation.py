@@ -12,7 +12,7 @@ import contextlib
 import logging
 import random
 from collections import Counter, OrderedDict
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -22,6 +22,7 @@ from durable._engine._run import Run
 from durable._internal.ids import uuid7
 from durable._internal.instants import SECOND
 from durable._replay._instance import Instance
+from durable._replay._intercepted import Interceptors
 from durable._replay._turns import Turns
 from durable.client._local import LocalRuns
 from durable.exceptions import DeadlockError, StoreError, StoreUnavailableError, WorkflowQueryFailedError
@@ -195,6 +196,7 @@ class Incarnation:
             executor=self.executor,
             clock=self.clock,
             defect=self.defect,
+            interceptors=options.interceptors,
         )
         self.claims = Claims(self)
         self.housekeeping = Housekeeping(self)
@@ -454,7 +456,14 @@ class Incarnation:
         """Whether the run is this worker's."""
         return run_id in self.hosts
 
-    def query(self, run_id: str, name: str, input: Payloads) -> Payload | None:
+    def interceptors(self, task_queue: str, workflow_type: str) -> Interceptors:
+        """Return what stands around the code of a workflow here, if this worker serves it."""
+        served = task_queue == self.task_queue and workflow_type in self.options.workflows
+        return self.options.workflow_interceptors if served else ()
+
+    def query(
+        self, run_id: str, name: str, input: Payloads, headers: Mapping[str, Payload]
+    ) -> Payload | None:
         """Answer a query from memory, or None when the run is not here or something of it is under way."""
         host = self.hosts.get(run_id)
         instance = None if host is None else host.settled_instance
@@ -463,7 +472,7 @@ class Incarnation:
 
         def ask() -> Payload:
             with Turns() as turns:
-                return instance.query(turns, name, input)
+                return instance.query(turns, name, input, headers)
 
         try:
             return self.unbroken(host, ask)

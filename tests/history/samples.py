@@ -23,6 +23,7 @@ from durable.history import (
     ExternalWorkflowExecutionCancelRequested,
     ExternalWorkflowExecutionSignaled,
     Failure,
+    MarkerRecorded,
     ParentLink,
     Payload,
     RequestCancelExternalWorkflowExecutionFailed,
@@ -225,5 +226,6 @@ SECOND: tuple[EventData, ...] = (
         message="update:u-1", flags=1, name="rename", input=(PLAIN,), headers={"h": ODD}, identity="i"
     ),
     WorkflowExecutionUpdateCompleted(id=4, update="update:u-1", result=PLAIN, failure=Failure("no")),
+    MarkerRecorded(id=1, name="other", patch_id="p", deprecated=True),
 )
 """What the second format added: new kinds, and kinds of the first with the fields that came later."""

@@ -479,7 +479,9 @@ class Account:
     ways={"first", "behind others", "behind the end"},
 )
 def of_twenty_withdrawals_one_is_accepted(events: list[Event], got: Any, life: RaceLife) -> str:
-    accepted = [n for n, event in enumerate(events) if isinstance(event.data, WorkflowExecutionUpdateAccepted)]
+    accepted = [
+        n for n, event in enumerate(events) if isinstance(event.data, WorkflowExecutionUpdateAccepted)
+    ]
     told = [decode_result(one.data) for one in life.outcomes.values()]
     sent = [one for one in life.acknowledged if one != "close"]
     assert len(told) == len(sent)

@@ -538,6 +538,8 @@ class HintKind(IntEnum):
     """`key` is a task queue: somebody asks about a run there."""
     ANSWER = 7
     """`key` is the id of a query: it is answered."""
+    SCHEDULE = 8
+    """`key` is the id of a schedule: it is due, or something about it has changed."""
 
 
 ANY_KEY = "*"

@@ -12,6 +12,7 @@ from durable.client._connection import Connection
 from durable.client._handle import WorkflowHandle
 from durable.client._local import LocalRuns
 from durable.client._patience import Patience
+from durable.client._schedules import ClientSchedules
 from durable.client._start_options import StartOptions, TemporalStartOptions
 from durable.client._target import Target
 from durable.client._update_waiting import UpdateWaiting
@@ -53,7 +54,7 @@ class _Connecting:
             await self._client.aclose()
 
 
-class Client(UpdatesWithStart):
+class Client(UpdatesWithStart, ClientSchedules):
     """A connection to a database of workflows. `Client.connect` makes one; one per process is enough.
 
     Attributes:

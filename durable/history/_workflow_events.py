@@ -37,6 +37,9 @@ class WorkflowExecutionStarted(Input, frozen=True, omit_defaults=True):
             time to the next tick of its cron schedule.
         known: Ids of messages that the run before it has read lately: one that is sent again, and moves here unread, is
             dropped here as it would have been there.
+        schedule_id: The schedule that started the chain, "" for none.
+        scheduled_at: The nominal instant for which it did.
+        scheduled_before: The schedule's nominal instant before that one.
     """
 
     type = EventType.WORKFLOW_EXECUTION_STARTED
@@ -55,6 +58,9 @@ class WorkflowExecutionStarted(Input, frozen=True, omit_defaults=True):
             "last_failure",
             "delay",
             "known",
+            "schedule_id",
+            "scheduled_at",
+            "scheduled_before",
         ),
         2,
     )
@@ -88,6 +94,9 @@ class WorkflowExecutionStarted(Input, frozen=True, omit_defaults=True):
     last_failure: Failure | None = None
     delay: int = 0
     known: tuple[str, ...] = ()
+    schedule_id: str = ""
+    scheduled_at: int | None = None
+    scheduled_before: int | None = None
 
 
 class WorkflowExecutionSignaled(Input, frozen=True, omit_defaults=True):

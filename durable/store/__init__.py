@@ -40,6 +40,7 @@ from durable._engine.records import (
     Verdict,
     WorkerRecord,
 )
+from durable._engine.schedules.rows import ScheduleRow, ScheduleWrite
 from durable.store import _url
 from durable.store._encoded import EncodedStore, beneath, through
 from durable.store._protocol import Lease, Store
@@ -71,6 +72,8 @@ __all__ = [
     "Reply",
     "RunRecord",
     "RunStatus",
+    "ScheduleRow",
+    "ScheduleWrite",
     "SendOutcome",
     "StartOutcome",
     "StartVerdict",

@@ -53,6 +53,7 @@ from durable.worker._lease import LeaseKeeper
 from durable.worker._options import WorkerOptions
 from durable.worker._questions import Questions
 from durable.worker._run_host import RunHost
+from durable.worker._schedules import Schedules
 from durable.worker._timers import Timers
 from durable.worker._turn_queue import TurnQueue
 from durable.worker._watchdog import Watchdog
@@ -121,6 +122,7 @@ class Incarnation:
                 ("claims", self.claims.run()),
                 ("housekeeping", self.housekeeping.run()),
                 ("questions", self.questions.run()),
+                ("schedules", self.schedules.run()),
             )
         ]
         stopping = self._loop.create_task(self._stopping.wait())
@@ -202,6 +204,7 @@ class Incarnation:
         self.housekeeping = Housekeeping(self)
         self.questions = Questions(self)
         self.condemned = Condemned(self)
+        self.schedules = Schedules(self)
         self.lease.start()
         self.watchdog.start()
 
@@ -340,6 +343,8 @@ class Incarnation:
         assert host.run.end is not None
         self._local.closed(host.run_id, host.run.end)
         self.hint([Hint(HintKind.CLOSED, host.run_id)])
+        if host.run.successor is None and (schedule_id := host.run.state.started.schedule_id):
+            self.schedules.ended(schedule_id)
         if host.run.successor is None and host.run.untaken:
             logger.warning(
                 "workflow %s (run %s) has ended, and nobody had received signals that were sent to it: %s",
@@ -361,6 +366,7 @@ class Incarnation:
             host.drop()
         self._local.closed(run_id, event)
         self.hint([Hint(HintKind.CLOSED, run_id)])
+        self.schedules.look()
 
     # ------------------------------------------------------------------ starts in this process
 

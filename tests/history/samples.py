@@ -166,6 +166,7 @@ SECOND: tuple[EventData, ...] = (
         delay=5,
         known=("m-1",),
     ),
+    WorkflowExecutionStarted(v=2, workflow_id="w", schedule_id="daily", scheduled_at=6, scheduled_before=3),
     WorkflowExecutionCompleted(v=2, result=PLAIN, new_run_id="r-2"),
     WorkflowExecutionFailed(v=2, failure=Failure("no"), retry_state="in_progress", new_run_id="r-2"),
     WorkflowExecutionTimedOut(v=2, timeout_type="execution", new_run_id="r-2"),

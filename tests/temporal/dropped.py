@@ -198,8 +198,11 @@ def main(arguments: list[str]) -> int:
         for name in names:
             print(find(name, *[one for one in arguments[1:] if ": " not in one]), flush=True)
         return 0
-    faults = [told for name in arguments or DROPS if (told := fault(name, DROPS[name]))]
-    print(*faults, sep="\n", end="\n" if faults else "")
+    faults = 0
+    for name in arguments or DROPS:
+        if told := fault(name, DROPS[name]):
+            faults += 1
+            print(told, flush=True)
     return 1 if faults else 0
 
 

@@ -6,8 +6,8 @@ import os
 import subprocess
 import sys
 
-from tests.temporal.drops import DROPS
 from tests.temporal.dropped import ROOT, WAYS
+from tests.temporal.drops import DROPS
 
 EVERY = 12
 """Of so many options one is dropped in an ordinary run; `DURABLE_DROPS=all` drops each."""

@@ -26,10 +26,11 @@ from durable._replay._continue import LastRun, continued
 from durable._replay._endings import end_of, failure
 from durable._replay._facts import counted_to, info_of
 from durable._replay._faults import fails_workflow
+from durable._replay._found import Found
 from durable._replay._handlers import Handler
 from durable._replay._loop import POISONED, DeterministicLoop
 from durable._replay._messages import Messages, Note
-from durable._replay._others import OtherWorkflows
+from durable._replay._others import FirstTick, OtherWorkflows
 from durable._replay._patches import NONE, Activation, Patches
 from durable._replay._queries import NO_HEADERS, Ask, Headers, UnknownQueryError, answer, call_handler
 from durable._replay._randomness import Randomness
@@ -41,6 +42,7 @@ from durable._replay._updates import Updates
 from durable._replay.machines._activity import ActivityMachine
 from durable._replay.machines._signal import SignalBuffer
 from durable.activity._call import ActivityCall
+from durable.common import SearchAttributeUpdate
 from durable.converter import DataConverter, PayloadConverter
 from durable.exceptions import (
     ReadOnlyContextError,
@@ -99,6 +101,7 @@ class Instance:
         "_converter",
         "_created_at",
         "_details",
+        "_found",
         "_info",
         "_length",
         "_main",
@@ -118,6 +121,7 @@ class Instance:
         "_timers",
         "_updates",
         "definition",
+        "first_tick",
         "loop",
         "namespace",
         "run_id",
@@ -136,6 +140,7 @@ class Instance:
         trace: bool = False,
         silent: bool = False,
         activates: Activation | None = None,
+        first_tick: FirstTick | None = None,
     ) -> None:
         """Prepare a run's code; nothing of it runs before the first task.
 
@@ -148,10 +153,12 @@ class Instance:
             trace: Whether to remember which source line asked for each command.
             silent: Whether it logs nothing but in queries, for who only looks: the owner logs what happens.
             activates: Whether to turn a patch on that is asked for the first time, if not always.
+            first_tick: What knows about the cron schedules of children.
         """
         self.definition = definition
         self.run_id = run_id
         self.namespace = namespace
+        self.first_tick = first_tick
         # Every method of an event loop is there: those that are refused are set when the class is made.
         self.loop = DeterministicLoop(self, salt=crc32(run_id.encode()))  # type: ignore[abstract]
         self._converter = converter
@@ -275,6 +282,7 @@ class Instance:
     def _prepare(self, started: WorkflowExecutionStarted, event: Event) -> None:
         """Build what stands before the first line: random numbers, and the object of a class."""
         self._started = started
+        self._found = Found(started)
         self._created_at = event.time
         self._random = Randomness(started.seed)
         self._converter = self._converter.of_workflow(self.namespace, started.workflow_id)
@@ -429,7 +437,12 @@ class Instance:
             assert self._origin is not None
             times = self._created_at, self._origin
             self._info = info_of(
-                self._started, self.run_id, self.namespace, times, lambda: (self._length, self._size)
+                self._started,
+                self._found,
+                self.run_id,
+                self.namespace,
+                times,
+                lambda: (self._length, self._size),
             )
         return self._info
 
@@ -527,11 +540,21 @@ class Instance:
     def memo(self) -> Mapping[str, Any]:
         """See `Runtime.memo`."""
         convert = self._converter.from_payload
-        return {key: convert(value, path=f"memo {key}") for key, value in self._started.memo.items()}
+        return {key: convert(value, path=f"memo {key}") for key, value in self._found.memo.items()}
 
     def memo_value(self, key: str, type_hint: Any) -> Any:
         """See `Runtime.memo_value`."""
-        return self._converter.from_payload(self._started.memo[key], type_hint, path=f"memo {key}")
+        return self._converter.from_payload(self._found.memo[key], type_hint, path=f"memo {key}")
+
+    def upsert_memo(self, updates: Mapping[str, Any]) -> None:
+        """See `Runtime.upsert_memo`."""
+        self._commands.issue_new(lambda id: self._found.modify(id, updates, self._converter))
+        self._info = None
+
+    def upsert_search_attributes(self, updates: Sequence[SearchAttributeUpdate[Any]]) -> None:
+        """See `Runtime.upsert_search_attributes`."""
+        self._commands.issue_new(lambda id: self._found.upsert(id, updates))
+        self._info = None
 
     def payload_converter(self) -> PayloadConverter:
         """See `Runtime.payload_converter`."""

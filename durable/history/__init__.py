@@ -84,6 +84,7 @@ from durable.history._wire import (
 from durable.history._workflow_events import (
     MarkerRecorded,
     ParentLink,
+    UpsertWorkflowSearchAttributes,
     WorkflowExecutionCanceled,
     WorkflowExecutionCancelRequested,
     WorkflowExecutionCompleted,
@@ -95,6 +96,8 @@ from durable.history._workflow_events import (
     WorkflowExecutionTimedOut,
     WorkflowExecutionUpdateAccepted,
     WorkflowExecutionUpdateCompleted,
+    WorkflowPropertiesModified,
+    modified_memo,
 )
 
 __all__ = [
@@ -158,6 +161,7 @@ __all__ = [
     "TimerFired",
     "TimerStarted",
     "Upcaster",
+    "UpsertWorkflowSearchAttributes",
     "WorkflowExecutionCancelRequested",
     "WorkflowExecutionCanceled",
     "WorkflowExecutionCompleted",
@@ -169,6 +173,7 @@ __all__ = [
     "WorkflowExecutionTimedOut",
     "WorkflowExecutionUpdateAccepted",
     "WorkflowExecutionUpdateCompleted",
+    "WorkflowPropertiesModified",
     "begins_at",
     "decode_data",
     "decode_event",
@@ -178,5 +183,6 @@ __all__ = [
     "encode_event",
     "encode_retry_policy",
     "first_task_time",
+    "modified_memo",
     "with_payloads",
 ]

@@ -58,6 +58,7 @@ from durable.history._other_events import (
 )
 from durable.history._workflow_events import (
     MarkerRecorded,
+    UpsertWorkflowSearchAttributes,
     WorkflowExecutionCanceled,
     WorkflowExecutionCancelRequested,
     WorkflowExecutionCompleted,
@@ -69,6 +70,7 @@ from durable.history._workflow_events import (
     WorkflowExecutionTimedOut,
     WorkflowExecutionUpdateAccepted,
     WorkflowExecutionUpdateCompleted,
+    WorkflowPropertiesModified,
 )
 
 
@@ -142,6 +144,8 @@ COMMANDS: tuple[type[CommandEvent], ...] = (
     RequestCancelExternalWorkflowExecutionInitiated,
     WorkflowExecutionUpdateCompleted,
     MarkerRecorded,
+    UpsertWorkflowSearchAttributes,
+    WorkflowPropertiesModified,
 )
 
 CLOSING: tuple[type[EventData], ...] = (

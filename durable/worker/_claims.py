@@ -93,7 +93,7 @@ class Claims:
                     self._look_for_mail.set()
                 else:
                     self._look_for_runs.set()
-            case HintKind.CLOSED | HintKind.UPDATE | HintKind.QUERY | HintKind.ANSWER:
+            case HintKind.CLOSED | HintKind.UPDATE | HintKind.QUERY | HintKind.ANSWER | HintKind.SCHEDULE:
                 pass
 
     @property

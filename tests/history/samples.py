@@ -38,6 +38,7 @@ from durable.history import (
     TimerCanceled,
     TimerFired,
     TimerStarted,
+    UpsertWorkflowSearchAttributes,
     WorkflowExecutionCanceled,
     WorkflowExecutionCancelRequested,
     WorkflowExecutionCompleted,
@@ -49,6 +50,7 @@ from durable.history import (
     WorkflowExecutionTimedOut,
     WorkflowExecutionUpdateAccepted,
     WorkflowExecutionUpdateCompleted,
+    WorkflowPropertiesModified,
 )
 
 ODD = Payload(b"\x00\xff", "binary/plain", {"kind": b"odd", "\u00e9": b"\x80"})
@@ -228,5 +230,7 @@ SECOND: tuple[EventData, ...] = (
     ),
     WorkflowExecutionUpdateCompleted(id=4, update="update:u-1", result=PLAIN, failure=Failure("no")),
     MarkerRecorded(id=1, name="other", patch_id="p", deprecated=True),
+    UpsertWorkflowSearchAttributes(id=5, search_attributes={"s": PLAIN}),
+    WorkflowPropertiesModified(id=6, memo={"m": PLAIN}, removed=("old",)),
 )
 """What the second format added: new kinds, and kinds of the first with the fields that came later."""

@@ -9,7 +9,7 @@ import sys
 from tests.temporal.dropped import ROOT, WAYS
 from tests.temporal.drops import DROPS
 
-EVERY = 12
+EVERY = 20
 """Of so many options one is dropped in an ordinary run; `DURABLE_DROPS=all` drops each."""
 
 

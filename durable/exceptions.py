@@ -12,6 +12,7 @@
      |- WorkflowFailureError                  the client waited for a result, and there is none; `cause` says why
      |- WorkflowContinuedAsNewError           the client waited for one run, and the workflow goes on in another
      |- WorkflowNotFoundError                 no such workflow, or it is closed and can no longer be told anything
+     |- WorkflowStillOpenError                it is open, and only a closed workflow can be deleted
      |- WorkflowUpdateFailedError             an update was refused, or failed; `cause` says why
      |- WorkflowUpdateRPCTimeoutOrCancelledError  an update has no outcome yet; it goes on
      |- WorkflowQueryFailedError              the query's handler raised, or there is none
@@ -87,6 +88,7 @@ __all__ = [
     "WorkflowQueryFailedError",
     "WorkflowQueryRejectedError",
     "WorkflowQueryTimeoutError",
+    "WorkflowStillOpenError",
     "WorkflowTaskError",
     "WorkflowUpdateFailedError",
     "WorkflowUpdateRPCTimeoutOrCancelledError",
@@ -275,6 +277,18 @@ class WorkflowNotFoundError(DurableError):
 
     def __init__(self, message: str, *, workflow_id: str, run_id: str | None = None) -> None:
         super().__init__(message)
+        self.workflow_id = workflow_id
+        self.run_id = run_id
+
+
+class WorkflowStillOpenError(DurableError):
+    """The workflow is open, and what was asked for is for closed ones."""
+
+    def __init__(self, workflow_id: str, run_id: str) -> None:
+        super().__init__(
+            f"workflow {workflow_id!r} (run {run_id}) is open, and only a closed run can be deleted; terminate it before, or "
+            "wait for its end"
+        )
         self.workflow_id = workflow_id
         self.run_id = run_id
 

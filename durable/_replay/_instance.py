@@ -59,6 +59,7 @@ from durable.history import (
     Payloads,
     TimerFired,
     WorkflowExecutionCancelRequested,
+    WorkflowExecutionReset,
     WorkflowExecutionSignaled,
     WorkflowExecutionStarted,
     WorkflowExecutionUpdateAccepted,
@@ -112,6 +113,7 @@ class Instance:
         "_task_error",
         "_timers",
         "_updates",
+        "children_of",
         "definition",
         "loop",
         "namespace",
@@ -133,7 +135,7 @@ class Instance:
 
         Args:
             definition: The code.
-            run_id: The run; it salts hashes and nothing else.
+            run_id: The run; it salts hashes and names children, and nothing else.
             converter: How values are stored.
             namespace: What `info().namespace` shows.
             note: Where remarks go that must not fail anything.
@@ -141,7 +143,7 @@ class Instance:
             silent: Whether it logs nothing but in queries, for who only looks: the owner logs what happens.
         """
         self.definition = definition
-        self.run_id = run_id
+        self.run_id = self.children_of = run_id
         self.namespace = namespace
         # Every method of an event loop is there: those that are refused are set when the class is made.
         self.loop = DeterministicLoop(self, salt=crc32(run_id.encode()))  # type: ignore[abstract]
@@ -226,6 +228,10 @@ class Instance:
 
     def _apply(self, task: Sequence[Event]) -> None:
         cancelled: str | None = None
+        last = task[-1].data
+        reset = last if isinstance(last, WorkflowExecutionReset) else None
+        if reset is not None and self._main is not None:
+            self._reset(reset)
         for event in task:
             data = event.data
             if isinstance(data, _ANSWERS):
@@ -233,7 +239,7 @@ class Instance:
             elif isinstance(data, WorkflowExecutionSignaled):
                 self._messages.signaled(data)
             elif isinstance(data, WorkflowExecutionStarted):
-                self._prepare(data, event)
+                self._prepare(data, event, reset)
             elif isinstance(data, WorkflowExecutionCancelRequested):
                 cancelled = data.reason if cancelled is None else cancelled
             elif isinstance(data, WorkflowExecutionUpdateAccepted):
@@ -250,11 +256,23 @@ class Instance:
         if self._cancel_reason is None:
             self._cancel_reason = cancelled
 
-    def _prepare(self, started: WorkflowExecutionStarted, event: Event) -> None:
+    def _reset(self, reset: WorkflowExecutionReset) -> None:
+        """Part from the run that came so far: nothing new has a number or a name that it had."""
+        self._random.reseed(reset.seed)
+        self.children_of = reset.run_id
+
+    def _prepare(
+        self, started: WorkflowExecutionStarted, event: Event, reset: WorkflowExecutionReset | None
+    ) -> None:
         """Build what stands before the first line: random numbers, and the object of a class."""
         self._started = started
         self._created_at = event.time
         self._random = Randomness(started.seed)
+        if started.original_run_id:
+            self.children_of = started.original_run_id
+            self.loop.salt_with(crc32(started.original_run_id.encode()))
+        if reset is not None:
+            self._reset(reset)
         self._converter = self._converter.of_workflow(self.namespace, started.workflow_id)
         self._messages.buffer.converter = self._updates.converter = self._converter
         definition = self.definition

@@ -32,6 +32,7 @@ class Asking(Protocol):
 
     loop: DeterministicLoop
     run_id: str
+    children_of: str
     namespace: str
 
 
@@ -78,7 +79,7 @@ class OtherWorkflows:
         command = machine.start(
             self._started,
             namespace=instance.namespace,
-            run_id=child_run_id(instance.run_id, id),
+            run_id=child_run_id(instance.children_of, id),
             workflow_id=machine.options.id or str(self._random.child_id()),
         )
         handle = ChildOperation(loop=instance.loop)

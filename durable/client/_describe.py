@@ -51,7 +51,8 @@ class WorkflowExecutionDescription:
 
     Attributes:
         status: Where it is in its life.
-        hold: "blocked" when its code is at fault (see `reason`), "quarantined" when it killed its workers, else "".
+        hold: "blocked" when its code is at fault (see `reason`), "quarantined" when it killed its workers, "paused" when
+            an operator has paused it, else "".
         reason: Why it does not go on: what holds it, that no worker takes it, or who has locked it for long.
         execution_time: When it begins, or began: later than `start_time` after a delay.
         first_execution_run_id: The first run of the chain it belongs to.

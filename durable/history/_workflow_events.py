@@ -37,6 +37,7 @@ class WorkflowExecutionStarted(Input, frozen=True, omit_defaults=True):
             time to the next tick of its cron schedule.
         known: Ids of messages that the run before it has read lately: one that is sent again, and moves here unread, is
             dropped here as it would have been there.
+        original_run_id: The run that this event was first written for, in the history of one that it was reset to.
     """
 
     type = EventType.WORKFLOW_EXECUTION_STARTED
@@ -55,6 +56,7 @@ class WorkflowExecutionStarted(Input, frozen=True, omit_defaults=True):
             "last_failure",
             "delay",
             "known",
+            "original_run_id",
         ),
         2,
     )
@@ -88,6 +90,7 @@ class WorkflowExecutionStarted(Input, frozen=True, omit_defaults=True):
     last_failure: Failure | None = None
     delay: int = 0
     known: tuple[str, ...] = ()
+    original_run_id: str = ""
 
 
 class WorkflowExecutionSignaled(Input, frozen=True, omit_defaults=True):
@@ -106,6 +109,23 @@ class WorkflowExecutionCancelRequested(Input, frozen=True, omit_defaults=True):
 
     type = EventType.WORKFLOW_EXECUTION_CANCEL_REQUESTED
 
+    reason: str = ""
+    identity: str = ""
+
+
+class WorkflowExecutionReset(Input, frozen=True, omit_defaults=True):
+    """The run goes on from here instead of the run `base_run_id`, whose first `event_id` events stand before this one.
+
+    It is the last input of the task it is in, which runs again with it: from that task on, random numbers come from
+    `seed`, and children are named after the run `run_id`.
+    """
+
+    type = EventType.WORKFLOW_EXECUTION_RESET
+
+    run_id: str = ""
+    base_run_id: str = ""
+    event_id: int = 0
+    seed: int = 0
     reason: str = ""
     identity: str = ""
 
@@ -158,13 +178,15 @@ class WorkflowExecutionContinuedAsNew(CommandEvent, frozen=True, omit_defaults=T
 
 
 class WorkflowExecutionTerminated(Input, frozen=True, omit_defaults=True):
-    """An operator ended the run without asking its code."""
+    """An operator ended the run without asking its code. `reset_run_id` is the run that it was reset to, if it was."""
 
     type = EventType.WORKFLOW_EXECUTION_TERMINATED
+    NEWER = {"reset_run_id": 2}
 
     reason: str = ""
     details: Payloads = ()
     identity: str = ""
+    reset_run_id: str = ""
 
 
 class WorkflowExecutionTimedOut(Input, frozen=True, omit_defaults=True):

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from msgspec.structs import replace
@@ -28,10 +28,14 @@ from durable._engine.records import (
     Heartbeat,
     HeartbeatAnswer,
     Hint,
+    Hold,
     Message,
     NewRun,
+    Operated,
     QueryAnswer,
     Question,
+    Reset,
+    ResetView,
     RunRecord,
     SendOutcome,
     StartVerdict,
@@ -238,6 +242,31 @@ class EncodedStore:
 
     async def condemned_runs(self, limit: int) -> list[RunRecord]:
         return await self.stored.condemned_runs(limit)
+
+    async def reset(
+        self,
+        base_run_id: str,
+        run_id: str,
+        open_run: str | None,
+        plan: Callable[[ResetView], Reset | None],
+        *,
+        after: int = 0,
+        children: Mapping[str, str] | None = None,
+    ) -> bool:
+        """See `Store`. The plan moves what is stored as it is stored, and needs no look into it."""
+        return await self.stored.reset(base_run_id, run_id, open_run, plan, after=after, children=children)
+
+    async def pause(self, run_id: str, reason: str) -> Operated:
+        return await self.stored.pause(run_id, reason)
+
+    async def unpause(self, run_id: str, holds: Sequence[Hold]) -> Operated:
+        return await self.stored.unpause(run_id, holds)
+
+    async def paused_runs(self, worker_id: str) -> list[str]:
+        return await self.stored.paused_runs(worker_id)
+
+    async def purge(self, run_id: str) -> Operated:
+        return await self.stored.purge(run_id)
 
     async def locked_by(self, run_id: str) -> str:
         return await self.stored.locked_by(run_id)

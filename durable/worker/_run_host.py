@@ -73,6 +73,7 @@ class RunHost:
         "_home",
         "_large",
         "_opened",
+        "_paused",
         "_releasing",
         "_reopening",
         "_salvaged",
@@ -102,6 +103,7 @@ class RunHost:
         self.instance: Instance | None = None
         self.gone = False
         self._opened = False
+        self._paused = False
         self._large = False
         self._fault: BaseException | None = None
         self._commands: list[CommandEvent] = []
@@ -316,7 +318,7 @@ class RunHost:
         if self._fault is not None:
             self._block(self._fault)
             return
-        if self._home.leaving:
+        if self._home.leaving or self._paused:
             self.release()
             return
         run = self.run
@@ -573,6 +575,11 @@ class RunHost:
             return
         self._claimed = claimed
         self._home.turns.add(self)
+
+    def pause(self) -> None:
+        """Give the run up as soon as nothing of it is under way: an operator has paused it."""
+        self._paused = True
+        self.pump()
 
     def release(self) -> None:
         """Give the run up, with all that waits, so that any worker can claim it."""

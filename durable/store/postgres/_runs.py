@@ -137,7 +137,7 @@ class Runs(Commits):
                 await session.end("rollback")
                 raise
             facts = [run_id, close.status, row.seq, row.task, row.type, row.data, last["latest"]]
-            await session.fetch_inside(self._sql["terminate"], [*facts, *_pack_end(close, messages)])
+            await session.fetch_inside(self._sql["terminate"], [*facts, *pack_end(close, messages)])
             await session.end("commit")
             return True
 
@@ -153,7 +153,7 @@ def pack_starts(runs: Sequence[NewRun]) -> list[Any]:
     ]
 
 
-def _pack_end(close: Close, messages: Sequence[Message]) -> list[Any]:
+def pack_end(close: Close, messages: Sequence[Message]) -> list[Any]:
     """The arguments of `terminate_2` behind the event."""
     sent = [(message.run_id, message) for message in messages]
     successor = close.successor

@@ -1,8 +1,9 @@
 """What has come for a run and is in no task yet, and the order in which it becomes tasks.
 
-Results and messages go first, in order; a cancel request has a task of its own behind those that were already there, and
-so has each instant at which timers are due. So a committed result always reaches the code, and the cancel meets its next
-await. Neither can be put off more than once.
+Signals and updates come first in a task, then results, in order; a cancel request has a task of its own behind those that
+were already there, and so has each instant at which timers are due. So what a handler has to say is said before the code
+goes on with a result, and may return or continue as new over it; a committed result always reaches the code; and the
+cancel meets its next await. Neither cancel nor timers can be put off more than once.
 """
 
 from __future__ import annotations
@@ -10,18 +11,25 @@ from __future__ import annotations
 from collections.abc import Callable
 from heapq import heapify, heappop, heappush
 
+import msgspec
+
 from durable._engine._activities import ActivityInputEvent
 from durable._engine._state import RunState
 from durable._engine.records import Message
 from durable.history import (
+    MESSAGES_FIRST,
     EventData,
     Input,
     OperationInput,
     TimerFired,
     WorkflowExecutionCancelRequested,
+    WorkflowExecutionSignaled,
     WorkflowExecutionTerminated,
     WorkflowExecutionUpdateAccepted,
 )
+
+_SENT = (WorkflowExecutionSignaled, WorkflowExecutionUpdateAccepted)
+"""What somebody sent, and a handler takes."""
 
 
 class Inputs:
@@ -132,11 +140,12 @@ class Inputs:
         alone = bool(self.cancels or fired)
         if (self.results or self.messages) and not (alone and self._deferred):
             self._deferred = alone
-            inputs: list[Input] = [*self.results]
-            self.results = []
-            if self.messages:
-                inputs += self.take_messages()
-            return inputs
+            results, self.results = self.results, []
+            if not self.messages:
+                return [*results]
+            taken = self.take_messages()
+            sent = [event for event in taken if isinstance(event, _SENT)]
+            return [*sent, *results, *(event for event in taken if not isinstance(event, _SENT))]
         if self.cancels:
             # Timers that were put off once are not put off again because a cancel goes before them.
             self._deferred = bool(fired)
@@ -157,6 +166,13 @@ class Inputs:
         waiting = {position: event for position, event in self.messages.items() if not _is_update(event)}
         self.messages = updates
         return self.take(waiting)
+
+    def take_joining(self) -> list[Input]:
+        """Take what `take_signals` does, for a task whose other inputs are in the log: it goes before them all the same."""
+        joining = self.take_signals()
+        if joining:
+            joining[-1] = msgspec.structs.replace(joining[-1], flags=joining[-1].flags | MESSAGES_FIRST)
+        return joining
 
     def take_late(self) -> list[Input]:
         """Take what comes too late to change how the run closes: updates, and cancel requests beside them."""

@@ -27,6 +27,7 @@ from durable._engine._updates import LOST, outcomes
 from durable._engine.records import Close, Message, Reset, ResetView, RunStatus
 from durable.history import (
     FROM_OUTSIDE,
+    MESSAGES_FIRST,
     ChildWorkflowExecutionStarted,
     Event,
     EventData,
@@ -160,6 +161,7 @@ class Base:
             seed=seed,
             reason=reason,
             identity=identity,
+            flags=MESSAGES_FIRST,
         )
         limits = [limit for limit in (started.run_timeout, started.execution_timeout) if limit is not None]
         activities = self.state.activities

@@ -539,7 +539,7 @@ class Run:
             return self._fly(waiting.take(waiting.cancels), self.state.task + 1, now)
         self._asked.forget()
         self._closing, self.ran = None, False
-        joining = waiting.take_signals()
+        joining = waiting.take_joining()
         return self._fly(joining, self.state.task, now) if waiting.consumed else None
 
     # ------------------------------------------------------------------ giving it up

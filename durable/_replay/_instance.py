@@ -47,6 +47,7 @@ from durable.exceptions import (
     WorkflowTaskError,
 )
 from durable.history import (
+    MESSAGES_FIRST,
     ActivityTaskCanceled,
     ActivityTaskCompleted,
     ActivityTaskFailed,
@@ -54,6 +55,7 @@ from durable.history import (
     CommandEvent,
     Event,
     Failure,
+    Input,
     OperationInput,
     Payload,
     Payloads,
@@ -229,9 +231,12 @@ class Instance:
     def _apply(self, task: Sequence[Event]) -> None:
         cancelled: str | None = None
         last = task[-1].data
+        assert isinstance(last, Input)
         reset = last if isinstance(last, WorkflowExecutionReset) else None
         if reset is not None and self._main is not None:
             self._reset(reset)
+        if last.flags & MESSAGES_FIRST:
+            task = sorted(task, key=lambda event: isinstance(event.data, _ANSWERS))
         for event in task:
             data = event.data
             if isinstance(data, _ANSWERS):

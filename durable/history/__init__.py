@@ -24,6 +24,7 @@ from durable.history._events import (
     EventRow,
 )
 from durable.history._facts import (
+    MESSAGES_FIRST,
     CommandEvent,
     EventData,
     EventType,
@@ -108,6 +109,7 @@ __all__ = [
     "MAX_CAUSES",
     "MAX_MESSAGE",
     "MAX_STACK_TRACE",
+    "MESSAGES_FIRST",
     "UPCASTERS",
     "ActivityFailure",
     "ActivityInput",

@@ -68,11 +68,16 @@ class Input(EventData, frozen=True, omit_defaults=True):
 
     Attributes:
         message: The id of the inbox message this event was, if it was one; a second message with this id is dropped.
-        flags: The behaviour flags its task runs under, so that fixes of the library do not change old runs.
+        flags: The behaviour flags its task runs under, so that fixes of the library do not change old runs; see
+            `MESSAGES_FIRST`.
     """
 
     message: str = ""
     flags: int = 0
+
+
+MESSAGES_FIRST = 1
+"""Of a task's last input: the messages of the task are applied before the rest of it, wherever they stand in the log."""
 
 
 class CommandEvent(EventData, frozen=True, omit_defaults=True):

@@ -4,26 +4,24 @@ The host goes round one way, for ever: what arrives goes to `Run`; `pump` asks h
 the committer; the committer asks for the transition and answers it; committed inputs are a task, which waits for its
 turn; the turn gives commands, commands give effects; and pump again. A host is never in two of these stages at once.
 
-A host may lose its instance and keep its run (eviction): the next task then reads the log and replays it first.
+A host may lose its instance and keep its run (eviction): the next task then reads the log and replays it first. The code
+and its turns are in `_run_code`, its activities in `_run_activities`, what others are told in `_run_news`.
 """
 
 from __future__ import annotations
 
 import logging
 import random
-import traceback
 from collections.abc import Sequence
-from itertools import accumulate
 
 from durable._engine._activities import Outcome
-from durable._engine._effects import Effects, Urgency, Written
+from durable._engine._effects import Effects, Urgency
 from durable._engine._run import Run
 from durable._engine._state import RunState
-from durable._replay._instance import Instance, Tried
-from durable._replay._replay import replay
+from durable._replay._instance import Instance
 from durable._replay._turns import Turns
-from durable.exceptions import HistoryError, PayloadCodecError, WorkflowTaskError
-from durable.history import CommandEvent, Event, decode_data, decode_history
+from durable.exceptions import HistoryError, PayloadCodecError
+from durable.history import Event, decode_data, decode_history
 from durable.store import (
     ActivityState,
     ClaimedRun,
@@ -31,32 +29,22 @@ from durable.store import (
     HintKind,
     Hold,
     Message,
-    Release,
     Transition,
     Verdict,
 )
 from durable.worker._attempts import Attempt
-from durable.worker._faults import describe_fault
 from durable.worker._home import Home
 from durable.worker._run_activities import RunActivities
+from durable.worker._run_block import blocking
+from durable.worker._run_code import RunCode
+from durable.worker._run_news import UNFINISHED, RunNews
 from durable.worker._timers import Timer
 from durable.workflow._definition import WorkflowDefinition
 
 logger = logging.getLogger("durable.worker")
 
 SOON, NOW = Urgency.SOON, Urgency.NOW
-_LARGE = (
-    "workflow %s (run %s): the history has %d events and %d bytes; every replay reads them all. Let the workflow "
-    "continue as new when workflow.info().is_continue_as_new_suggested()"
-)
 WRITTEN = Verdict.WRITTEN
-
-UNFINISHED = (
-    "it ended while handlers were under way, and these are abandoned: {}. Wait for them with `await "
-    "workflow.wait_condition(workflow.all_handlers_finished)`, or say in the handler's decorator that it need not finish: "
-    "unfinished_policy=HandlerUnfinishedPolicy.ABANDON"
-)
-"""What the log says of handlers that a workflow left behind."""
 
 
 class RunHost:
@@ -66,25 +54,20 @@ class RunHost:
         "_activities",
         "_busy",
         "_claimed",
-        "_commands",
-        "_definition",
+        "_code",
         "_fault",
         "_fresh",
         "_home",
-        "_large",
+        "_news",
         "_opened",
         "_paused",
         "_releasing",
         "_reopening",
         "_salvaged",
-        "_started_elsewhere",
         "_task",
         "_timer",
-        "_tried",
-        "_trying",
         "epoch",
         "gone",
-        "instance",
         "run",
         "run_id",
         "workflow_id",
@@ -95,35 +78,35 @@ class RunHost:
     ) -> None:
         self._home = home
         self._claimed: ClaimedRun | None = claimed
-        self._definition = definition
         self.run_id = claimed.run.run_id
         self.workflow_id = claimed.run.workflow_id
         self.epoch = claimed.run.epoch
         self.run: Run | None = None
-        self.instance: Instance | None = None
         self.gone = False
         self._opened = False
         self._paused = False
-        self._large = False
         self._fault: BaseException | None = None
-        self._commands: list[CommandEvent] = []
         self._task: list[Event] = []
+        self._code = RunCode(home, definition, self.run_id, self.workflow_id)
         self._activities = RunActivities(home, self)
+        self._news = RunNews(home, self.run_id, self.workflow_id)
         self._salvaged: tuple[Message, ...] = ()
-        self._started_elsewhere: list[str] = []
         self._releasing: Transition | None = None
         self._reopening: Transition | None = None
         self._timer: Timer | None = None
         self._fresh = fresh and claimed.run.epoch == 1 and len(claimed.events) == 1
-        self._trying = False
-        self._tried: Tried | None = None
         # Whether a stage is under way that will pump when it ends; the first is the turn with the whole history.
         self._busy = True
 
     @property
     def workflow_type(self) -> str:
         """The name of its definition."""
-        return self._definition.name
+        return self._code.workflow_type
+
+    @property
+    def instance(self) -> Instance | None:
+        """Its code, if it is here."""
+        return self._code.instance
 
     # ------------------------------------------------------------------ turns
 
@@ -137,19 +120,13 @@ class RunHost:
             return
         try:
             if self._claimed is not None:
-                self._commands = self._open(turns, self._claimed)
-            elif not self._trying:
-                assert self.instance is not None
+                self._open(turns, self._claimed)
+            elif not self._code.trying:
                 assert self.run is not None
-                self._commands = self.instance.activate(
-                    turns, self._task, replaying=False, size=self.run.state.size
-                )
-            if self._trying:
+                self._code.activate(turns, self.run, self._task)
+            if self._code.trying:
                 assert self.run is not None
-                assert self.run.trial is not None
-                assert self.instance is not None
-                trial = self.run.trial
-                self._tried = self.instance.attempt(turns, trial.events, size=trial.size)
+                self._code.attempt(turns, self.run)
         except KeyboardInterrupt:
             raise
         except BaseException as error:
@@ -164,11 +141,11 @@ class RunHost:
         if self.gone:
             return
         first, self._claimed, self._task = self._claimed, None, []
-        if self._trying and self._fault is None:
+        if self._code.trying and self._fault is None:
             # Nothing of it counts before it is written.
             self._home.committer.submit(self)
             return
-        self._busy = self._trying = False
+        self._busy = self._code.trying = False
         if self._fault is not None:
             if self.run is not None:
                 self.run.untried()
@@ -185,12 +162,13 @@ class RunHost:
             if canceled:
                 self._home.spawn(self._activities.end_waiting(canceled))
             self.run.recover(now=self._home.clock.now(), jitter=random.random())
-        if self.instance is None:
+        instance = self._code.instance
+        if instance is None:
             self._postpone()
             return
-        commands, self._commands = self._commands, []
-        if self.instance.closing:
-            self.run.untaken = self.instance.signals.untaken()
+        commands = self._code.take_commands()
+        if instance.closing:
+            self.run.untaken = instance.signals.untaken()
         effects = self.run.commands(commands, local=self._activities.promise)
         now = self._home.clock.now()
         if effects.start or effects.cancel:
@@ -198,53 +176,20 @@ class RunHost:
         self._activities.keep_promises()
         self._pump(now)
 
-    def _open(self, turns: Turns, claimed: ClaimedRun) -> list[CommandEvent]:
+    def _open(self, turns: Turns, claimed: ClaimedRun) -> None:
         if claimed.fault is not None:
             raise claimed.fault
         events = decode_history(claimed.events)
         if self.run is None:
-            state = RunState.of(self.run_id, events)
             self.run = Run(
-                state,
+                RunState.of(self.run_id, events),
                 claimed.run.epoch,
                 rowed=[entry.id for entry in claimed.activities],
                 deaths=claimed.run.deaths,
                 held=claimed.run.hold is not Hold.NONE,
                 fresh=self._fresh and bool(claimed.messages),
             )
-        sizes = list(accumulate([len(row.data) for row in claimed.events]))
-        self.run.state.size = sizes[-1]
-        if not self._trying and self.run.waits_to_begin(self._home.clock.now()):
-            return []
-        self.instance = self._new_instance()
-        if self._trying:
-            assert self.run.trial is not None
-            events = events[: self.run.trial.events[0].seq - 1]
-        commands = replay(
-            self.instance,
-            turns,
-            events,
-            rebuild=lambda: self._new_instance(trace=True),
-            again=self._trying,
-            sizes=sizes,
-            defined=self._home.defined,
-            warn=lambda text: logger.warning("workflow %s: %s", self.workflow_id, text),
-        )
-        # Before a trial the code is only brought to where it was; what it asked for then is known.
-        return [] if self._trying or commands is None else commands
-
-    def _new_instance(self, *, trace: bool = False) -> Instance:
-        return Instance(
-            self._definition,
-            self.run_id,
-            self._home.converter,
-            namespace=self._home.namespace,
-            note=self._note,
-            trace=trace,
-        )
-
-    def _note(self, message: str, exception: BaseException | None) -> None:
-        logger.warning("workflow %s (run %s): %s", self.workflow_id, self.run_id, message, exc_info=exception)
+        self._code.open(turns, self.run, claimed, events)
 
     # ------------------------------------------------------------------ what arrives
 
@@ -369,13 +314,12 @@ class RunHost:
         else:
             self._busy = True
             self._activities.rows_proposed()
-            if transition.starts or transition.close is not None:
-                transition = self._claim_starts(transition)
+            transition = self._news.claim_starts(transition)
         return transition
 
     def _try(self) -> None:
         """Run a task with unread updates before it is written."""
-        self._busy = self._trying = True
+        self._busy = self._code.trying = True
         if self.instance is None:
             self._fetch()
         else:
@@ -383,7 +327,7 @@ class RunHost:
 
     def _form_tried(self) -> Transition | None:
         """Return the transition of the task that was tried."""
-        tried, self._tried = self._tried, None
+        tried = self._code.take_tried()
         if tried is None:
             return None
         assert self.run is not None
@@ -398,18 +342,7 @@ class RunHost:
         if tried.moved and not counts:
             # It stands where no replay would bring it.
             self.evict()
-        if transition.starts or transition.close is not None:
-            transition = self._claim_starts(transition)
-        return transition
-
-    def _claim_starts(self, transition: Transition) -> Transition:
-        """Let the runs that a transition creates begin here, as far as that is possible."""
-        claimed = self._home.claim_starts(transition)
-        new = [start.run for start in claimed.starts]
-        if claimed.close is not None and claimed.close.successor is not None:
-            new.append(claimed.close.successor)
-        self._started_elsewhere = [run.task_queue for run in new if run.owner is None]
-        return claimed
+        return self._news.claim_starts(transition)
 
     def answered(self, verdict: Verdict, now: int) -> None:
         """See `Committed`."""
@@ -427,8 +360,8 @@ class RunHost:
             assert self.run is not None
             self.run.refused()
             self._reopening = None
-            if self._trying:
-                self._trying = False
+            if self._code.trying:
+                self._code.trying = False
                 self.evict()
             self._activities.rows_refused()
             self._home.spawn(self._read_refusing())
@@ -445,8 +378,8 @@ class RunHost:
         # Results that have come are kept, in the run's own inbox: their attempts must not count as lost.
         self._salvaged = () if self.run is None else tuple(self.run.salvage())
         self.run = None
-        self._reopening = self._tried = None
-        self._trying = False
+        self._reopening = self._code.tried = None
+        self._code.trying = False
         self._block(error)
 
     def held_up(self, error: PayloadCodecError) -> bool:
@@ -463,23 +396,16 @@ class RunHost:
     def _written(self, now: int) -> None:
         assert self.run is not None
         written = self.run.written(now)
-        self._trying = False
+        self._code.trying = False
         self._activities.rows_written()
-        if written.updated:
-            self._home.updated(self.run_id, written.updated)
-        if written.queued:
-            self._home.hint([Hint(HintKind.ACTIVITY, queue) for queue in dict.fromkeys(written.queued)])
-        if written.told or written.replied or written.condemned or self._started_elsewhere:
-            self._news_spread(written)
+        self._news.spread(written)
         if written.closed:
             if self.instance is not None and (unfinished := self.instance.unfinished):
-                self._note(UNFINISHED.format(unfinished), None)
+                self._code.note(UNFINISHED.format(unfinished), None)
             self._home.closed(self)
             self.drop()
             return
-        if not self._large and self.run.state.large:
-            self._large = True
-            logger.warning(_LARGE, self.workflow_id, self.run_id, self.run.state.seq, self.run.state.size)
+        self._news.warn_of_size(self.run)
         if written.canceled:
             self._home.spawn(self._activities.end_waiting(written.canceled))
         if written.start or written.cancel:
@@ -514,17 +440,6 @@ class RunHost:
             self._busy = True
             self._fetch()
 
-    def _news_spread(self, written: Written) -> None:
-        """Tell whoever is concerned of what the commit did to other runs."""
-        hints = [Hint(HintKind.MESSAGE, run_id) for run_id in written.told]
-        queues, self._started_elsewhere = self._started_elsewhere, []
-        hints += [Hint(HintKind.RUN, queue) for queue in dict.fromkeys(queues)]
-        self._home.hint(hints)
-        if written.replied and not written.closed:
-            self._home.read_mail(self.run_id)
-        if written.condemned:
-            self._home.condemned.look()
-
     # ------------------------------------------------------------------ a refused close
 
     async def _read_refusing(self) -> None:
@@ -544,7 +459,7 @@ class RunHost:
         self._reopening = self.run.reopen(self._home.clock.now())
         if self._reopening is not None:
             self._activities.rows_proposed()
-            self._reopening = self._claim_starts(self._reopening)
+            self._reopening = self._news.claim_starts(self._reopening)
         if self.run.closing is None:
             self.evict()
         if self._reopening is not None:
@@ -556,9 +471,7 @@ class RunHost:
 
     def evict(self) -> None:
         """Drop the instance; the run stays. Its code is taken down without running any of it."""
-        if self.instance is not None:
-            instance, self.instance = self.instance, None
-            self._home.take_down(instance)
+        self._code.evict()
 
     def _fetch(self) -> None:
         """Read the log again, since the instance is not there; its turn follows."""
@@ -604,32 +517,18 @@ class RunHost:
 
     def _block(self, error: BaseException) -> None:
         """Keep the run open but off this worker for a while: its code is at fault, and the next deploy may mend it."""
-        text = "".join(traceback.format_exception(error)).rstrip()
-        reason = describe_fault(error, hide=self._home.converter.failure_converter.hides_messages)
-        wait = self._home.blocked(self)
-        if isinstance(error, WorkflowTaskError | PayloadCodecError):
-            text = reason
-        logger.error(
-            "workflow %s (run %s) is blocked, its task failed and is tried again in %.0f s; the run stays open:\n%s",
-            self.workflow_id,
-            self.run_id,
-            wait / 1_000_000,
-            text,
-        )
         self._fault = None
-        transition = Transition(
+        transition = blocking(
+            error,
             run_id=self.run_id,
+            workflow_id=self.workflow_id,
             epoch=self.epoch,
-            messages=self._salvaged,
-            release=Release(wake_in=wait, hold=Hold.BLOCKED, reason=reason),
+            run=self.run,
+            rows=self._activities.rows_to_release,
+            salvaged=self._salvaged,
+            wait=self._home.blocked(self),
+            hide=self._home.converter.failure_converter.hides_messages,
         )
-        if self.run is not None:
-            try:
-                transition = self.run.release(
-                    self._activities.rows_to_release(), hold=Hold.BLOCKED, reason=reason, wake_in=wait
-                )
-            except Exception:
-                logger.exception("run %s: what waits cannot be written and is left out", self.run_id)
         self._give_up(transition)
 
     def drop(self) -> None:

@@ -48,7 +48,8 @@ class Info:
         start_time: The time of its first task. A start with a delay begins when that is over.
         workflow_start_time: When the run was created.
         cron_schedule: When such runs begin.
-        raw_memo: The memo as it is stored; `workflow.memo()` reads it.        parent: Whose child it is; None for a workflow that no other one started.
+        raw_memo: The memo as it is stored; `workflow.memo()` reads it.
+        parent: Whose child it is; None for a workflow that no other one started.
         root: The top of the tree of parents it is in; None likewise.
     """
 

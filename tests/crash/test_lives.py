@@ -135,6 +135,7 @@ async def _either(process: Process, killer: Any) -> bool:
 # --- code that holds the thread ---
 
 
+@pytest.mark.temporal("workflow/deadlock", "workflow/deadlock_fill_up_slots")
 async def test_an_endless_loop_blocks_its_run_and_no_other(world: World, client: Client) -> None:
     job = world.job("home", side=False, break_after=0.6, lease=1.5)
     process = await world.ready(job)
@@ -194,6 +195,7 @@ async def test_a_worker_that_was_stopped_writes_nothing_when_it_wakes(
 # --- a process that leaves ---
 
 
+@pytest.mark.temporal("worker_shutdown/poll_complete_on_shutdown")
 async def test_a_worker_that_leaves_hands_everything_back_at_once(world: World, client: Client) -> None:
     """With a lease of a minute, only a hand-over explains that another one goes on within a second."""
     job = world.job("home", side=False, lease=60.0)

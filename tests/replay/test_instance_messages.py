@@ -5,17 +5,30 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import msgspec
 import pytest
 
 from durable import Signal, workflow
 from durable.exceptions import ApplicationError
 from durable.history import (
+    MESSAGES_FIRST,
     TimerFired,
     WorkflowExecutionCompleted,
     WorkflowExecutionFailed,
     WorkflowExecutionSignaled,
 )
-from tests.replay.test_instance import CANCEL, Rig, _put_away, act, done, names, payloads, result, signal
+from tests.replay.test_instance import (
+    CANCEL,
+    CONVERTER,
+    Rig,
+    _put_away,
+    act,
+    done,
+    names,
+    payloads,
+    result,
+    signal,
+)
 
 __all__ = ["_put_away"]  # a fixture for every test here
 
@@ -231,3 +244,39 @@ def test_signals_behind_a_cancel_of_the_same_task_are_kept() -> None:
     assert names(commands) == ["Canceled"]
     assert not isinstance(commands[-1], WorkflowExecutionCompleted)
     assert [one.name for one in rig.code.signals.untaken()] == ["unheard of"]
+
+
+# ---------------------------------------------------------------- beside other inputs
+
+
+@workflow.defn
+class Hears:
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    @workflow.run
+    async def run(self) -> list[str]:
+        await workflow.sleep(1)
+        return list(self.heard)
+
+    @workflow.signal
+    def hear(self, word: str) -> None:
+        self.heard.append(word)
+
+
+def heard(*inputs: Any) -> list[str]:
+    made = Rig(Hears)
+    made.start()
+    (command,) = made.tell(*inputs, after=1)
+    found: list[str] = CONVERTER.from_payload(command.result, list[str], path="")  # type: ignore[attr-defined]
+    made.replay()
+    return found
+
+
+def test_a_task_runs_in_the_order_of_the_log_unless_its_last_input_says_otherwise() -> None:
+    """Old logs have signals behind answers; a signal that joined a task which was in the log goes before them."""
+    fired = TimerFired(id=1)
+    assert heard(signal("hear", "a"), fired) == ["a"]
+    assert heard(fired, signal("hear", "a")) == []
+    joined = msgspec.structs.replace(signal("hear", "b"), flags=MESSAGES_FIRST)
+    assert heard(signal("hear", "a"), fired, joined) == ["a", "b"]

@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from durable._replay._ordered import OrderedSet
 from tests._interpreters import find
 
@@ -35,6 +37,7 @@ def in_order(n: int) -> list[int]:
     return list(range(n))
 
 
+@pytest.mark.temporal("workflow/async_loop_ordering")
 def test_every_construct_has_one_order_in_fresh_processes() -> None:
     traces = {
         trace(sys.executable, "order", "anyio", seed=str(i + 1), malloc="malloc" if i % 2 else "")
@@ -58,6 +61,7 @@ def test_every_construct_has_one_order_in_fresh_processes() -> None:
     assert orders["completed"] == [in_order(20), in_order(20)]
 
 
+@pytest.mark.temporal("workflow/async_loop_ordering")
 def test_orders_and_schedules_are_the_same_on_every_python() -> None:
     pythons = [found.path for found in find()]
     assert pythons

@@ -166,6 +166,7 @@ def park(code: Any) -> Rig:
     return rig
 
 
+@pytest.mark.temporal("workflow/cache_eviction_tear_down", "workflow/eviction_swallow")
 @pytest.mark.parametrize("code", HOSTILE)
 def test_a_hostile_run_ends_at_once_in_its_own_context_and_never_again(code: Any) -> None:
     rig = park(code)
@@ -234,6 +235,7 @@ def test_inert_calls_on_a_dead_loop_do_not_raise() -> None:
     assert calls == [False, False, 0.0]
 
 
+@pytest.mark.temporal("workflow/eviction_swallow")
 def test_survivors_are_counted_named_and_kept_for_ever_and_an_exit_runs_nothing() -> None:
     script = textwrap.dedent(
         """

@@ -59,6 +59,7 @@ async def test_start_to_close_ends_an_attempt_and_the_next_may_succeed(env: Env)
     assert (await event(handle, "ActivityCompleted")).attempt == 2
 
 
+@pytest.mark.temporal("workflow/activity_timeout")
 async def test_start_to_close_of_the_last_attempt_is_recorded(env: Env) -> None:
     @activity.defn(name="scn.slow")
     async def slow() -> None:
@@ -77,6 +78,7 @@ async def test_start_to_close_of_the_last_attempt_is_recorded(env: Env) -> None:
     assert (ended.attempt, ended.retry_state) == (2, "maximum_attempts_reached")
 
 
+@pytest.mark.temporal("workflow/activity_timeout")
 async def test_schedule_to_start_passes_when_nobody_serves_the_queue(env: Env) -> None:
     async with env.worker(call):
         began = time.monotonic()
@@ -105,6 +107,7 @@ async def test_schedule_to_close_bounds_all_attempts(env: Env) -> None:
     assert await events(handle) == ["Started", "ActivityScheduled", ended[2], "Completed"]
 
 
+@pytest.mark.temporal("workflow/activity_timeout")
 async def test_schedule_to_close_ends_a_running_attempt(env: Env) -> None:
     cancelled = asyncio.Event()
 
@@ -123,6 +126,7 @@ async def test_schedule_to_close_ends_a_running_attempt(env: Env) -> None:
     assert await events(handle) == ["Started", "ActivityScheduled", "ActivityTimedOut", "Completed"]
 
 
+@pytest.mark.temporal("worker_activity/heartbeat_timeout")
 @pytest.mark.parametrize("queue", ["default", "side"])
 async def test_a_silent_attempt_is_ended_by_its_heartbeat_timeout(env: Env, queue: str) -> None:
     cancelled: list[int] = []
@@ -143,6 +147,9 @@ async def test_a_silent_attempt_is_ended_by_its_heartbeat_timeout(env: Env, queu
     assert await events(handle) == ["Started", "ActivityScheduled", "ActivityTimedOut", "Completed"]
 
 
+@pytest.mark.temporal(
+    "worker_activity/heartbeat_timeout", "worker_activity/heartbeat_details", "activity/heartbeating"
+)
 async def test_an_attempt_that_falls_silent_is_ended_and_the_next_is_told_its_details(env: Env) -> None:
     seen: list[list[Any]] = []
 
@@ -161,6 +168,7 @@ async def test_an_attempt_that_falls_silent_is_ended_and_the_next_is_told_its_de
     assert (await event(handle, "ActivityCompleted")).attempt == 2
 
 
+@pytest.mark.temporal("activity/heartbeating")
 async def test_heartbeats_keep_an_attempt_alive_beyond_its_heartbeat_timeout(env: Env) -> None:
     @activity.defn(name="scn.lively")
     async def lively() -> int:
@@ -175,6 +183,7 @@ async def test_heartbeats_keep_an_attempt_alive_beyond_its_heartbeat_timeout(env
     assert await events(handle) == ["Started", "ActivityScheduled", "ActivityCompleted", "Completed"]
 
 
+@pytest.mark.temporal("worker_activity/heartbeat_details")
 async def test_details_of_a_failed_attempt_reach_the_next(env: Env) -> None:
     @activity.defn(name="scn.fails_after_beating")
     async def fails_after_beating() -> list[Any]:
@@ -191,6 +200,7 @@ async def test_details_of_a_failed_attempt_reach_the_next(env: Env) -> None:
 # --- retries ---
 
 
+@pytest.mark.temporal("activity/retry_on_error")
 async def test_retries_follow_the_policy_and_leave_one_event(env: Env) -> None:
     at: list[float] = []
     keys = set()
@@ -324,6 +334,7 @@ async def test_an_activity_that_escapes_fails_the_workflow_with_its_cause(env: E
 # --- where they run ---
 
 
+@pytest.mark.temporal("activity/running_concurrently")
 async def test_plain_functions_run_in_threads_side_by_side(env: Env) -> None:
     together = threading.Barrier(3, timeout=5)
 
@@ -404,6 +415,7 @@ async def test_at_most_once_begins_after_its_event_is_recorded(env: Env) -> None
     assert found == [["Started", "ActivityScheduled"]]
 
 
+@pytest.mark.temporal("activity/running_concurrently")
 async def test_more_activities_than_slots(env: Env) -> None:
     running = most = 0
 

@@ -62,6 +62,7 @@ async def test_before_the_first_run(env: Env) -> None:
     assert (await handle.describe()).status.name == "CANCELED"
 
 
+@pytest.mark.temporal("client_api/cancel")
 async def test_while_a_timer_runs(env: Env) -> None:
     async with env.worker(sleeps):
         handle = await env.start(sleeps())
@@ -179,6 +180,7 @@ async def test_twice_is_once(env: Env) -> None:
     assert (await events(handle))[-2:] == ["ActivityCompleted", "Canceled"]
 
 
+@pytest.mark.temporal("client_api/cancel")
 async def test_of_a_closed_workflow_is_an_error(env: Env) -> None:
     async with env.worker(swallows):
         handle = await env.start(swallows())

@@ -102,6 +102,7 @@ async def test_a_thread_that_has_swallowed_its_cancel_has_a_result(env: Env) -> 
     assert "ActivityCompleted" in await events(handle)
 
 
+@pytest.mark.temporal("worker_activity/thread_cancel")
 async def test_no_thread_cancel_exception(env: Env) -> None:
     seen = Seen()
 
@@ -124,6 +125,7 @@ async def test_no_thread_cancel_exception(env: Env) -> None:
     assert seen.notes == ["was not interrupted"]
 
 
+@pytest.mark.temporal("worker_activity/thread_cancel")
 async def test_a_shield_holds_the_cancel_back(env: Env) -> None:
     seen = Seen()
 
@@ -260,6 +262,7 @@ async def test_a_timeout_interrupts_a_thread_too(env: Env) -> None:
     assert await events(handle) == ["Started", "ActivityScheduled", "ActivityTimedOut", "Failed"]
 
 
+@pytest.mark.temporal("activity/shutdown")
 async def test_a_worker_that_stops_interrupts_threads(plain: Env) -> None:
     seen = Seen()
 

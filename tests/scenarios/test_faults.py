@@ -32,6 +32,7 @@ async def two() -> int:
 # --- workflow failures and workflow task failures ---
 
 
+@pytest.mark.temporal("workflow/timeout_error")
 async def test_an_application_error_closes_and_a_bug_blocks(
     env: Env, caplog: pytest.LogCaptureFixture
 ) -> None:

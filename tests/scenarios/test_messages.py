@@ -16,7 +16,7 @@ from durable.exceptions import (
     WorkflowQueryFailedError,
 )
 from durable.history import WorkflowExecutionSignaled
-from tests.scenarios.rig import PATIENCE, Env, event, events, fails, held, reached, until
+from tests.scenarios.rig import PATIENCE, Env, chain, event, events, fails, held, reached, until
 
 
 @dataclass
@@ -81,6 +81,7 @@ async def asks() -> str:
     return f"{decision.ok} {decision.by}"
 
 
+@pytest.mark.temporal("signal/basic", "client_api/signal")
 async def test_before_the_workflow_runs(env: Env) -> None:
     handle = await env.start(asks())
     await handle.signal(decide(Decision(True, "ada")))
@@ -90,6 +91,7 @@ async def test_before_the_workflow_runs(env: Env) -> None:
     assert await events(handle) == ["Started", "Signaled", "Signaled", "Completed"]
 
 
+@pytest.mark.temporal("signal/basic", "client_api/signal")
 async def test_order_is_the_senders_order(env: Env) -> None:
     async with env.worker(Collects):
         handle = await env.start(Collects.run(60))
@@ -177,6 +179,7 @@ async def test_to_a_closed_workflow_is_an_error(env: Env) -> None:
     assert "Signaled" not in await events(handle)
 
 
+@pytest.mark.temporal("workflow/signal_query_bad_param")
 async def test_arguments_that_do_not_fit_drop_the_signal_and_not_the_run(env: Env) -> None:
     async with env.worker(Collects):
         handle = await env.start(Collects.run(1))
@@ -206,6 +209,7 @@ async def test_are_refused_at_the_sender(env: Env) -> None:
     await handle.terminate()
 
 
+@pytest.mark.temporal("signal/prevent_close")
 async def test_a_close_waits_for_what_was_sent_before_it(env: Env) -> None:
     """A signal that is acknowledged while the closing commit is on its way is read before the run closes."""
     sent = asyncio.Event()
@@ -251,6 +255,7 @@ async def test_async_handlers_interleave_as_recorded(env: Env) -> None:
     assert got[0] == 2 or got[0] == -1
 
 
+@pytest.mark.temporal("workflow/signal_and_query_errors")
 async def test_a_failure_in_a_handler_fails_the_workflow_and_a_bug_blocks_it(env: Env) -> None:
     @workflow.defn(name="scn.handler_fails")
     class HandlerFails:
@@ -280,6 +285,7 @@ async def test_a_failure_in_a_handler_fails_the_workflow_and_a_bug_blocks_it(env
 # --- queries ---
 
 
+@pytest.mark.temporal("workflow/signal_and_query")
 async def test_class_style_queries(env: Env) -> None:
     async with env.worker(Collects):
         handle = await env.start(Collects.run(3))
@@ -296,6 +302,7 @@ async def test_class_style_queries(env: Env) -> None:
     assert await events(handle) == ["Started", "Signaled", "Signaled", "Completed"]
 
 
+@pytest.mark.temporal("workflow/signal_and_query")
 async def test_function_style_queries(env: Env) -> None:
     async with env.worker(asks):
         handle = await env.start(asks())
@@ -326,6 +333,7 @@ async def test_a_query_from_another_process_of_a_run_that_is_at_work(env: Env, s
         assert await handle.result(timeout=PATIENCE) == [4, 5]
 
 
+@pytest.mark.temporal("workflow/signal_and_query_errors", "workflow/signal_query_bad_param")
 async def test_queries_that_fail(env: Env) -> None:
     @workflow.defn(name="scn.writes_in_query")
     class WritesInQuery:
@@ -401,3 +409,69 @@ async def test_signals_reach_a_run_whose_worker_left(env: Env) -> None:
     assert await events(handle) == [
         "Started", "ActivityScheduled", "ActivityCompleted", "Signaled", "Signaled", "Completed"
     ]  # fmt: skip
+
+
+# --- beside other inputs of the same task ---
+
+
+@pytest.mark.temporal("workflow/completion_order")
+@pytest.mark.parametrize("close", ["return", "continue as new"])
+@pytest.mark.parametrize("comes", ["before the task", "over its close"])
+async def test_a_handler_runs_before_the_code_goes_on(env: Env, close: str, comes: str) -> None:
+    """A signal that comes with a result, or over the close that this brings about, has been handled by then."""
+    began, gate = asyncio.Event(), asyncio.Event()
+
+    @activity.defn(name="scn.gated")
+    async def gated() -> None:
+        began.set()
+        await gate.wait()
+
+    @workflow.defn(name="scn.hears_first")
+    class HearsFirst:
+        @workflow.init
+        def __init__(self, heard: list[int]) -> None:
+            self.heard = heard
+
+        @workflow.run
+        async def run(self, heard: list[int]) -> list[int]:
+            if heard:
+                return heard
+            await gated()
+            if close == "continue as new":
+                workflow.continue_as_new(list(self.heard))
+            return list(self.heard)
+
+        @workflow.signal
+        def hear(self, value: int) -> None:
+            self.heard.append(value)
+
+    async def late(commit: Any, transitions: Any) -> Any:
+        if any(t.close for t in transitions) and not sent.is_set():
+            sent.set()
+            await handle.signal(HearsFirst.hear(7))
+        return await commit(transitions)
+
+    async def with_it(commit: Any, transitions: Any) -> Any:
+        # The result has come, and is about to be written: the signal stands in the inbox by then.
+        if not sent.is_set():
+            sent.set()
+            gate.set()
+            await handle.signal(HearsFirst.hear(7))
+            await asyncio.sleep(0.01)
+        return await commit(transitions)
+
+    sent = asyncio.Event()
+    async with env.worker(HearsFirst, gated):
+        handle = await env.start(HearsFirst.run([]))
+        await began.wait()
+        await reached(handle, "Started", "ActivityScheduled")
+        if comes == "over its close":
+            env.store.hooks["commit"] = late
+            gate.set()
+        else:
+            env.store.hooks["commit"] = with_it
+            await handle.signal("nobody takes this")
+        assert await handle.result(timeout=PATIENCE) == [7]
+    told = await events((await chain(handle))[0])
+    assert told[-1] == ("Completed" if close == "return" else "ContinuedAsNew")
+    assert told.index("Signaled", 2) < len(told) - 1

@@ -40,7 +40,7 @@ async def waits(value: str = "x") -> Any:
 Conflict, Reuse = WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 
 
-@pytest.mark.temporal("workflow/id_conflict")
+@pytest.mark.temporal("workflow/id_conflict", "workflow/already_started")
 async def test_one_open_run_of_an_id(env: Env) -> None:
     first = await env.start(waits("a"), id="one")
     with pytest.raises(WorkflowAlreadyStartedError) as caught:
@@ -66,6 +66,7 @@ async def test_terminate_existing(env: Env) -> None:
         assert await third.result(timeout=PATIENCE) == "c done"
 
 
+@pytest.mark.temporal("client_api/id_reuse")
 @pytest.mark.parametrize(
     ("policy", "after_success", "after_failure"),
     [
@@ -185,6 +186,7 @@ async def test_a_cancelled_start_may_have_happened_and_is_found(env: Env) -> Non
         assert await handle.result(timeout=PATIENCE) == "a found"
 
 
+@pytest.mark.temporal("client_api/terminate")
 async def test_terminate(env: Env) -> None:
     cancelled = asyncio.Event()
 
@@ -259,6 +261,7 @@ async def test_start_delay(env: Env) -> None:
     assert await events(handle) == ["Started", "Completed"]
 
 
+@pytest.mark.temporal("client_api/describe")
 async def test_describe_and_memo(env: Env) -> None:
     @activity.defn(name="scn.starts.failing")
     async def failing() -> None:

@@ -75,6 +75,7 @@ async def kept(env: Env, op: WithStartWorkflowOperation[Any, Any], definition: A
     return handle
 
 
+@pytest.mark.temporal("update_with_start/handle_reuse")
 async def test_with_start_workflow_operation_cannot_be_reused(env: Env) -> None:
     async with env.worker(WithUpdates):
         op = operation(env, 0, "w")
@@ -87,6 +88,11 @@ async def test_with_start_workflow_operation_cannot_be_reused(env: Env) -> None:
         await (await kept(env, op)).terminate()
 
 
+@pytest.mark.temporal(
+    "update_with_start/start_and_update",
+    "update_with_start/existing_workflow",
+    "update_with_start/conflict_policy",
+)
 @pytest.mark.parametrize("update", [WithUpdates.non_blocking, WithUpdates.blocking], ids=["sync", "async"])
 async def test_get_or_create_and_must_create_semantics(env: Env, update: Any) -> None:
     client = env.client
@@ -117,6 +123,7 @@ async def test_get_or_create_and_must_create_semantics(env: Env, update: Any) ->
     assert told.count("UpdateAccepted") == 2
 
 
+@pytest.mark.temporal("update_with_start/start_and_update")
 @pytest.mark.parametrize("stage", [ADMITTED, ACCEPTED, COMPLETED])
 async def test_start_update_with_start_at_every_stage(env: Env, stage: WorkflowUpdateStage) -> None:
     async with env.worker(WithUpdates, called):
@@ -129,6 +136,7 @@ async def test_start_update_with_start_at_every_stage(env: Env, stage: WorkflowU
         await (await kept(env, op)).terminate()
 
 
+@pytest.mark.temporal("update_with_start/update_fails")
 async def test_update_with_start_failure_keeps_the_workflow(env: Env) -> None:
     async with env.worker(WithUpdates):
         op = operation(env, 3, "w")
@@ -142,6 +150,7 @@ async def test_update_with_start_failure_keeps_the_workflow(env: Env) -> None:
         assert await handle.result(timeout=PATIENCE) == "workflow-result-3"
 
 
+@pytest.mark.temporal("update_with_start/conflict_policy")
 def test_with_start_workflow_operation_requires_conflict_policy() -> None:
     with pytest.raises(ValueError, match="id_conflict_policy"):
         WithStartWorkflowOperation(
@@ -239,6 +248,7 @@ POLICIES = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.temporal("update_with_start/not_sent_twice")
 @POLICIES
 @pytest.mark.parametrize("behavior", list(Behavior))
 async def test_update_with_start_always_attaches_to_completed_update(
@@ -257,6 +267,7 @@ async def test_update_with_start_always_attaches_to_completed_update(
             await (await op.workflow_handle()).terminate()
 
 
+@pytest.mark.temporal("update_with_start/not_sent_twice", "update_with_start/existing_workflow")
 @POLICIES
 async def test_update_with_start_attaches_to_non_completed_update_in_running_workflow(
     plain: Env, conflict: Any, reuse: Any
@@ -276,6 +287,7 @@ async def test_update_with_start_attaches_to_non_completed_update_in_running_wor
         await handle.terminate()
 
 
+@pytest.mark.temporal("update_with_start/workflow_closed")
 @POLICIES
 async def test_update_with_start_does_not_attach_to_non_completed_update_in_closed_workflow(
     plain: Env, conflict: Any, reuse: Any
@@ -321,6 +333,7 @@ class Sums:
         self.seen.append(value)
 
 
+@pytest.mark.temporal("signal/signal_with_start")
 @pytest.mark.parametrize("worker", ["before", "behind"])
 async def test_signal_with_start(env: Env, worker: str) -> None:
     """The signal is handled before the first line; a workflow that is there is signalled and not started."""

@@ -92,6 +92,7 @@ async def refused(waiting: Any) -> ApplicationError:
     return cause
 
 
+@pytest.mark.temporal("update/basic", "workflow/update_handlers_happy")
 async def test_basic(env: Env) -> None:
     async with env.worker(Account):
         handle = await env.start(Account.run())
@@ -106,6 +107,7 @@ async def test_basic(env: Env) -> None:
     assert told.count("UpdateAccepted") == told.count("UpdateCompleted") == 4
 
 
+@pytest.mark.temporal("update/basic_async", "update/activities", "workflow/update_handlers_happy")
 async def test_basic_async_and_activities(env: Env) -> None:
     async with env.worker(Account, double):
         handle = await env.start(Account.run())
@@ -123,6 +125,7 @@ async def test_basic_async_and_activities(env: Env) -> None:
     ]
 
 
+@pytest.mark.temporal("update/non_durable_reject", "workflow/update_handlers_unhappy")
 async def test_non_durable_reject_leaves_no_event(env: Env) -> None:
     async with env.worker(Account):
         handle = await env.start(Account.run())
@@ -142,6 +145,7 @@ async def test_non_durable_reject_leaves_no_event(env: Env) -> None:
     assert await events(handle) == ["Started", "UpdateAccepted", "UpdateCompleted", "Signaled", "Completed"]
 
 
+@pytest.mark.temporal("update/async_accepted")
 async def test_async_accepted(env: Env) -> None:
     gate = asyncio.Event()
 
@@ -174,6 +178,7 @@ async def test_async_accepted(env: Env) -> None:
         await handle.terminate()
 
 
+@pytest.mark.temporal("update/deduplication")
 async def test_deduplication(env: Env) -> None:
     async with env.worker(Account, double):
         handle = await env.start(Account.run())
@@ -189,6 +194,7 @@ async def test_deduplication(env: Env) -> None:
     assert (await events(handle)).count("UpdateAccepted") == 1
 
 
+@pytest.mark.temporal("update/task_failure", "workflow/update_task_fails")
 async def test_task_failure_blocks_and_a_failure_fails_the_update(env: Env) -> None:
     async with env.worker(Account):
         handle = await env.start(Account.run())
@@ -201,6 +207,7 @@ async def test_task_failure_blocks_and_a_failure_fails_the_update(env: Env) -> N
         await handle.terminate()
 
 
+@pytest.mark.temporal("workflow/update_handlers_unhappy")
 async def test_unknown_updates_and_bad_arguments_are_refused(env: Env) -> None:
     async with env.worker(Account):
         handle = await env.start(Account.run())
@@ -235,6 +242,9 @@ async def test_current_update_info(env: Env) -> None:
 # ---------------------------------------------------------------- before the first line
 
 
+@pytest.mark.temporal(
+    "workflow/update_before_worker_start", "workflow/update_in_first_task_sees_init", "workflow/workflow_init"
+)
 async def test_update_before_worker_start_sees_workflow_init(env: Env) -> None:
     @workflow.defn(name="upd.inits")
     class Inits:
@@ -345,6 +355,7 @@ async def test_dynamic_handlers_and_their_validator(env: Env) -> None:
 # ---------------------------------------------------------------- validators
 
 
+@pytest.mark.temporal("workflow/update_handlers_unhappy")
 async def test_a_validator_may_not_change_anything(env: Env) -> None:
     @workflow.defn(name="upd.validates")
     class Validates:
@@ -408,6 +419,7 @@ async def test_a_validator_sees_earlier_messages_of_its_task(env: Env) -> None:
 # ---------------------------------------------------------------- the end of a run
 
 
+@pytest.mark.temporal("workflow/completion_order")
 async def test_update_completion_is_honored_when_after_workflow_return(env: Env) -> None:
     @workflow.defn(name="upd.returns")
     class Returns:
@@ -566,6 +578,7 @@ async def test_terminate_gives_pending_updates_an_outcome(env: Env) -> None:
 # ---------------------------------------------------------------- unfinished handlers
 
 
+@pytest.mark.temporal("workflow/unfinished_handlers")
 @pytest.mark.parametrize("policy", list(workflow.HandlerUnfinishedPolicy))
 async def test_unfinished_handlers(
     env: Env, policy: workflow.HandlerUnfinishedPolicy, caplog: pytest.LogCaptureFixture
@@ -633,6 +646,7 @@ async def test_of_twenty_withdrawals_exactly_one_is_accepted(env: Env, before: b
     assert told.count("UpdateAccepted") == told.count("UpdateCompleted") == 1
 
 
+@pytest.mark.temporal("update/worker_restart")
 async def test_worker_restart(env: Env) -> None:
     """An update that was accepted by one worker is completed by the next."""
     async with env.worker(Account):
@@ -657,6 +671,7 @@ async def test_from_another_client(env: Env, store_url: str) -> None:
         assert await far.result(timeout=PATIENCE) == 100
 
 
+@pytest.mark.temporal("update/self")
 async def test_self_update(env: Env) -> None:
     """A workflow's activity updates the workflow it belongs to."""
 

@@ -57,6 +57,7 @@ async def test_a_blocked_loop_is_named_with_its_stack(
     assert "in hold" in caplog.text
 
 
+@pytest.mark.temporal("workflow/deadlock")
 async def test_a_blocking_turn_is_named_by_its_workflow(
     dog: Watchdog, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -66,6 +67,7 @@ async def test_a_blocking_turn_is_named_by_its_workflow(
     assert "in hold" in caplog.text
 
 
+@pytest.mark.temporal("workflow/deadlock_interruptible")
 async def test_a_turn_that_never_ends_is_broken(dog: Watchdog) -> None:
     def spin(_: None) -> None:
         while True:
@@ -87,6 +89,7 @@ async def test_a_turn_that_swallows_the_exception_once_counts_as_broken(dog: Wat
     assert dog.during(RUN, swallow, None) is True
 
 
+@pytest.mark.temporal("workflow/deadlock_uninterruptible")
 async def test_a_turn_that_resists_costs_the_process(dog: Watchdog) -> None:
     exits: list[int] = dog.exits  # type: ignore[attr-defined]
 

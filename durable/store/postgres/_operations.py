@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from durable._engine.records import Hold, Operated, Reset, ResetView
+from durable._engine.records import Close, Hold, Operated, Reset, ResetView, RunStatus
 from durable.exceptions import DurableError
-from durable.history import FORMAT
+from durable.history import FORMAT, EventRow
+from durable.store._parent_close import termination
 from durable.store.postgres import _rows
 from durable.store.postgres._pack import message_columns
 from durable.store.postgres._runs import Runs, pack_end
@@ -87,14 +88,26 @@ class Operations(Runs):
             event, close = new.close
             if new.moves_updates:
                 await fetch(sql["forget_updates"], [open_run])
-            ((_, latest),) = await fetch(sql["next_seq"], [open_run])
-            facts = [open_run, close.status, event.seq, event.task, event.type, event.data, latest]
-            await fetch(sql["terminate"], [*facts, *pack_end(close, ())])
-        row = [run_id, base, now, FORMAT, new.run_timeout, new.first_run_id]
-        if not await fetch(sql["enter_reset"], row):
+            await self._end(session, open_run, lambda _seq: event, close)
+            # Their workflow ids are to be free when the new run asks for them.
+            for row in await fetch(sql["end_with"], [open_run]):
+                child = str(row["run_id"])
+                if await fetch(sql["lock_open_run"], [child]):
+                    await self._end(session, child, termination, Close(RunStatus.TERMINATED))
+        entered = [run_id, base, now, FORMAT, new.run_timeout, new.first_run_id]
+        if not await fetch(sql["enter_reset"], entered):
             return False
         await self._fill(session, new, now)
         return True
+
+    async def _end(
+        self, session: Session, run_id: str, event: Callable[[int], EventRow], close: Close
+    ) -> None:
+        """End a run that is locked."""
+        ((seq, latest),) = await session.fetch_inside(self._sql["next_seq"], [run_id])
+        row = event(seq)
+        facts = [run_id, close.status, row.seq, row.task, row.type, row.data, latest]
+        await session.fetch_inside(self._sql["terminate"], [*facts, *pack_end(close, ())])
 
     async def _fill(self, session: Session, new: Reset, now: int) -> None:
         """Write what belongs to a new run that is entered."""

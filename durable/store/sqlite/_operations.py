@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 from msgspec import structs
 
-from durable._engine.records import Hold, Operated, Reset, ResetView, RunStatus
+from durable._engine.records import Close, Hold, Operated, Reset, ResetView, RunStatus
 from durable.history import FORMAT
+from durable.store._parent_close import termination
 from durable.store.sqlite import _activities, _commit, _messages, _rows, _runs, _updates
 from durable.store.sqlite._connection import Transaction
 from durable.store.sqlite._locks import Lives
@@ -79,6 +80,9 @@ def _reset(
         if new.moves_updates:
             db.execute(SQL["forget_updates"], (open_run,))
         _commit.terminate(transaction, lives, open_run, lambda _seq: event, close, ())
+        # Their workflow ids are to be free when the new run asks for them.
+        for child in [found for (found,) in db.execute(SQL["condemned"], (open_run,))]:
+            _commit.terminate(transaction, lives, child, termination, Close(RunStatus.TERMINATED), ())
     values = {
         "run_id": run_id,
         "base": base_run_id,

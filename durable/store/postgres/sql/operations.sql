@@ -15,6 +15,9 @@ delete from durable.inbox where run_id = any ($1::uuid[]) and message_id = 'pare
 -- name: read_unread
 select run_id, message_id, type, data, position, internal from durable.inbox where run_id = $1 order by position
 
+-- name: end_with
+select run_id from durable.runs where parent_run_id = $1 and status = 1 and parent_close_policy = 1 order by run_id
+
 -- name: forget_updates
 delete from durable.update_outcomes where run_id = $1 and stage < 3
 

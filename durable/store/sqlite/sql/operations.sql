@@ -11,6 +11,9 @@ SELECT coalesce(first_run_id, run_id) FROM runs WHERE parent_run_id = ? AND stat
 DELETE FROM inbox WHERE message_id = 'parent-closed'
     AND run_id IN (SELECT run_id FROM runs WHERE parent_run_id = ? AND status = 1)
 
+-- name: condemned
+SELECT run_id FROM runs WHERE parent_run_id = ? AND status = 1 AND parent_close_policy = 1
+
 -- name: forget_updates
 DELETE FROM update_outcomes WHERE run_id = ? AND stage < 3
 

@@ -1,0 +1,116 @@
+"""The code of one owned run: its instance, brought to where the log is, and the turns that it gets.
+
+A run may lose its instance and be kept (eviction): then the log is read and replayed before its next turn.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from itertools import accumulate
+
+from durable._engine._run import Run
+from durable._replay._instance import Instance, Tried
+from durable._replay._replay import replay
+from durable._replay._turns import Turns
+from durable.history import CommandEvent, Event
+from durable.store import ClaimedRun
+from durable.worker._home import Home
+from durable.workflow._definition import WorkflowDefinition
+
+logger = logging.getLogger("durable.worker")
+
+
+class RunCode:
+    """See the module.
+
+    Attributes:
+        instance: The code as it stands, if it is here.
+        commands: What the last turn asked for.
+        trying: Whether the task under way is tried before it is written.
+        tried: What that trial gave.
+    """
+
+    __slots__ = ("_definition", "_home", "_run_id", "_workflow_id", "commands", "instance", "tried", "trying")
+
+    def __init__(self, home: Home, definition: WorkflowDefinition, run_id: str, workflow_id: str) -> None:
+        self._home = home
+        self._definition = definition
+        self._run_id = run_id
+        self._workflow_id = workflow_id
+        self.instance: Instance | None = None
+        self.commands: list[CommandEvent] = []
+        self.trying = False
+        self.tried: Tried | None = None
+
+    @property
+    def workflow_type(self) -> str:
+        """The name of its definition."""
+        return self._definition.name
+
+    def open(self, turns: Turns, run: Run, claimed: ClaimedRun, events: list[Event]) -> None:
+        """Bring the code to where its log is, unless its first turn waits for the run to begin."""
+        sizes = list(accumulate([len(row.data) for row in claimed.events]))
+        run.state.size = sizes[-1]
+        if not self.trying and run.waits_to_begin(self._home.clock.now()):
+            self.commands = []
+            return
+        self.instance = self._new_instance()
+        if self.trying:
+            assert run.trial is not None
+            events = events[: run.trial.events[0].seq - 1]
+        commands = replay(
+            self.instance,
+            turns,
+            events,
+            rebuild=lambda: self._new_instance(trace=True),
+            again=self.trying,
+            sizes=sizes,
+            defined=self._home.defined,
+            warn=lambda text: logger.warning("workflow %s: %s", self._workflow_id, text),
+        )
+        # Before a trial the code is only brought to where it was; what it asked for then is known.
+        self.commands = [] if self.trying or commands is None else commands
+
+    def activate(self, turns: Turns, run: Run, task: Sequence[Event]) -> None:
+        """Run a task that is committed."""
+        assert self.instance is not None
+        self.commands = self.instance.activate(turns, task, replaying=False, size=run.state.size)
+
+    def attempt(self, turns: Turns, run: Run) -> None:
+        """Run the task that the run tries before it is written."""
+        assert self.instance is not None
+        assert run.trial is not None
+        self.tried = self.instance.attempt(turns, run.trial.events, size=run.trial.size)
+
+    def _new_instance(self, *, trace: bool = False) -> Instance:
+        return Instance(
+            self._definition,
+            self._run_id,
+            self._home.converter,
+            namespace=self._home.namespace,
+            note=self.note,
+            trace=trace,
+        )
+
+    def note(self, message: str, exception: BaseException | None) -> None:
+        """Log what the code should hear of."""
+        logger.warning(
+            "workflow %s (run %s): %s", self._workflow_id, self._run_id, message, exc_info=exception
+        )
+
+    def take_commands(self) -> list[CommandEvent]:
+        """Return what the last turn asked for, once."""
+        commands, self.commands = self.commands, []
+        return commands
+
+    def take_tried(self) -> Tried | None:
+        """Return what the trial gave, once."""
+        tried, self.tried = self.tried, None
+        return tried
+
+    def evict(self) -> None:
+        """Drop the instance. The code is taken down without running any of it."""
+        if self.instance is not None:
+            instance, self.instance = self.instance, None
+            self._home.take_down(instance)

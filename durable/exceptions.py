@@ -11,6 +11,8 @@
      |   `- WorkflowAlreadyStartedError       the workflow id is taken; wait, or choose another id or policy
      |- WorkflowFailureError                  the client waited for a result, and there is none; `cause` says why
      |- WorkflowContinuedAsNewError           the client waited for one run, and the workflow goes on in another
+     |- ScheduleAlreadyRunningError           a schedule of that id is there already; update it, or delete it first
+     |- ScheduleNotFoundError                 no such schedule
      |- WorkflowNotFoundError                 no such workflow, or it is closed and can no longer be told anything
      |- WorkflowStillOpenError                it is open, and only a closed workflow can be deleted
      |- WorkflowUpdateFailedError             an update was refused, or failed; `cause` says why
@@ -71,6 +73,8 @@ __all__ = [
     "ReadOnlyContextError",
     "RegistrationError",
     "RetryState",
+    "ScheduleAlreadyRunningError",
+    "ScheduleNotFoundError",
     "SchemaError",
     "SpinError",
     "StoreConfigurationError",
@@ -291,6 +295,27 @@ class WorkflowStillOpenError(DurableError):
         )
         self.workflow_id = workflow_id
         self.run_id = run_id
+
+
+class ScheduleAlreadyRunningError(DurableError):
+    """There is a schedule of that id already. Update it, or delete it first."""
+
+    def __init__(self, schedule_id: str = "") -> None:
+        super().__init__(
+            f"schedule {schedule_id!r} is there already; change it with "
+            f"client.get_schedule_handle({schedule_id!r}).update(...), or delete it first"
+        )
+        self.schedule_id = schedule_id
+
+
+class ScheduleNotFoundError(DurableError):
+    """There is no such schedule: it was never created in this database, or it was deleted."""
+
+    def __init__(self, schedule_id: str) -> None:
+        super().__init__(
+            f"there is no schedule {schedule_id!r}; client.list_schedules() shows those there are"
+        )
+        self.schedule_id = schedule_id
 
 
 class WorkflowUpdateFailedError(DurableError):

@@ -13,10 +13,11 @@ from durable.history import Payload, Payloads
 S = TypeVar("S", bound=Struct)
 
 
-class Asked(Struct, frozen=True, gc=False):
+class Asked(Struct, frozen=True, gc=False, omit_defaults=True):
     """What a query is asked with."""
 
     input: Payloads = ()
+    headers: dict[str, Payload] = {}
 
 
 class Answered(Struct, frozen=True, gc=False, omit_defaults=True):

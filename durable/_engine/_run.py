@@ -189,6 +189,11 @@ class Run:
         self._asked.take_in(commands, effects, local, self.state.task_time, recovering=recovering)
         return effects
 
+    @property
+    def unwritten(self) -> Sequence[CommandEvent]:
+        """What the newest task asked for that is not in the log yet."""
+        return self._asked.commands
+
     # ------------------------------------------------------------------ what is written
 
     @property

@@ -32,6 +32,7 @@ from durable.history import (
     ExternalWorkflowExecutionCancelRequested,
     ExternalWorkflowExecutionSignaled,
     Input,
+    MarkerRecorded,
     OperationInput,
     RequestCancelExternalWorkflowExecutionFailed,
     RequestCancelExternalWorkflowExecutionInitiated,
@@ -338,5 +339,6 @@ _FOLD: dict[type[EventData], Callable[[RunState, Any], None]] = {
     RequestCancelExternalWorkflowExecutionFailed: RunState._external_answered,
     WorkflowExecutionUpdateAccepted: RunState._update_accepted,
     WorkflowExecutionUpdateCompleted: RunState._update_completed,
+    MarkerRecorded: lambda state, data: None,
     **dict.fromkeys(CLOSING_STATUS, RunState._close),
 }

@@ -601,7 +601,9 @@ class HintKind(IntEnum):
     """`key` is a task queue: somebody asks about a run there."""
     ANSWER = 7
     """`key` is the id of a query: it is answered."""
-    PAUSE = 8
+    SCHEDULE = 8
+    """`key` is the id of a schedule: it is due, or something about it has changed."""
+    PAUSE = 9
     """`key` is a run id: its owner is to give it up."""
 
 

@@ -6,10 +6,11 @@ can be asked for without a number.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from typing import NoReturn
 
-from durable._replay._loop import POISONED, DeterministicLoop
+from durable._replay._loop import POISONED, DeterministicLoop, Handle
 from durable._replay._sources import caller
 from durable._replay.machines._machine import Answered
 from durable.exceptions import NondeterminismError, ReadOnlyContextError
@@ -25,7 +26,8 @@ class Commands:
     """See the module.
 
     Attributes:
-        wanted: Those of the present task by their number, in order; the cancel of one is under the negative.
+        wanted: Those of the present task by their number, in order; the cancel of one is under the negative, a
+            patch under its id.
         operations: What waits for an answer, by the number of its command.
         sources: The source line that asked for each command, when they are to be remembered.
         read_only: Whether nothing may be asked for.
@@ -47,9 +49,9 @@ class Commands:
     def __init__(self, loop: DeterministicLoop, *, trace: bool) -> None:
         self._loop = loop
         self._next_id = 0
-        self.wanted: dict[int, CommandEvent] = {}
+        self.wanted: dict[int | str, CommandEvent] = {}
         self.operations: dict[int, Answered] = {}
-        self.sources: dict[int, str] | None = {} if trace else None
+        self.sources: dict[int | str, str] | None = {} if trace else None
         self.read_only = False
         self.validating = False
         self.swallowed: BaseException | None = None
@@ -71,6 +73,13 @@ class Commands:
         self.wanted[command.id] = command
         if self.sources is not None and (where := caller()):
             self.sources[command.id] = where
+
+    def mark(self, patch: str, marker: CommandEvent) -> None:
+        """Take a marker, which has no number."""
+        self._loop.progress += 1
+        self.wanted[patch] = marker
+        if self.sources is not None and (where := caller()):
+            self.sources[patch] = where
 
     def issue_new(self, make: Callable[[int], CommandEvent]) -> None:
         """Take a command that is made for its number."""
@@ -110,6 +119,35 @@ class Commands:
         self._loop.progress += 1
         if machine.close(event):
             self.operations[id] = machine
+
+    @contextmanager
+    def nothing_changes(self) -> Generator[None, None, None]:
+        """Let code run that must not change the run: what it tries raises, and what it draws is put back."""
+        loop, before = self._loop, self.read_only
+        numbers, newest, progress, append = loop.numbers, loop.newest, loop.progress, loop.append
+        loop.append = self._refuse_to_wake
+        self.read_only = True
+        try:
+            yield
+        finally:
+            self.read_only = before
+            loop.numbers, loop.newest, loop.progress, loop.append = numbers, newest, progress, append
+
+    @contextmanager
+    def validation(self, fault: Callable[[BaseException], None]) -> Generator[None, None, None]:
+        """Let a validator run, as `nothing_changes`; if it lets a refusal pass, `fault` hears of that."""
+        self.validating = True
+        try:
+            with self.nothing_changes():
+                yield
+        finally:
+            self.validating = False
+            if self.swallowed is not None:
+                fault(self.swallowed)
+                self.swallowed = None
+
+    def _refuse_to_wake(self, _handle: Handle) -> None:
+        self.refuse(READ_ONLY)
 
     def refuse(self, text: str) -> NoReturn:
         """Refuse a change where none may be made; a validator that swallows this has failed its task all the same.

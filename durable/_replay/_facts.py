@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from durable._internal.instants import to_datetime, to_timedelta
 from durable.common import Priority
@@ -64,10 +64,17 @@ def info_of(
         priority=Priority(priority_key=started.priority),
         headers=started.headers,
         raw_memo=started.memo,
+        schedule_id=started.schedule_id or None,
+        scheduled_start_time=_datetime(started.scheduled_at),
+        previous_scheduled_start_time=_datetime(started.scheduled_before),
         history=history,
         parent=None if link is None else ParentInfo(namespace, link.run_id, link.workflow_id),
         root=(RootInfo(started.root_run_id, started.root_workflow_id) if started.root_workflow_id else None),
     )
+
+
+def _datetime(micros: int | None) -> datetime | None:
+    return None if micros is None else to_datetime(micros)
 
 
 def _timedelta(micros: int | None) -> timedelta | None:

@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 from zlib import crc32
 
 from durable._replay._awaitables import NumberedTask, TimerHandle
@@ -29,7 +30,8 @@ from durable._replay._handlers import Handler
 from durable._replay._loop import POISONED, DeterministicLoop
 from durable._replay._messages import Messages, Note
 from durable._replay._others import OtherWorkflows
-from durable._replay._queries import UnknownQueryError, answer
+from durable._replay._patches import NONE, Activation, Patches
+from durable._replay._queries import NO_HEADERS, Ask, Headers, UnknownQueryError, answer, call_handler
 from durable._replay._randomness import Randomness
 from durable._replay._teardown import evict
 from durable._replay._timers import Timers
@@ -107,6 +109,7 @@ class Instance:
         "_object",
         "_origin",
         "_others",
+        "_patches",
         "_random",
         "_replaying",
         "_silent",
@@ -122,6 +125,8 @@ class Instance:
         "run_id",
     )
 
+    COMMANDS: ClassVar[type[Commands]] = Commands
+
     def __init__(
         self,
         definition: WorkflowDefinition,
@@ -132,6 +137,7 @@ class Instance:
         note: Note,
         trace: bool = False,
         silent: bool = False,
+        activates: Activation | None = None,
     ) -> None:
         """Prepare a run's code; nothing of it runs before the first task.
 
@@ -143,6 +149,7 @@ class Instance:
             note: Where remarks go that must not fail anything.
             trace: Whether to remember which source line asked for each command.
             silent: Whether it logs nothing but in queries, for who only looks: the owner logs what happens.
+            activates: Whether to turn a patch on that is asked for the first time, if not always.
         """
         self.definition = definition
         self.run_id = self.children_of = run_id
@@ -151,10 +158,11 @@ class Instance:
         self.loop = DeterministicLoop(self, salt=crc32(run_id.encode()))  # type: ignore[abstract]
         self._converter = converter
         self._note = note
-        self._commands = Commands(self.loop, trace=trace)
+        self._commands = self.COMMANDS(self.loop, trace=trace)
         self._timers = Timers(self.loop, self._commands)
         self._conditions = Conditions(self.loop)
         self._messages = Messages(self, converter)
+        self._patches = Patches(self._commands, activates, self.info)
         self._now = 0
         self._origin: int | None = None
         self._replaying = False
@@ -172,7 +180,13 @@ class Instance:
     # ------------------------------------------------------------------ the core: a task in, commands out
 
     def activate(
-        self, turns: Turns, task: Sequence[Event], *, replaying: bool, size: int = 0
+        self,
+        turns: Turns,
+        task: Sequence[Event],
+        *,
+        replaying: bool,
+        size: int = 0,
+        patches: frozenset[str] = NONE,
     ) -> list[CommandEvent]:
         """Run one workflow task and return its commands, in order; the last one may close the run.
 
@@ -181,6 +195,7 @@ class Instance:
             task: The inputs of the task, in log order, committed.
             replaying: Whether the task has run before.
             size: Bytes of the history as far as the task sees it, see `counted_to`.
+            patches: Those whose markers the task has recorded.
 
         Raises:
             WorkflowTaskError: The code is at fault; the instance is to be thrown away, nothing of it committed.
@@ -194,6 +209,7 @@ class Instance:
             self._origin = self._now = now = first_task_time(task)
         loop.now_ms = (now - self._origin) // 1000
         self._replaying = replaying
+        self._patches.begin_task(patches, replaying=replaying)
         self._commands.wanted = {}
         self._messages.buffer.begin_turn()
         try:
@@ -326,7 +342,23 @@ class Instance:
         else:
             self._closing = self._closing or failure
 
-    def query(self, turns: Turns, name: str, input: Payloads) -> Payload:
+    def handle_signal(self, signal: WorkflowExecutionSignaled, handler: Handler, args: list[Any]) -> Any:
+        """See `MessageHost`. `_intercepted` puts more around this and the two below."""
+        return handler(*args)
+
+    def handle_update(
+        self, update: WorkflowExecutionUpdateAccepted, handler: Handler, args: list[Any]
+    ) -> Any:
+        """See `UpdateHost`."""
+        return handler(*args)
+
+    def validate_update(
+        self, update: WorkflowExecutionUpdateAccepted, validator: Handler, args: list[Any]
+    ) -> None:
+        """See `UpdateHost`."""
+        validator(*args)
+
+    def query(self, turns: Turns, name: str, input: Payloads, headers: Headers = NO_HEADERS) -> Payload:
         """Answer a query from the state the code is in, changing nothing; see `spoiled`.
 
         Raises:
@@ -334,7 +366,8 @@ class Instance:
         """
         self._commands.read_only = True
         try:
-            return turns.read(self.loop, partial(answer, self, name, input, self._converter))
+            ask = self.handle_query(name, headers)
+            return turns.read(self.loop, partial(answer, self, name, input, self._converter, ask))
         except UnknownQueryError as error:
             raise WorkflowQueryFailedError(str(error)) from None
         except Exception as error:
@@ -343,6 +376,10 @@ class Instance:
             ) from error
         finally:
             self._commands.read_only = False
+
+    def handle_query(self, name: str, headers: Headers) -> Ask:
+        """Return how the handler of a query is called."""
+        return call_handler
 
     @property
     def spoiled(self) -> bool:
@@ -355,7 +392,7 @@ class Instance:
         return self._messages.buffer
 
     @property
-    def sources(self) -> dict[int, str] | None:
+    def sources(self) -> dict[int | str, str] | None:
         """The source line that asked for each command, if it was to remember them."""
         return self._commands.sources
 
@@ -365,13 +402,9 @@ class Instance:
         """See `UpdateHost`."""
         self._commands.issue_new(make)
 
-    def validating(self, on: bool) -> None:
+    def validating(self) -> AbstractContextManager[None]:
         """See `UpdateHost`."""
-        commands = self._commands
-        commands.read_only = commands.validating = on
-        if commands.swallowed is not None:
-            self.fault(commands.swallowed)
-            commands.swallowed = None
+        return self._commands.validation(self.fault)
 
     def fault(self, error: BaseException) -> None:
         """See `UpdateHost`."""
@@ -432,6 +465,10 @@ class Instance:
                 f"a query or an update's validator must not change the workflow, and {what} does: it draws a number"
             )
         return self._random
+
+    def patched(self, id: str, *, deprecated: bool) -> bool:
+        """See `Runtime.patched`."""
+        return self._patches.ask(id, deprecated=deprecated)
 
     def start_activity(self, call: ActivityCall[Any]) -> asyncio.Future[Any]:
         """See `Runtime.start_activity`."""

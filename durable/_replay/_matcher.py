@@ -1,7 +1,7 @@
 """What the code asks for now, held against what its history recorded.
 
 Compared are the kind of each command, its number, and what names it: an activity's or a child's type and id, the
-workflow and the name of a signal, an update's id. Timeouts, retry policies, queues and durations may change under a
+workflow and the name of a signal, an update's id, a patch. Timeouts, retry policies, queues and durations may change under a
 running workflow, and are not compared. Arguments are: a difference
 means that something else than the log decided, though the order of commands happened to stay; it is reported as a
 warning, and as an error in strict mode.
@@ -15,6 +15,7 @@ from durable.history import (
     ActivityTaskScheduled,
     CommandEvent,
     Event,
+    MarkerRecorded,
     RequestCancelExternalWorkflowExecutionInitiated,
     SignalExternalWorkflowExecutionInitiated,
     StartChildWorkflowExecutionInitiated,
@@ -39,6 +40,7 @@ _NAMES: dict[type[CommandEvent], tuple[str, ...]] = {
     SignalExternalWorkflowExecutionInitiated: ("workflow_id", "run_id", "name"),
     RequestCancelExternalWorkflowExecutionInitiated: ("workflow_id", "run_id"),
     WorkflowExecutionUpdateCompleted: ("update",),
+    MarkerRecorded: ("name", "patch_id"),
 }
 """What names the step that a command is, beside its kind and its number."""
 
@@ -100,7 +102,25 @@ def describe(command: CommandEvent) -> str:
         return f"{kind} {command.duration / 1_000_000:g} s"
     if isinstance(command, WorkflowExecutionUpdateCompleted):
         return f"{kind} {command.update}"
+    if isinstance(command, MarkerRecorded):
+        return f"{kind} {command.name} {command.patch_id}"
     return kind
+
+
+def key_of(command: CommandEvent) -> int | str:
+    """Return what a command of a task is known by: its number, or the patch that a marker is for."""
+    return command.patch_id if isinstance(command, MarkerRecorded) else command.id
+
+
+def _hint(recorded: Sequence[Event], wanted: Sequence[CommandEvent], at: int | None) -> str | None:
+    """What to do about a patch that the code no longer asks for."""
+    data = None if at is None or at >= len(recorded) else recorded[at].data
+    if not isinstance(data, MarkerRecorded) or any(key_of(one) == data.patch_id for one in wanted):
+        return None
+    return (
+        f"The run took the way of patch {data.patch_id!r}: leave workflow.deprecate_patch({data.patch_id!r}) where "
+        "workflow.patched stood, until no such run is left."
+    )
 
 
 def report(
@@ -108,7 +128,7 @@ def report(
     wanted: Sequence[CommandEvent],
     *,
     title: str,
-    sources: Callable[[int], str | None],
+    sources: Callable[[int | str], str | None],
     defined: Callable[[str], str | None],
 ) -> str:
     """Return the two columns: what the history recorded and what the code now wants, with source lines.
@@ -117,7 +137,7 @@ def report(
         recorded: The command events of one task.
         wanted: What the code asks for in that task.
         title: What it is about.
-        sources: The line that asked for a command, by its number.
+        sources: The line that asked for a command, by its number; for a patch by its id.
         defined: The line where an activity is defined, by its type.
     """
     at = first_difference(recorded, wanted)
@@ -134,7 +154,7 @@ def report(
                 left_source = f"   defined at {where}"
         if index < len(wanted):
             right = describe(wanted[index])
-            if where := sources(wanted[index].id):
+            if where := sources(key_of(wanted[index])):
                 right_source = f"   at {where}"
         rows.append((">" if index == at else "", left, right))
         if index == at and (left_source or right_source):
@@ -148,6 +168,7 @@ def report(
         [
             title,
             *lines,
+            *([] if (hint := _hint(recorded, wanted, at)) is None else [hint]),
             "Deploy code that takes the recorded steps again, and the run goes on from where it is.",
         ]
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Protocol
 
@@ -36,6 +37,10 @@ class MessageHost(Protocol):
 
     def note(self, message: str, exception: BaseException | None) -> None:
         """Pass a remark on."""
+        ...
+
+    def handle_signal(self, signal: WorkflowExecutionSignaled, handler: Handler, args: list[Any]) -> Any:
+        """Call the handler of a signal."""
         ...
 
     def end_with(self, error: BaseException) -> None:
@@ -114,12 +119,13 @@ class Messages:
             return
         begun = self.under_way.begin("signal", signal.name)
         _ = self._host.loop.create_task(
-            self._run_handler(handler, arguments, begun), name=f"signal {signal.name}"
+            self._run_handler(partial(self._host.handle_signal, signal, handler, arguments), begun),
+            name=f"signal {signal.name}",
         )
 
-    async def _run_handler(self, handler: Handler, arguments: list[Any], begun: int) -> None:
+    async def _run_handler(self, called: Callable[[], Any], begun: int) -> None:
         try:
-            result = handler(*arguments)
+            result = called()
             if inspect.isawaitable(result):
                 await result
         except (Exception, ContinueAsNewError) as error:

@@ -72,8 +72,14 @@ class OtherWorkflows:
 
     # ------------------------------------------------------------------ children
 
-    def start_child(self, request: ChildRequest) -> ChildOperation:
+    async def start_child(self, request: ChildRequest) -> ChildOperation:
         """See `Others.start_child`."""
+        handle = self.run_child(request)
+        await self.started(handle)
+        return handle
+
+    def run_child(self, request: ChildRequest) -> ChildOperation:
+        """See `Others.run_child`. It is the handle, too, which nobody has before the child is there."""
         instance, id = self._instance, self._commands.new_id()
         machine = ChildMachine(id, request, self._converter)
         command = machine.start(
@@ -92,7 +98,7 @@ class OtherWorkflows:
         return handle
 
     def started(self, handle: asyncio.Future[Any]) -> asyncio.Future[None]:
-        """See `Others.started`."""
+        """Return a future that is done once the child of a handle is there, or could not be started."""
         assert isinstance(handle, ChildOperation)
         machine = cast(ChildMachine, self._commands.operations[handle.command])
         machine.starting = self._instance.loop.operation(handle.command, partial(self._cancel_child, machine))

@@ -40,7 +40,23 @@ class UnknownQueryError(Exception):
     """There is no handler for a query. The text names those that there are."""
 
 
-def answer(asked: Asked, name: str, input: Payloads, converter: DataConverter) -> Payload:
+Headers = Mapping[str, Payload]
+"""What travels beside the arguments of a call."""
+
+NO_HEADERS: Headers = {}
+
+Ask = Callable[[Handler, list[Any]], Any]
+"""Calls a handler with its arguments."""
+
+
+def call_handler(handler: Handler, args: list[Any]) -> Any:
+    """Call a handler, with nothing around it."""
+    return handler(*args)
+
+
+def answer(
+    asked: Asked, name: str, input: Payloads, converter: DataConverter, ask: Ask = call_handler
+) -> Payload:
     """Return the answer of a handler, or of one of the queries that every run answers.
 
     Raises:
@@ -62,7 +78,7 @@ def answer(asked: Asked, name: str, input: Payloads, converter: DataConverter) -
         input, None if hints is None else hints[: len(input)], path=f"arguments of query {name}"
     )
     inspect.signature(handler).bind(*arguments)
-    found = handler(*arguments)
+    found = ask(handler, arguments)
     if inspect.isawaitable(found):
         if inspect.iscoroutine(found):
             found.close()

@@ -8,6 +8,7 @@ from itertools import accumulate
 from durable._replay._facts import counted_to
 from durable._replay._instance import Instance
 from durable._replay._matcher import changed_arguments, first_difference, report
+from durable._replay._patches import marked, without_deprecated
 from durable._replay._turns import Turns
 from durable.exceptions import NondeterminismError
 from durable.history import (
@@ -53,7 +54,7 @@ def replay(
     rebuild: Rebuild,
     sizes: Sequence[int] | None = None,
     strict: bool = False,
-    again: bool = False,
+    pending: Sequence[CommandEvent] | None = None,
     defined: Callable[[str], str | None] = lambda name: None,
     warn: Callable[[str], None] = lambda text: None,
 ) -> list[CommandEvent] | None:
@@ -68,7 +69,7 @@ def replay(
         rebuild: Makes another one, to explain a mismatch.
         sizes: Bytes of the history up to each event; found out here by default.
         strict: Whether changed arguments are an error.
-        again: Whether the last task has run before, even when nothing is recorded of its commands.
+        pending: What the last task asked for that the log does not have yet, when it has run before.
         defined: Where an activity is defined, for the report.
         warn: Where changed arguments are told when not strict.
 
@@ -87,7 +88,11 @@ def replay(
         try:
             counted = counted_to(inputs)
             commands = instance.activate(
-                turns, inputs, replaying=again or not live, size=sizes[counted - 1] if counted else 0
+                turns,
+                inputs,
+                replaying=pending is not None or not live,
+                size=sizes[counted - 1] if counted else 0,
+                patches=marked(pending or ()) if live else marked([event.data for event in recorded]),
             )
         except NondeterminismError as error:
             raise NondeterminismError(f"{_title(instance, inputs)}\n{error}") from None
@@ -97,6 +102,7 @@ def replay(
             # The close was refused over a cancel request or an update that came too late to matter to it, and written
             # behind these.
             commands = commands[:-1]
+        recorded, commands = without_deprecated(recorded, commands)
         if first_difference(recorded, commands) is not None:
             raise NondeterminismError(_explain(rebuild(), turns, tasks[: index + 1], defined))
         for change in changed_arguments(recorded, commands):
@@ -127,9 +133,11 @@ def _explain(
     """Run the tasks once more on an instance that remembers source lines, and return the report."""
     commands: list[CommandEvent] = []
     try:
-        for inputs, _ in tasks:
-            commands = traced.activate(turns, inputs, replaying=True)
+        for inputs, recorded in tasks:
+            patches = marked([event.data for event in recorded])
+            commands = traced.activate(turns, inputs, replaying=True, patches=patches)
         inputs, recorded = tasks[-1]
+        recorded, commands = without_deprecated(recorded, commands)
         sources = traced.sources or {}
         return report(
             recorded,

@@ -21,18 +21,17 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from hashlib import blake2b
 from typing import Any, Protocol
 
-from durable._replay._commands import READ_ONLY
 from durable._replay._handlers import Handler, UnderWay, for_name, hints_of
-from durable._replay._loop import DeterministicLoop, Handle
+from durable._replay._loop import DeterministicLoop
 from durable.converter import DataConverter
 from durable.exceptions import (
     ApplicationError,
     ConversionError,
     NondeterminismError,
-    ReadOnlyContextError,
     WorkflowTaskError,
 )
 from durable.history import (
@@ -62,8 +61,8 @@ class UpdateHost(Protocol):
         """Return a message's arguments."""
         ...
 
-    def validating(self, on: bool) -> None:
-        """Say whether a validator runs, so that whatever changes the run must raise, and fails the task."""
+    def validating(self) -> AbstractContextManager[None]:
+        """Return a context in which whatever changes the run raises, and fails the task."""
         ...
 
     def fails_workflow(self, error: BaseException) -> bool:
@@ -72,6 +71,18 @@ class UpdateHost(Protocol):
 
     def fault(self, error: BaseException) -> None:
         """Fail the task."""
+        ...
+
+    def handle_update(
+        self, update: WorkflowExecutionUpdateAccepted, handler: Handler, args: list[Any]
+    ) -> Any:
+        """Call the handler of an update."""
+        ...
+
+    def validate_update(
+        self, update: WorkflowExecutionUpdateAccepted, validator: Handler, args: list[Any]
+    ) -> None:
+        """Call the validator of an update."""
         ...
 
     def issue(self, make: Callable[[int], CommandEvent]) -> None:
@@ -141,7 +152,7 @@ class Updates:
         begun = self._under_way.begin("update", update.name)
         CURRENT.set(UpdateInfo(update.message.removeprefix(_PREFIX), update.name))
         try:
-            result = handler(*self._arguments(update, handler))
+            result = self._host.handle_update(update, handler, self._arguments(update, handler))
             if inspect.isawaitable(result):
                 result = await result
             payload = self.converter.to_payload(result, path=f"result of update {update.name}")
@@ -201,27 +212,16 @@ class Updates:
     def _validates(
         self, update: WorkflowExecutionUpdateAccepted, validator: Handler, arguments: list[Any]
     ) -> bool:
-        loop = self._host.loop
-        numbers, newest, progress, append = loop.numbers, loop.newest, loop.progress, loop.append
-        loop.append = self._refuse
-        self._host.validating(True)
         try:
-            validator(*arguments)
+            with self._host.validating():
+                self._host.validate_update(update, validator, arguments)
         except WorkflowTaskError as error:
             self._host.fault(error)
             return False
         except Exception as error:
             self._reject(update, error)
             return False
-        finally:
-            self._host.validating(False)
-            loop.numbers, loop.newest, loop.progress, loop.append = numbers, newest, progress, append
         return True
-
-    def _refuse(self, _handle: Handle) -> None:
-        error = ReadOnlyContextError(READ_ONLY)
-        self._host.fault(error)
-        raise error
 
     def _reject(self, update: WorkflowExecutionUpdateAccepted, error: Exception) -> None:
         self.rejected[update.message] = self.converter.to_failure(error)

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar, TypeVarTuple, Unpack, overload
 
-from durable._engine._messages import message
-from durable._internal.ids import uuid7
-from durable.client._checked import to_checked_payloads
 from durable.client._connection import Connection
 from durable.client._handle import WorkflowHandle
 from durable.client._local import LocalRuns
 from durable.client._patience import Patience
-from durable.client._start_options import StartOptions, TemporalStartOptions, check
+from durable.client._schedules import ClientSchedules
+from durable.client._start_options import StartOptions, TemporalStartOptions
 from durable.client._target import Target
 from durable.client._update_waiting import UpdateWaiting
 from durable.client._updates_with_start import UpdatesWithStart
@@ -23,7 +21,8 @@ from durable.client._waiting import Waiting
 from durable.common import QueryRejectCondition
 from durable.converter import DataConverter, default
 from durable.exceptions import StoreConfigurationError
-from durable.history import WorkflowExecutionSignaled
+from durable.interceptor.client import Interceptor, StartWorkflowInput
+from durable.interceptor.worker import worker_interceptors, workflow_interceptors
 from durable.store import Store, open_store, through
 from durable.workflow._calls import WorkflowCall
 from durable.workflow._workflow import Workflow, definition_of
@@ -55,7 +54,7 @@ class _Connecting:
             await self._client.aclose()
 
 
-class Client(UpdatesWithStart):
+class Client(UpdatesWithStart, ClientSchedules):
     """A connection to a database of workflows. `Client.connect` makes one; one per process is enough.
 
     Attributes:
@@ -63,6 +62,7 @@ class Client(UpdatesWithStart):
         namespace: The namespace on PostgreSQL; "default" on SQLite, where a file is a namespace.
         identity: How people find this process in events.
         data_converter: How values are stored.
+        interceptors: What stands around its calls.
     """
 
     def __init__(
@@ -72,12 +72,14 @@ class Client(UpdatesWithStart):
         namespace: str,
         identity: str,
         data_converter: DataConverter,
+        interceptors: Sequence[Interceptor] = (),
         default_workflow_query_reject_condition: QueryRejectCondition | None = None,
     ) -> None:
         self.store = store = through(store, data_converter.payload_codec, namespace)
         self.namespace = namespace
         self.identity = identity
         self.data_converter = data_converter
+        self.interceptors = tuple(interceptors)
         self.local = LocalRuns()
         waiting = Waiting(store, self.local)
         self.local.on_closed(waiting.told)
@@ -96,7 +98,9 @@ class Client(UpdatesWithStart):
                 patiently,
                 updates,
                 default_workflow_query_reject_condition,
-            )
+                workflow_interceptors=workflow_interceptors(worker_interceptors(self.interceptors)),
+            ),
+            self.interceptors,
         )
 
     @classmethod
@@ -107,6 +111,7 @@ class Client(UpdatesWithStart):
         namespace: str | None = None,
         identity: str | None = None,
         data_converter: DataConverter | None = None,
+        interceptors: Sequence[Interceptor] = (),
         default_workflow_query_reject_condition: QueryRejectCondition | None = None,
         migrate: bool = True,
     ) -> _Connecting:
@@ -118,10 +123,13 @@ class Client(UpdatesWithStart):
             namespace: A schema of PostgreSQL that keeps the workflows of one application.
             identity: How people find this process in events; process and host by default.
             data_converter: How values are stored; all who share a database share it.
+            interceptors: What stands around the calls of this client, the first one outermost. Those that are
+                interceptors of workers too stand around what its workers run.
             default_workflow_query_reject_condition: In which states of a workflow `query` does not ask; in none by default.
             migrate: Whether the tables are made when there are none. Older ones are never changed here.
 
         Raises:
+            TypeError: One of the interceptors is none.
             StoreConfigurationError: The URL, the namespace or a setting of the database will not do.
             SchemaError: The tables are missing and may not be made, or are older or newer than this release.
             StoreUnavailableError: The database cannot be reached.
@@ -134,13 +142,18 @@ class Client(UpdatesWithStart):
 
         async def open_client() -> Client:
             store = await open_store(where, namespace=namespace, migrate=migrate)
-            return cls(
-                store,
-                namespace=namespace or "default",
-                identity=identity or f"{os.getpid()}@{socket.gethostname()}",
-                data_converter=data_converter or default(),
-                default_workflow_query_reject_condition=default_workflow_query_reject_condition,
-            )
+            try:
+                return cls(
+                    store,
+                    namespace=namespace or "default",
+                    identity=identity or f"{os.getpid()}@{socket.gethostname()}",
+                    data_converter=data_converter or default(),
+                    interceptors=interceptors,
+                    default_workflow_query_reject_condition=default_workflow_query_reject_condition,
+                )
+            except BaseException:
+                await store.aclose()
+                raise
 
         return _Connecting(open_client)
 
@@ -194,19 +207,11 @@ class Client(UpdatesWithStart):
                 with the same id to be sure.
         """
         target = Target.of(workflow, values, options)
-        said = check(options, target.options)
-        workflow_id = uuid7() if said.id is None else said.id
-        signal = said.signal
-        if signal is None:
-            return await self._starter.start(workflow_id, target, said)
-        name, arguments, types = signal
-        converter = self._connection.converter_for(workflow_id)
-        sent = WorkflowExecutionSignaled(
-            name=name,
-            input=to_checked_payloads(converter, arguments, types, f"signal {name}"),
-            identity=self.identity,
+        given = {name: value for name, value in options.items() if name not in ("args", "result_type")}
+        handle: WorkflowHandle[Any, Any] = await self._connection.outbound.start_workflow(
+            StartWorkflowInput(target.name, target.args, given, {}, target.result_type, target)
         )
-        return await self._starter.start(workflow_id, target, said, message("", uuid7(), sent))
+        return handle
 
     @overload
     async def execute_workflow(self, call: WorkflowCall[W, R], /, **options: Unpack[StartOptions]) -> R: ...

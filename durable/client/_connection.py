@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from durable._engine._messages import end
 from durable._engine._updates import LOST
@@ -14,12 +15,25 @@ from durable.client._waiting import Waiting
 from durable.common import QueryRejectCondition
 from durable.converter import DataConverter
 from durable.history import WorkflowExecutionTerminated
+from durable.interceptor.client import OutboundInterceptor
+from durable.interceptor.worker import WorkflowInboundInterceptor
 from durable.store import ANY_KEY, Close, Hint, HintKind, RunRecord, RunStatus, Store
+
+
+class Calls:
+    """Where calls go; set once, when the client is made."""
+
+    outbound: OutboundInterceptor
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Connection:
-    """An open database and what is needed to use it."""
+    """An open database and what is needed to use it.
+
+    Attributes:
+        calls: Where the calls of handles go: through the interceptors, and back to what has this connection.
+        workflow_interceptors: What stands around workflow code that is replayed here to answer a query.
+    """
 
     store: Store
     namespace: str
@@ -30,6 +44,13 @@ class Connection:
     patiently: Patience
     updates: UpdateWaiting
     reject_queries: QueryRejectCondition | None = None
+    calls: Calls = field(default_factory=Calls)
+    workflow_interceptors: Sequence[type[WorkflowInboundInterceptor]] = ()
+
+    @property
+    def outbound(self) -> OutboundInterceptor:
+        """What every call of the client goes to."""
+        return self.calls.outbound
 
     def converter_for(self, workflow_id: str) -> DataConverter:
         """Return the converter of a workflow's values, which may want to know whose they are."""

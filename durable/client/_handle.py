@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, TypeVarTuple, overload
 
@@ -21,11 +21,20 @@ from durable.exceptions import PayloadCodecError, WorkflowNotFoundError
 from durable.history import (
     Event,
     EventRow,
+    Payload,
     WorkflowExecutionCancelRequested,
     WorkflowExecutionSignaled,
     WorkflowExecutionTerminated,
     decode_history,
     encode_data,
+)
+from durable.interceptor.client import (
+    CancelWorkflowInput,
+    DescribeWorkflowInput,
+    FetchWorkflowHistoryEventsInput,
+    QueryWorkflowInput,
+    SignalWorkflowInput,
+    TerminateWorkflowInput,
 )
 from durable.store import ActivityRecord, beneath
 from durable.workflow._calls import QueryCall, SignalCall
@@ -119,9 +128,18 @@ class WorkflowHandle(UpdatedByHandle[W_co, R_co], OperatedByHandle[W_co, R_co]):
         call = call_of(signal, values, args, SignalCall)
         name, arguments = (call.name, call.args) if isinstance(call, SignalCall) else call
         types = call.definition.arg_types if isinstance(call, SignalCall) else None
-        payloads = to_checked_payloads(self._converter, arguments, types, f"signal {name}")
+        await self._connection.outbound.signal_workflow(
+            SignalWorkflowInput(self.id, self.run_id, name, arguments, {}, types)
+        )
+
+    async def _signal(
+        self, name: str, args: Sequence[Any], types: Sequence[Any] | None, headers: dict[str, Payload]
+    ) -> None:
+        """Send a signal: what `signal` does behind its interceptors."""
+        payloads = to_checked_payloads(self._converter, args, types, f"signal {name}")
+        identity = self._connection.identity
         await self._send(
-            WorkflowExecutionSignaled(name=name, input=payloads, identity=self._connection.identity)
+            WorkflowExecutionSignaled(name=name, input=payloads, headers=headers, identity=identity)
         )
 
     async def cancel(self, reason: str = "") -> None:
@@ -131,6 +149,12 @@ class WorkflowHandle(UpdatedByHandle[W_co, R_co], OperatedByHandle[W_co, R_co]):
             WorkflowNotFoundError: There is no such workflow, or it is closed.
             StoreUnavailableError: The database is away; the request may or may not have been stored.
         """
+        await self._connection.outbound.cancel_workflow(
+            CancelWorkflowInput(self.id, self.run_id, self.first_execution_run_id, reason)
+        )
+
+    async def _cancel(self, reason: str) -> None:
+        """Send a cancel request: what `cancel` does behind its interceptors."""
         await self._send(
             WorkflowExecutionCancelRequested(reason=_text(reason), identity=self._connection.identity),
             own=True,
@@ -147,6 +171,12 @@ class WorkflowHandle(UpdatedByHandle[W_co, R_co], OperatedByHandle[W_co, R_co]):
             WorkflowNotFoundError: There is no such workflow, or it is closed.
             StoreUnavailableError: The database is away; it may or may not have been ended.
         """
+        await self._connection.outbound.terminate_workflow(
+            TerminateWorkflowInput(self.id, self.run_id, self.first_execution_run_id, args, reason)
+        )
+
+    async def _terminate(self, args: Sequence[Any], reason: str) -> None:
+        """End the workflow: what `terminate` does behind its interceptors."""
         details = self._converter.to_payloads(args, path="details")
         end = WorkflowExecutionTerminated(
             reason=_text(reason), details=details, identity=self._connection.identity
@@ -242,15 +272,41 @@ class WorkflowHandle(UpdatedByHandle[W_co, R_co], OperatedByHandle[W_co, R_co]):
             name, arguments, result_type = call.name, call.args, call.result_type
         else:
             name, arguments = call
+        types = call.definition.arg_types if isinstance(call, QueryCall) else None
+        return await self._connection.outbound.query_workflow(
+            QueryWorkflowInput(
+                self.id,
+                self.run_id,
+                name,
+                arguments,
+                reject_condition,
+                {},
+                result_type,
+                rpc_timeout,
+                types,
+                self,
+            )
+        )
+
+    async def _query(
+        self,
+        name: str,
+        args: Sequence[Any],
+        types: Sequence[Any] | None,
+        result_type: Any,
+        reject_condition: QueryRejectCondition | None,
+        rpc_timeout: Duration | None,
+        headers: Mapping[str, Payload],
+    ) -> Any:
+        """Return a query's answer: what `query` does behind its interceptors."""
         seconds = QUERY_TIMEOUT
         if rpc_timeout is not None:
             seconds = to_duration(rpc_timeout, "rpc_timeout", allow_zero=False) / SECOND
         converter = self._converter
-        types = call.definition.arg_types if isinstance(call, QueryCall) else None
-        payloads = to_checked_payloads(converter, arguments, types, f"query {name}")
+        payloads = to_checked_payloads(converter, args, types, f"query {name}")
         record = await self._find_own()
         check_condition(record, reject_condition or self._connection.reject_queries)
-        found = await Asking(self._connection, record, name, payloads, seconds).answer()
+        found = await Asking(self._connection, record, name, payloads, seconds, headers).answer()
         return converter.from_payload(found, result_type, path=f"result of query {name}")
 
     async def describe(self) -> WorkflowExecutionDescription:
@@ -261,6 +317,13 @@ class WorkflowHandle(UpdatedByHandle[W_co, R_co], OperatedByHandle[W_co, R_co]):
         Raises:
             WorkflowNotFoundError: There is no such workflow.
         """
+        found: WorkflowExecutionDescription = await self._connection.outbound.describe_workflow(
+            DescribeWorkflowInput(self.id, self.run_id, self)
+        )
+        return found
+
+    async def _describe(self) -> WorkflowExecutionDescription:
+        """Return what is known: what `describe` does behind its interceptors."""
         record = await self._find_own()
         store, run_id = self._connection.store, record.run_id
 
@@ -285,9 +348,19 @@ class WorkflowHandle(UpdatedByHandle[W_co, R_co], OperatedByHandle[W_co, R_co]):
             WorkflowNotFoundError: There is no such workflow.
             HistoryError: It cannot be read by this release.
         """
+        run_id = (await self._find_own()).run_id
+        events = self._connection.outbound.fetch_workflow_history_events(
+            FetchWorkflowHistoryEventsInput(
+                self.id, run_id, WorkflowHandle(self._connection, self.id, run_id=run_id)
+            )
+        )
+        return WorkflowHistory(self.id, run_id, [event async for event in events])
+
+    async def _read_events(self) -> list[Event]:
+        """Return the run's events: what `fetch_history` does behind its interceptors."""
         record = await self._find_own()
         rows = await self._connection.patiently(lambda: self._connection.store.read_events(record.run_id))
-        return WorkflowHistory(self.id, record.run_id, decode_history(rows))
+        return decode_history(rows)
 
     async def fetch_history_events(self) -> AsyncIterator[Event]:
         """Yield the run's events, in order.

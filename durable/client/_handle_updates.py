@@ -7,7 +7,8 @@ from typing import Any, TypeVar, TypeVarTuple, cast, overload
 
 from durable._internal.instants import Duration
 from durable.client._addressed import Addressed, R_co, W_co
-from durable.client._updates import WorkflowUpdateHandle, WorkflowUpdateStage, new_update
+from durable.client._updates import SaidUpdate, WorkflowUpdateHandle, WorkflowUpdateStage
+from durable.interceptor.client import StartWorkflowUpdateInput
 from durable.workflow._calls import UpdateCall
 from durable.workflow._methods import BoundUpdate
 from durable.workflow._updates import Update
@@ -182,13 +183,22 @@ class UpdatedByHandle(Addressed[W_co, R_co]):
         stage: WorkflowUpdateStage,
         rpc_timeout: Duration | None,
     ) -> WorkflowUpdateHandle[Any]:
-        new = new_update(self._connection, self.id, update, values, args, id, result_type)
-        run_id = await self._send(new.event)
-        handle: WorkflowUpdateHandle[Any] = WorkflowUpdateHandle(
-            self._connection, new.id, self.id, workflow_run_id=run_id, result_type=new.result_type
+        said = SaidUpdate.of(update, values, args, result_type)
+        handle: WorkflowUpdateHandle[Any] = await self._connection.outbound.start_workflow_update(
+            StartWorkflowUpdateInput(
+                id=self.id,
+                run_id=self.run_id,
+                first_execution_run_id=self.first_execution_run_id,
+                update_id=id,
+                update=said.name,
+                args=said.args,
+                wait_for_stage=stage,
+                headers={},
+                ret_type=said.result_type,
+                rpc_timeout=rpc_timeout,
+                arg_types=said.arg_types,
+            )
         )
-        if stage > WorkflowUpdateStage.ADMITTED:
-            await handle.reach(stage, rpc_timeout=rpc_timeout)
         return handle
 
     def get_update_handle(

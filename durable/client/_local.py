@@ -6,9 +6,10 @@ and whoever waits for a result in the same process is told when the close is com
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
+from durable._replay._intercepted import Interceptors
 from durable.history import EventData, Payload, Payloads
 from durable.store import NewRun, StartVerdict, UpdateOutcome
 
@@ -30,7 +31,13 @@ class LocalWorker(Protocol):
         """Whether the run is this worker's, so that its close will be told by it."""
         ...
 
-    def query(self, run_id: str, name: str, input: Payloads) -> Payload | None:
+    def interceptors(self, task_queue: str, workflow_type: str) -> Interceptors:
+        """Return what stands around the code of a workflow here, if this worker serves it."""
+        ...
+
+    def query(
+        self, run_id: str, name: str, input: Payloads, headers: Mapping[str, Payload]
+    ) -> Payload | None:
         """Answer a query from memory, or None when the run is not there, at rest and up to date.
 
         Raises:
@@ -84,10 +91,19 @@ class LocalRuns:
         """Whether the run is a worker's of this process."""
         return any(worker.owns(run_id) for worker in self._workers)
 
-    def query(self, run_id: str, name: str, input: Payloads) -> Payload | None:
+    def interceptors(self, task_queue: str, workflow_type: str) -> Interceptors:
+        """Return what a worker here puts around the code of a workflow."""
+        for worker in self._workers:
+            if found := worker.interceptors(task_queue, workflow_type):
+                return found
+        return ()
+
+    def query(
+        self, run_id: str, name: str, input: Payloads, headers: Mapping[str, Payload]
+    ) -> Payload | None:
         """Answer a query from the memory of a worker here, or None when none can."""
         for worker in self._workers:
-            answer = worker.query(run_id, name, input)
+            answer = worker.query(run_id, name, input, headers)
             if answer is not None:
                 return answer
         return None

@@ -8,11 +8,13 @@ database, for the run's owner or any worker that serves its queue and type.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 
 from durable._engine._questions import Answered, Asked, decode, encode
 from durable._internal.ids import uuid7
 from durable._internal.instants import SECOND
 from durable._replay._instance import Instance
+from durable._replay._intercepted import Interceptors, new_instance
 from durable._replay._replay import replay
 from durable._replay._turns import Turns
 from durable.client._connection import Connection
@@ -46,6 +48,8 @@ def answer(
     input: Payloads,
     converter: DataConverter,
     namespace: str,
+    headers: Mapping[str, Payload],
+    interceptors: Interceptors,
 ) -> Payload:
     """Return the answer that the code gives in the state a log describes. The code logs nothing on its way there.
 
@@ -55,7 +59,7 @@ def answer(
     events = decode_history(rows)
 
     def instance(*, trace: bool = False) -> Instance:
-        return Instance(
+        return new_instance(
             definition,
             run_id,
             converter,
@@ -63,6 +67,7 @@ def answer(
             note=lambda text, error: None,
             trace=trace,
             silent=True,
+            interceptors=interceptors,
         )
 
     code = instance()
@@ -74,7 +79,7 @@ def answer(
                 raise WorkflowQueryFailedError(
                     f"query {name!r}: the workflow's code fails: {error}"
                 ) from error
-            return code.query(turns, name, input)
+            return code.query(turns, name, input, headers)
     finally:
         code.evict()
 
@@ -99,12 +104,19 @@ class Asking:
     """One query of one run, with the time there is for it."""
 
     def __init__(
-        self, connection: Connection, record: RunRecord, name: str, input: Payloads, seconds: float
+        self,
+        connection: Connection,
+        record: RunRecord,
+        name: str,
+        input: Payloads,
+        seconds: float,
+        headers: Mapping[str, Payload],
     ) -> None:
         self._connection = connection
         self._record = record
         self._name = name
         self._input = input
+        self._headers = headers
         self._seconds = seconds
         self._until = asyncio.get_running_loop().time() + seconds
 
@@ -116,7 +128,7 @@ class Asking:
         """
         await self._until_read()
         record, connection = self._record, self._connection
-        found = connection.local.query(record.run_id, self._name, self._input)
+        found = connection.local.query(record.run_id, self._name, self._input, self._headers)
         if found is not None:
             return found
         definition = definition_for(record.workflow_type, record.task_queue)
@@ -131,6 +143,9 @@ class Asking:
             self._input,
             connection.converter,
             connection.namespace,
+            self._headers,
+            connection.local.interceptors(record.task_queue, record.workflow_type)
+            or connection.workflow_interceptors,
         )
 
     def _late(self, why: str) -> WorkflowQueryTimeoutError:
@@ -174,7 +189,7 @@ class Asking:
             workflow_type=record.workflow_type,
             task_queue=record.task_queue,
             name=self._name,
-            input=encode(Asked(self._input)),
+            input=encode(Asked(self._input, dict(self._headers))),
             expires_in=max(1, round(self._left * SECOND)),
         )
         told = asyncio.Event()

@@ -25,7 +25,7 @@ from durable._internal.ids import MAX_NAME_BYTES, check_name, check_text
 from durable._internal.instants import Duration, from_datetime, to_datetime, to_duration, to_timedelta
 from durable.client._schedule_spec import ScheduleSpec
 from durable.client._start_options import argument_list
-from durable.common import RetryPolicy
+from durable.common import Priority, RetryPolicy, TypedSearchAttributes
 from durable.workflow._calls import WorkflowCall
 
 INSTANT_BYTES = 28
@@ -47,7 +47,8 @@ class ScheduleActionStartWorkflow(ScheduleAction):
         args: Its arguments, when `workflow` is no call.
         id: What the ids of the workflows begin with; the nominal instant is written behind it.
         task_queue: The queue whose workers run them; the definition's, else "default".
-        execution_timeout: See `StartOptions`, as the rest.
+        execution_timeout: See `StartOptions`, as the rest. In a schedule that is read from the database, `args` and the
+            values of `memo` are payloads; leave them as they are, or put others in their places.
     """
 
     workflow: Any
@@ -59,6 +60,8 @@ class ScheduleActionStartWorkflow(ScheduleAction):
     task_timeout: Duration | None
     retry_policy: RetryPolicy | None
     memo: Mapping[str, Any] | None
+    typed_search_attributes: TypedSearchAttributes | None
+    priority: Priority | None
     static_summary: str
     static_details: str
 
@@ -75,6 +78,8 @@ class ScheduleActionStartWorkflow(ScheduleAction):
         task_timeout: Duration | None = None,
         retry_policy: RetryPolicy | None = None,
         memo: Mapping[str, Any] | None = None,
+        typed_search_attributes: TypedSearchAttributes | None = None,
+        priority: Priority | None = None,
         static_summary: str = "",
         static_details: str = "",
     ) -> None: ...
@@ -91,6 +96,8 @@ class ScheduleActionStartWorkflow(ScheduleAction):
         task_timeout: Duration | None = None,
         retry_policy: RetryPolicy | None = None,
         memo: Mapping[str, Any] | None = None,
+        typed_search_attributes: TypedSearchAttributes | None = None,
+        priority: Priority | None = None,
         static_summary: str = "",
         static_details: str = "",
     ) -> None: ...
@@ -108,6 +115,8 @@ class ScheduleActionStartWorkflow(ScheduleAction):
         task_timeout: Duration | None = None,
         retry_policy: RetryPolicy | None = None,
         memo: Mapping[str, Any] | None = None,
+        typed_search_attributes: TypedSearchAttributes | None = None,
+        priority: Priority | None = None,
         static_summary: str = "",
         static_details: str = "",
     ) -> None: ...
@@ -124,6 +133,8 @@ class ScheduleActionStartWorkflow(ScheduleAction):
         task_timeout: Duration | None = None,
         retry_policy: RetryPolicy | None = None,
         memo: Mapping[str, Any] | None = None,
+        typed_search_attributes: TypedSearchAttributes | None = None,
+        priority: Priority | None = None,
         static_summary: str = "",
         static_details: str = "",
     ) -> None:
@@ -141,6 +152,8 @@ class ScheduleActionStartWorkflow(ScheduleAction):
         self.task_timeout = task_timeout
         self.retry_policy = retry_policy
         self.memo = memo
+        self.typed_search_attributes = typed_search_attributes
+        self.priority = priority
         self.static_summary = static_summary
         self.static_details = static_details
         self.check()
@@ -165,6 +178,12 @@ class ScheduleActionStartWorkflow(ScheduleAction):
                 to_duration(timeout, name, allow_zero=False)
         for key in self.memo or ():
             check_name(key, "memo key")
+        attributes: object = self.typed_search_attributes
+        if attributes is not None and not isinstance(attributes, TypedSearchAttributes):
+            raise TypeError(f"typed_search_attributes must be TypedSearchAttributes, not {attributes!r}")
+        priority: object = self.priority
+        if priority is not None and not isinstance(priority, Priority):
+            raise TypeError(f"priority must be a Priority, not {type(priority).__name__}: {priority!r}")
         check_text(self.static_summary, "static_summary")
         check_text(self.static_details, "static_details")
 
@@ -192,7 +211,7 @@ class SchedulePolicy:
         """Return it as it is stored, checked."""
         window = self.catchup_window
         return PolicyRecord(
-            overlap=_overlap(self.overlap, "SchedulePolicy.overlap"),
+            overlap=check_overlap(self.overlap, "SchedulePolicy.overlap"),
             catchup_window=(
                 DEFAULT_CATCHUP_WINDOW
                 if window is None
@@ -288,7 +307,7 @@ class ScheduleBackfill:
             raise ValueError(
                 f"ScheduleBackfill.end_at must not be before start_at: {self.end_at} is before {self.start_at}"
             )
-        overlap = None if self.overlap is None else _overlap(self.overlap, "ScheduleBackfill.overlap")
+        overlap = None if self.overlap is None else check_overlap(self.overlap, "ScheduleBackfill.overlap")
         return PendingBackfill(after, until, overlap)
 
 
@@ -370,29 +389,24 @@ class ScheduleInfo:
 
 
 @dataclass(frozen=True)
-class ScheduleDescription:
-    """A schedule and what it has done. The schedule in it is a copy, to be changed and given to an update."""
-
-    id: str
-    schedule: Schedule
-    info: ScheduleInfo
-
-
-@dataclass(frozen=True)
-class ScheduleUpdateInput:
-    """What the callback of an update is given."""
-
-    description: ScheduleDescription
-
-
-@dataclass(frozen=True)
 class ScheduleUpdate:
-    """What the callback of an update returns."""
+    """What the callback of an update returns.
+
+    Attributes:
+        schedule: The schedule from now on.
+        search_attributes: The schedule's search attributes from now on; as they are when None.
+    """
 
     schedule: Schedule
+    search_attributes: TypedSearchAttributes | None = None
 
 
-def _overlap(value: object, name: str) -> ScheduleOverlapPolicy:
+def check_overlap(value: object, name: str) -> ScheduleOverlapPolicy:
+    """Return an overlap policy that is one.
+
+    Raises:
+        TypeError: It is something else.
+    """
     if not isinstance(value, ScheduleOverlapPolicy):
         choices = ", ".join(member.name for member in ScheduleOverlapPolicy)
         raise TypeError(f"{name} must be a ScheduleOverlapPolicy ({choices}), not {value!r}")

@@ -12,7 +12,7 @@ from durable._engine._cron import check_cron
 from durable._internal.ids import check_name, check_text
 from durable._internal.instants import Duration, to_duration
 from durable.common import Priority, RetryPolicy, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
-from durable.history import RetryPolicyData, encode_retry_policy
+from durable.history import Payload, RetryPolicyData, encode_retry_policy
 from durable.workflow._calls import SignalCall
 from durable.workflow._definition import WorkflowOptions
 
@@ -91,6 +91,8 @@ class Start(Struct, frozen=True):
     static_details: str
     signal: tuple[str, Sequence[Any], Sequence[Any] | None] | None = None
     """Name, arguments and their types of a signal that comes with the start."""
+    headers: dict[str, Payload] = {}
+    """What travels beside the arguments."""
 
 
 _KNOWN = frozenset(TemporalStartOptions.__annotations__) | frozenset(StartOptions.__annotations__)

@@ -66,6 +66,7 @@ class Starter:
             task_timeout=said.task_timeout,
             first_run_id=run_id,
             memo={key: converter.to_payload(value, path=f"memo {key}") for key, value in said.memo.items()},
+            headers=said.headers,
             identity=self._connection.identity,
             static_summary=said.static_summary,
             static_details=said.static_details,

@@ -23,6 +23,7 @@ from durable.exceptions import (
 from durable.history import (
     Failure,
     Input,
+    Payload,
     WorkflowExecutionStarted,
     WorkflowExecutionUpdateAccepted,
     decode_data,
@@ -61,33 +62,55 @@ class NewUpdate:
         return message_id_of(self.id)
 
 
+@dataclass(frozen=True, slots=True)
+class SaidUpdate:
+    """An update as somebody wrote it down."""
+
+    name: str
+    args: Sequence[Any]
+    arg_types: Sequence[Any] | None
+    result_type: Any
+
+    @classmethod
+    def of(cls, update: Any, values: tuple[Any, ...], args: Sequence[Any], result_type: Any) -> SaidUpdate:
+        """Return what was written in either way.
+
+        Raises:
+            TypeError: The arguments do not fit the update.
+            ValueError: The name cannot be one.
+        """
+        call = call_of(update, values, args, UpdateCall)
+        if not isinstance(call, UpdateCall):
+            name, arguments = call
+            return cls(name, arguments, None, result_type)
+        result_type = call.result_type if result_type is None else result_type
+        return cls(call.name, call.args, call.definition.arg_types, result_type)
+
+
 def new_update(
     connection: Connection,
     workflow_id: str,
-    update: Any,
-    values: tuple[Any, ...],
-    args: Sequence[Any],
+    name: str,
+    arguments: Sequence[Any],
+    types: Sequence[Any] | None,
     id: str | None,
     result_type: Any,
+    headers: dict[str, Payload],
 ) -> NewUpdate:
-    """Return the update that somebody wrote down, in either way.
+    """Return an update, ready to be sent.
 
     Raises:
-        TypeError: The arguments do not fit the update.
-        ValueError: The id or the name cannot be one.
+        ValueError: The id cannot be one.
         ConversionError: An argument cannot be stored, or is not of its type.
     """
-    call = call_of(update, values, args, UpdateCall)
-    types = None
-    if isinstance(call, UpdateCall):
-        name, arguments, types = call.name, call.args, call.definition.arg_types
-        result_type = call.result_type if result_type is None else result_type
-    else:
-        name, arguments = call
     update_id = uuid7() if id is None else check_name(id, "id")
     payloads = to_checked_payloads(connection.converter_for(workflow_id), arguments, types, f"update {name}")
     event = WorkflowExecutionUpdateAccepted(
-        message=message_id_of(update_id), name=name, input=payloads, identity=connection.identity
+        message=message_id_of(update_id),
+        name=name,
+        input=payloads,
+        headers=headers,
+        identity=connection.identity,
     )
     return NewUpdate(update_id, event, Any if result_type is None else result_type)
 

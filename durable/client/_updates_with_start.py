@@ -5,21 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, TypeVarTuple, overload
 
-from durable._engine._messages import message
-from durable._engine._updates import decode_result
 from durable._internal.instants import Duration
 from durable.client._connection import Connection
-from durable.client._handle import WorkflowHandle
+from durable.client._outbound import intercepted
 from durable.client._starter import Starter
-from durable.client._updates import (
-    NewUpdate,
-    WorkflowUpdateHandle,
-    WorkflowUpdateStage,
-    first_run_of,
-    new_update,
-)
+from durable.client._updates import SaidUpdate, WorkflowUpdateHandle, WorkflowUpdateStage
 from durable.client._with_start import WithStartWorkflowOperation
-from durable.exceptions import WorkflowAlreadyStartedError
+from durable.interceptor.client import (
+    Interceptor,
+    StartWorkflowUpdateWithStartInput,
+    UpdateWithStartStartWorkflowInput,
+    UpdateWithStartUpdateWorkflowInput,
+)
 from durable.workflow._calls import UpdateCall
 
 W = TypeVar("W")
@@ -32,9 +29,10 @@ COMPLETED = WorkflowUpdateStage.COMPLETED
 class UpdatesWithStart:
     """That part of a client which starts workflows with an update."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, interceptors: Sequence[Interceptor]) -> None:
         self._connection = connection
         self._starter = Starter(connection)
+        connection.calls.outbound = intercepted(interceptors, connection, self._starter)
 
     @overload
     async def execute_update_with_start_workflow(
@@ -199,52 +197,21 @@ class UpdatesWithStart:
         stage: WorkflowUpdateStage,
         rpc_timeout: Duration | None,
     ) -> WorkflowUpdateHandle[Any]:
-        workflow_id = operation.options.id or ""  # an operation without one is refused when it is made
-        new = new_update(self._connection, workflow_id, update, values, args, id, result_type)
-        sent = message("", new.message_id, new.event)
-
-        async def start() -> WorkflowHandle[Any, Any]:
-            handle = None if id is None else await self._with_update(operation, new)
-            try:
-                handle = handle or await self._starter.start(
-                    workflow_id, operation.target, operation.options, sent
-                )
-            except WorkflowAlreadyStartedError:
-                # It may be that very update which somebody sent meanwhile.
-                handle = None if id is None else await self._with_update(operation, new)
-                if handle is None:
-                    raise
-            if handle.first_execution_run_id is None and handle.result_run_id is not None:
-                handle.first_execution_run_id = await first_run_of(self._connection, handle.result_run_id)
-            return handle
-
-        workflow = await operation.run(start)
-        handle: WorkflowUpdateHandle[Any] = WorkflowUpdateHandle(
-            self._connection,
-            new.id,
-            workflow.id,
-            workflow_run_id=workflow.result_run_id,
-            result_type=new.result_type,
+        said = SaidUpdate.of(update, values, args, result_type)
+        target = operation.target
+        start = UpdateWithStartStartWorkflowInput(
+            target.name, target.args, dict(operation.given), {}, target.result_type, target
         )
-        if stage > WorkflowUpdateStage.ADMITTED:
-            await handle.reach(stage, rpc_timeout=rpc_timeout)
+        asked = UpdateWithStartUpdateWorkflowInput(
+            update_id=id,
+            update=said.name,
+            args=said.args,
+            wait_for_stage=stage,
+            headers={},
+            ret_type=said.result_type,
+            arg_types=said.arg_types,
+        )
+        handle: WorkflowUpdateHandle[Any] = await self._connection.outbound.start_update_with_start_workflow(
+            StartWorkflowUpdateWithStartInput(start, asked, rpc_timeout, operation)
+        )
         return handle
-
-    async def _with_update(
-        self, operation: WithStartWorkflowOperation[Any, Any], new: NewUpdate
-    ) -> WorkflowHandle[Any, Any] | None:
-        """Return the workflow if its newest run knows the update, and has not ended without completing it."""
-        workflow_id = operation.options.id or ""
-        patiently = self._connection.patiently
-        record = await patiently(lambda: self._connection.store.find_run(workflow_id))
-        if record is None:
-            return None
-        outcome = await patiently(lambda: self._connection.store.find_update(record.run_id, new.message_id))
-        if outcome is None or (record.closed_at is not None and decode_result(outcome.data).lost):
-            return None
-        return WorkflowHandle(
-            self._connection,
-            workflow_id,
-            result_run_id=record.run_id,
-            result_type=operation.target.result_type,
-        )

@@ -50,6 +50,7 @@ class WithStartWorkflowOperation(Generic[W_co, R_co]):
             raise ValueError("start_signal cannot be combined with an update; send it behind the update")
         self.target = Target.of(workflow, values, options)
         self.options = check(options, self.target.options)
+        self.given = {name: value for name, value in options.items() if name not in ("args", "result_type")}
         self.used = False
         self._handle: asyncio.Future[WorkflowHandle[W_co, R_co]] | None = None
 

@@ -82,6 +82,7 @@ from durable.history._wire import (
     encode_event,
 )
 from durable.history._workflow_events import (
+    MarkerRecorded,
     ParentLink,
     WorkflowExecutionCanceled,
     WorkflowExecutionCancelRequested,
@@ -140,6 +141,7 @@ __all__ = [
     "Failure",
     "FailureInfo",
     "Input",
+    "MarkerRecorded",
     "OperationInput",
     "ParentLink",
     "Payload",

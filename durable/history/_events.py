@@ -57,6 +57,7 @@ from durable.history._other_events import (
     StartChildWorkflowExecutionInitiated,
 )
 from durable.history._workflow_events import (
+    MarkerRecorded,
     WorkflowExecutionCanceled,
     WorkflowExecutionCancelRequested,
     WorkflowExecutionCompleted,
@@ -142,6 +143,7 @@ COMMANDS: tuple[type[CommandEvent], ...] = (
     SignalExternalWorkflowExecutionInitiated,
     RequestCancelExternalWorkflowExecutionInitiated,
     WorkflowExecutionUpdateCompleted,
+    MarkerRecorded,
 )
 
 CLOSING: tuple[type[EventData], ...] = (

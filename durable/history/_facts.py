@@ -47,6 +47,7 @@ class EventType(IntEnum):
     REQUEST_CANCEL_EXTERNAL_WORKFLOW_EXECUTION_FAILED = 55
     WORKFLOW_EXECUTION_UPDATE_ACCEPTED = 60
     WORKFLOW_EXECUTION_UPDATE_COMPLETED = 61
+    MARKER_RECORDED = 70
 
 
 class EventData(Struct, frozen=True, gc=False, omit_defaults=True):

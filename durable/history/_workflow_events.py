@@ -37,6 +37,9 @@ class WorkflowExecutionStarted(Input, frozen=True, omit_defaults=True):
             time to the next tick of its cron schedule.
         known: Ids of messages that the run before it has read lately: one that is sent again, and moves here unread, is
             dropped here as it would have been there.
+        schedule_id: The schedule that started the chain, "" for none.
+        scheduled_at: The nominal instant for which it did.
+        scheduled_before: The schedule's nominal instant before that one.
         original_run_id: The run that this event was first written for, in the history of one that it was reset to.
     """
 
@@ -56,6 +59,9 @@ class WorkflowExecutionStarted(Input, frozen=True, omit_defaults=True):
             "last_failure",
             "delay",
             "known",
+            "schedule_id",
+            "scheduled_at",
+            "scheduled_before",
             "original_run_id",
         ),
         2,
@@ -90,6 +96,9 @@ class WorkflowExecutionStarted(Input, frozen=True, omit_defaults=True):
     last_failure: Failure | None = None
     delay: int = 0
     known: tuple[str, ...] = ()
+    schedule_id: str = ""
+    scheduled_at: int | None = None
+    scheduled_before: int | None = None
     original_run_id: str = ""
 
 
@@ -218,3 +227,19 @@ class WorkflowExecutionUpdateCompleted(CommandEvent, frozen=True, omit_defaults=
     update: str = ""
     result: Payload | None = None
     failure: Failure | None = None
+
+
+class MarkerRecorded(CommandEvent, frozen=True, omit_defaults=True):
+    """The code took the way of a patch. It has no number: `id` stays 0.
+
+    Attributes:
+        name: What kind of marker it is.
+        patch_id: The patch.
+        deprecated: Whether code that no longer asks for the patch replays as well.
+    """
+
+    type = EventType.MARKER_RECORDED
+
+    name: str = "patch"
+    patch_id: str = ""
+    deprecated: bool = False

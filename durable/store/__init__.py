@@ -43,6 +43,7 @@ from durable._engine.records import (
     Verdict,
     WorkerRecord,
 )
+from durable._engine.schedules.rows import ScheduleRow, ScheduleWrite
 from durable.store import _url
 from durable.store._encoded import EncodedStore, beneath, through
 from durable.store._protocol import Lease, Store
@@ -77,6 +78,8 @@ __all__ = [
     "ResetView",
     "RunRecord",
     "RunStatus",
+    "ScheduleRow",
+    "ScheduleWrite",
     "SendOutcome",
     "StartOutcome",
     "StartVerdict",

@@ -43,6 +43,7 @@ from durable._engine.records import (
     UpdateOutcome,
     WorkerRecord,
 )
+from durable._engine.schedules.rows import ScheduleRow, ScheduleWrite
 from durable.converter import PayloadCodec, WithSerializationContext, WorkflowSerializationContext
 from durable.converter._codec import decoded, encoded
 from durable.converter._context import in_context
@@ -398,6 +399,39 @@ class EncodedStore:
             else:
                 made.append(answer)
         return made
+
+    # ---------------------------------------------------------------- schedules
+
+    async def write_schedule(self, write: ScheduleWrite) -> list[StartVerdict] | None:
+        for run in write.starts:
+            self._learn(run.run_id, run.workflow_id)
+        return await self.stored.write_schedule(await self._pass(encoded, Parcel.schedule_write, write))
+
+    async def find_schedule(self, schedule_id: str) -> ScheduleRow | None:
+        found: ScheduleRow | None = await self.stored.find_schedule(schedule_id)
+        return None if found is None else (await self._all(decoded, Parcel.schedule, [found]))[0]
+
+    async def list_schedules(self, after: str, limit: int) -> list[ScheduleRow]:
+        return await self._schedules(await self.stored.list_schedules(after, limit))
+
+    async def next_schedule(self) -> int | None:
+        return await self.stored.next_schedule()
+
+    async def claim_schedules(self, limit: int) -> list[ScheduleRow]:
+        return await self._schedules(await self.stored.claim_schedules(limit))
+
+    async def ended_schedules(self, limit: int) -> Sequence[str]:
+        return await self.stored.ended_schedules(limit)
+
+    async def delete_schedule(self, schedule_id: str) -> bool:
+        return await self.stored.delete_schedule(schedule_id)
+
+    async def _schedules(self, rows: Sequence[ScheduleRow]) -> list[ScheduleRow]:
+        answers = await self._each(decoded, Parcel.schedule, rows)
+        return [
+            replace(row, fault=answer) if isinstance(answer, PayloadCodecError) else answer
+            for row, answer in zip(rows, answers, strict=True)
+        ]
 
     # ---------------------------------------------------------------- workers
 

@@ -32,6 +32,14 @@ from durable._engine.records import (
     Transition,
     UpdateOutcome,
 )
+from durable._engine.schedules.records import ScheduleProgress, ScheduleRecord
+from durable._engine.schedules.rows import (
+    ScheduleRow,
+    ScheduleWrite,
+    decode_record,
+    encode_schedule,
+)
+from durable._engine.schedules.rows import decode_progress as decode_schedule_progress
 from durable.exceptions import HistoryError
 from durable.history import (
     Change,
@@ -225,7 +233,30 @@ class Parcel:
             return data
         return encode(with_payloads(facts, self._change(whose)))
 
+    def schedule_write(self, one: ScheduleWrite) -> ScheduleWrite:
+        """Walk what replaces a schedule, and what it starts."""
+        record, progress = self._schedule(one.record, one.progress)
+        starts = tuple([self.new_run(start) for start in one.starts])
+        return replace(one, record=record, progress=progress, starts=starts)
+
+    def _schedule(self, data: bytes, done: bytes) -> tuple[bytes, bytes]:
+        """Walk a schedule, whose payloads are those of its action."""
+        try:
+            record: ScheduleRecord = decode_record(data)
+            progress: ScheduleProgress = decode_schedule_progress(done)
+        except HistoryError:
+            return data, done
+        change = self._change(Whose(record.action.workflow_id))
+        record = with_payloads(record, change)
+        record = replace(record, action=with_payloads(record.action, change))
+        return encode_schedule(record), encode_schedule(with_payloads(progress, change))
+
     # ------------------------------------------------------------------ what is read
+
+    def schedule(self, one: ScheduleRow) -> ScheduleRow:
+        """Walk a schedule's row."""
+        record, progress = self._schedule(one.record, one.progress)
+        return replace(one, record=record, progress=progress)
 
     def claimed(self, one: ClaimedRun) -> ClaimedRun:
         """Walk a run with all that it needs."""

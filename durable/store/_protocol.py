@@ -37,6 +37,7 @@ from durable._engine.records import (
     UpdateOutcome,
     WorkerRecord,
 )
+from durable._engine.schedules.rows import ScheduleRow, ScheduleWrite
 from durable.history import EventRow
 
 
@@ -369,6 +370,51 @@ class Store(Protocol):
 
     async def sweep_questions(self, limit: int) -> int:
         """Delete at most `limit` queries whose askers have given up waiting; return how many."""
+        ...
+
+    # ---------------------------------------------------------------- schedules
+
+    async def write_schedule(self, write: ScheduleWrite) -> list[StartVerdict] | None:
+        """Replace or create a schedule, and create the runs that it starts, in one transaction.
+
+        A claim on it ends. Each start stands or falls alone, as in `create_runs`; a run id that is already there answers
+        SAME.
+
+        Returns:
+            The verdicts of the starts; None when the schedule has another revision, is gone, or is there already: then
+            nothing was written.
+
+        Raises:
+            StoreUnavailableError: Unknown; read the schedule again.
+        """
+        ...
+
+    async def find_schedule(self, schedule_id: str) -> ScheduleRow | None:
+        """Return a schedule as it is now."""
+        ...
+
+    async def list_schedules(self, after: str, limit: int) -> list[ScheduleRow]:
+        """Return at most `limit` schedules whose ids come behind `after`, by the bytes of their ids."""
+        ...
+
+    async def next_schedule(self) -> int | None:
+        """Return in how many microseconds the next schedule may be claimed, 0 when one may be now, None for never."""
+        ...
+
+    async def claim_schedules(self, limit: int) -> list[ScheduleRow]:
+        """Return at most `limit` schedules whose `wake_at` has passed, the longest overdue first, skipping what is locked.
+
+        For `TAKEN_FOR`, or until it is written, nobody else is given one. The claim is a courtesy: what fences a decision
+        is the revision.
+        """
+        ...
+
+    async def ended_schedules(self, limit: int) -> Sequence[str]:
+        """Return the ids of schedules one of whose `running` chains has no open run."""
+        ...
+
+    async def delete_schedule(self, schedule_id: str) -> bool:
+        """Delete a schedule, and nothing of what it has started; False when there is none."""
         ...
 
     # ---------------------------------------------------------------- workers

@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import contextvars
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
@@ -35,9 +35,11 @@ from durable.activity._definition import ActivityDefinition
 from durable.converter import ActivitySerializationContext, DataConverter
 from durable.exceptions import ApplicationError, CancelledError, ConversionError, HistoryError
 from durable.history import ActivityTaskScheduled, decode_retry_policy
+from durable.interceptor.worker import Interceptor
 from durable.store import ActivityRecord, Store
 from durable.worker._attempts import Attempt, Flag, Owner
 from durable.worker._clock import DatabaseClock
+from durable.worker._intercepted import execute
 from durable.worker._interrupts import Interrupt
 from durable.worker._reports import Reports
 
@@ -64,6 +66,7 @@ class Activities:
         executor: ThreadPoolExecutor,
         clock: DatabaseClock,
         defect: Callable[[BaseException], None],
+        interceptors: Sequence[Interceptor] = (),
     ) -> None:
         self.reports = Reports(store, worker_id, identity=identity, task_queue=task_queue, clock=clock)
         self._namespace = namespace
@@ -74,6 +77,7 @@ class Activities:
         self._executor = executor
         self._clock = clock
         self._defect = defect
+        self._interceptors = interceptors
         self._loop = asyncio.get_running_loop()
         self._attempts: dict[tuple[str, int], Attempt] = {}
         self._running: set[asyncio.Task[None]] = set()
@@ -228,6 +232,9 @@ class Activities:
                 given, parameters.types[: len(given)], path=f"{definition.name} input"
             )
             args = parameters.bind(tuple(values), {})
+            if self._interceptors:
+                result = await self._intercepted(attempt, activity, args)
+                return self._completed(definition.name, result, converter)
             entered = CURRENT.set(attempt)
             try:
                 if definition.is_async:
@@ -252,6 +259,19 @@ class Activities:
         except BaseException as error:
             # SystemExit and the like too: an activity fails, it does not end its worker.
             return Failed(converter.to_failure(error))
+
+    def _intercepted(
+        self, attempt: Attempt, activity: Activity[..., Any], args: Sequence[Any]
+    ) -> Awaitable[Any]:
+        definition = activity.definition
+
+        async def run(function: Callable[[], Any]) -> Any:
+            if definition.is_async:
+                return await function()
+            return await self._in_thread(attempt, definition, function)
+
+        executor = None if definition.is_async else self._executor
+        return execute(self._interceptors, attempt, activity, args, executor, run)
 
     def _in_thread(
         self, attempt: Attempt, definition: ActivityDefinition, function: Callable[[], Any]

@@ -12,7 +12,7 @@ import contextlib
 import logging
 import random
 from collections import Counter, OrderedDict
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -22,6 +22,7 @@ from durable._engine._run import Run
 from durable._internal.ids import uuid7
 from durable._internal.instants import SECOND
 from durable._replay._instance import Instance
+from durable._replay._intercepted import Interceptors
 from durable._replay._turns import Turns
 from durable.client._local import LocalRuns
 from durable.exceptions import DeadlockError, StoreError, StoreUnavailableError, WorkflowQueryFailedError
@@ -52,6 +53,7 @@ from durable.worker._lease import LeaseKeeper
 from durable.worker._options import WorkerOptions
 from durable.worker._questions import Questions
 from durable.worker._run_host import RunHost
+from durable.worker._schedules import Schedules
 from durable.worker._timers import Timers
 from durable.worker._turn_queue import TurnQueue
 from durable.worker._watchdog import Watchdog
@@ -120,6 +122,7 @@ class Incarnation:
                 ("claims", self.claims.run()),
                 ("housekeeping", self.housekeeping.run()),
                 ("questions", self.questions.run()),
+                ("schedules", self.schedules.run()),
             )
         ]
         stopping = self._loop.create_task(self._stopping.wait())
@@ -195,11 +198,13 @@ class Incarnation:
             executor=self.executor,
             clock=self.clock,
             defect=self.defect,
+            interceptors=options.interceptors,
         )
         self.claims = Claims(self)
         self.housekeeping = Housekeeping(self)
         self.questions = Questions(self)
         self.condemned = Condemned(self)
+        self.schedules = Schedules(self)
         self.lease.start()
         self.watchdog.start()
 
@@ -338,6 +343,8 @@ class Incarnation:
         assert host.run.end is not None
         self._local.closed(host.run_id, host.run.end)
         self.hint([Hint(HintKind.CLOSED, host.run_id)])
+        if host.run.successor is None and (schedule_id := host.run.state.started.schedule_id):
+            self.schedules.ended(schedule_id)
         if host.run.successor is None and host.run.untaken:
             logger.warning(
                 "workflow %s (run %s) has ended, and nobody had received signals that were sent to it: %s",
@@ -359,6 +366,7 @@ class Incarnation:
             host.drop()
         self._local.closed(run_id, event)
         self.hint([Hint(HintKind.CLOSED, run_id)])
+        self.schedules.look()
 
     # ------------------------------------------------------------------ starts in this process
 
@@ -454,7 +462,14 @@ class Incarnation:
         """Whether the run is this worker's."""
         return run_id in self.hosts
 
-    def query(self, run_id: str, name: str, input: Payloads) -> Payload | None:
+    def interceptors(self, task_queue: str, workflow_type: str) -> Interceptors:
+        """Return what stands around the code of a workflow here, if this worker serves it."""
+        served = task_queue == self.task_queue and workflow_type in self.options.workflows
+        return self.options.workflow_interceptors if served else ()
+
+    def query(
+        self, run_id: str, name: str, input: Payloads, headers: Mapping[str, Payload]
+    ) -> Payload | None:
         """Answer a query from memory, or None when the run is not here or something of it is under way."""
         host = self.hosts.get(run_id)
         instance = None if host is None else host.settled_instance
@@ -463,7 +478,7 @@ class Incarnation:
 
         def ask() -> Payload:
             with Turns() as turns:
-                return instance.query(turns, name, input)
+                return instance.query(turns, name, input, headers)
 
         try:
             return self.unbroken(host, ask)

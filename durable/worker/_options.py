@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from durable._replay._patches import Activation
 from durable.activity._activity import Activity
 from durable.converter import DataConverter
+from durable.interceptor.worker import Interceptor, WorkflowInboundInterceptor
 from durable.worker._watchdog import BREAK_AFTER, WARN_AFTER
 from durable.workflow._definition import WorkflowDefinition
 
@@ -29,3 +31,6 @@ class WorkerOptions:
     poll: float
     warn_after: float = WARN_AFTER
     break_after: float = BREAK_AFTER
+    activates: Activation | None = None
+    interceptors: Sequence[Interceptor] = ()
+    workflow_interceptors: Sequence[type[WorkflowInboundInterceptor]] = ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from durable._engine._questions import Answered, Asked, decode, encode
@@ -27,7 +27,9 @@ SWEEP_EVERY = 10
 class Answering(Home, Protocol):
     """The incarnation, as it answers queries."""
 
-    def query(self, run_id: str, name: str, input: Payloads) -> Payload | None:
+    def query(
+        self, run_id: str, name: str, input: Payloads, headers: Mapping[str, Payload]
+    ) -> Payload | None:
         """Answer a query from memory, or None when the run is not here, at rest and up to date."""
         ...
 
@@ -91,17 +93,17 @@ class Questions:
     async def _answered(self, question: Question) -> Answered:
         home, run_id, name = self._home, question.run_id, question.name
         try:
-            input = decode(question.input, Asked).input
-            found = home.query(run_id, name, input)
+            asked = decode(question.input, Asked)
+            found = home.query(run_id, name, asked.input, asked.headers)
             if found is None:
-                found = self._from_log(question, input, await home.store.read_events(run_id))
+                found = self._from_log(question, asked, await home.store.read_events(run_id))
         except StoreUnavailableError:
             raise
         except DurableError as error:
             return Answered(failure=home.converter.to_payload(str(error)))
         return Answered(result=found)
 
-    def _from_log(self, question: Question, input: Payloads, rows: list[EventRow]) -> Payload:
+    def _from_log(self, question: Question, asked: Asked, rows: list[EventRow]) -> Payload:
         home = self._home
         definition = home.options.workflows.get(question.workflow_type)
         if definition is None:
@@ -112,6 +114,14 @@ class Questions:
         return home.unbroken(
             question,
             lambda: answer_from_log(
-                definition, question.run_id, rows, question.name, input, home.converter, home.namespace
+                definition,
+                question.run_id,
+                rows,
+                question.name,
+                asked.input,
+                home.converter,
+                home.namespace,
+                asked.headers,
+                home.options.workflow_interceptors,
             ),
         )

@@ -11,6 +11,7 @@ from itertools import accumulate
 
 from durable._engine._run import Run
 from durable._replay._instance import Instance, Tried
+from durable._replay._intercepted import new_instance
 from durable._replay._replay import replay
 from durable._replay._turns import Turns
 from durable.history import CommandEvent, Event
@@ -64,7 +65,7 @@ class RunCode:
             turns,
             events,
             rebuild=lambda: self._new_instance(trace=True),
-            again=self.trying,
+            pending=run.unwritten if self.trying else None,
             sizes=sizes,
             defined=self._home.defined,
             warn=lambda text: logger.warning("workflow %s: %s", self._workflow_id, text),
@@ -84,13 +85,15 @@ class RunCode:
         self.tried = self.instance.attempt(turns, run.trial.events, size=run.trial.size)
 
     def _new_instance(self, *, trace: bool = False) -> Instance:
-        return Instance(
+        return new_instance(
             self._definition,
             self._run_id,
             self._home.converter,
             namespace=self._home.namespace,
             note=self.note,
             trace=trace,
+            activates=self._home.options.activates,
+            interceptors=self._home.options.workflow_interceptors,
         )
 
     def note(self, message: str, exception: BaseException | None) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -15,8 +15,10 @@ from durable._internal.instants import SECOND, Duration, to_duration
 from durable.activity._collect import collect as collect_activities
 from durable.client import Client
 from durable.exceptions import StoreUnavailableError
+from durable.interceptor.worker import Interceptor, worker_interceptors, workflow_interceptors
 from durable.worker._incarnation import Incarnation
 from durable.worker._options import WorkerOptions
+from durable.worker._patches import PatchActivationInput, activation
 from durable.worker._watchdog import BREAK_AFTER, WARN_AFTER
 from durable.workflow._workflow import collect as collect_workflows
 
@@ -58,6 +60,8 @@ class Worker:
         task_queue: The queue it serves.
         workflows: What it serves; all that were defined in this process for its queue, if left out.
         activities: The same for activities; methods are listed with their instance.
+        interceptors: What stands around what it runs, behind those of the client that serve workers; the first one
+            outermost.
         identity: How people find it in lists and events; process and host by default.
         max_cached_workflows: How many runs it keeps in memory. 0 replays each run at every step.
         max_concurrent_activities: How many activities run at once.
@@ -65,6 +69,9 @@ class Worker:
         lease_duration: After how long a silence others take over.
         poll_interval: How often it looks for work that no hint told of.
         deadlock_timeout: How long a turn of workflow code may hold the event loop; then it is ended and the run blocked.
+        patch_activation_callback: Whether `workflow.patched` turns a patch on in a run that asks for it for the first
+            time; always, if left out. For a deploy that goes step by step: while workers of the old code are there,
+            runs that they may have to go on with stay on the old way. It must decide at once and change nothing.
 
     Raises:
         RegistrationError: Two definitions have one name, or something that is listed is none.
@@ -78,6 +85,7 @@ class Worker:
         task_queue: str = "default",
         workflows: Sequence[Any] | None = None,
         activities: Sequence[Any] | None = None,
+        interceptors: Sequence[Interceptor] = (),
         identity: str | None = None,
         max_cached_workflows: int = DEFAULT_CACHE,
         max_concurrent_activities: int = DEFAULT_SLOTS,
@@ -85,6 +93,7 @@ class Worker:
         lease_duration: Duration = DEFAULT_LEASE,
         poll_interval: Duration = DEFAULT_POLL,
         deadlock_timeout: Duration = BREAK_AFTER,
+        patch_activation_callback: Callable[[PatchActivationInput], bool] | None = None,
     ) -> None:
         lease = to_duration(lease_duration, "lease_duration", allow_zero=False)
         if lease < SHORTEST_LEASE * SECOND:
@@ -93,6 +102,7 @@ class Worker:
         self._task_queue = check_name(task_queue, "task_queue")
         self._workflows = workflows
         self._activities = activities
+        self._interceptors = (*worker_interceptors(client.interceptors), *interceptors)
         self._identity = identity or client.identity or f"{os.getpid()}@{socket.gethostname()}"
         self._cached = _count(max_cached_workflows, "max_cached_workflows", 0)
         self._slots = _count(max_concurrent_activities, "max_concurrent_activities", 1)
@@ -104,6 +114,7 @@ class Worker:
             raise ValueError(
                 f"deadlock_timeout must be at least {SHORTEST_DEADLOCK} s, not {deadlock_timeout!r}"
             )
+        self._activates = activation(patch_activation_callback)
         self._incarnation: Incarnation | None = None
         self._running: asyncio.Task[None] | None = None
         self._ready: asyncio.Future[None] | None = None
@@ -130,6 +141,9 @@ class Worker:
             poll=self._poll,
             warn_after=min(WARN_AFTER, self._break_after / 2),
             break_after=self._break_after,
+            activates=self._activates,
+            interceptors=self._interceptors,
+            workflow_interceptors=workflow_interceptors(self._interceptors),
         )
 
     @property

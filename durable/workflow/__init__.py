@@ -67,6 +67,7 @@ from durable.workflow._methods import (
     signal,
     update,
 )
+from durable.workflow._patches import deprecate_patch, patched
 from durable.workflow._saga import Saga, saga
 from durable.workflow._state import (
     LoggerAdapter,
@@ -136,6 +137,7 @@ __all__ = [
     "continue_as_new",
     "current_update_info",
     "defn",
+    "deprecate_patch",
     "execute_activity",
     "execute_activity_method",
     "execute_child_workflow",
@@ -163,6 +165,7 @@ __all__ = [
     "memo_value",
     "new_random",
     "now",
+    "patched",
     "payload_converter",
     "query",
     "random",

@@ -80,7 +80,7 @@ class WorkflowCall(Deferred[R_co], Generic[W_co, R_co]):
                 f"a workflow cannot be awaited here: use `await client.execute_workflow({self.name}(...), id=...)` to "
                 "run it and get its result, or client.start_workflow to go on meanwhile"
             )
-        steps: Generator[Any, Any, R_co] = host.others().start_child(self.request()).__await__()
+        steps: Generator[Any, Any, R_co] = host.others().run_child(self.request()).__await__()
         return steps
 
     def request(self) -> ChildRequest:

@@ -134,9 +134,7 @@ async def start_child(others: Others, request: ChildRequest) -> ChildWorkflowHan
         WorkflowAlreadyStartedError: Its id is in use, or may not be used again.
         ConversionError: An argument cannot be stored, or is not of its type.
     """
-    handle = cast(ChildWorkflowHandle[Any, Any], others.start_child(request))
-    await others.started(handle)
-    return handle
+    return cast(ChildWorkflowHandle[Any, Any], await others.start_child(request))
 
 
 async def _signal(

@@ -68,7 +68,7 @@ async def execute_child_workflow(workflow: Any, /, *arguments: object, **keyword
         ValueError: A duration or a name cannot be one, or options exclude each other.
     """
     others = current("workflow.execute_child_workflow()").others()
-    return await others.start_child(_request("execute_child_workflow()", workflow, arguments, keywords))
+    return await others.run_child(_request("execute_child_workflow()", workflow, arguments, keywords))
 
 
 @overload

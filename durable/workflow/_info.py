@@ -51,6 +51,11 @@ class Info:
         raw_memo: The memo as it is stored; `workflow.memo()` reads it.
         parent: Whose child it is; None for a workflow that no other one started.
         root: The top of the tree of parents it is in; None likewise.
+        schedule_id: The schedule that started it; None when none did.
+        scheduled_start_time: The instant of the schedule's spec for which it was started, however late that was and
+            whatever the jitter; of a trigger, when it was asked for. Runs that go on for it keep it.
+        previous_scheduled_start_time: The instant of the spec before that one, None for the first: what happened from
+            there to `scheduled_start_time` is this run's to work through (its *data interval*).
     """
 
     workflow_id: str
@@ -73,6 +78,9 @@ class Info:
     parent: ParentInfo | None = None
     root: RootInfo | None = None
     raw_memo: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    schedule_id: str | None = None
+    scheduled_start_time: datetime | None = None
+    previous_scheduled_start_time: datetime | None = None
     history: Callable[[], tuple[int, int]] = field(default=_unknown, repr=False, compare=False)
 
     def get_current_history_length(self) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import events
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any, Protocol
@@ -100,18 +100,18 @@ class Target:
 class Others(Protocol):
     """What one run does to other workflows."""
 
-    def start_child(self, request: ChildRequest) -> asyncio.Future[Any]:
-        """Ask for a child. The future, a `ChildWorkflowHandle`, gets its result, its failure, or why it is not there."""
+    def run_child(self, request: ChildRequest) -> Awaitable[Any]:
+        """Ask for a child; what is awaited gets its result, its failure, or why it is not there."""
         ...
 
-    def started(self, handle: asyncio.Future[Any]) -> asyncio.Future[None]:
-        """Return a future that is done once the child of a handle is there, or could not be started."""
+    def start_child(self, request: ChildRequest) -> Awaitable[Any]:
+        """Ask for a child; what is awaited gets its `ChildWorkflowHandle`, once the child is there."""
         ...
 
     def signal(
         self, target: Target, name: str, args: Sequence[Any], types: Sequence[Any] | None
-    ) -> asyncio.Future[None]:
-        """Send a signal; the future is done once it is in an inbox, or there was nobody to take it."""
+    ) -> Awaitable[None]:
+        """Send a signal; what is awaited ends once it is in an inbox, or there was nobody to take it."""
         ...
 
     def cancel(self, target: Target, reason: str) -> asyncio.Future[None]:
@@ -132,6 +132,10 @@ class Runtime(Protocol):
 
     def is_replaying(self) -> bool:
         """Whether what runs now has run before, so that logs and metrics should stay silent."""
+        ...
+
+    def patched(self, id: str, *, deprecated: bool) -> bool:
+        """Whether the run takes the way of a patch, which a marker in its history says ever after."""
         ...
 
     def randomness(self, what: str) -> Randomness:

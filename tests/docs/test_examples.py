@@ -52,6 +52,12 @@ ada: charged for month 3 of year 1
 ada: charged for month 1 of year 2
 ada: moved to another town
 """,
+    "context_propagation": """\
+the workflow is run by ada
+it is asked by bob
+it is signalled by bob
+Hello, Temporal, for ada
+""",
     "converter": "door at 10.0.0.2: 4 pixels\n",
     "encryption": "Ada is in room 15\nreadable in the database: False\n",
     "agent": """\

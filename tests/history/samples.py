@@ -23,6 +23,7 @@ from durable.history import (
     ExternalWorkflowExecutionCancelRequested,
     ExternalWorkflowExecutionSignaled,
     Failure,
+    MarkerRecorded,
     ParentLink,
     Payload,
     RequestCancelExternalWorkflowExecutionFailed,
@@ -42,6 +43,7 @@ from durable.history import (
     WorkflowExecutionCompleted,
     WorkflowExecutionContinuedAsNew,
     WorkflowExecutionFailed,
+    WorkflowExecutionReset,
     WorkflowExecutionSignaled,
     WorkflowExecutionStarted,
     WorkflowExecutionTerminated,
@@ -165,6 +167,7 @@ SECOND: tuple[EventData, ...] = (
         delay=5,
         known=("m-1",),
     ),
+    WorkflowExecutionStarted(v=2, workflow_id="w", schedule_id="daily", scheduled_at=6, scheduled_before=3),
     WorkflowExecutionCompleted(v=2, result=PLAIN, new_run_id="r-2"),
     WorkflowExecutionFailed(v=2, failure=Failure("no"), retry_state="in_progress", new_run_id="r-2"),
     WorkflowExecutionTimedOut(v=2, timeout_type="execution", new_run_id="r-2"),
@@ -225,5 +228,18 @@ SECOND: tuple[EventData, ...] = (
         message="update:u-1", flags=1, name="rename", input=(PLAIN,), headers={"h": ODD}, identity="i"
     ),
     WorkflowExecutionUpdateCompleted(id=4, update="update:u-1", result=PLAIN, failure=Failure("no")),
+    MarkerRecorded(id=1, name="other", patch_id="p", deprecated=True),
+    WorkflowExecutionReset(
+        message="m",
+        flags=1,
+        run_id="r-2",
+        base_run_id="r-1",
+        event_id=7,
+        seed=11,
+        reason="why",
+        identity="i",
+    ),
+    WorkflowExecutionTerminated(v=2, reason="why", reset_run_id="r-2"),
+    WorkflowExecutionStarted(v=2, workflow_id="w", original_run_id="r-0"),
 )
 """What the second format added: new kinds, and kinds of the first with the fields that came later."""

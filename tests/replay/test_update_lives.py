@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -22,6 +23,7 @@ from durable._replay._turns import Turns
 from durable.converter import default
 from durable.history import (
     ActivityTaskScheduled,
+    CommandEvent,
     Event,
     EventRow,
     WorkflowExecutionCancelRequested,
@@ -139,9 +141,11 @@ class Life:
         self.alive.append(code)
         return code
 
-    def _replay(self, code: Instance, events: list[Event], *, again: bool = False) -> list[Any]:
+    def _replay(
+        self, code: Instance, events: list[Event], pending: Sequence[CommandEvent] | None = None
+    ) -> list[Any]:
         with Turns() as turns:
-            return replay(code, turns, events, rebuild=self.fresh, strict=True, again=again) or []
+            return replay(code, turns, events, rebuild=self.fresh, strict=True, pending=pending) or []
 
     def claim(self) -> None:
         self.epoch += 1
@@ -196,7 +200,7 @@ class Life:
         assert trial is not None
         if self.code is None:
             self.code = self.fresh()
-            self._replay(self.code, self.events[: trial.events[0].seq - 1], again=True)
+            self._replay(self.code, self.events[: trial.events[0].seq - 1], run.unwritten)
         with Turns() as turns:
             tried: Tried = self.code.attempt(turns, trial.events, size=trial.size)
         counts = trial.counts(tried.rejected)

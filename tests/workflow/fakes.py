@@ -104,6 +104,9 @@ class FakeRuntime:
     def is_replaying(self) -> bool:
         return self.replaying
 
+    def patched(self, id: str, *, deprecated: bool) -> bool:
+        return True
+
     def randomness(self, what: str) -> Randomness:
         return Randomness(1)
 

@@ -55,6 +55,7 @@ class Start(Struct, frozen=True, gc=False):
 
     Attributes:
         nominal: The instant that the spec means.
+        previous: The instant of the spec before that one, None when there is none: the data between the two is this one's.
         due: The instant at which it was due, with jitter.
         workflow_id: The action's id and the nominal instant.
         run_id: A digest of the schedule and the nominal instant, so that there is one run for the two.
@@ -63,6 +64,7 @@ class Start(Struct, frozen=True, gc=False):
     """
 
     nominal: int
+    previous: int | None
     due: int
     workflow_id: str
     run_id: str
@@ -115,7 +117,9 @@ def decide(
     progress = replace(progress, running=tuple(one for one in progress.running if one.run_id in running))
     progress, pending = _due(schedule, times, progress, now)
     progress, backfilled = _backfilled(times, progress, {one.nominal for one in pending})
-    progress, starts, asks = _settle(schedule, progress, [*progress.buffer, *pending, *backfilled], now)
+    progress, starts, asks = _settle(
+        schedule, times, progress, [*progress.buffer, *pending, *backfilled], now
+    )
     wake = _wake(times, progress, now)
     busy = wake is not None or progress.buffer or progress.running or progress.standing.paused
     return Decision(progress, starts, asks, wake, finished=not busy)
@@ -177,7 +181,11 @@ def _backfill_room(progress: ScheduleProgress) -> int:
 
 
 def _settle(
-    schedule: ScheduleRecord, progress: ScheduleProgress, pending: list[PendingStart], now: int
+    schedule: ScheduleRecord,
+    times: Timetable,
+    progress: ScheduleProgress,
+    pending: list[PendingStart],
+    now: int,
 ) -> tuple[ScheduleProgress, tuple[Start, ...], tuple[Ask, ...]]:
     """Take what may be taken, keep what has to wait, and count the rest."""
     starts: list[Start] = []
@@ -193,7 +201,7 @@ def _settle(
         )
         for one in (*found.overlapping, *chosen):
             if one.manual or progress.standing.acts:
-                start = _start(schedule, progress, one)
+                start = _start(schedule, times, progress, one)
                 starts.append(start)
                 progress = _taken(progress, one, start, now, tracked=one is found.chosen)
             else:
@@ -207,11 +215,14 @@ def _settle(
     return progress, tuple(starts), tuple(asks)
 
 
-def _start(schedule: ScheduleRecord, progress: ScheduleProgress, one: PendingStart) -> Start:
+def _start(
+    schedule: ScheduleRecord, times: Timetable, progress: ScheduleProgress, one: PendingStart
+) -> Start:
     policy = one.overlap or schedule.policy.overlap
     alone = policy is ScheduleOverlapPolicy.ALLOW_ALL
     return Start(
         nominal=one.nominal,
+        previous=times.previous(one.nominal),
         due=one.due,
         workflow_id=workflow_id(schedule.action.workflow_id, one.nominal),
         run_id=run_id(progress.schedule_id, one.nominal),

@@ -12,6 +12,7 @@ from durable._engine.schedules._decide import passed
 from durable._engine.schedules._overlap import MAX_BUFFER
 from durable._engine.schedules._times import timetable
 from durable._engine.schedules.records import (
+    Asked,
     PendingBackfill,
     PendingStart,
     PolicyRecord,
@@ -129,3 +130,38 @@ def closed(
 
 def _with_status(one: RecentAction, run_id: str, status: WorkflowExecutionStatus) -> RecentAction:
     return replace(one, status=status) if one.run_id == run_id else one
+
+
+def refused(progress: ScheduleProgress, run_id: str) -> ScheduleProgress:
+    """Return the progress after an action could not be taken: a stranger's workflow is open under the action's id.
+
+    It counts as one that was not taken because of another. A second refusal of the same action changes nothing.
+    """
+    known = {one.run_id for one in progress.running} | {one.run_id for one in progress.recent}
+    if run_id not in known:
+        return progress
+    return replace(
+        progress,
+        running=tuple(one for one in progress.running if one.run_id != run_id),
+        recent=tuple(one for one in progress.recent if one.run_id != run_id),
+        num_actions=progress.num_actions - 1,
+        skipped_overlap=progress.skipped_overlap + 1,
+    )
+
+
+def told(progress: ScheduleProgress, asked: dict[str, Asked]) -> ScheduleProgress:
+    """Return the progress after running actions were asked, by run id, for what they were to be asked for."""
+    running = tuple(
+        replace(one, told=max(one.told, asked[one.run_id])) if one.run_id in asked else one
+        for one in progress.running
+    )
+    return replace(progress, running=running)
+
+
+REQUESTS = 20
+"""How many requests are remembered: a request is repeated within seconds, and people ask for little in that time."""
+
+
+def requested(progress: ScheduleProgress, request_id: str) -> ScheduleProgress:
+    """Return the progress with a request remembered, so that it is not done again when it is repeated."""
+    return replace(progress, requests=(*progress.requests, request_id)[-REQUESTS:])

@@ -114,16 +114,20 @@ class ActionRecord(Struct, frozen=True, gc=False, omit_defaults=True):
     retry_policy: RetryPolicyData | None = None
     memo: dict[str, Payload] = {}
     headers: dict[str, Payload] = {}
+    search_attributes: dict[str, Payload] = {}
+    priority: int = 3
     static_summary: str = ""
     static_details: str = ""
 
 
 class ScheduleRecord(Struct, frozen=True, gc=False, omit_defaults=True):
-    """What a schedule is for. Nothing but an update replaces it."""
+    """What a schedule is for. Nothing but an update replaces it. Memo and search attributes are the schedule's own."""
 
     action: ActionRecord
     spec: SpecRecord
     policy: PolicyRecord = PolicyRecord()
+    memo: dict[str, Payload] = {}
+    search_attributes: dict[str, Payload] = {}
 
 
 class Standing(Struct, frozen=True, gc=False, omit_defaults=True):
@@ -173,11 +177,16 @@ class Asked(IntEnum):
 
 
 class RunningAction(Struct, frozen=True, gc=False, omit_defaults=True):
-    """An action that was taken and has not ended. `run_id` is the first run of its chain."""
+    """An action that was taken and has not ended. `run_id` is the first run of its chain.
+
+    Whoever takes a decision by which it is `asked` for something asks it behind the commit, and then writes that it was
+    `told`; until that stands there, others ask it again.
+    """
 
     workflow_id: str
     run_id: str
     asked: Asked = Asked.NOTHING
+    told: Asked = Asked.NOTHING
 
 
 class RecentAction(Struct, frozen=True, gc=False, omit_defaults=True):
@@ -206,6 +215,7 @@ class ScheduleProgress(Struct, frozen=True, gc=False, omit_defaults=True):
         buffer_dropped: Actions that waited in vain: the buffer was full, or the schedule no longer acted at their turn.
         last_result: The result of the last action that had one, empty for none.
         last_failure: The failure of the last action, None when it succeeded.
+        requests: The ids of what people asked for lately, oldest first, so that a request repeated in doubt is one.
     """
 
     schedule_id: str
@@ -224,3 +234,4 @@ class ScheduleProgress(Struct, frozen=True, gc=False, omit_defaults=True):
     buffer_dropped: int = 0
     last_result: Payloads = ()
     last_failure: Failure | None = None
+    requests: tuple[str, ...] = ()

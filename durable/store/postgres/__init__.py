@@ -22,6 +22,7 @@ from durable.store.postgres._migrations import bring_up_to_date, prepare
 from durable.store.postgres._operations import Operations
 from durable.store.postgres._pool import Pool
 from durable.store.postgres._queries import Queries
+from durable.store.postgres._schedules import Schedules
 from durable.store.postgres._session import Session
 from durable.store.postgres._settings import Settings, parse
 from durable.store.postgres._workers import Workers
@@ -43,7 +44,7 @@ _warned: set[tuple[str, str]] = set()
 """Where this process has warned of what: one risk is one warning, however often stores are opened."""
 
 
-class PostgresStore(Operations, Claims, Activities, Queries, Workers, Hints):
+class PostgresStore(Schedules, Operations, Claims, Activities, Queries, Workers, Hints):
     """A namespace in a PostgreSQL database; see `durable.store.Store` for what each method promises."""
 
     async def aclose(self) -> None:

@@ -46,7 +46,7 @@ class Runs(Commits):
             # Ten times another run of that id closed between two statements. What was started is, and asking again
             # says so.
             raise self._pool.unavailable("a workflow id was started and closed over and over meanwhile")
-        return [_verdict(rows[n]) for n in range(1, len(runs) + 1)]
+        return [verdict(rows[n]) for n in range(1, len(runs) + 1)]
 
     async def find_run(self, workflow_id: str, run_id: str | None = None) -> RunRecord | None:
         """Return that run, or, without a run id, the workflow's open run or else the one started last."""
@@ -166,7 +166,8 @@ def pack_end(close: Close, messages: Sequence[Message]) -> list[Any]:
     return [close.update_lost, TOLD_CHILDREN, *columns, *(message_columns(sent) if sent else [None] * 5)]
 
 
-def _verdict(row: Row) -> StartVerdict | None:
+def verdict(row: Row) -> StartVerdict | None:
+    """What became of a start; None when its messages are held back, and nothing of it was written."""
     if row["outcome"] == 0:
         return None
     return StartVerdict(

@@ -32,6 +32,7 @@ from durable._engine.records import (
     UpdateOutcome,
     WorkerRecord,
 )
+from durable._engine.schedules.rows import ScheduleRow, ScheduleWrite
 from durable.exceptions import StoreConfigurationError, StoreUnavailableError
 from durable.history import EventRow
 from durable.store._protocol import Lease
@@ -44,6 +45,7 @@ from durable.store.sqlite import (
     _operations,
     _queries,
     _runs,
+    _schedules,
     _schema,
     _updates,
     _workers,
@@ -329,6 +331,31 @@ class SQLiteStore:
         if not await self._read(lambda db: _queries.is_any_expired(db, self._stamp())):
             return 0
         return await self.writer.run(partial(_queries.sweep, limit=limit))
+
+    # ---------------------------------------------------------------- schedules
+
+    async def write_schedule(self, write: ScheduleWrite) -> list[StartVerdict] | None:
+        return await self.writer.run(partial(_schedules.write, lives=self._lives, write=write))
+
+    async def find_schedule(self, schedule_id: str) -> ScheduleRow | None:
+        return await self._read(lambda db: _schedules.find(db, self._stamp(), schedule_id))
+
+    async def list_schedules(self, after: str, limit: int) -> list[ScheduleRow]:
+        return await self._read(lambda db: _schedules.list_all(db, self._stamp(), after, limit))
+
+    async def next_schedule(self) -> int | None:
+        return await self._read(lambda db: _schedules.next_wake(db, self._stamp()))
+
+    async def claim_schedules(self, limit: int) -> list[ScheduleRow]:
+        if await self.next_schedule() != 0:
+            return []
+        return await self.writer.run(partial(_schedules.claim, limit=limit))
+
+    async def ended_schedules(self, limit: int) -> Sequence[str]:
+        return await self._read(partial(_schedules.ended, limit=limit))
+
+    async def delete_schedule(self, schedule_id: str) -> bool:
+        return await self.writer.run(partial(_schedules.delete, schedule_id=schedule_id))
 
     # ---------------------------------------------------------------- workers
 

@@ -1,0 +1,178 @@
+"""What a client's interceptors stand around: every call, from its input on."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import msgspec
+
+from durable._engine._messages import message
+from durable._internal.ids import check_name, uuid7
+from durable.client._checked import to_checked_payloads
+from durable.client._connection import Connection
+from durable.client._handle import WorkflowHandle
+from durable.client._start_options import Start, check
+from durable.client._starter import Starter
+from durable.client._starting_update import start_with_update
+from durable.client._target import Target
+from durable.client._updates import WorkflowUpdateHandle, WorkflowUpdateStage, new_update
+from durable.history import Event, WorkflowExecutionSignaled
+from durable.interceptor._headers import checked_headers
+from durable.interceptor.client import (
+    CancelWorkflowInput,
+    DescribeWorkflowInput,
+    FetchWorkflowHistoryEventsInput,
+    Interceptor,
+    OutboundInterceptor,
+    QueryWorkflowInput,
+    SignalWorkflowInput,
+    StartWorkflowInput,
+    StartWorkflowUpdateInput,
+    StartWorkflowUpdateWithStartInput,
+    TerminateWorkflowInput,
+)
+
+Handle = WorkflowHandle[Any, Any]
+
+
+def intercepted(
+    interceptors: Sequence[Interceptor], connection: Connection, starter: Starter
+) -> OutboundInterceptor:
+    """Return what a client's calls go to: its interceptors, the first one outermost, and behind them the database.
+
+    Raises:
+        TypeError: One of them is no interceptor.
+    """
+    found: OutboundInterceptor = Outbound(connection, starter)
+    for one in reversed(interceptors):
+        if not isinstance(one, Interceptor):
+            raise TypeError(f"interceptors takes durable.client.Interceptor objects, not {one!r}")
+        found = one.intercept_client(found)
+    return found
+
+
+class Outbound(OutboundInterceptor):
+    """The innermost: what the client does."""
+
+    def __init__(self, connection: Connection, starter: Starter) -> None:
+        self._connection = connection
+        self._starter = starter
+
+    async def start_workflow(self, input: StartWorkflowInput) -> Handle:
+        target, said = _start_of(input)
+        workflow_id = uuid7() if said.id is None else said.id
+        signal = said.signal
+        if signal is None:
+            return await self._starter.start(workflow_id, target, said)
+        name, arguments, types = signal
+        converter = self._connection.converter_for(workflow_id)
+        sent = WorkflowExecutionSignaled(
+            name=name,
+            input=to_checked_payloads(converter, arguments, types, f"signal {name}"),
+            headers=said.headers,
+            identity=self._connection.identity,
+        )
+        return await self._starter.start(workflow_id, target, said, message("", uuid7(), sent))
+
+    async def cancel_workflow(self, input: CancelWorkflowInput) -> None:
+        handle = self._handle(input.id, input.run_id, input.first_execution_run_id)
+        await handle._cancel(input.reason)
+
+    async def terminate_workflow(self, input: TerminateWorkflowInput) -> None:
+        handle = self._handle(input.id, input.run_id, input.first_execution_run_id)
+        await handle._terminate(input.args, input.reason or "")
+
+    async def describe_workflow(self, input: DescribeWorkflowInput) -> Any:
+        return await self._meant(input)._describe()
+
+    async def fetch_workflow_history_events(
+        self, input: FetchWorkflowHistoryEventsInput
+    ) -> AsyncIterator[Event]:
+        for event in await self._meant(input)._read_events():
+            yield event
+
+    async def query_workflow(self, input: QueryWorkflowInput) -> Any:
+        return await self._meant(input)._query(
+            check_name(input.query, "query"),
+            input.args,
+            input.arg_types,
+            input.ret_type,
+            input.reject_condition,
+            input.rpc_timeout,
+            checked_headers(input.headers),
+        )
+
+    async def signal_workflow(self, input: SignalWorkflowInput) -> None:
+        await self._handle(input.id, input.run_id, None)._signal(
+            check_name(input.signal, "signal"), input.args, input.arg_types, checked_headers(input.headers)
+        )
+
+    async def start_workflow_update(self, input: StartWorkflowUpdateInput) -> WorkflowUpdateHandle[Any]:
+        connection = self._connection
+        new = new_update(
+            connection,
+            input.id,
+            check_name(input.update, "update"),
+            input.args,
+            input.arg_types,
+            input.update_id,
+            input.ret_type,
+            checked_headers(input.headers),
+        )
+        run_id = await self._handle(input.id, input.run_id, None)._send(new.event)
+        handle: WorkflowUpdateHandle[Any] = WorkflowUpdateHandle(
+            connection, new.id, input.id, workflow_run_id=run_id, result_type=new.result_type
+        )
+        if input.wait_for_stage > WorkflowUpdateStage.ADMITTED:
+            await handle.reach(input.wait_for_stage, rpc_timeout=input.rpc_timeout)
+        return handle
+
+    async def start_update_with_start_workflow(
+        self, input: StartWorkflowUpdateWithStartInput
+    ) -> WorkflowUpdateHandle[Any]:
+        target, said = _start_of(input.start_workflow_input)
+        update = input.update_workflow_input
+        new = new_update(
+            self._connection,
+            said.id or "",  # an operation without one is refused when it is made
+            check_name(update.update, "update"),
+            update.args,
+            update.arg_types,
+            update.update_id,
+            update.ret_type,
+            checked_headers(update.headers),
+        )
+        handle = await start_with_update(
+            self._connection,
+            self._starter,
+            input.operation,
+            (target, said),
+            new,
+            named=update.update_id is not None,
+        )
+        if update.wait_for_stage > WorkflowUpdateStage.ADMITTED:
+            await handle.reach(update.wait_for_stage, rpc_timeout=input.rpc_timeout)
+        return handle
+
+    def _handle(self, id: str, run_id: str | None, first: str | None) -> Handle:
+        return WorkflowHandle(self._connection, id, run_id=run_id, first_execution_run_id=first)
+
+    def _meant(
+        self, input: DescribeWorkflowInput | FetchWorkflowHistoryEventsInput | QueryWorkflowInput
+    ) -> Handle:
+        """The handle that was asked, which may know of a chain of runs, or one for what an interceptor made of it."""
+        handle: Handle = input.handle
+        if (handle.id, handle.run_id) == (input.id, input.run_id):
+            return handle
+        return self._handle(input.id, input.run_id, None)
+
+
+def _start_of(input: StartWorkflowInput) -> tuple[Target, Start]:
+    """Return what an input of a start asks for, checked."""
+    target: Target = input.target
+    if input.workflow != target.name:
+        target = Target.of(check_name(input.workflow, "workflow"), (), {})
+    target = Target(target.name, tuple(input.args), target.arg_types, target.options, input.ret_type)
+    said = check(input.options, target.options)
+    return target, msgspec.structs.replace(said, headers=checked_headers(input.headers))

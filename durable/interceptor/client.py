@@ -1,0 +1,278 @@
+"""Interceptors of clients, and what they are called with. `durable.client` has the same names."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from durable.common import QueryRejectCondition
+from durable.interceptor._headers import Headers
+
+__all__ = [
+    "CancelWorkflowInput",
+    "DescribeWorkflowInput",
+    "FetchWorkflowHistoryEventsInput",
+    "Interceptor",
+    "OutboundInterceptor",
+    "QueryWorkflowInput",
+    "SignalWorkflowInput",
+    "StartWorkflowInput",
+    "StartWorkflowUpdateInput",
+    "StartWorkflowUpdateWithStartInput",
+    "TerminateWorkflowInput",
+    "UpdateWithStartStartWorkflowInput",
+    "UpdateWithStartUpdateWorkflowInput",
+]
+
+
+class _Said:
+    """The options of a start, as attributes; what was not said is None."""
+
+    id: str | None
+    task_queue: str | None
+    execution_timeout: Any
+    run_timeout: Any
+    task_timeout: Any
+    id_reuse_policy: Any
+    id_conflict_policy: Any
+    retry_policy: Any
+    cron_schedule: str | None
+    memo: Mapping[str, Any] | None
+    search_attributes: Any
+    start_delay: Any
+    start_signal: Any
+    start_signal_args: Any
+    static_summary: str | None
+    static_details: str | None
+    request_eager_start: bool | None
+    priority: Any
+    versioning_override: Any
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or name == "options":
+            raise AttributeError(name)
+        return self.options.get(name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _OF_A_START:
+            object.__setattr__(self, name, value)
+        else:
+            self.options[name] = value
+
+
+@dataclass
+class StartWorkflowInput(_Said):
+    """A start.
+
+    Attributes:
+        workflow: The name of the workflow's type.
+        args: Its arguments.
+        options: The options as the caller wrote them (`id`, `task_queue`, `memo`, ...), with the names of `StartOptions`;
+            each can also be read and set as an attribute, and is None where nothing was said.
+        headers: What travels beside the arguments.
+        ret_type: What the result is decoded as.
+        target: What the caller wrote, for the library.
+    """
+
+    workflow: str
+    args: Sequence[Any]
+    options: dict[str, Any]
+    headers: Headers
+    ret_type: Any
+    target: Any = field(default=None, repr=False)
+
+
+_OF_A_START = frozenset({"workflow", "args", "options", "headers", "ret_type", "target"})
+
+
+class UpdateWithStartStartWorkflowInput(StartWorkflowInput):
+    """The start of an update-with-start."""
+
+
+@dataclass
+class CancelWorkflowInput:
+    """A request to cancel."""
+
+    id: str
+    run_id: str | None
+    first_execution_run_id: str | None
+    reason: str = ""
+
+
+@dataclass
+class TerminateWorkflowInput:
+    """An end from outside. `args` are its details."""
+
+    id: str
+    run_id: str | None
+    first_execution_run_id: str | None
+    args: Sequence[Any]
+    reason: str | None
+
+
+@dataclass
+class DescribeWorkflowInput:
+    """A look at what is known of a workflow."""
+
+    id: str
+    run_id: str | None
+    handle: Any = field(default=None, repr=False)
+    """The handle that is asked, for the library."""
+
+
+@dataclass
+class FetchWorkflowHistoryEventsInput:
+    """A look at a workflow's log."""
+
+    id: str
+    run_id: str | None
+    handle: Any = field(default=None, repr=False)
+    """The handle that is asked, for the library."""
+
+
+@dataclass
+class QueryWorkflowInput:
+    """A query.
+
+    Attributes:
+        ret_type: What the answer is decoded as.
+        reject_condition: In which states not to ask; None for the client's default.
+        rpc_timeout: How long to wait.
+        arg_types: What the arguments have to be read back as; None for whatever they are.
+        handle: The handle that is asked, for the library.
+    """
+
+    id: str
+    run_id: str | None
+    query: str
+    args: Sequence[Any]
+    reject_condition: QueryRejectCondition | None
+    headers: Headers
+    ret_type: Any
+    rpc_timeout: Any = None
+    arg_types: Sequence[Any] | None = None
+    handle: Any = field(default=None, repr=False)
+
+
+@dataclass
+class SignalWorkflowInput:
+    """A signal. `arg_types` is what the arguments have to be read back as; None for whatever they are."""
+
+    id: str
+    run_id: str | None
+    signal: str
+    args: Sequence[Any]
+    headers: Headers
+    arg_types: Sequence[Any] | None = None
+
+
+@dataclass
+class StartWorkflowUpdateInput:
+    """An update.
+
+    Attributes:
+        update_id: The id that makes it one and the same; None for a fresh one.
+        wait_for_stage: How far it has to come; a `WorkflowUpdateStage`.
+        ret_type: What its result is decoded as; None for what its definition says.
+        rpc_timeout: How long to wait.
+        arg_types: What the arguments have to be read back as; None for whatever they are.
+        handle: The handle that it is sent by, for the library.
+    """
+
+    id: str
+    run_id: str | None
+    first_execution_run_id: str | None
+    update_id: str | None
+    update: str
+    args: Sequence[Any]
+    wait_for_stage: Any
+    headers: Headers
+    ret_type: Any
+    rpc_timeout: Any = None
+    arg_types: Sequence[Any] | None = None
+    handle: Any = field(default=None, repr=False)
+
+
+@dataclass
+class UpdateWithStartUpdateWorkflowInput:
+    """The update of an update-with-start; see `StartWorkflowUpdateInput`."""
+
+    update_id: str | None
+    update: str
+    args: Sequence[Any]
+    wait_for_stage: Any
+    headers: Headers
+    ret_type: Any
+    arg_types: Sequence[Any] | None = None
+
+
+@dataclass
+class StartWorkflowUpdateWithStartInput:
+    """A start with an update.
+
+    Attributes:
+        start_workflow_input: The start.
+        update_workflow_input: The update.
+        rpc_timeout: How long to wait for the update.
+        operation: The operation that the caller made, for the library.
+    """
+
+    start_workflow_input: UpdateWithStartStartWorkflowInput
+    update_workflow_input: UpdateWithStartUpdateWorkflowInput
+    rpc_timeout: Any = None
+    operation: Any = field(default=None, repr=False)
+
+
+class Interceptor:
+    """Stands around what a client does; pass it to `Client.connect(interceptors=[...])`. The first one is the outermost.
+
+    One that is a `durable.worker.Interceptor` too serves the workers of the client as well.
+    """
+
+    def intercept_client(self, next: OutboundInterceptor) -> OutboundInterceptor:
+        """Return what stands around the client's calls; called once, when the client is made."""
+        return next
+
+
+class OutboundInterceptor:
+    """Around what a client does; each method hands on to `next` unless it is overridden."""
+
+    def __init__(self, next: OutboundInterceptor) -> None:
+        self.next = next
+
+    async def start_workflow(self, input: StartWorkflowInput) -> Any:
+        """Called for every start but those with an update; returns the workflow's handle."""
+        return await self.next.start_workflow(input)
+
+    async def cancel_workflow(self, input: CancelWorkflowInput) -> None:
+        """Called for every `WorkflowHandle.cancel`."""
+        await self.next.cancel_workflow(input)
+
+    async def describe_workflow(self, input: DescribeWorkflowInput) -> Any:
+        """Called for every `WorkflowHandle.describe`; returns the description."""
+        return await self.next.describe_workflow(input)
+
+    def fetch_workflow_history_events(self, input: FetchWorkflowHistoryEventsInput) -> AsyncIterator[Any]:
+        """Called for every `fetch_history` and `fetch_history_events`; returns the events."""
+        return self.next.fetch_workflow_history_events(input)
+
+    async def query_workflow(self, input: QueryWorkflowInput) -> Any:
+        """Called for every `WorkflowHandle.query`; returns the answer."""
+        return await self.next.query_workflow(input)
+
+    async def signal_workflow(self, input: SignalWorkflowInput) -> None:
+        """Called for every `WorkflowHandle.signal`."""
+        await self.next.signal_workflow(input)
+
+    async def terminate_workflow(self, input: TerminateWorkflowInput) -> None:
+        """Called for every `WorkflowHandle.terminate`."""
+        await self.next.terminate_workflow(input)
+
+    async def start_workflow_update(self, input: StartWorkflowUpdateInput) -> Any:
+        """Called for every update; returns its handle."""
+        return await self.next.start_workflow_update(input)
+
+    async def start_update_with_start_workflow(self, input: StartWorkflowUpdateWithStartInput) -> Any:
+        """Called for every update-with-start; returns the update's handle."""
+        return await self.next.start_update_with_start_workflow(input)

@@ -24,7 +24,12 @@ from durable._engine._activities import row
 from durable._engine._messages import message
 from durable._engine._state import RunState
 from durable._engine._updates import LOST, outcomes
-from durable._engine.records import Close, Message, Reset, ResetView, RunStatus
+from durable._engine.operations import Reset, ResetView
+from durable._engine.records import (
+    Close,
+    Message,
+    RunStatus,
+)
 from durable.history import (
     FROM_OUTSIDE,
     MESSAGES_FIRST,

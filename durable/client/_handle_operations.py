@@ -113,6 +113,11 @@ class OperatedByHandle(Addressed[W_co, R_co]):
         # Its owner may be in the middle of a step. One that is dead is found out, and nobody else takes the run.
         while asyncio.get_running_loop().time() < until:
             found = await self._find(record.run_id)
+            if found.closed_at is not None:
+                # It was about to: its last step was under way.
+                raise WorkflowNotFoundError(
+                    f"workflow {self.id!r}: {CLOSED}", workflow_id=self.id, run_id=record.run_id
+                )
             if found.owner is None or found.hold is not Hold.PAUSED:
                 return
             await asyncio.sleep(pause)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from durable._engine.operations import Operated, Reset, ResetView
 from durable._engine.records import (
     ANY_KEY,
     RECENT,
@@ -24,13 +25,10 @@ from durable._engine.records import (
     Message,
     NewActivity,
     NewRun,
-    Operated,
     QueryAnswer,
     Question,
     Release,
     Reply,
-    Reset,
-    ResetView,
     RunRecord,
     RunStatus,
     SendOutcome,

@@ -19,6 +19,7 @@ from typing import TypeVar
 
 from msgspec.structs import replace
 
+from durable._engine.operations import Operated, Reset, ResetView
 from durable._engine.records import (
     ActivityRecord,
     AttemptOutcome,
@@ -31,11 +32,8 @@ from durable._engine.records import (
     Hold,
     Message,
     NewRun,
-    Operated,
     QueryAnswer,
     Question,
-    Reset,
-    ResetView,
     RunRecord,
     SendOutcome,
     StartVerdict,

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
+from durable._engine.operations import Operated, Reset, ResetView
 from durable._engine.records import (
     ActivityRecord,
     AttemptOutcome,
@@ -25,11 +26,8 @@ from durable._engine.records import (
     Hold,
     Message,
     NewRun,
-    Operated,
     QueryAnswer,
     Question,
-    Reset,
-    ResetView,
     RunRecord,
     SendOutcome,
     StartVerdict,

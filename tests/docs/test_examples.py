@@ -58,6 +58,12 @@ it is asked by bob
 it is signalled by bob
 Hello, Temporal, for ada
 """,
+    "reset": """\
+lamp for 0: yes
+lamp for 2500: yes
+paused - until the price list is checked
+chair for 2500: no
+""",
     "converter": "door at 10.0.0.2: 4 pixels\n",
     "encryption": "Ada is in room 15\nreadable in the database: False\n",
     "agent": """\

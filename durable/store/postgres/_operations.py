@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from durable._engine.records import Close, Hold, Operated, Reset, ResetView, RunStatus
+from durable._engine.operations import Operated, Reset, ResetView
+from durable._engine.records import (
+    Close,
+    Hold,
+    RunStatus,
+)
 from durable.exceptions import DurableError
 from durable.history import FORMAT, EventRow
 from durable.store._parent_close import termination

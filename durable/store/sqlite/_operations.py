@@ -7,7 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 
 from msgspec import structs
 
-from durable._engine.records import Close, Hold, Operated, Reset, ResetView, RunStatus
+from durable._engine.operations import Operated, Reset, ResetView
+from durable._engine.records import (
+    Close,
+    Hold,
+    RunStatus,
+)
 from durable.history import FORMAT
 from durable.store._parent_close import termination
 from durable.store.sqlite import _activities, _commit, _messages, _rows, _runs, _updates

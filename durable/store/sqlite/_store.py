@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
 
+from durable._engine.operations import Operated, Reset, ResetView
 from durable._engine.records import (
     ActivityRecord,
     AttemptOutcome,
@@ -20,11 +21,8 @@ from durable._engine.records import (
     Hold,
     Message,
     NewRun,
-    Operated,
     QueryAnswer,
     Question,
-    Reset,
-    ResetView,
     RunRecord,
     SendOutcome,
     StartVerdict,

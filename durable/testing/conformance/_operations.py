@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from durable._engine.records import Reset, ResetView
+from durable._engine.operations import Reset, ResetView
 from durable.store import Close, Hold, Operated, Release, RunStatus, Transition, Verdict
 from durable.testing.conformance._registry import OpenStore, check
 from durable.testing.conformance._room import closing, event, message, new_run, room

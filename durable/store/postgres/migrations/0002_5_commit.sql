@@ -318,9 +318,9 @@ begin
             from unnest(r_run, r_wake_at, r_wake_in, r_hold) t (run_id, wake_at, wake_in, hold)
             where r.run_id = t.run_id and t.run_id <> all (v_bad);
         update durable.run_data d set reason = t.reason
-            from unnest(r_run, r_reason) t (run_id, reason)
+            from unnest(r_run, r_reason, r_hold) t (run_id, reason, hold)
             where d.run_id = t.run_id and t.run_id <> all (v_bad) and d.reason <> t.reason
-                and not exists (select from durable.runs r where r.run_id = t.run_id and r.hold = 3);
+                and (t.hold = 3 or not exists (select from durable.runs r where r.run_id = t.run_id and r.hold = 3));
     end if;
     if cardinality(h_run) > 0 then
         update durable.runs r set held_back_until = now + t.held_back

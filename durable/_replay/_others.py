@@ -6,7 +6,8 @@ Made when it is first needed: most runs do nothing of the kind.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Protocol, cast
 
@@ -26,6 +27,9 @@ from durable.history import (
 )
 from durable.workflow._runtime import ChildRequest, Target
 
+FirstTick = Callable[[str, int], int]
+"""How long the first run of a cron schedule waits at an instant; `ValueError` when it cannot be one."""
+
 
 class Asking(Protocol):
     """The run whose code asks."""
@@ -34,17 +38,24 @@ class Asking(Protocol):
     run_id: str
     children_of: str
     namespace: str
+    first_tick: FirstTick | None
+
+    def now_us(self) -> int:
+        """Return the time of the present workflow task."""
+        ...
 
 
 class OtherWorkflows:
     """See the module; it is what the authoring API calls `Others`."""
 
     __slots__ = (
+        "_asked",
         "_commands",
         "_converter",
         "_instance",
         "_random",
         "_started",
+        "_task",
     )
 
     def __init__(
@@ -69,19 +80,41 @@ class OtherWorkflows:
         self._converter = converter
         self._random = random
         self._commands = commands
+        self._task: object = None
+        self._asked: dict[str, ChildMachine] = {}
 
     # ------------------------------------------------------------------ children
 
     async def start_child(self, request: ChildRequest) -> ChildOperation:
         """See `Others.start_child`."""
         handle = self.run_child(request)
-        await self.started(handle)
+        await self.until_there(handle)
         return handle
+
+    async def until_there(self, handle: ChildOperation) -> None:
+        """Return when the child of a handle is there.
+
+        Raises:
+            WorkflowAlreadyStartedError: It could not be started.
+            asyncio.CancelledError: This was cancelled, and so is the child, in the way its options say: nobody has the
+                handle to do it later. That it had just come to be there makes no difference.
+        """
+        starting = self._started_of(handle)
+        try:
+            await starting
+        except asyncio.CancelledError:
+            if not starting.cancelled() and starting.exception() is None:
+                handle.cancel()
+                with contextlib.suppress(Exception, asyncio.CancelledError):
+                    await handle
+            raise
 
     def run_child(self, request: ChildRequest) -> ChildOperation:
         """See `Others.run_child`. It is the handle, too, which nobody has before the child is there."""
         instance, id = self._instance, self._commands.new_id()
         machine = ChildMachine(id, request, self._converter)
+        if machine.options.cron_schedule and self._instance.first_tick is not None:
+            self._instance.first_tick(machine.options.cron_schedule, self._instance.now_us())
         command = machine.start(
             self._started,
             namespace=instance.namespace,
@@ -95,11 +128,10 @@ class OtherWorkflows:
         machine.handle = handle
         self._commands.operations[id] = machine
         self._commands.issue(command)
+        self._asked_now()[command.workflow_id] = machine
         return handle
 
-    def started(self, handle: asyncio.Future[Any]) -> asyncio.Future[None]:
-        """Return a future that is done once the child of a handle is there, or could not be started."""
-        assert isinstance(handle, ChildOperation)
+    def _started_of(self, handle: ChildOperation) -> Operation[None]:
         machine = cast(ChildMachine, self._commands.operations[handle.command])
         machine.starting = self._instance.loop.operation(handle.command, partial(self._cancel_child, machine))
         return machine.starting
@@ -107,7 +139,9 @@ class OtherWorkflows:
     def _cancel_child(self, machine: ChildMachine) -> bool:
         """Take the cancel of an await of a child or of its start; True when the await goes on."""
         # What was asked for in this very task never was.
-        if not self._commands.withdraw(machine.id, None):
+        if self._commands.withdraw(machine.id, None):
+            machine.let_pass()
+        else:
             if machine.state != "cancel requested":
                 self._ask_to_end(machine)
             if machine.waits:
@@ -165,12 +199,27 @@ class OtherWorkflows:
         operation: Operation[None] = self._instance.loop.operation(command.id)
 
         def on_cancel() -> bool:
-            if not self._commands.withdraw(command.id, None):
+            if machine.id in self._commands.operations and not self._commands.withdraw(command.id, None):
                 machine.step("cancel")
             return False
 
+        def issue() -> None:
+            if not operation.done():
+                self._commands.operations[command.id] = machine
+                self._commands.issue(command)
+
         operation.on_cancel = on_cancel
         machine.operation = operation
-        self._commands.operations[command.id] = machine
-        self._commands.issue(command)
+        child = None if command.run_id else self._asked_now().get(command.workflow_id)
+        if child is not None and child.id in self._commands.wanted:
+            # A child that this very task asked for is not there before the task is written. Nor is the message.
+            child.behind.append(issue)
+        else:
+            issue()
         return operation
+
+    def _asked_now(self) -> dict[str, ChildMachine]:
+        """The children that the present task has asked for, by workflow id."""
+        if self._task is not self._commands.wanted:
+            self._task, self._asked = self._commands.wanted, {}
+        return self._asked

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 
+from durable._engine._cron import first_delay
 from durable._engine._questions import Answered, Asked, decode, encode
 from durable._internal.ids import uuid7
 from durable._internal.instants import SECOND
@@ -68,6 +69,7 @@ def answer(
             trace=trace,
             silent=True,
             interceptors=interceptors,
+            first_tick=first_delay,
         )
 
     code = instance()

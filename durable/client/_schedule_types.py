@@ -329,7 +329,7 @@ class ScheduleActionResult:
 
     scheduled_at: datetime
     started_at: datetime
-    action: ScheduleActionExecution
+    action: ScheduleActionExecutionStartWorkflow
 
     @classmethod
     def from_record(cls, record: RecentAction) -> ScheduleActionResult:
@@ -363,7 +363,7 @@ class ScheduleInfo:
     num_actions_skipped_overlap: int
     num_actions_buffer_dropped: int
     buffer_size: int
-    running_actions: Sequence[ScheduleActionExecution]
+    running_actions: Sequence[ScheduleActionExecutionStartWorkflow]
     recent_actions: Sequence[ScheduleActionResult]
     next_action_times: Sequence[datetime]
     created_at: datetime

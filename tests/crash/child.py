@@ -22,6 +22,7 @@ import durable.store.postgres
 import durable.store.sqlite  # noqa: F401 - loaded once, in the process that all others are forked from
 from durable import Client, Worker
 from tests.crash.programs import ACTIVITIES, SCENARIOS, WORKFLOWS, note, open_ledger
+from tests.crash.scheduled import SCHEDULED
 
 WRITES = (
     "create_runs",
@@ -37,6 +38,8 @@ WRITES = (
     "unregister_worker",
     "bury_worker",
     "take_over",
+    "write_schedule",
+    "claim_schedules",
 )
 """Methods of a store that write."""
 
@@ -174,6 +177,9 @@ async def _main(job: Job) -> None:
 
             ends = await insurance.drive(client, job.url, job.namespace, Path(job.workflow_id), job.lease)
             note(phase="result", result=ends)
+        elif job.drive in SCHEDULED:
+            result = await SCHEDULED[job.drive](client, job.workflow_id, job.queue)
+            note(phase="result", result=result)
         else:
             result = await SCENARIOS[job.drive].drive(client, job.workflow_id, job.queue)
             note(phase="result", result=result, workflow=job.workflow_id)

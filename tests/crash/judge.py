@@ -6,6 +6,7 @@ from collections import defaultdict
 from typing import Any
 
 from durable import Client
+from durable._engine._cron import first_delay
 from durable._replay._instance import Instance
 from durable._replay._replay import replay
 from durable._replay._turns import Turns
@@ -101,7 +102,13 @@ def judge_replay(definition: Any, run_id: str, events: list[Event] | Any) -> Non
 
     def instance(*, trace: bool = False) -> Instance:
         one = Instance(
-            definition, run_id, default(), namespace="default", note=lambda text, error: None, trace=trace
+            definition,
+            run_id,
+            default(),
+            namespace="default",
+            note=lambda text, error: None,
+            trace=trace,
+            first_tick=first_delay,
         )
         made.append(one)
         return one

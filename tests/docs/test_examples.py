@@ -64,6 +64,14 @@ lamp for 2500: yes
 paused - until the price list is checked
 chair for 2500: no
 """,
+    "schedules": """\
+orders: from 09:00 to 10:00
+orders: from 10:00 to 11:00
+orders: from 11:00 to 12:00
+hourly-report is paused: stocktaking
+orders and returns: asked for by hand
+next ones known: 10
+""",
     "converter": "door at 10.0.0.2: 4 pixels\n",
     "encryption": "Ada is in room 15\nreadable in the database: False\n",
     "agent": """\

@@ -428,3 +428,123 @@ def test_a_message_that_is_no_longer_awaited_is_answered_to_nobody() -> None:
     assert isinstance(commands[-1], WorkflowExecutionCompleted)
     assert result(commands) == "on"
     assert rig.replay() is None
+
+
+# ---------------------------------------------------------------- a cancel beside the news of the start
+
+
+@workflow.defn(name="inc.starts_late")
+async def starts_late(kind: str) -> str:
+    """What the await of a start ends with that is cancelled by a signal."""
+
+    async def start() -> str:
+        try:
+            handle = await workflow.start_child_workflow(kid, 1, id="c", cancellation_type=Type[kind])
+        except asyncio.CancelledError:
+            return "cancelled"
+        try:
+            return f"result {await handle}"
+        except asyncio.CancelledError:
+            return "cancelled later"
+
+    task = asyncio.create_task(start())
+
+    async def cancel() -> None:
+        await go.receive()
+        task.cancel()
+
+    canceller = asyncio.create_task(cancel())
+    said = await task
+    canceller.cancel()
+    return said
+
+
+@pytest.mark.parametrize("order", ["cancel first", "start first"])
+@pytest.mark.parametrize("kind", [kind.name for kind in Type])
+def test_a_start_cancelled_in_the_task_that_brings_it(kind: str, order: str) -> None:
+    """Whichever comes first: the child is asked to end, once, unless it is abandoned."""
+    rig = Rig(starts_late, kind)
+    assert names(rig.start()) == [CHILD]
+    both: list[Input] = [signal("go", "x"), there()]
+    commands = rig.tell(*(both if order == "cancel first" else reversed(both)))
+    asked = [one for one in names(commands) if one == ASK]
+    assert asked == ([] if kind == "ABANDON" else [ASK])
+    if kind in ("ABANDON", "TRY_CANCEL"):
+        assert result(commands) in ("cancelled", "cancelled later")
+    else:
+        assert names(commands) == [ASK]
+        id = commands[0].id
+        commands = rig.tell(ExternalWorkflowExecutionCancelRequested(id=id))
+        if kind == "WAIT_CANCELLATION_COMPLETED":
+            assert commands == []
+            commands = rig.tell(ChildWorkflowExecutionCanceled(id=1))
+        assert result(commands) in ("cancelled", "cancelled later")
+    assert rig.replay() is None
+
+
+def test_a_start_cancelled_in_the_task_that_brings_the_end_of_its_child_too() -> None:
+    rig = Rig(starts_late, "WAIT_CANCELLATION_COMPLETED")
+    rig.start()
+    assert result(rig.tell(signal("go", "x"), there(), returned(1))) == "cancelled"
+    assert rig.replay() is None
+
+
+def test_a_start_that_failed_and_is_cancelled_in_one_task() -> None:
+    rig = Rig(starts_late, "TRY_CANCEL")
+    rig.start()
+    assert result(rig.tell(signal("go", "x"), StartChildWorkflowExecutionFailed(id=1))) == "cancelled"
+
+
+# ---------------------------------------------------------------- messages to a child that is not there yet
+
+
+@workflow.defn(name="inc.tells_kid")
+async def tells_kid(what: str) -> str:
+    child = asyncio.create_task(workflow.execute_child_workflow(kid, 1, id="c"))
+    await asyncio.sleep(0)
+    other = workflow.get_external_workflow_handle("c")
+    telling = asyncio.create_task(other.signal("go", "x") if what != "cancel" else other.cancel())
+    await asyncio.sleep(0)
+    if what == "withdrawn":
+        child.cancel()
+        await asyncio.wait([child])
+    elif what == "forgotten":
+        telling.cancel()
+    try:
+        await telling
+    except ApplicationError as error:
+        return f"not told: {error.type}"
+    except asyncio.CancelledError:
+        return "forgotten"
+    return "told"
+
+
+@pytest.mark.parametrize("what", ["signal", "cancel"])
+@pytest.mark.parametrize("started", [True, False])
+def test_a_message_to_a_child_of_the_same_task_waits_for_it(what: str, started: bool) -> None:
+    rig = Rig(tells_kid, what)
+    assert names(rig.start()) == [CHILD]
+    # Whoever has the id when the child could not be started is meant then.
+    (sent,) = rig.tell(there() if started else StartChildWorkflowExecutionFailed(id=1))
+    kinds = {
+        "signal": SignalExternalWorkflowExecutionInitiated,
+        "cancel": RequestCancelExternalWorkflowExecutionInitiated,
+    }
+    assert isinstance(sent, kinds[what])
+    done = ExternalWorkflowExecutionSignaled if what == "signal" else ExternalWorkflowExecutionCancelRequested
+    assert result(rig.tell(done(id=sent.id))) == "told"
+    assert rig.replay() is None
+
+
+def test_a_message_to_a_child_that_was_withdrawn_goes_out_at_once() -> None:
+    rig = Rig(tells_kid, "withdrawn")
+    (sent,) = rig.start()
+    assert isinstance(sent, SignalExternalWorkflowExecutionInitiated)
+    assert "not told" in result(rig.tell(SignalExternalWorkflowExecutionFailed(id=sent.id)))
+    assert rig.replay() is None
+
+
+def test_a_message_that_is_cancelled_while_it_waits_is_never_sent() -> None:
+    rig = Rig(tells_kid, "forgotten")
+    assert names(rig.start()) == [CHILD, DONE]
+    assert rig.replay() is None

@@ -96,7 +96,7 @@ async def results(env: Env, workflow_ids: Sequence[str]) -> list[Any]:
 
 
 def running(told: ScheduleDescription) -> list[str]:
-    return [one.workflow_id for one in told.info.running_actions]  # type: ignore[attr-defined]
+    return [one.workflow_id for one in told.info.running_actions]
 
 
 @pytest.mark.temporal("schedule/basic", "patterns/schedules", "client_api/schedules")

@@ -16,6 +16,7 @@ another matter: its parent, which is not cancelled, gets a `ChildWorkflowError`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from durable._replay._awaitables import Operation
@@ -67,7 +68,7 @@ class ChildOperation(Operation[Any], ChildWorkflowHandle[Any, Any]):
 class ChildMachine(Machine):
     """One child of one run."""
 
-    __slots__ = ("_converter", "_request", "asked", "handle", "starting")
+    __slots__ = ("_converter", "_request", "asked", "behind", "handle", "starting")
 
     table: ClassVar[Table] = {
         ("issued", "start"): "started",
@@ -88,6 +89,7 @@ class ChildMachine(Machine):
         self._request = request
         self._converter = converter
         self.starting: Operation[None] | None = None
+        self.behind: list[Callable[[], None]] = []
 
     @property
     def options(self) -> ChildOptions:
@@ -167,6 +169,12 @@ class ChildMachine(Machine):
         if self.options.cancellation_type is Cancellation.WAIT_CANCELLATION_REQUESTED:
             self.leave()
 
+    def let_pass(self) -> None:
+        """Let go what waited until it is known whether the child is there."""
+        behind, self.behind = self.behind, []
+        for issue in behind:
+            issue()
+
     def leave(self) -> None:
         """End what still waits for the child as cancelled."""
         for operation in (self.starting, self.handle):
@@ -176,6 +184,7 @@ class ChildMachine(Machine):
     def close(self, event: Input) -> bool:
         """Give the news to whoever still waits for it; True if there will be more."""
         starting = self.starting
+        self.let_pass()
         if isinstance(event, ChildWorkflowExecutionStarted):
             self.step("start")
             if self.state == "started" and starting is not None:

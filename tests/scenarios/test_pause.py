@@ -97,7 +97,7 @@ async def test_an_attempt_under_way_goes_on(env: Env) -> None:
 
 @workflow.defn(name="pau.sleeps")
 async def sleeps() -> str:
-    await workflow.sleep(timedelta(milliseconds=100))
+    await workflow.sleep(timedelta(seconds=1.5))
     await note("awake")
     return "slept"
 

@@ -29,6 +29,7 @@
      |   `- SpinError                         the code goes round and round without awaiting anything that takes time
      |- ConversionError                       a value cannot be stored, or not be read back as the type that was asked
      |   `- PayloadTooLargeError              it can, but it is larger than the limit
+     |- FilterError                           a list filter, or a page token, is not one; the text names the place
      |- StoreError                            the database
      |   |- StoreUnavailableError             it cannot be reached (now); the library itself goes on trying
      |   |   `- PayloadCodecError             the payload codec cannot encode or decode (now); it goes on trying, too
@@ -62,6 +63,7 @@ __all__ = [
     "DeadlockError",
     "DurableError",
     "FailureError",
+    "FilterError",
     "HistoryCorruptError",
     "HistoryError",
     "LeaseLostError",
@@ -408,6 +410,18 @@ class PayloadTooLargeError(ConversionError):
         )
         self.size = size
         self.limit = limit
+
+
+class FilterError(DurableError, ValueError):
+    """A list filter, or a page token, is not one. The text says where, what was expected, and what would be right.
+
+    Attributes:
+        column: The place in the filter's text, counted in characters from 1; 0 for a page token.
+    """
+
+    def __init__(self, column: int, message: str) -> None:
+        super().__init__(f"column {column}: {message}" if column else message)
+        self.column = column
 
 
 class StoreError(DurableError):

@@ -22,6 +22,7 @@ from durable._engine._children import OUTGOING
 from durable._engine._effects import Effects
 from durable._engine._inputs import Inputs
 from durable._engine._retry import Retry
+from durable._engine._run_info import UPSERTS, changes_what_is_found
 from durable._engine._state import RunState
 from durable._engine.records import NewActivity
 from durable.history import (
@@ -56,6 +57,7 @@ class Asked:
         commands: What waits to be written, but for what closes the run.
         unwritten: When the activities among these were asked for, by id.
         outgoing: Those of them that reach other workflows.
+        upserts: Whether one of them changes what the run is found by.
         urgent: Whether one of them answers an update, which somebody waits for.
         after_commit: Activities that start here once their events are committed.
         rows: Rows of activities that wait to be written, by id.
@@ -75,6 +77,7 @@ class Asked:
         "rowed",
         "rows",
         "unwritten",
+        "upserts",
         "urgent",
     )
 
@@ -84,7 +87,7 @@ class Asked:
         self.commands: list[CommandEvent] = []
         self.unwritten: dict[int, int] = {}
         self.outgoing: list[CommandEvent] = []
-        self.urgent = False
+        self.upserts = self.urgent = False
         self.after_commit: list[ActivityTaskScheduled] = []
         self.rows: dict[int, NewActivity] = {}
         self.rowed = set(rowed)
@@ -156,6 +159,7 @@ class Asked:
     def close_with(self, commands: Sequence[CommandEvent]) -> None:
         """Note what the commands of a task mean that closes the run: nothing here, and what reaches others."""
         self.outgoing.extend(command for command in commands if isinstance(command, OUTGOING))
+        self.upserts = self.upserts or changes_what_is_found(commands)
 
     def take_in(
         self,
@@ -184,6 +188,8 @@ class Asked:
                 self.outgoing.append(command)
             elif isinstance(command, WorkflowExecutionUpdateCompleted):
                 self.urgent = True
+            elif isinstance(command, UPSERTS):
+                self.upserts = True
 
     def _dispatch(
         self,
@@ -214,4 +220,4 @@ class Asked:
 
     def forget(self) -> None:
         """Drop the commands of a task that runs again; nothing of it was done."""
-        self.commands, self.outgoing, self.urgent = [], [], False
+        self.commands, self.outgoing, self.upserts, self.urgent = [], [], False, False

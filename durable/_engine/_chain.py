@@ -20,6 +20,7 @@ from msgspec.structs import replace
 from durable._engine._cron import next_tick
 from durable._engine._messages import message
 from durable._engine._retry import Retry, RetryState, decide
+from durable._engine._run_info import after
 from durable._engine._start import start
 from durable._engine._state import CLOSING_STATUS, RunState
 from durable._engine._updates import LOST
@@ -54,6 +55,7 @@ def end(
     now: int,
     untaken: Sequence[WorkflowExecutionSignaled] = (),
     unread: Unread = Unread.REFUSE,
+    commands: Sequence[EventData] = (),
 ) -> Ending:
     """Return how a run ends that is about to end by `closing`.
 
@@ -63,11 +65,14 @@ def end(
         now: The database's time, as well as it is known.
         untaken: Signals that the code was given and nobody received; they go on to the successor, before unread ones.
         unread: What unread messages mean when there is a successor; without one, each refuses the close.
+        commands: Those before it that are not in the log yet, if they change what the run is found by.
     """
     event, started = _succeed(state, closing, now)
     status = CLOSING_STATUS[type(event)]
     if started is None:
         return Ending(event, Close(status, update_lost=LOST))
+    if commands:
+        started = _found_by(started, state, closing, commands)
     run_id = next_run_id(state.run_id)
     if unread is Unread.MOVE:
         started = replace(started, known=_known(state, untaken, now))
@@ -87,6 +92,16 @@ def end(
         messages=moved,
     )
     return Ending(event, Close(status, unread, successor, LOST))
+
+
+def _found_by(
+    started: WorkflowExecutionStarted, state: RunState, closing: EventData, commands: Sequence[EventData]
+) -> WorkflowExecutionStarted:
+    memo, attributes, _ = after(state, commands)
+    if isinstance(closing, WorkflowExecutionContinuedAsNew):
+        memo = memo if closing.memo is None else closing.memo
+        attributes = attributes if closing.search_attributes is None else closing.search_attributes
+    return replace(started, memo=memo, search_attributes=attributes)
 
 
 SENT_AGAIN = 30_000_000
@@ -192,8 +207,8 @@ def _continued(state: RunState, asked: WorkflowExecutionContinuedAsNew) -> Workf
         run_timeout=old.run_timeout if asked.run_timeout is None else asked.run_timeout,
         task_timeout=old.task_timeout if asked.task_timeout is None else asked.task_timeout,
         retry_policy=old.retry_policy if asked.retry_policy is None else asked.retry_policy,
-        memo=old.memo if asked.memo is None else asked.memo,
-        search_attributes=old.search_attributes
+        memo=state.memo if asked.memo is None else asked.memo,
+        search_attributes=state.search_attributes
         if asked.search_attributes is None
         else asked.search_attributes,
         headers=asked.headers or old.headers,
@@ -224,6 +239,8 @@ def _next(
         last_result=old.last_result if last_result is None else last_result,
         last_failure=last_failure,
         delay=delay,
+        memo=state.memo,
+        search_attributes=state.search_attributes,
     )
 
 

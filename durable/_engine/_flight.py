@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from durable._engine._state import RunState
 from durable._engine._trial import Tried
 from durable._engine.records import Transition
-from durable.history import ActivityTaskScheduled, CommandEvent, Event, EventData, Input
+from durable.history import (
+    ActivityTaskScheduled,
+    CommandEvent,
+    Event,
+    EventData,
+    EventRow,
+    Input,
+    encode_data,
+)
 
 
 class Flight(msgspec.Struct, gc=False):
@@ -54,6 +64,17 @@ class Flight(msgspec.Struct, gc=False):
         if self.closing is not None:
             state.apply(seq + 1, task, time, self.closing)
         return inputs
+
+
+def rows_of(facts: Sequence[EventData], state: RunState, commands: int, task: int) -> tuple[EventRow, ...]:
+    """Return the rows of a transition's events: so many commands of the run's newest task, then what belongs to `task`."""
+    before, inputs_from = state.task, state.seq + 1 + commands
+    return tuple(
+        [
+            EventRow(seq, before if seq < inputs_from else task, int(data.type), encode_data(data))
+            for seq, data in enumerate(facts, state.seq + 1)
+        ]
+    )
 
 
 def holding_back(state: RunState, epoch: int, duration: int) -> Flight:

@@ -7,6 +7,7 @@ from durable._engine._asked import Asked
 from durable._engine._children import outgoing
 from durable._engine._flight import Flight
 from durable._engine._inputs import Inputs
+from durable._engine._run_info import upsert_of
 from durable._engine._state import RunState
 from durable._engine._trial import Trial
 from durable._engine._updates import outcomes
@@ -56,6 +57,7 @@ def release(
         outcomes=tuple(outcomes(asked.commands)) if state.updates else (),
         starts=starts,
         sends=sends,
+        upsert=upsert_of(state, asked.commands) if asked.upserts else None,
         release=release,
         proven=proven,
     )

@@ -22,6 +22,7 @@ from msgspec.structs import replace
 
 from durable._engine._activities import row
 from durable._engine._messages import message
+from durable._engine._run_info import info_of
 from durable._engine._state import RunState
 from durable._engine._updates import LOST, outcomes
 from durable._engine.operations import Reset, ResetView
@@ -191,6 +192,10 @@ class Base:
             activities=tuple(row(pending.scheduled, view.now) for pending in activities.values()),
             activities_canceled=tuple(id for id, pending in activities.items() if pending.cancel_requested),
             outcomes=tuple(outcomes(event.data for event in self.prefix)),
+            info=info_of(
+                replace(started, memo=self.state.memo, search_attributes=self.state.search_attributes)
+            ),
+            attributes=dict(self.state.search_attributes),
             moves_updates=follows and not excluded.updates,
         )
 

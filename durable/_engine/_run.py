@@ -26,12 +26,13 @@ from durable._engine._activities import (
     message_of,
 )
 from durable._engine._asked import Asked, AttemptEnd
-from durable._engine._chain import Ending, end
+from durable._engine._chain import end
 from durable._engine._children import condemns, news_for_parent, outgoing, told_by
 from durable._engine._effects import Effects, Urgency, Written
-from durable._engine._flight import Flight, holding_back
+from durable._engine._flight import Flight, holding_back, rows_of
 from durable._engine._inputs import Inputs
 from durable._engine._release import release, unwritten_results
+from durable._engine._run_info import changes_what_is_found, upsert_of
 from durable._engine._state import CLOSING_STATUS, RunState
 from durable._engine._trial import Trial, Tried, begin, take_back
 from durable._engine._updates import outcomes, rejections
@@ -50,13 +51,11 @@ from durable.history import (
     ActivityTaskScheduled,
     CommandEvent,
     EventData,
-    EventRow,
     Failure,
     Input,
     TimerFired,
     WorkflowExecutionSignaled,
     WorkflowExecutionTerminated,
-    encode_data,
 )
 
 NOTHING, SOON, NOW = Urgency.NOTHING, Urgency.SOON, Urgency.NOW
@@ -381,12 +380,12 @@ class Run:
         facts: list[EventData] = [*commands, *inputs]
         if tried is not None:
             facts.extend(tried.answers)
-        ending: Ending | None = None
+        upserts, ending = self._asked.upserts, None
         if closing is not None:
             unread = Unread.MOVE if self._refusals else Unread.REFUSE_SIGNALS
-            ending = end(state, closing, now=now, untaken=self.untaken, unread=unread)
+            changes = facts if upserts else ()
+            ending = end(state, closing, now=now, untaken=self.untaken, unread=unread, commands=changes)
             facts.append(ending.event)
-        before, inputs_from = state.task, state.seq + 1 + len(commands)
         rows_done: list[int] = []
         # A task of a run that was started with a delay is not before the delay's end.
         not_before = state.time if task == 1 else max(state.time, state.task_time)
@@ -407,12 +406,7 @@ class Run:
         transition = Transition(
             run_id=state.run_id,
             epoch=self.epoch,
-            events=tuple(
-                [
-                    EventRow(seq, before if seq < inputs_from else task, int(data.type), encode_data(data))
-                    for seq, data in enumerate(facts, state.seq + 1)
-                ]
-            ),
+            events=rows_of(facts, state, len(commands), task),
             not_before=not_before,
             time=tried.trial.time if tried is not None and tried.counted else None,
             consumed=tuple(self._inputs.consumed),
@@ -423,6 +417,7 @@ class Run:
             starts=starts,
             sends=sends,
             outcomes=tuple(told),
+            upsert=upsert_of(state, facts) if upserts else None,
             close=None if ending is None else ending.close,
             hold_back=HOLD_BACK if closing is None and self._refusals > 1 else 0,
             proven=proven,
@@ -438,7 +433,7 @@ class Run:
             tried,
         )
         self._fresh = self._holding = False
-        self._asked.urgent = False
+        self._asked.urgent = self._asked.upserts = False
         self._asked.commands, self._inputs.consumed, self._asked.rows, self._asked.canceled_rows = (
             [],
             [],
@@ -503,6 +498,7 @@ class Run:
         flight, self._in_flight = self._in_flight, None
         transition = flight.transition
         self._asked.commands, self._asked.outgoing = flight.commands, flight.outgoing
+        self._asked.upserts = transition.upsert is not None
         self._asked.rows = {new.id: new for new in transition.activities} | self._asked.rows
         waiting = self._inputs
         waiting.consumed = [
@@ -517,6 +513,7 @@ class Run:
             # All of it is tried again, with what has come.
             trial = flight.tried.trial
             self._asked.outgoing = [command for command in flight.outgoing if command in flight.commands]
+            self._asked.upserts = changes_what_is_found(flight.commands)
             self._closing = trial.closing
             self._fresh = self._closing is None and flight.task == self.state.task
             take_back(self._inputs, trial)

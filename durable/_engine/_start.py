@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from durable._engine._run_info import info_of
 from durable._engine.records import Message, NewRun
 from durable.common import ParentClosePolicy, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from durable.history import FORMAT, WorkflowExecutionStarted, encode_data
@@ -42,6 +43,7 @@ def start(
         workflow_type=started.workflow_type,
         task_queue=started.task_queue,
         started=encode_data(started),
+        info=info_of(started),
         format=FORMAT,
         priority=started.priority,
         delay=started.delay,
@@ -53,4 +55,5 @@ def start(
         parent_run_id=None if parent is None else parent.run_id,
         parent_close_policy=None if policy is ParentClosePolicy.ABANDON else policy,
         messages=messages,
+        search_attributes=started.search_attributes,
     )

@@ -34,6 +34,7 @@ from durable.history import (
     Input,
     MarkerRecorded,
     OperationInput,
+    Payload,
     RequestCancelExternalWorkflowExecutionFailed,
     RequestCancelExternalWorkflowExecutionInitiated,
     SignalExternalWorkflowExecutionFailed,
@@ -43,6 +44,7 @@ from durable.history import (
     TimerCanceled,
     TimerFired,
     TimerStarted,
+    UpsertWorkflowSearchAttributes,
     WorkflowExecutionCanceled,
     WorkflowExecutionCancelRequested,
     WorkflowExecutionCompleted,
@@ -55,8 +57,11 @@ from durable.history import (
     WorkflowExecutionTimedOut,
     WorkflowExecutionUpdateAccepted,
     WorkflowExecutionUpdateCompleted,
+    WorkflowPropertiesModified,
     begins_at,
+    modified_memo,
 )
+from durable.history._search_attributes import merge_search_attributes
 
 RUNNING = RunStatus.RUNNING
 
@@ -111,6 +116,8 @@ class RunState:
         external: Messages to other workflows of which it is not known whether they were taken, likewise.
         reset_at: When the run it goes on for was reset to it, if it was; its timeouts count from then.
         updates: Ids of the updates (as messages) that are accepted and have no outcome yet.
+        upserted: The search attributes, once the code has changed them.
+        noted: The memo, likewise.
     """
 
     __slots__ = (
@@ -120,6 +127,7 @@ class RunState:
         "created_at",
         "external",
         "messages",
+        "noted",
         "reset_at",
         "run_id",
         "seq",
@@ -132,6 +140,7 @@ class RunState:
         "timers",
         "trailing",
         "updates",
+        "upserted",
     )
 
     started: WorkflowExecutionStarted
@@ -151,6 +160,8 @@ class RunState:
         self.external: dict[int, ExternalCommand] = {}
         self.messages: dict[str, int] = {}
         self.updates: set[str] = set()
+        self.upserted: dict[str, Payload] | None = None
+        self.noted: dict[str, Payload] | None = None
         self.cancel_requested = False
         self.reset_at: int | None = None
         self.status = RunStatus.RUNNING
@@ -184,6 +195,16 @@ class RunState:
         else:
             self.trailing = False
         _FOLD[type(data)](self, data)
+
+    @property
+    def search_attributes(self) -> dict[str, Payload]:
+        """What the run is found by now."""
+        return self.started.search_attributes if self.upserted is None else self.upserted
+
+    @property
+    def memo(self) -> dict[str, Payload]:
+        """The memo as it is now."""
+        return self.started.memo if self.noted is None else self.noted
 
     def next_timer(self) -> int | None:
         """Return the instant at which the next timer is due."""
@@ -259,6 +280,12 @@ class RunState:
                 f"run {self.run_id}: event {self.seq} completes update {data.update!r}, which is not open"
             )
         self.updates.discard(data.update)
+
+    def _upserted(self, data: UpsertWorkflowSearchAttributes) -> None:
+        self.upserted = merge_search_attributes(self.search_attributes, data.search_attributes)
+
+    def _noted(self, data: WorkflowPropertiesModified) -> None:
+        self.noted = modified_memo(self.memo, data)
 
     def _child_initiated(self, data: StartChildWorkflowExecutionInitiated) -> None:
         self.children[data.id] = PendingChild(data)
@@ -340,5 +367,7 @@ _FOLD: dict[type[EventData], Callable[[RunState, Any], None]] = {
     WorkflowExecutionUpdateAccepted: RunState._update_accepted,
     WorkflowExecutionUpdateCompleted: RunState._update_completed,
     MarkerRecorded: lambda state, data: None,
+    UpsertWorkflowSearchAttributes: RunState._upserted,
+    WorkflowPropertiesModified: RunState._noted,
     **dict.fromkeys(CLOSING_STATUS, RunState._close),
 }

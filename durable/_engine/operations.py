@@ -7,7 +7,7 @@ from enum import IntEnum
 from msgspec import Struct
 
 from durable._engine.records import Close, Message, NewActivity, UpdateOutcome
-from durable.history import EventRow
+from durable.history import EventRow, Payload
 
 
 class Operated(IntEnum):
@@ -38,6 +38,8 @@ class Reset(Struct, frozen=True, gc=False):
         activities: Rows of its open activities.
         activities_canceled: Ids of those of them whose cancellation had been requested.
         outcomes: What became of the updates in its history.
+        info: What lists and descriptions show of it beside its row, see `NewRun`.
+        attributes: The search attributes it is found by.
         moves_updates: Whether updates of the run that ends, which have no outcome yet, are in its inbox: whoever waits for
             one looks there.
     """
@@ -54,6 +56,8 @@ class Reset(Struct, frozen=True, gc=False):
     activities: tuple[NewActivity, ...] = ()
     activities_canceled: tuple[int, ...] = ()
     outcomes: tuple[UpdateOutcome, ...] = ()
+    info: bytes = b"{}"
+    attributes: dict[str, Payload] = {}
     moves_updates: bool = False
 
 

@@ -12,7 +12,7 @@ from enum import IntEnum
 from msgspec import Struct
 
 from durable.common import ParentClosePolicy, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
-from durable.history import EventRow
+from durable.history import EventRow, Payload
 
 
 class RunStatus(IntEnum):
@@ -65,6 +65,7 @@ class NewRun(Struct, frozen=True, gc=False):
         parent_close_policy: What the end of that run does to it; None when it has no parent, or is abandoned by it.
         messages: What is put into the inbox of the run that the verdict names, with it or not at all: of the new run, or
             of the existing one that the start was content with. Their `run_id` is ignored.
+        search_attributes: What the run is found by.
     """
 
     run_id: str
@@ -84,6 +85,7 @@ class NewRun(Struct, frozen=True, gc=False):
     parent_run_id: str | None = None
     parent_close_policy: ParentClosePolicy | None = None
     messages: tuple[Message, ...] = ()
+    search_attributes: dict[str, Payload] = {}
 
 
 class StartOutcome(IntEnum):
@@ -131,6 +133,33 @@ class RunRecord(Struct, frozen=True, gc=False):
     info: bytes
     first_run_id: str
     parent_run_id: str | None
+
+
+class ListedRun(Struct, frozen=True, gc=False):
+    """A run as lists show it.
+
+    Attributes:
+        execution_at: When it begins, or began: later than `started_at` after a delay.
+        history_length: How many events it has, once it has closed; None before.
+        fault: Why `info` could not be decoded by a codec; then it is as it is stored.
+    """
+
+    run_id: str
+    workflow_id: str
+    workflow_type: str
+    task_queue: str
+    status: RunStatus
+    started_at: int
+    execution_at: int
+    closed_at: int | None
+    history_length: int | None
+    first_run_id: str
+    parent_workflow_id: str | None
+    parent_run_id: str | None
+    root_workflow_id: str
+    root_run_id: str
+    info: bytes
+    fault: Exception | None = None
 
 
 class Message(Struct, frozen=True, gc=False):
@@ -340,6 +369,18 @@ class Release(Struct, frozen=True, gc=False):
     reason: str = ""
 
 
+class Upsert(Struct, frozen=True, gc=False):
+    """A change of what a run is found by, and of what is shown of it.
+
+    Attributes:
+        search_attributes: The attributes that change; one without a value is removed.
+        info: The whole new `NewRun.info`.
+    """
+
+    search_attributes: dict[str, Payload]
+    info: bytes
+
+
 class Transition(Struct, frozen=True, gc=False):
     """All that one step of one run writes: applied whole under the fence (`run_id`, `epoch`), or not at all.
 
@@ -356,6 +397,7 @@ class Transition(Struct, frozen=True, gc=False):
         starts: Children to be created.
         sends: What it sends to other workflows by their ids.
         outcomes: What became of updates.
+        upsert: Set when it changes what the run is found by.
         close: Set when the run closes. `REFUSED` over unread messages, see `Unread`. Its children that are open get an
             internal message each: a termination or a cancel request, as their `parent_close_policy` says.
         hold_back: New messages from outside are not taken for this long, so that a close can get through. Microseconds.
@@ -377,6 +419,7 @@ class Transition(Struct, frozen=True, gc=False):
     starts: tuple[ChildStart, ...] = ()
     sends: tuple[ExternalSend, ...] = ()
     outcomes: tuple[UpdateOutcome, ...] = ()
+    upsert: Upsert | None = None
     close: Close | None = None
     release: Release | None = None
     hold_back: int = 0

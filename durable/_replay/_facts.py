@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 from durable._internal.instants import to_datetime, to_timedelta
+from durable._replay._found import Found
 from durable.common import Priority
 from durable.history import (
     Event,
@@ -13,6 +14,7 @@ from durable.history import (
     WorkflowExecutionUpdateAccepted,
     decode_retry_policy,
 )
+from durable.history._search_attributes import decode_search_attributes
 from durable.workflow._info import Info, ParentInfo, RootInfo
 
 
@@ -29,6 +31,7 @@ def counted_to(task: Sequence[Event]) -> int:
 
 def info_of(
     started: WorkflowExecutionStarted,
+    found: Found,
     run_id: str,
     namespace: str,
     times: tuple[int, int],
@@ -38,6 +41,7 @@ def info_of(
 
     Args:
         started: Those of its first event.
+        found: What it says of itself.
         run_id: Its id.
         namespace: Where it lives.
         times: The times of its first event and of its first task.
@@ -63,10 +67,11 @@ def info_of(
         retry_policy=decode_retry_policy(started.retry_policy),
         priority=Priority(priority_key=started.priority),
         headers=started.headers,
-        raw_memo=started.memo,
         schedule_id=started.schedule_id or None,
         scheduled_start_time=_datetime(started.scheduled_at),
         previous_scheduled_start_time=_datetime(started.scheduled_before),
+        raw_memo=found.memo,
+        typed_search_attributes=decode_search_attributes(found.attributes),
         history=history,
         parent=None if link is None else ParentInfo(namespace, link.run_id, link.workflow_id),
         root=(RootInfo(started.root_run_id, started.root_workflow_id) if started.root_workflow_id else None),

@@ -26,6 +26,7 @@ from durable._replay._continue import LastRun, continued
 from durable._replay._endings import end_of, failure
 from durable._replay._facts import counted_to, info_of
 from durable._replay._faults import fails_workflow
+from durable._replay._found import Found
 from durable._replay._handlers import Handler
 from durable._replay._loop import POISONED, DeterministicLoop
 from durable._replay._messages import Messages, Note
@@ -41,6 +42,7 @@ from durable._replay._updates import Updates
 from durable._replay.machines._activity import ActivityMachine
 from durable._replay.machines._signal import SignalBuffer
 from durable.activity._call import ActivityCall
+from durable.common import SearchAttributeUpdate
 from durable.converter import DataConverter, PayloadConverter
 from durable.exceptions import (
     ReadOnlyContextError,
@@ -100,6 +102,7 @@ class Instance:
         "_converter",
         "_created_at",
         "_details",
+        "_found",
         "_info",
         "_length",
         "_main",
@@ -291,6 +294,7 @@ class Instance:
     ) -> None:
         """Build what stands before the first line: random numbers, and the object of a class."""
         self._started = started
+        self._found = Found(started)
         self._created_at = event.time
         self._random = Randomness(started.seed)
         if started.original_run_id:
@@ -450,7 +454,12 @@ class Instance:
             assert self._origin is not None
             times = self._created_at, self._origin
             self._info = info_of(
-                self._started, self.run_id, self.namespace, times, lambda: (self._length, self._size)
+                self._started,
+                self._found,
+                self.run_id,
+                self.namespace,
+                times,
+                lambda: (self._length, self._size),
             )
         return self._info
 
@@ -548,11 +557,21 @@ class Instance:
     def memo(self) -> Mapping[str, Any]:
         """See `Runtime.memo`."""
         convert = self._converter.from_payload
-        return {key: convert(value, path=f"memo {key}") for key, value in self._started.memo.items()}
+        return {key: convert(value, path=f"memo {key}") for key, value in self._found.memo.items()}
 
     def memo_value(self, key: str, type_hint: Any) -> Any:
         """See `Runtime.memo_value`."""
-        return self._converter.from_payload(self._started.memo[key], type_hint, path=f"memo {key}")
+        return self._converter.from_payload(self._found.memo[key], type_hint, path=f"memo {key}")
+
+    def upsert_memo(self, updates: Mapping[str, Any]) -> None:
+        """See `Runtime.upsert_memo`."""
+        self._commands.issue_new(lambda id: self._found.modify(id, updates, self._converter))
+        self._info = None
+
+    def upsert_search_attributes(self, updates: Sequence[SearchAttributeUpdate[Any]]) -> None:
+        """See `Runtime.upsert_search_attributes`."""
+        self._commands.issue_new(lambda id: self._found.upsert(id, updates))
+        self._info = None
 
     def payload_converter(self) -> PayloadConverter:
         """See `Runtime.payload_converter`."""

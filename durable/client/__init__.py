@@ -5,7 +5,13 @@ from __future__ import annotations
 from durable._engine.schedules.records import ScheduleOverlapPolicy
 from durable.client._client import Client
 from durable.client._describe import PendingActivity, WorkflowExecutionDescription
+from durable.client._executions import WorkflowExecution
 from durable.client._handle import WorkflowHandle, WorkflowHistory
+from durable.client._listing import (
+    WorkflowExecutionAsyncIterator,
+    WorkflowExecutionCount,
+    WorkflowExecutionCountAggregationGroup,
+)
 from durable.client._schedule_descriptions import (
     ScheduleAsyncIterator,
     ScheduleDescription,
@@ -52,9 +58,11 @@ from durable.exceptions import (
 )
 from durable.interceptor.client import (
     CancelWorkflowInput,
+    CountWorkflowsInput,
     DescribeWorkflowInput,
     FetchWorkflowHistoryEventsInput,
     Interceptor,
+    ListWorkflowsInput,
     OutboundInterceptor,
     QueryWorkflowInput,
     SignalWorkflowInput,
@@ -69,9 +77,11 @@ from durable.interceptor.client import (
 __all__ = [
     "CancelWorkflowInput",
     "Client",
+    "CountWorkflowsInput",
     "DescribeWorkflowInput",
     "FetchWorkflowHistoryEventsInput",
     "Interceptor",
+    "ListWorkflowsInput",
     "OutboundInterceptor",
     "PendingActivity",
     "QueryWorkflowInput",
@@ -112,6 +122,10 @@ __all__ = [
     "UpdateWithStartUpdateWorkflowInput",
     "WithStartWorkflowOperation",
     "WorkflowContinuedAsNewError",
+    "WorkflowExecution",
+    "WorkflowExecutionAsyncIterator",
+    "WorkflowExecutionCount",
+    "WorkflowExecutionCountAggregationGroup",
     "WorkflowExecutionDescription",
     "WorkflowExecutionStatus",
     "WorkflowFailureError",

@@ -10,6 +10,7 @@ from typing import Any, Self, TypeVar, TypeVarTuple, Unpack, overload
 
 from durable.client._connection import Connection
 from durable.client._handle import WorkflowHandle
+from durable.client._listing import WorkflowExecutionAsyncIterator, WorkflowExecutionCount
 from durable.client._local import LocalRuns
 from durable.client._patience import Patience
 from durable.client._schedules import ClientSchedules
@@ -21,7 +22,12 @@ from durable.client._waiting import Waiting
 from durable.common import QueryRejectCondition
 from durable.converter import DataConverter, default
 from durable.exceptions import StoreConfigurationError
-from durable.interceptor.client import Interceptor, StartWorkflowInput
+from durable.interceptor.client import (
+    CountWorkflowsInput,
+    Interceptor,
+    ListWorkflowsInput,
+    StartWorkflowInput,
+)
 from durable.interceptor.worker import worker_interceptors, workflow_interceptors
 from durable.store import Store, open_store, through
 from durable.workflow._calls import WorkflowCall
@@ -233,6 +239,53 @@ class Client(UpdatesWithStart, ClientSchedules):
         start_workflow: Any = self.start_workflow
         handle: WorkflowHandle[Any, Any] = await start_workflow(workflow, *values, **options)
         return await handle.result()
+
+    # ------------------------------------------------------------------ lists
+
+    def list_workflows(
+        self,
+        query: str | None = None,
+        *,
+        limit: int | None = None,
+        page_size: int = 1000,
+        next_page_token: bytes | None = None,
+    ) -> WorkflowExecutionAsyncIterator:
+        """Return the runs that a filter finds, to be iterated over with `async for`.
+
+        It finds whatever was stored before a page is read: a start, an upsert, a close. `docs/lists.md` has the filter's
+        language, which is Temporal's.
+
+        Args:
+            query: The filter, for example "WorkflowType = 'checkout' AND ExecutionStatus = 'Running' ORDER BY StartTime";
+                all runs, the one started last first, when None.
+            limit: How many runs at most.
+            page_size: How many are read at once, up to 10,000.
+            next_page_token: Where another list of the same filter ended.
+
+        Raises:
+            FilterError: It is no filter; the text names the place. What it names is looked up with the first page.
+            ValueError: A number is out of range.
+        """
+        found: WorkflowExecutionAsyncIterator = self._connection.outbound.list_workflows(
+            ListWorkflowsInput(query, limit, page_size, next_page_token)
+        )
+        return found
+
+    async def count_workflows(self, query: str | None = None) -> WorkflowExecutionCount:
+        """Return how many runs a filter finds, as `list_workflows` would find them.
+
+        Args:
+            query: The filter, which may end with GROUP BY ExecutionStatus (or WorkflowType, or TaskQueue); all runs when
+                None.
+
+        Raises:
+            FilterError: It is no filter; the text names the place.
+            StoreUnavailableError: The database is away.
+        """
+        found: WorkflowExecutionCount = await self._connection.outbound.count_workflows(
+            CountWorkflowsInput(query)
+        )
+        return found
 
     # ------------------------------------------------------------------ handles
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -11,10 +11,10 @@ from durable._engine._activities import decode_progress
 from durable._engine._state import PendingActivity as RunActivity
 from durable._engine._state import RunState
 from durable._internal.instants import SECOND, from_datetime, to_datetime
+from durable.client._executions import WorkflowExecution, attributes_of, shown
 from durable.common import WorkflowExecutionStatus
 from durable.converter import ActivitySerializationContext, DataConverter
-from durable.exceptions import ConversionError
-from durable.history import Event, Payload, WorkflowExecutionStarted
+from durable.history import Event, WorkflowExecutionStarted
 from durable.store import ActivityRecord, ActivityState, Hold, RunRecord, WorkerRecord
 
 
@@ -45,48 +45,37 @@ class PendingActivity:
     reason: str = ""
 
 
-@dataclass(frozen=True)
-class WorkflowExecutionDescription:
-    """A run as the database knows it at one moment.
+@dataclass(frozen=True, kw_only=True)
+class WorkflowExecutionDescription(WorkflowExecution):
+    """A run as the database knows it at one moment, and what it waits for.
 
     Attributes:
-        status: Where it is in its life.
         hold: "blocked" when its code is at fault (see `reason`), "quarantined" when it killed its workers, "paused" when
             an operator has paused it, else "".
         reason: Why it does not go on: what holds it, that no worker takes it, or who has locked it for long.
-        execution_time: When it begins, or began: later than `start_time` after a delay.
-        first_execution_run_id: The first run of the chain it belongs to.
         owner: The worker that has it in memory.
-        parent_id: The workflow whose child it is, with `parent_run_id`; None when no workflow started it.
-        root_id: The top of the tree of parents, with `root_run_id`; itself when it has no parent.
-        history_length: How many events it has.
+        history_length: How many events it has, open or closed.
+        history_size: How many bytes these have.
         pending_activities: Activities without an outcome.
         pending_timers: When the timers that run are due.
     """
 
-    id: str
-    run_id: str
-    workflow_type: str
-    task_queue: str
-    status: WorkflowExecutionStatus
     hold: str
     reason: str
     owner: str | None
-    start_time: datetime
-    execution_time: datetime
-    first_execution_run_id: str
-    close_time: datetime | None
-    history_length: int
     history_size: int
-    memo: Mapping[str, Any]
-    static_summary: str
-    static_details: str
     pending_activities: Sequence[PendingActivity]
     pending_timers: Sequence[datetime]
-    parent_id: str | None
-    parent_run_id: str | None
-    root_id: str
-    root_run_id: str
+    raw_static_summary: str = ""
+    raw_static_details: str = ""
+
+    async def static_summary(self) -> str | None:
+        """Return the line for people that the workflow was started with, None if there is none."""
+        return self.raw_static_summary or None
+
+    async def static_details(self) -> str | None:
+        """Return the text for people that the workflow was started with, None if there is none."""
+        return self.raw_static_details or None
 
 
 def describe(
@@ -126,9 +115,12 @@ def describe(
         close_time=None if run.closed_at is None else to_datetime(run.closed_at),
         history_length=run.history_length,
         history_size=run.history_size,
-        memo={key: _shown(value, converter) for key, value in started.memo.items()},
-        static_summary=started.static_summary,
-        static_details=started.static_details,
+        namespace=namespace,
+        typed_search_attributes=attributes_of(state.search_attributes),
+        raw_memo=state.memo,
+        data_converter=converter,
+        raw_static_summary=started.static_summary,
+        raw_static_details=started.static_details,
         pending_activities=[
             _pending(pending, by_id.get(id), workers, now, _of_activity(converter, namespace, run, pending))
             for id, pending in state.activities.items()
@@ -180,14 +172,6 @@ def _of_activity(
     )
 
 
-def _shown(payload: Payload, converter: DataConverter) -> Any:
-    """A value as plain data, or a text in its place: a description must not fail over what it only shows."""
-    try:
-        return converter.from_payload(payload)
-    except ConversionError:
-        return f"<{len(payload.data)} bytes of {payload.encoding} that cannot be read here>"
-
-
 def _pending(
     pending: RunActivity,
     row: ActivityRecord | None,
@@ -218,7 +202,7 @@ def _pending(
         next_attempt_time=to_datetime(row.due_at) if row.state is ActivityState.QUEUED else None,
         worker=row.worker,
         last_failure=None if failure is None else converter.from_failure(failure),
-        heartbeat_details=[_shown(detail, converter) for detail in progress.heartbeat],
+        heartbeat_details=[shown(detail, converter) for detail in progress.heartbeat],
         reason=(
             _untaken(row.due_at, row.task_queue, f"activity {scheduled.activity_type!r}", workers, now)
             if row.state is ActivityState.QUEUED

@@ -12,6 +12,7 @@ from durable._internal.ids import check_name, uuid7
 from durable.client._checked import to_checked_payloads
 from durable.client._connection import Connection
 from durable.client._handle import WorkflowHandle
+from durable.client._listing import WorkflowExecutionAsyncIterator, WorkflowExecutionCount, count
 from durable.client._start_options import Start, check
 from durable.client._starter import Starter
 from durable.client._starting_update import start_with_update
@@ -21,9 +22,11 @@ from durable.history import Event, WorkflowExecutionSignaled
 from durable.interceptor._headers import checked_headers
 from durable.interceptor.client import (
     CancelWorkflowInput,
+    CountWorkflowsInput,
     DescribeWorkflowInput,
     FetchWorkflowHistoryEventsInput,
     Interceptor,
+    ListWorkflowsInput,
     OutboundInterceptor,
     QueryWorkflowInput,
     SignalWorkflowInput,
@@ -85,6 +88,18 @@ class Outbound(OutboundInterceptor):
 
     async def describe_workflow(self, input: DescribeWorkflowInput) -> Any:
         return await self._meant(input)._describe()
+
+    def list_workflows(self, input: ListWorkflowsInput) -> WorkflowExecutionAsyncIterator:
+        return WorkflowExecutionAsyncIterator(
+            self._connection,
+            input.query,
+            limit=input.limit,
+            page_size=input.page_size,
+            next_page_token=input.next_page_token,
+        )
+
+    async def count_workflows(self, input: CountWorkflowsInput) -> WorkflowExecutionCount:
+        return await count(self._connection, input.query)
 
     async def fetch_workflow_history_events(
         self, input: FetchWorkflowHistoryEventsInput

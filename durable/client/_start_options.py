@@ -11,8 +11,15 @@ from msgspec import Struct
 from durable._engine._cron import check_cron
 from durable._internal.ids import check_name, check_text
 from durable._internal.instants import Duration, to_duration
-from durable.common import Priority, RetryPolicy, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from durable.common import (
+    Priority,
+    RetryPolicy,
+    TypedSearchAttributes,
+    WorkflowIDConflictPolicy,
+    WorkflowIDReusePolicy,
+)
 from durable.history import Payload, RetryPolicyData, encode_retry_policy
+from durable.history._search_attributes import encode_search_attributes
 from durable.workflow._calls import SignalCall
 from durable.workflow._definition import WorkflowOptions
 
@@ -43,6 +50,8 @@ class StartOptions(TypedDict, total=False):
     """What to do when the id has an open run; FAIL by default."""
     memo: Mapping[str, Any] | None
     """Values for people, shown by `describe`."""
+    search_attributes: TypedSearchAttributes | None
+    """What it is found by in lists; changed by the workflow with `workflow.upsert_search_attributes`."""
     retry_policy: RetryPolicy | None
     """How often and how fast it is run again when it fails or times out; not at all by default."""
     cron_schedule: str
@@ -86,6 +95,7 @@ class Start(Struct, frozen=True):
     cron_schedule: str
     priority: int
     memo: Mapping[str, Any]
+    search_attributes: dict[str, Payload]
     delay: int
     static_summary: str
     static_details: str
@@ -134,6 +144,7 @@ def check(given: Mapping[str, Any], definition: WorkflowOptions | None) -> Start
         cron_schedule=_cron(given),
         priority=_priority(given),
         memo=_memo(given.get("memo")),
+        search_attributes=_search_attributes(given.get("search_attributes")),
         delay=0 if delay is None else to_duration(delay, "start_delay"),
         static_summary=_text(given, "static_summary"),
         static_details=_text(given, "static_details"),
@@ -156,6 +167,17 @@ def _memo(memo: object) -> Mapping[str, Any]:
         raise TypeError(f"memo must be a mapping of names to values, not {type(memo).__name__}")
     entries = cast(Mapping[object, Any], memo)
     return {check_name(key, "memo key"): value for key, value in entries.items()}
+
+
+def _search_attributes(attributes: object) -> dict[str, Payload]:
+    if attributes is None:
+        return {}
+    if not isinstance(attributes, TypedSearchAttributes):
+        raise TypeError(
+            "search_attributes must be TypedSearchAttributes([SearchAttributePair(key, value), ...]), "
+            f"not {type(attributes).__name__}"
+        )
+    return encode_search_attributes(attributes)
 
 
 def _priority(given: Mapping[str, Any]) -> int:

@@ -11,6 +11,7 @@ import msgspec
 from durable._engine._cron import first_delay
 from durable._engine._start import start
 from durable._internal.ids import uuid7
+from durable.client._attribute_types import check_types
 from durable.client._checked import to_checked_payloads
 from durable.client._connection import Connection
 from durable.client._handle import WorkflowHandle
@@ -53,6 +54,8 @@ class Starter:
         Raises:
             Exception: As `Client.start_workflow`.
         """
+        if said.search_attributes:
+            await check_types(self._connection, said.search_attributes)
         run_id = uuid7()
         converter = self._connection.converter_for(workflow_id)
         started = WorkflowExecutionStarted(
@@ -67,6 +70,7 @@ class Starter:
             first_run_id=run_id,
             memo={key: converter.to_payload(value, path=f"memo {key}") for key, value in said.memo.items()},
             headers=said.headers,
+            search_attributes=said.search_attributes,
             identity=self._connection.identity,
             static_summary=said.static_summary,
             static_details=said.static_details,

@@ -84,6 +84,7 @@ from durable.history._wire import (
 from durable.history._workflow_events import (
     MarkerRecorded,
     ParentLink,
+    UpsertWorkflowSearchAttributes,
     WorkflowExecutionCanceled,
     WorkflowExecutionCancelRequested,
     WorkflowExecutionCompleted,
@@ -96,6 +97,8 @@ from durable.history._workflow_events import (
     WorkflowExecutionTimedOut,
     WorkflowExecutionUpdateAccepted,
     WorkflowExecutionUpdateCompleted,
+    WorkflowPropertiesModified,
+    modified_memo,
 )
 
 __all__ = [
@@ -159,6 +162,7 @@ __all__ = [
     "TimerFired",
     "TimerStarted",
     "Upcaster",
+    "UpsertWorkflowSearchAttributes",
     "WorkflowExecutionCancelRequested",
     "WorkflowExecutionCanceled",
     "WorkflowExecutionCompleted",
@@ -171,6 +175,7 @@ __all__ = [
     "WorkflowExecutionTimedOut",
     "WorkflowExecutionUpdateAccepted",
     "WorkflowExecutionUpdateCompleted",
+    "WorkflowPropertiesModified",
     "begins_at",
     "decode_data",
     "decode_event",
@@ -180,5 +185,6 @@ __all__ = [
     "encode_event",
     "encode_retry_policy",
     "first_task_time",
+    "modified_memo",
     "with_payloads",
 ]

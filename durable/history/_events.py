@@ -58,6 +58,7 @@ from durable.history._other_events import (
 )
 from durable.history._workflow_events import (
     MarkerRecorded,
+    UpsertWorkflowSearchAttributes,
     WorkflowExecutionCanceled,
     WorkflowExecutionCancelRequested,
     WorkflowExecutionCompleted,
@@ -70,6 +71,7 @@ from durable.history._workflow_events import (
     WorkflowExecutionTimedOut,
     WorkflowExecutionUpdateAccepted,
     WorkflowExecutionUpdateCompleted,
+    WorkflowPropertiesModified,
 )
 
 
@@ -144,6 +146,8 @@ COMMANDS: tuple[type[CommandEvent], ...] = (
     RequestCancelExternalWorkflowExecutionInitiated,
     WorkflowExecutionUpdateCompleted,
     MarkerRecorded,
+    UpsertWorkflowSearchAttributes,
+    WorkflowPropertiesModified,
 )
 
 CLOSING: tuple[type[EventData], ...] = (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from msgspec import Struct
 
 from durable.history._facts import CommandEvent, EventType, Input, RetryPolicyData
@@ -243,3 +245,25 @@ class MarkerRecorded(CommandEvent, frozen=True, omit_defaults=True):
     name: str = "patch"
     patch_id: str = ""
     deprecated: bool = False
+
+
+class UpsertWorkflowSearchAttributes(CommandEvent, frozen=True, omit_defaults=True):
+    """The workflow changed what it is found by. An attribute without a value is removed, others stay as they are."""
+
+    type = EventType.UPSERT_WORKFLOW_SEARCH_ATTRIBUTES
+
+    search_attributes: dict[str, Payload] = {}
+
+
+class WorkflowPropertiesModified(CommandEvent, frozen=True, omit_defaults=True):
+    """The workflow changed its memo. An entry of `removed` goes, others stay as they are."""
+
+    type = EventType.WORKFLOW_PROPERTIES_MODIFIED
+
+    memo: dict[str, Payload] = {}
+    removed: tuple[str, ...] = ()
+
+
+def modified_memo(memo: Mapping[str, Payload], change: WorkflowPropertiesModified) -> dict[str, Payload]:
+    """Return a memo after a change of it."""
+    return {key: value for key, value in {**memo, **change.memo}.items() if key not in change.removed}

@@ -11,9 +11,11 @@ from durable.interceptor._headers import Headers
 
 __all__ = [
     "CancelWorkflowInput",
+    "CountWorkflowsInput",
     "DescribeWorkflowInput",
     "FetchWorkflowHistoryEventsInput",
     "Interceptor",
+    "ListWorkflowsInput",
     "OutboundInterceptor",
     "QueryWorkflowInput",
     "SignalWorkflowInput",
@@ -119,6 +121,23 @@ class DescribeWorkflowInput:
     run_id: str | None
     handle: Any = field(default=None, repr=False)
     """The handle that is asked, for the library."""
+
+
+@dataclass
+class ListWorkflowsInput:
+    """A list of what a filter finds."""
+
+    query: str | None
+    limit: int | None
+    page_size: int
+    next_page_token: bytes | None
+
+
+@dataclass
+class CountWorkflowsInput:
+    """A count of what a filter finds."""
+
+    query: str | None
 
 
 @dataclass
@@ -252,6 +271,14 @@ class OutboundInterceptor:
     async def describe_workflow(self, input: DescribeWorkflowInput) -> Any:
         """Called for every `WorkflowHandle.describe`; returns the description."""
         return await self.next.describe_workflow(input)
+
+    def list_workflows(self, input: ListWorkflowsInput) -> Any:
+        """Called for every `Client.list_workflows`; returns what is iterated over."""
+        return self.next.list_workflows(input)
+
+    async def count_workflows(self, input: CountWorkflowsInput) -> Any:
+        """Called for every `Client.count_workflows`; returns the count."""
+        return await self.next.count_workflows(input)
 
     def fetch_workflow_history_events(self, input: FetchWorkflowHistoryEventsInput) -> AsyncIterator[Any]:
         """Called for every `fetch_history` and `fetch_history_events`; returns the events."""

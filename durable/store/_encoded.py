@@ -15,6 +15,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TypeVar
 
 from msgspec.structs import replace
@@ -30,6 +31,7 @@ from durable._engine.records import (
     HeartbeatAnswer,
     Hint,
     Hold,
+    ListedRun,
     Message,
     NewRun,
     QueryAnswer,
@@ -47,6 +49,7 @@ from durable.converter._codec import decoded, encoded
 from durable.converter._context import in_context
 from durable.exceptions import HistoryError, PayloadCodecError
 from durable.history import EventRow, Payload, decode_data
+from durable.store._filter import CountQuery, ListQuery, Position
 from durable.store._parcel import Parcel, Whose
 from durable.store._protocol import Lease, Store
 
@@ -186,6 +189,25 @@ class EncodedStore:
     async def read_activities(self, run_id: str) -> list[ActivityRecord]:
         records = await self.stored.read_activities(run_id)
         return await self._pass(decoded, lambda parcel, own: [parcel.activity(one) for one in own], records)
+
+    # ---------------------------------------------------------------- lists
+
+    async def attribute_types(self, wanted: Mapping[str, int] = MappingProxyType({})) -> dict[str, int]:
+        return await self.stored.attribute_types(wanted)
+
+    async def list_runs(
+        self, query: ListQuery, limit: int, behind: Position | None = None
+    ) -> tuple[list[ListedRun], Position | None]:
+        """See `Store`. What cannot be decoded is shown as it is stored, with the `fault`."""
+        found, last = await self.stored.list_runs(query, limit, behind)
+        answers = await self._each(decoded, Parcel.listed, found)
+        return [
+            replace(run, fault=answer) if isinstance(answer, PayloadCodecError) else answer
+            for run, answer in zip(found, answers, strict=True)
+        ], last
+
+    async def count_runs(self, query: CountQuery) -> list[tuple[str | int | None, int]]:
+        return await self.stored.count_runs(query)
 
     # ---------------------------------------------------------------- messages
 

@@ -22,6 +22,7 @@ from durable._engine.records import (
     Close,
     ExternalSend,
     Heartbeat,
+    ListedRun,
     Message,
     NewActivity,
     NewRun,
@@ -160,6 +161,9 @@ class Parcel:
             starts=tuple([self._child(own, start) for start in one.starts]),
             sends=tuple([self._send(own, send) for send in one.sends]),
             outcomes=tuple([self.update(own, outcome) for outcome in one.outcomes]),
+            upsert=None
+            if one.upsert is None
+            else replace(one.upsert, info=self._table(own, one.upsert.info)),
             close=None if one.close is None else self.close(own, one.close),
         )
 
@@ -276,6 +280,10 @@ class Parcel:
 
     def run(self, one: RunRecord) -> RunRecord:
         """Walk a run's row."""
+        return replace(one, info=self._table(Whose(one.workflow_id), one.info))
+
+    def listed(self, one: ListedRun) -> ListedRun:
+        """Walk a run as lists show it."""
         return replace(one, info=self._table(Whose(one.workflow_id), one.info))
 
     def activity(self, one: ActivityRecord) -> ActivityRecord:

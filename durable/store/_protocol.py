@@ -24,6 +24,7 @@ from durable._engine.records import (
     HeartbeatAnswer,
     Hint,
     Hold,
+    ListedRun,
     Message,
     NewRun,
     QueryAnswer,
@@ -37,6 +38,7 @@ from durable._engine.records import (
 )
 from durable._engine.schedules.rows import ScheduleRow, ScheduleWrite
 from durable.history import EventRow
+from durable.store._filter import CountQuery, ListQuery, Position
 
 
 class Lease(Protocol):
@@ -99,6 +101,29 @@ class Store(Protocol):
 
     async def read_activities(self, run_id: str) -> list[ActivityRecord]:
         """Return the rows of a run's activities, by id."""
+        ...
+
+    # ---------------------------------------------------------------- lists
+
+    async def attribute_types(self, wanted: Mapping[str, int] = ...) -> dict[str, int]:
+        """Give search attributes a type, and return the types of those that have one, by name.
+
+        Whoever writes an attribute first decides: a name of `wanted` that has a type keeps it, and the caller looks whether
+        it is the wanted one. A type never changes. Without `wanted` all that are known are returned.
+        """
+        ...
+
+    async def list_runs(
+        self, query: ListQuery, limit: int, behind: Position | None = None
+    ) -> tuple[list[ListedRun], Position | None]:
+        """Return a page of the runs a query finds, in its order, and where it ended; None when it is the last one.
+
+        It finds what was committed before it was asked: a start, an upsert, a close.
+        """
+        ...
+
+    async def count_runs(self, query: CountQuery) -> list[tuple[str | int | None, int]]:
+        """Return how many runs a query finds, for each group, the largest first; without groups for None."""
         ...
 
     # ---------------------------------------------------------------- messages

@@ -99,7 +99,7 @@ class Claims:
                 if hint.key == ANY or hint.key in self._home.hosts:
                     self._pauses = True
                     self._look_for_mail.set()
-            case HintKind.CLOSED | HintKind.UPDATE | HintKind.QUERY | HintKind.ANSWER:
+            case HintKind.CLOSED | HintKind.UPDATE | HintKind.QUERY | HintKind.ANSWER | HintKind.SCHEDULE:
                 pass
 
     @property

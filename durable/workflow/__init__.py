@@ -88,6 +88,8 @@ from durable.workflow._state import (
     set_current_details,
     time,
     time_ns,
+    upsert_memo,
+    upsert_search_attributes,
     uuid4,
     uuid7,
 )
@@ -190,6 +192,8 @@ __all__ = [
     "time_ns",
     "unsafe",
     "update",
+    "upsert_memo",
+    "upsert_search_attributes",
     "uuid4",
     "uuid7",
     "wait",

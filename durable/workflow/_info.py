@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from durable.common import Priority, RetryPolicy
+from durable.common import Priority, RetryPolicy, TypedSearchAttributes
 
 SUGGESTED_EVENTS = 4_096
 """Events of a history from which on it is better to continue as new: a replay takes that long."""
@@ -48,7 +48,8 @@ class Info:
         start_time: The time of its first task. A start with a delay begins when that is over.
         workflow_start_time: When the run was created.
         cron_schedule: When such runs begin.
-        raw_memo: The memo as it is stored; `workflow.memo()` reads it.
+        raw_memo: The memo as it is stored, with what the code has changed; `workflow.memo()` reads it.
+        typed_search_attributes: What the run is found by, likewise.
         parent: Whose child it is; None for a workflow that no other one started.
         root: The top of the tree of parents it is in; None likewise.
         schedule_id: The schedule that started it; None when none did.
@@ -81,6 +82,7 @@ class Info:
     schedule_id: str | None = None
     scheduled_start_time: datetime | None = None
     previous_scheduled_start_time: datetime | None = None
+    typed_search_attributes: TypedSearchAttributes = TypedSearchAttributes.empty
     history: Callable[[], tuple[int, int]] = field(default=_unknown, repr=False, compare=False)
 
     def get_current_history_length(self) -> int:

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from durable.activity._call import ActivityCall
+from durable.common import SearchAttributeUpdate
 from durable.converter import PayloadConverter
 from durable.exceptions import NotInWorkflowError
 from durable.workflow._definition import WorkflowDefinition, WorkflowOptions
@@ -202,6 +203,14 @@ class Runtime(Protocol):
 
     def memo_value(self, key: str, type_hint: Any) -> Any:
         """Return one entry of the memo as a type; `KeyError` when there is none."""
+        ...
+
+    def upsert_memo(self, updates: Mapping[str, Any]) -> None:
+        """Change entries of the memo; None removes one."""
+        ...
+
+    def upsert_search_attributes(self, updates: Sequence[SearchAttributeUpdate[Any]]) -> None:
+        """Change search attributes, in order."""
         ...
 
     def payload_converter(self) -> PayloadConverter:

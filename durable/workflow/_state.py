@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Mapping, MutableMapping, Sequence
 from datetime import datetime
 from random import Random
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast, overload
 from uuid import UUID
 
+from durable._internal.ids import check_name
 from durable._internal.instants import SECOND, to_datetime
+from durable.common import SearchAttributeUpdate
 from durable.converter import PayloadConverter
 from durable.workflow._info import Info
 from durable.workflow._runtime import current, find
@@ -40,7 +42,7 @@ def info() -> Info:
 
 
 def memo() -> Mapping[str, Any]:
-    """Return what the run was started with as its memo, decoded.
+    """Return the run's memo, decoded: what it was started with, and what `upsert_memo` has changed.
 
     Raises:
         NotInWorkflowError: The caller is not workflow code.
@@ -74,6 +76,58 @@ def memo_value(key: str, default: Any = _UNSET, *, type_hint: Any = Any) -> Any:
         if default is _UNSET:
             raise
         return default
+
+
+def upsert_memo(updates: Mapping[str, Any]) -> None:
+    """Change entries of the run's memo, which lists and descriptions show; the others stay as they are.
+
+    It is stored with the present task's other commands, in one transaction, and handed on when the workflow continues.
+
+    Args:
+        updates: New values by name; None removes an entry.
+
+    Raises:
+        ConversionError: A value cannot be stored.
+        TypeError: It is no mapping of names to values.
+        NotInWorkflowError: The caller is not workflow code.
+        ReadOnlyContextError: The caller answers a query.
+    """
+    runtime = current("workflow.upsert_memo()")
+    said: object = updates
+    if not isinstance(said, Mapping):
+        raise TypeError(
+            f"upsert_memo() takes a mapping of names to values, not {type(said).__name__}: {said!r}"
+        )
+    for key in updates:
+        check_name(key, "memo key")
+    runtime.upsert_memo(updates)
+
+
+def upsert_search_attributes(attributes: Sequence[SearchAttributeUpdate[Any]]) -> None:
+    """Change what the run is found by; attributes that are not named stay as they are.
+
+    Lists find the run by the new values as soon as the present task is stored, with its other commands, in one
+    transaction. They are handed on when the workflow continues.
+
+    Args:
+        attributes: What `key.value_set(...)` and `key.value_unset()` return; a later one of a name counts.
+
+    Raises:
+        TypeError: It is no list of such updates.
+        ValueError: There are too many then, or they are too large together.
+        NotInWorkflowError: The caller is not workflow code.
+        ReadOnlyContextError: The caller answers a query.
+    """
+    runtime = current("workflow.upsert_search_attributes()")
+    said: object = attributes
+    updates = list(cast("Sequence[object]", said)) if isinstance(said, list | tuple) else [said]
+    for update in updates:
+        if not isinstance(update, SearchAttributeUpdate):
+            raise TypeError(
+                "upsert_search_attributes() takes a list of key.value_set(...) and key.value_unset(), "
+                f"not {type(update).__name__}: {update!r}"
+            )
+    runtime.upsert_search_attributes(cast("Sequence[SearchAttributeUpdate[Any]]", updates))
 
 
 def payload_converter() -> PayloadConverter:

@@ -38,6 +38,7 @@ from durable.history import (
     TimerCanceled,
     TimerFired,
     TimerStarted,
+    UpsertWorkflowSearchAttributes,
     WorkflowExecutionCanceled,
     WorkflowExecutionCancelRequested,
     WorkflowExecutionCompleted,
@@ -50,6 +51,7 @@ from durable.history import (
     WorkflowExecutionTimedOut,
     WorkflowExecutionUpdateAccepted,
     WorkflowExecutionUpdateCompleted,
+    WorkflowPropertiesModified,
 )
 
 ODD = Payload(b"\x00\xff", "binary/plain", {"kind": b"odd", "\u00e9": b"\x80"})
@@ -229,6 +231,8 @@ SECOND: tuple[EventData, ...] = (
     ),
     WorkflowExecutionUpdateCompleted(id=4, update="update:u-1", result=PLAIN, failure=Failure("no")),
     MarkerRecorded(id=1, name="other", patch_id="p", deprecated=True),
+    UpsertWorkflowSearchAttributes(id=5, search_attributes={"s": PLAIN}),
+    WorkflowPropertiesModified(id=6, memo={"m": PLAIN}, removed=("old",)),
     WorkflowExecutionReset(
         message="m",
         flags=1,

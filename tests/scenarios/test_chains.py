@@ -308,7 +308,7 @@ async def test_a_delayed_start_begins_then_and_its_timers_count_from_then(env: E
     assert slept >= 0.05
     history = (await handle.fetch_history()).events
     assert history[-1].time - history[0].time >= 450_000
-    assert (told.memo, told.static_details) == ({"k": 1}, "long")
+    assert (await told.memo(), await told.static_details()) == ({"k": 1}, "long")
 
 
 async def test_a_message_ends_the_delay_of_a_start(env: Env) -> None:

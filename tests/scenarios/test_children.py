@@ -296,7 +296,11 @@ async def test_options_reach_the_child(env: Env) -> None:
         await handle.result(timeout=PATIENCE)
     child = child_of(env)
     shown = await child.describe()
-    assert (shown.task_queue, shown.memo, shown.static_summary) == ("elsewhere", {"why": "test"}, "a child")
+    assert (shown.task_queue, await shown.memo(), await shown.static_summary()) == (
+        "elsewhere",
+        {"why": "test"},
+        "a child",
+    )
     started = await event(child, "Started")
     assert (started.execution_timeout, started.parent_close_policy) == (60_000_000, "abandon")
     async with env.worker(waits, task_queue="elsewhere"):

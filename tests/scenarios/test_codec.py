@@ -163,7 +163,7 @@ async def test_everything_comes_back_and_nothing_is_readable_in_the_database(env
 
     async with env.worker(All, echo):
         handle = await env.start(All.run, Order(SECRET), memo={"note": SECRET}, id="all")
-        assert (await handle.describe()).memo == {"note": SECRET}
+        assert await (await handle.describe()).memo() == {"note": SECRET}
         assert await handle.execute_update("amend", SECRET) == SECRET + "!"
         with pytest.raises(WorkflowUpdateFailedError) as refused:
             await handle.execute_update("amend", f"{SECRET} no", id="refused")
@@ -435,7 +435,9 @@ async def test_describing_needs_no_codec_and_results_say_that_they_do(
             handle = await client.start_workflow(described(SECRET), memo={"a": SECRET})
             await handle.result()
         codec.away = lambda asked: True
-        assert (await handle.describe()).memo == {"a": "<17 bytes of binary/toy that cannot be read here>"}
+        assert await (await handle.describe()).memo() == {
+            "a": "<17 bytes of binary/toy that cannot be read here>"
+        }
         with pytest.raises(PayloadCodecError, match="could not decode 1 payloads of run"):
             await handle.result()
 

@@ -52,7 +52,7 @@ async def test_a_workflow_goes_on_as_another_run_of_itself(env: Env) -> None:
     for run in runs[:-1]:
         assert await events(run) == ["Started", "ActivityScheduled", "ActivityCompleted", "ContinuedAsNew"]
         told = await run.describe()
-        assert (told.status.name, told.memo, told.static_summary) == (
+        assert (told.status.name, await told.memo(), await told.static_summary()) == (
             "CONTINUED_AS_NEW",
             {"for": "all"},
             "short",
@@ -94,7 +94,7 @@ async def test_the_next_run_may_wait(env: Env) -> None:
     assert last[0].data.delay == 300_000  # type: ignore[attr-defined]
     assert last[-1].time >= first[-1].time + 300_000
     told = await handle.describe()
-    assert told.memo == {"new": 1}
+    assert await told.memo() == {"new": 1}
 
 
 @pytest.mark.temporal("client_api/result_follow")

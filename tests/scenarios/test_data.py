@@ -117,7 +117,7 @@ async def test_every_value_is_read_in_the_context_it_was_written_in(
             assert refused.value.cause.details == ("no",)
             await handle.signal(say("b"))
             assert await handle.result(timeout=PATIENCE) == "ab"
-            assert (await handle.describe()).memo == {"m": "x"}
+            assert await (await handle.describe()).memo() == {"m": "x"}
             assert await handle.query("heard", "q") == "qb"
             other = await client.start_workflow(
                 Contexts.run, "a", id="whose-2", start_signal="scn.data.say", start_signal_args=["c"]

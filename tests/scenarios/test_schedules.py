@@ -329,7 +329,7 @@ async def test_an_update_changes_what_the_next_action_is(env: Env) -> None:
         assert (await results(env, [id]))[0].startswith("new ")
         start = await event(env.client.get_workflow_handle(id), "Started")
         assert (start.priority, start.retry_policy.maximum_attempts) == (2, 2)
-        assert (await env.client.get_workflow_handle(id).describe()).memo == {"a": 1}
+        assert await (await env.client.get_workflow_handle(id).describe()).memo() == {"a": 1}
 
 
 async def test_what_is_not_there_is_told_so(plain: Env) -> None:

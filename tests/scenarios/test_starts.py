@@ -292,8 +292,8 @@ async def test_describe_and_memo(env: Env) -> None:
         told = await handle.describe()
     assert (told.id, told.workflow_type, told.task_queue) == ("described", "scn.starts.described", "default")
     assert (told.status.name, told.hold, told.close_time) == ("RUNNING", "", None)
-    assert told.memo == {"customer": {"name": "ada"}, "n": 3}
-    assert (told.static_summary, told.static_details) == ("a line", "more\nlines")
+    assert await told.memo() == {"customer": {"name": "ada"}, "n": 3}
+    assert (await told.static_summary(), await told.static_details()) == ("a line", "more\nlines")
     assert told.history_length == len(await events(handle))
     assert told.history_size > 0
     assert len(told.pending_timers) == 1

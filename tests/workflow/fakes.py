@@ -216,7 +216,7 @@ class FakeOthers:
     def __init__(self, runtime: FakeRuntime) -> None:
         self.runtime = runtime
 
-    def start_child(self, request: ChildRequest) -> Any:
+    def run_child(self, request: ChildRequest) -> asyncio.Future[Any]:
         runtime = self.runtime
         runtime.children.append(request)
         future: asyncio.Future[Any] = runtime.loop.create_future()
@@ -224,10 +224,8 @@ class FakeOthers:
         runtime.loop.call_soon(runtime.answer, future, answer, request)
         return future
 
-    def started(self, handle: Any) -> asyncio.Future[None]:
-        future: asyncio.Future[None] = self.runtime.loop.create_future()
-        future.set_result(None)
-        return future
+    async def start_child(self, request: ChildRequest) -> Any:
+        return self.run_child(request)
 
     def signal(
         self, target: Target, name: str, args: Sequence[Any], types: Sequence[Any] | None

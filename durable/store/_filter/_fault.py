@@ -3,17 +3,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from difflib import get_close_matches
 
+from durable.exceptions import FilterError
 
-class FilterError(ValueError):
-    """A list filter, or a page token, is not one. The text says where, what was expected, and what would be right.
-
-    Attributes:
-        column: The place in the filter's text, counted in characters from 1; 0 for a page token.
-    """
-
-    def __init__(self, column: int, message: str) -> None:
-        super().__init__(f"column {column}: {message}" if column else message)
-        self.column = column
+__all__ = ["FilterError", "nearest", "shown"]
 
 
 def nearest(name: str, known: Collection[str]) -> list[str]:

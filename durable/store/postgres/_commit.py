@@ -17,10 +17,11 @@ from typing import Any
 
 from durable._engine.records import CommitResult, StartOutcome, StartVerdict, Transition, Verdict
 from durable.exceptions import StoreUnavailableError
+from durable.history import Payload
 from durable.store.postgres._errors import Meaning, connection_survives, meaning
 from durable.store.postgres._pack import SIZES, new_runs, pack
-from durable.store.postgres._part import Part
 from durable.store.postgres._pool import Pool
+from durable.store.postgres._search import Search
 from durable.store.postgres._session import Backend, Row, Session
 
 _VERDICTS = {int(verdict): verdict for verdict in Verdict}
@@ -30,7 +31,7 @@ _STEPS, _STARTS = "commit", "start"
 """The roles of the two connections."""
 
 
-class Commits(Part):
+class Commits(Search):
     """The commit path, on connections of its own."""
 
     def __init__(self, pool: Pool) -> None:
@@ -52,6 +53,8 @@ class Commits(Part):
         ended, so what they say is final.
         """
         starts = [transition for transition in transitions if _creates_runs(transition)]
+        if found := _found(transitions, starts):
+            await self._learn(found)
         async with self._turn:
             await self.settle()
             if not starts:
@@ -77,7 +80,7 @@ class Commits(Part):
 
     async def _write(self, role: str, transitions: Sequence[Transition]) -> CommitResult:
         ordered = _closing_last(transitions)
-        row = await self._send(role, pack(ordered, self._now), ordered)
+        row = await self._send(role, pack(ordered, self._now, self._types), ordered)
         self._now = max(self._now, row["now"])
         started = _started(ordered, row) if row["started"] else ()
         verdicts: Sequence[int] | None = row["verdicts"]
@@ -109,7 +112,7 @@ class Commits(Part):
                 tries += 1
                 if kind is Meaning.TAKEN:
                     transitions = await self._without_repeated(transitions)
-                    args = pack(transitions, self._now)
+                    args = pack(transitions, self._now, self._types)
                     tries = 0
                     continue
                 if kind is Meaning.UNAVAILABLE or not await self._pool.may_retry(error, tries, read=False):
@@ -237,6 +240,13 @@ def _creates_runs(transition: Transition) -> bool:
     return bool(transition.starts) or (
         transition.close is not None and transition.close.successor is not None
     )
+
+
+def _found(transitions: Sequence[Transition], starts: Sequence[Transition]) -> list[dict[str, Payload]]:
+    """The search attributes that a batch writes."""
+    changed = [transition.upsert.search_attributes for transition in transitions if transition.upsert]
+    given = [run.search_attributes for transition in starts for run in new_runs(transition)]
+    return [attributes for attributes in changed + given if attributes]
 
 
 def _closing_last(transitions: Sequence[Transition]) -> Sequence[Transition]:

@@ -12,6 +12,8 @@ from durable._engine.records import (
 )
 from durable.exceptions import DurableError
 from durable.history import FORMAT, EventRow
+from durable.history._search_attributes import decode_search_attributes
+from durable.store._filter import attribute_rows
 from durable.store._parent_close import termination
 from durable.store.postgres import _rows
 from durable.store.postgres._pack import message_columns
@@ -112,13 +114,18 @@ class Operations(Runs):
         ((seq, latest),) = await session.fetch_inside(self._sql["next_seq"], [run_id])
         row = event(seq)
         facts = [run_id, close.status, row.seq, row.task, row.type, row.data, latest]
-        await session.fetch_inside(self._sql["terminate"], [*facts, *pack_end(close, ())])
+        await session.fetch_inside(self._sql["terminate"], [*facts, *pack_end(close, (), self._types)])
 
     async def _fill(self, session: Session, new: Reset, now: int) -> None:
         """Write what belongs to a new run that is entered."""
         sql, fetch, run_id = self._sql, session.fetch_inside, new.run_id
-        await fetch(sql["copy_data"], [run_id, new.base_run_id])
-        await fetch(sql["copy_attributes"], [run_id, new.base_run_id])
+        await fetch(sql["write_info"], [run_id, new.info])
+        if new.attributes:
+            found = attribute_rows(decode_search_attributes(new.attributes))
+            columns_of = ("name", "type", "position", "text_value", "int_value", "float_value")
+            await fetch(
+                sql["write_attributes"], [run_id, *([getattr(row, name) for row in found] for name in columns_of)]
+            )
         await fetch(sql["copy_events"], [run_id, new.base_run_id, new.cut, new.started])
         event = new.event
         await fetch(sql["append_reset"], [run_id, event.seq, event.task, event.type, now, event.data])

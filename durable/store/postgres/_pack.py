@@ -6,21 +6,30 @@ for once.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
+from types import MappingProxyType
 from typing import Any
 
+import msgspec
+
 from durable._engine.records import Close, Message, NewRun, Reply, Transition, Unread
+from durable.history import Payload
+from durable.history._search_attributes import decode_search_attributes
+from durable.store._filter import attribute_rows
 from durable.store._parent_close import CANCEL_REQUEST, TERMINATION
 from durable.store.postgres._rows import readable
 
-SIZES = (12, 48, 82)
+SIZES = (12, 48, 85)
 """How many arguments a batch may have: of steps only, with all that a run does about itself, and about others."""
+
+Types = Mapping[str, int]
+_NO_TYPES: Types = MappingProxyType({})
 
 TOLD_CHILDREN = [TERMINATION, CANCEL_REQUEST]
 
 
-def pack(transitions: Sequence[Transition], now: int = 0) -> list[Any]:
+def pack(transitions: Sequence[Transition], now: int = 0, types: Types = _NO_TYPES) -> list[Any]:
     """The arguments of `commit_2`: one array for each column, None for what is not needed.
 
     There are as many as `SIZES` says: the last kinds, which few batches have, are left out when there is none of them.
@@ -28,6 +37,7 @@ def pack(transitions: Sequence[Transition], now: int = 0) -> list[Any]:
     Args:
         transitions: The closing ones come last.
         now: A time the database has told already.
+        types: The types of search attributes.
     """
     events = [event for transition in transitions for event in transition.events]
     latest = max([transition.not_before for transition in transitions], default=0)
@@ -45,7 +55,7 @@ def pack(transitions: Sequence[Transition], now: int = 0) -> list[Any]:
         *_pack_pairs(
             [(transition.run_id, transition.consumed) for transition in transitions if transition.consumed]
         ),
-        *_pack_more([transition for transition in transitions if _has_more(transition)]),
+        *_pack_more([transition for transition in transitions if _has_more(transition)], types),
     ]
 
 
@@ -62,10 +72,11 @@ def _has_more(transition: Transition) -> bool:
         or transition.sends
         or transition.starts
         or transition.hold_back
+        or transition.upsert
     )
 
 
-def _pack_more(transitions: Sequence[Transition]) -> list[Any]:
+def _pack_more(transitions: Sequence[Transition], types: Types) -> list[Any]:
     if not transitions:
         return []
     return [
@@ -76,7 +87,7 @@ def _pack_more(transitions: Sequence[Transition]) -> list[Any]:
         *_pack_activities(transitions),
         *_pack_pairs([(transition.run_id, transition.activities_done) for transition in transitions]),
         *_pack_pairs([(transition.run_id, transition.activities_canceled) for transition in transitions]),
-        *_pack_rest([transition for transition in transitions if _has_most(transition)]),
+        *_pack_rest([transition for transition in transitions if _has_most(transition)], types),
     ]
 
 
@@ -86,11 +97,12 @@ def _has_most(transition: Transition) -> bool:
         or transition.sends
         or transition.starts
         or transition.hold_back
+        or transition.upsert
         or (transition.close and transition.close.successor)
     )
 
 
-def _pack_rest(transitions: Sequence[Transition]) -> list[Any]:
+def _pack_rest(transitions: Sequence[Transition], types: Types) -> list[Any]:
     if not transitions:
         return []
     return [
@@ -102,6 +114,7 @@ def _pack_rest(transitions: Sequence[Transition]) -> list[Any]:
             [send.reply for transition in transitions for send in transition.sends]
             + [start.reply for transition in transitions for start in transition.starts]
         ),
+        *_pack_found(transitions, types),
     ]
 
 
@@ -271,6 +284,36 @@ def run_columns(runs: Sequence[NewRun]) -> list[list[Any]]:
         [run.started for run in runs],
         [run.info for run in runs],
     ]
+
+
+def _pack_found(transitions: Sequence[Transition], types: Types) -> list[Any]:
+    found = [
+        (transition.run_id, transition.upsert.info, changed_rows(transition.upsert.search_attributes, types))
+        for transition in transitions
+        if transition.upsert is not None
+    ] + [
+        (run.run_id, None, changed_rows(run.search_attributes, types))
+        for transition in transitions
+        for run in new_runs(transition)
+        if run.search_attributes
+    ]
+    if not found:
+        return [None] * 3
+    return [[entry[column] for entry in found] for column in range(3)]
+
+
+def found_columns(runs: Sequence[NewRun], types: Types) -> list[str | None] | None:
+    """What new runs are found by, as a column; None when none of them has anything."""
+    if not any(run.search_attributes for run in runs):
+        return None
+    return [changed_rows(run.search_attributes, types) if run.search_attributes else None for run in runs]
+
+
+def changed_rows(attributes: Mapping[str, Payload], types: Types) -> str:
+    """A change of search attributes as `index_runs_2` takes it."""
+    rows = attribute_rows(decode_search_attributes(attributes))
+    change = {"drop": list(attributes), "rows": [row for row in rows if types.get(row.name) == row.type]}
+    return msgspec.json.encode(change).decode()
 
 
 def _pack_replies(replies: Sequence[Reply]) -> list[Any]:

@@ -17,6 +17,7 @@ _FILES = (
     "operations",
     "queries",
     "schedules",
+    "search",
     "workers",
 )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from durable._engine.records import (
@@ -20,8 +21,17 @@ from durable.exceptions import StoreError
 from durable.history import EventRow
 from durable.store.postgres import _rows
 from durable.store.postgres._commit import Commits
-from durable.store.postgres._pack import REUSE, TOLD_CHILDREN, message_columns, run_columns
+from durable.store.postgres._pack import (
+    REUSE,
+    TOLD_CHILDREN,
+    Types,
+    found_columns,
+    message_columns,
+    run_columns,
+)
 from durable.store.postgres._session import Row
+
+_NO_TYPES: Types = MappingProxyType({})
 
 
 class Runs(Commits):
@@ -41,7 +51,9 @@ class Runs(Commits):
 
     async def _start(self, runs: Sequence[NewRun]) -> list[StartVerdict | None]:
         """Create runs; None for a start whose messages are held back by the run it is content with."""
-        rows = {row["n"]: row for row in await self._fetch("create_runs", *pack_starts(runs))}
+        await self._learn([run.search_attributes for run in runs if run.search_attributes])
+        arguments = pack_starts(runs, self._types)
+        rows = {row["n"]: row for row in await self._fetch("create_runs", *arguments)}
         if len(rows) < len(runs):
             # Ten times another run of that id closed between two statements. What was started is, and asking again
             # says so.
@@ -109,6 +121,8 @@ class Runs(Commits):
         """Close an open run whoever owns it, without reading its messages; they are deleted with it, or move on."""
         if not _rows.is_run_id(run_id):
             return False
+        if close.successor is not None:
+            await self._learn([close.successor.search_attributes])
         tries = 0
         while True:
             try:
@@ -137,12 +151,14 @@ class Runs(Commits):
                 await session.end("rollback")
                 raise
             facts = [run_id, close.status, row.seq, row.task, row.type, row.data, last["latest"]]
-            await session.fetch_inside(self._sql["terminate"], [*facts, *pack_end(close, messages)])
+            await session.fetch_inside(
+                self._sql["terminate"], [*facts, *pack_end(close, messages, self._types)]
+            )
             await session.end("commit")
             return True
 
 
-def pack_starts(runs: Sequence[NewRun]) -> list[Any]:
+def pack_starts(runs: Sequence[NewRun], types: Types = _NO_TYPES) -> list[Any]:
     """The arguments of `start_2`."""
     messages = [(n, run.run_id, message) for n, run in enumerate(runs, 1) for message in run.messages]
     columns = message_columns([(run_id, message) for _, run_id, message in messages])
@@ -150,10 +166,11 @@ def pack_starts(runs: Sequence[NewRun]) -> list[Any]:
         *run_columns(runs),
         [run.conflict for run in runs],
         *([[n for n, _, _ in messages], *columns[1:]] if messages else [None] * 5),
+        found_columns(runs, types),
     ]
 
 
-def pack_end(close: Close, messages: Sequence[Message]) -> list[Any]:
+def pack_end(close: Close, messages: Sequence[Message], types: Types) -> list[Any]:
     """The arguments of `terminate_2` behind the event."""
     sent = [(message.run_id, message) for message in messages]
     successor = close.successor
@@ -163,7 +180,14 @@ def pack_end(close: Close, messages: Sequence[Message]) -> list[Any]:
         columns[REUSE] = [None]
     else:
         columns = [None] * 15
-    return [close.update_lost, TOLD_CHILDREN, *columns, *(message_columns(sent) if sent else [None] * 5)]
+    found = None if successor is None else found_columns([successor], types)
+    return [
+        close.update_lost,
+        TOLD_CHILDREN,
+        *columns,
+        *(message_columns(sent) if sent else [None] * 5),
+        found,
+    ]
 
 
 def verdict(row: Row) -> StartVerdict | None:

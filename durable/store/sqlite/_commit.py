@@ -20,7 +20,7 @@ from msgspec import structs
 
 from durable._engine.records import Close, CommitResult, Message, StartVerdict, Transition, Unread, Verdict
 from durable.history import EventRow
-from durable.store.sqlite import _activities, _messages, _others, _rows, _runs, _updates
+from durable.store.sqlite import _activities, _messages, _others, _rows, _runs, _search, _updates
 from durable.store.sqlite._connection import Transaction
 from durable.store.sqlite._locks import Lives
 from durable.store.sqlite._rows import Many, ids
@@ -74,7 +74,7 @@ def append(transaction: Transaction, transitions: Sequence[Transition]) -> Commi
         if (
             t.close is not None or t.release is not None or t.proven or t.messages or t.consumed
             or t.activities or t.activities_done or t.activities_canceled
-            or t.outcomes or t.sends or t.starts or t.hold_back
+            or t.outcomes or t.sends or t.starts or t.hold_back or t.upsert
         ):  # fmt: skip
             return None
     rows = _event_rows(transaction.now, transitions)
@@ -200,6 +200,8 @@ def _write(transaction: Transaction, lives: Lives, transitions: Sequence[Transit
         if (r := t.release) is not None and t.close is None
     ]:
         _release(db, released)
+    if upserts := [(t.run_id, t.upsert) for t in transitions if t.upsert is not None]:
+        _search.upsert(db, upserts)
     if outcomes := [(t.run_id, outcome) for t in transitions for outcome in t.outcomes]:
         _updates.write(db, outcomes)
     if holding := [t for t in transitions if t.hold_back]:

@@ -15,7 +15,7 @@ from durable._engine.records import (
 )
 from durable.history import FORMAT
 from durable.store._parent_close import termination
-from durable.store.sqlite import _activities, _commit, _messages, _rows, _runs, _updates
+from durable.store.sqlite import _activities, _commit, _messages, _rows, _runs, _search, _updates
 from durable.store.sqlite._connection import Transaction
 from durable.store.sqlite._locks import Lives
 from durable.store.sqlite._rows import ids
@@ -97,11 +97,13 @@ def _reset(
         "times_out_at": None if new.run_timeout is None else now + new.run_timeout,
         "started": new.started,
         "cut": new.cut,
+        "info": new.info,
     }
     if db.execute(SQL["enter"], values).rowcount != 1:
         raise _Nothing
-    for name in ("copy_data", "copy_attributes", "copy_events"):
-        db.execute(SQL[name], values)
+    db.execute(SQL["write_info"], values)
+    db.execute(SQL["copy_events"], values)
+    _search.write(db, [(run_id, new.attributes)] if new.attributes else [])
     latest = db.execute(SQL["latest"], (run_id,)).fetchone()[0]
     event = new.event
     at = max(now, latest)

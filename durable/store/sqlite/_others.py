@@ -143,5 +143,6 @@ def succeed(
         verdicts.append(verdict)
         values = {"from": run_id, "to": new.run_id, "queue": new.task_queue}
         transaction.db.execute(SQL["move_messages"], values)
+        transaction.db.execute(SQL["inherit_parents"], values)
         transaction.db.execute(SQL["forget_moved"], (run_id,))
     return _owned(verdicts)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec import structs
 
 from durable._engine.records import NewRun, RunRecord, RunStatus, SendOutcome, StartOutcome, StartVerdict
 from durable.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
-from durable.history import EventRow, EventType
-from durable.store.sqlite import _messages, _rows, _workers
+from durable.history import EventRow, EventType, Payload
+from durable.store.sqlite import _messages, _rows, _search, _workers
 from durable.store.sqlite._connection import Transaction
 from durable.store.sqlite._locks import Lives
 from durable.store.sqlite._rows import Many, ids
@@ -32,6 +32,7 @@ def create(transaction: Transaction, lives: Lives, runs: Sequence[NewRun]) -> li
     """
     verdicts: list[StartVerdict | None] = []
     data: list[tuple[str, bytes]] = []
+    found: list[tuple[str, Mapping[str, Payload]]] = []
     events: list[tuple[str, int, int, int, int, bytes]] = []
     alive: dict[str, bool] = {}
     for run in runs:
@@ -44,12 +45,15 @@ def create(transaction: Transaction, lives: Lives, runs: Sequence[NewRun]) -> li
         verdict = _insert(transaction, run, owner)
         if verdict.outcome is StartOutcome.STARTED:
             data.append((run.run_id, run.info))
+            if run.search_attributes:
+                found.append((run.run_id, run.search_attributes))
             events.append(
                 (run.run_id, 1, 1, int(EventType.WORKFLOW_EXECUTION_STARTED), transaction.now, run.started)
             )
         verdicts.append(verdict if not run.messages or _deliver(transaction, run, verdict) else None)
     _insert_data(transaction.db, data)
     insert_events(transaction.db, events)
+    _search.write(transaction.db, found)
     return verdicts
 
 
@@ -69,7 +73,8 @@ def _insert(transaction: Transaction, run: NewRun, owner: str | None) -> StartVe
     inserted = db.execute(
         SQL["insert_run"],
         (run.run_id, run.workflow_id, run.workflow_type, run.task_queue, owner, epoch, wake_at, run.priority, run.format,
-         now, times_out_at, run.first_run_id or None, run.parent_run_id, run.parent_close_policy),
+         now, times_out_at, run.first_run_id or None, run.parent_run_id, run.parent_close_policy,
+         now + run.delay if run.delay else None, *_parent(db, run)),
     ).rowcount  # fmt: skip
     if not inserted:
         return _explain(db, run, now)
@@ -84,6 +89,14 @@ def _insert(transaction: Transaction, run: NewRun, owner: str | None) -> StartVe
             db.execute(SQL["forget_run"], (run.run_id,))
             return StartVerdict(StartOutcome.REJECTED, last[0], last[1], now=now)
     return StartVerdict(StartOutcome.STARTED, run.run_id, run.workflow_type, epoch, now)
+
+
+def _parent(db: sqlite3.Connection, run: NewRun) -> tuple[str | None, str | None, str | None]:
+    """The workflow of a run's parent, and the top of the tree of parents."""
+    found = None
+    if run.parent_run_id is not None:
+        found = db.execute(SQL["parent"], (run.parent_run_id,)).fetchone()
+    return found or (None, None, None)
 
 
 def _explain(db: sqlite3.Connection, run: NewRun, now: int) -> StartVerdict:

@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from types import MappingProxyType
 from typing import TypeVar
 
 from durable._engine.operations import Operated, Reset, ResetView
@@ -19,6 +20,7 @@ from durable._engine.records import (
     HeartbeatAnswer,
     Hint,
     Hold,
+    ListedRun,
     Message,
     NewRun,
     QueryAnswer,
@@ -33,6 +35,7 @@ from durable._engine.records import (
 from durable._engine.schedules.rows import ScheduleRow, ScheduleWrite
 from durable.exceptions import StoreConfigurationError, StoreUnavailableError
 from durable.history import EventRow
+from durable.store._filter import CountQuery, ListQuery, Position
 from durable.store._protocol import Lease
 from durable.store.sqlite import (
     _activities,
@@ -45,6 +48,7 @@ from durable.store.sqlite import (
     _runs,
     _schedules,
     _schema,
+    _search,
     _updates,
     _workers,
 )
@@ -125,6 +129,22 @@ class SQLiteStore:
 
     async def read_activities(self, run_id: str) -> list[ActivityRecord]:
         return await self._read(lambda db: _activities.read_of_runs(db, self._stamp(), (run_id,)))
+
+    # ---------------------------------------------------------------- lists
+
+    async def attribute_types(self, wanted: Mapping[str, int] = MappingProxyType({})) -> dict[str, int]:
+        known = await self._read(_search.types)
+        if wanted.keys() <= known.keys():
+            return known
+        return await self.writer.run(lambda transaction: _search.add_types(transaction.db, wanted))
+
+    async def list_runs(
+        self, query: ListQuery, limit: int, behind: Position | None = None
+    ) -> tuple[list[ListedRun], Position | None]:
+        return await self._read(partial(_search.list_runs, query=query, limit=limit, behind=behind))
+
+    async def count_runs(self, query: CountQuery) -> list[tuple[str | int | None, int]]:
+        return await self._read(partial(_search.count_runs, query=query))
 
     # ---------------------------------------------------------------- messages
 

@@ -19,6 +19,7 @@ from durable.testing.conformance import (
     _closes,
     _commits,
     _held_back,
+    _lists,
     _lives,
     _messages,
     _operations,
@@ -58,6 +59,7 @@ _MODULES = (
     _activities,
     _attempts,
     _workers,
+    _lists,
     _lives,
     _sizes,
 )

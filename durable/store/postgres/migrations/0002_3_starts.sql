@@ -26,18 +26,24 @@ begin
     for v_round in 1 .. 10 loop
         with inserted as (
             insert into durable.runs (run_id, workflow_id, workflow_type, task_queue, format, priority, started_at,
-                    times_out_at, owner, epoch, wake_at, first_run_id, parent_run_id, parent_close_policy)
+                    times_out_at, owner, epoch, wake_at, first_run_id, parent_run_id, parent_close_policy, execution_at,
+                    parent_workflow_id, root_workflow_id, root_run_id)
                 select s_run[i], s_workflow_id[i], s_type[i], s_queue[i], s_format[i], s_priority[i], p_now,
                     p_now + s_delay[i] + s_timeout[i],
                     case when l.live then s_owner[i] end,
                     case when l.live then 1 else 0 end,
                     case when not l.live then p_now + s_delay[i] end,
-                    s_first[i], s_parent[i], s_policy[i]
+                    s_first[i], s_parent[i], s_policy[i], case when s_delay[i] > 0 then p_now + s_delay[i] end,
+                    p.workflow_id, p.root_workflow_id, p.root_run_id
                 from (select i from unnest(v_open) i order by s_workflow_id[i], i) s
                 -- A delayed start is not owned: the delay would be forgotten if its owner died.
                 cross join lateral (select s_delay[i] = 0 and exists (
                     select from durable.workers w
                     where w.worker_id = s_owner[i] and not w.dead and w.expires_at > p_now) as live) l
+                left join lateral (
+                    select r.workflow_id, coalesce(r.root_workflow_id, r.workflow_id) as root_workflow_id,
+                        coalesce(r.root_run_id, r.run_id) as root_run_id
+                    from durable.runs r where r.run_id = s_parent[i] offset 0) p on true
             on conflict do nothing returning durable.runs.run_id)
         select coalesce(array_agg(inserted.run_id), '{}') into v_new from inserted;
         v_all := cardinality(v_new) = cardinality(v_open);
@@ -131,7 +137,8 @@ create function durable.start_2(
     s_run uuid[], s_workflow_id text[], s_type text[], s_queue text[], s_format integer[], s_priority smallint[],
     s_delay bigint[], s_timeout bigint[], s_owner text[], s_reuse smallint[],
     s_first uuid[], s_parent uuid[], s_policy smallint[], s_started bytea[], s_info bytea[], s_conflict smallint[],
-    m_start integer[], m_id text[], m_type smallint[], m_internal boolean[], m_data bytea[] -- `m_start` counts in `s_run`
+    m_start integer[], m_id text[], m_type smallint[], m_internal boolean[], m_data bytea[], -- `m_start` counts in `s_run`
+    s_rows jsonb[] -- what the runs are found by, see `index_runs_2`
 ) returns table (n integer, outcome smallint, run_id uuid, workflow_type text, epoch integer, now bigint)
 language plpgsql volatile
     set lock_timeout = '2s' set plan_cache_mode = force_generic_plan set enable_seqscan = off
@@ -150,7 +157,7 @@ begin
         raise exception 'durable needs READ COMMITTED, not %', current_setting('transaction_isolation')
             using errcode = 'DU001';
     end if;
-    if m_start is null then
+    if m_start is null and s_rows is null then
         -- As nearly always: all in one go.
         v_now := durable.now_us();
         return query
@@ -200,6 +207,10 @@ begin
             return next;
         end loop;
         perform durable.record_runs_2(v_now, v_new, s_run, s_started, s_info);
+        if s_rows is not null then
+            perform durable.index_runs_2(
+                array(select s_run[i] from unnest(v_new) i), array(select s_rows[i] from unnest(v_new) i));
+        end if;
         exit when cardinality(v_again) = 0;
         v_open := v_again;
     end loop;

@@ -84,6 +84,12 @@ begin
             raise unique_violation using message = 'a successor has the run id of another run, or another workflow id';
         end if;
         perform durable.record_runs_2(p_now, p_successors, s_run, s_started, s_info);
+        -- The parent itself may be gone.
+        update durable.runs n set parent_workflow_id = o.parent_workflow_id, root_workflow_id = o.root_workflow_id,
+                root_run_id = o.root_run_id
+            from unnest(p_successors) i
+            cross join lateral (select r.* from durable.runs r where r.run_id = s_from[i] offset 0) o
+            where n.run_id = s_run[i] and o.parent_workflow_id is not null and n.parent_workflow_id is null;
         if exists (select from unnest(p_successors) i where s_run[i] = any (m_run)) then
             perform durable.send_2(array_agg(m.run_id order by m.n), array_agg(m.id order by m.n),
                     array_agg(m.type order by m.n), array_agg(m.internal order by m.n), array_agg(m.data order by m.n))
@@ -128,7 +134,8 @@ create function durable.terminate_2(
     s_run uuid[], s_workflow_id text[], s_type text[], s_queue text[], s_format integer[], s_priority smallint[],
     s_delay bigint[], s_timeout bigint[], s_owner text[], s_reuse smallint[],
     s_first uuid[], s_parent uuid[], s_policy smallint[], s_started bytea[], s_info bytea[], -- the successor, if any
-    m_run uuid[], m_id text[], m_type smallint[], m_internal boolean[], m_data bytea[] -- to it, and to others
+    m_run uuid[], m_id text[], m_type smallint[], m_internal boolean[], m_data bytea[], -- to it, and to others
+    s_rows jsonb[] -- what it is found by
 ) returns void
 language plpgsql volatile
     set lock_timeout = '2s' set plan_cache_mode = force_generic_plan set enable_seqscan = off
@@ -155,6 +162,9 @@ begin
         array(select i from generate_subscripts(s_run, 1) i), array_fill(p_run, array[coalesce(cardinality(s_run), 0)]),
         s_run, s_workflow_id, s_type, s_queue, s_format, s_priority, s_delay, s_timeout, s_owner, s_reuse,
         s_first, s_parent, s_policy, s_started, s_info, m_run, m_id, m_type, m_internal, m_data);
+    if s_rows is not null then
+        perform durable.index_runs_2(s_run, s_rows);
+    end if;
     if cardinality(m_run) > 0 then
         perform durable.send_2(m_run, m_id, m_type, m_internal, m_data);
     end if;

@@ -43,6 +43,8 @@ create function durable.commit_2(
         -- runs to create: children, then successors, which have no reuse policy
     y_id text[], y_done_type smallint[], y_done bytea[], y_failed_type smallint[], y_failed bytea[],
         -- replies: to the messages by workflow id, then to the children
+    f_run uuid[], f_info bytea[], f_rows jsonb[], -- what runs are found by, new ones and others, see `index_runs_2`; for
+        -- the latter what is shown of them
     out now bigint, out verdicts smallint[], out started uuid[] -- runs created that have an owner
 ) language plpgsql volatile
     set lock_timeout = '2s'
@@ -354,6 +356,15 @@ begin
             started := array(
                 select r.run_id from unnest(started) t (run_id) join durable.runs r on r.run_id = t.run_id);
         end if;
+    end if;
+
+    if cardinality(f_run) > 0 then
+        perform durable.index_runs_2(array_agg(t.run_id), array_agg(t.rows))
+            from unnest(f_run, f_rows) t (run_id, rows)
+            cross join lateral (select from durable.runs r where r.run_id = t.run_id offset 0) r
+            where t.run_id <> all (v_bad);
+        update durable.run_data d set info = t.info from unnest(f_run, f_info) t (run_id, info)
+            where d.run_id = t.run_id and t.info is not null and t.run_id <> all (v_bad);
     end if;
 
     if cardinality(v_bad) > 0 then

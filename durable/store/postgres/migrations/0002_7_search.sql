@@ -14,8 +14,8 @@ alter table durable.runs
 create index runs_started on durable.runs (started_at, run_id);
 create index runs_parent_workflow on durable.runs (parent_workflow_id) where parent_workflow_id is not null;
 
--- One name, one type: whoever writes an attribute first decides. Written with `on conflict do nothing`; rows below are
--- inserted by a join with this table on name and type, so that one of another type is not indexed, and fails nothing.
+-- One name, one type: whoever writes an attribute first decides. Written ahead of what uses it, in a transaction of its own,
+-- so that nobody waits for a stranger there; a type never changes. A value of another type is not indexed.
 create table durable.search_attribute_types (
     name text collate "C" primary key,
     type smallint not null check (type between 1 and 7)
@@ -41,3 +41,20 @@ create index search_attributes_int on durable.search_attributes (name, int_value
     where int_value is not null;
 create index search_attributes_float on durable.search_attributes (name, float_value, run_id)
     where float_value is not null;
+
+-- Bring what runs are found by up to date: for each run the names whose rows go (`drop`), and the rows that come (`rows`).
+create function durable.index_runs_2(p_run uuid[], p_rows jsonb[]) returns void
+language plpgsql volatile
+as $$
+begin
+    delete from durable.search_attributes a
+        using unnest(p_run, p_rows) t (run_id, rows)
+        cross join lateral jsonb_array_elements_text(t.rows -> 'drop') n (name)
+        where a.run_id = t.run_id and a.name = n.name;
+    insert into durable.search_attributes (run_id, name, position, text_value, int_value, float_value)
+        select t.run_id, v.name, v.position, v.text_value, v.int_value, v.float_value
+        from unnest(p_run, p_rows) t (run_id, rows)
+        cross join lateral jsonb_to_recordset(t.rows -> 'rows') v (
+            name text, position integer, text_value text, int_value bigint, float_value double precision)
+        on conflict do nothing;
+end $$;

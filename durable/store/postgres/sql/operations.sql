@@ -31,13 +31,15 @@ insert into durable.runs (run_id, workflow_id, workflow_type, task_queue, epoch,
     from durable.runs b where b.run_id = $2
     on conflict do nothing returning run_id
 
--- name: copy_data
-insert into durable.run_data (run_id, info) select $1, d.info from durable.run_data d where d.run_id = $2
+-- name: write_info
+insert into durable.run_data (run_id, info) values ($1, $2)
 
--- name: copy_attributes
+-- name: write_attributes
 insert into durable.search_attributes (run_id, name, position, text_value, int_value, float_value)
     select $1, a.name, a.position, a.text_value, a.int_value, a.float_value
-    from durable.search_attributes a where a.run_id = $2
+    from unnest($2::text[], $3::smallint[], $4::integer[], $5::text[], $6::bigint[], $7::double precision[])
+        a (name, type, position, text_value, int_value, float_value)
+    join durable.search_attribute_types t on t.name = a.name and t.type = a.type
 
 -- name: copy_events
 insert into durable.events (run_id, seq, task, type, time, data)

@@ -1,6 +1,6 @@
 -- name: create_runs
 select n, outcome, run_id, workflow_type, epoch, now from durable.start_2(
-    $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)
+    $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22)
 
 -- name: find_run
 select r.run_id, r.workflow_id, r.workflow_type, r.task_queue, r.status, r.hold, d.reason, r.owner, r.epoch, r.wake_at,
@@ -80,4 +80,4 @@ select coalesce(max(seq), 0) + 1 as seq, coalesce(max(time), 0) as latest from d
 -- The run's row is locked by an earlier statement of this transaction.
 select durable.terminate_2(
     $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26,
-    $27, $28, $29)
+    $27, $28, $29, $30)

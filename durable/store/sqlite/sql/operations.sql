@@ -26,12 +26,8 @@ SELECT :run_id, workflow_id, workflow_type, task_queue, 0, :now, priority, max(f
 FROM runs WHERE run_id = :base
 ON CONFLICT DO NOTHING
 
--- name: copy_data
-INSERT INTO run_data (run_id, info) SELECT :run_id, info FROM run_data WHERE run_id = :base
-
--- name: copy_attributes
-INSERT INTO search_attributes (run_id, name, position, text_value, int_value, float_value)
-SELECT :run_id, name, position, text_value, int_value, float_value FROM search_attributes WHERE run_id = :base
+-- name: write_info
+INSERT INTO run_data (run_id, info) VALUES (:run_id, :info)
 
 -- name: copy_events
 INSERT INTO events (run_id, seq, task, type, time, data)

@@ -15,6 +15,12 @@ SELECT :to, message_id, :queue, type, internal, data FROM inbox
 WHERE run_id = :from AND (internal = 0 OR message_id = 'parent-closed') ORDER BY position
 ON CONFLICT DO NOTHING
 
+-- name: inherit_parents
+-- The parent itself may be gone.
+UPDATE runs SET (parent_workflow_id, root_workflow_id, root_run_id) =
+    (SELECT parent_workflow_id, root_workflow_id, root_run_id FROM runs WHERE run_id = :from)
+WHERE run_id = :to AND parent_run_id IS NOT NULL AND parent_workflow_id IS NULL
+
 -- name: forget_moved
 DELETE FROM inbox WHERE run_id = ? AND internal = 0
 

@@ -4,9 +4,12 @@
 -- name: insert_run
 INSERT INTO runs
     (run_id, workflow_id, workflow_type, task_queue, owner, epoch, wake_at, priority, format, started_at, times_out_at,
-     first_run_id, parent_run_id, parent_close_policy)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+     first_run_id, parent_run_id, parent_close_policy, execution_at, parent_workflow_id, root_workflow_id, root_run_id)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT DO NOTHING
+
+-- name: parent
+SELECT workflow_id, coalesce(root_workflow_id, workflow_id), coalesce(root_run_id, run_id) FROM runs WHERE run_id = ?
 
 -- name: insert_run_data
 INSERT INTO run_data (run_id, info) VALUES (?, ?)

@@ -124,7 +124,8 @@ class Operations(Runs):
             found = attribute_rows(decode_search_attributes(new.attributes))
             columns_of = ("name", "type", "position", "text_value", "int_value", "float_value")
             await fetch(
-                sql["write_attributes"], [run_id, *([getattr(row, name) for row in found] for name in columns_of)]
+                sql["write_attributes"],
+                [run_id, *([getattr(row, name) for row in found] for name in columns_of)],
             )
         await fetch(sql["copy_events"], [run_id, new.base_run_id, new.cut, new.started])
         event = new.event

@@ -56,6 +56,7 @@ async def test_a_paused_workflow_takes_messages_and_does_nothing(env: Env) -> No
     async with env.worker(Steps, note):
         handle = await env.start(Steps.run, id="p")
         await reached(handle, "Started", "ActivityScheduled", "ActivityCompleted")
+        await handle.unpause()
         await handle.pause("a look at it")
         await handle.signal(Steps.say, "a")
         told = await handle.describe()
@@ -67,7 +68,6 @@ async def test_a_paused_workflow_takes_messages_and_does_nothing(env: Env) -> No
         async with env.worker(Steps, note):
             assert await events(handle) == ["Started", "ActivityScheduled", "ActivityCompleted"]
         await handle.unpause("seen")
-        await handle.unpause()
         assert await handle.result(timeout=PATIENCE) == ["a"]
     assert ran == ["first", "second"]
     with pytest.raises(WorkflowNotFoundError):

@@ -16,6 +16,7 @@
      |- WorkflowNotFoundError                 no such workflow, or it is closed and can no longer be told anything
      |- ActivityNotFoundError                 no such attempt of an activity is open: it has ended, or never was
      |- AsyncActivityCancelledError           an activity that is completed from outside is asked to end
+     |- WorkflowStillOpenError                it is open, and only a closed workflow can be deleted
      |- WorkflowUpdateFailedError             an update was refused, or failed; `cause` says why
      |- WorkflowUpdateRPCTimeoutOrCancelledError  an update has no outcome yet; it goes on
      |- WorkflowQueryFailedError              the query's handler raised, or there is none
@@ -97,6 +98,7 @@ __all__ = [
     "WorkflowQueryFailedError",
     "WorkflowQueryRejectedError",
     "WorkflowQueryTimeoutError",
+    "WorkflowStillOpenError",
     "WorkflowTaskError",
     "WorkflowUpdateFailedError",
     "WorkflowUpdateRPCTimeoutOrCancelledError",
@@ -301,6 +303,18 @@ class ActivityNotFoundError(DurableError):
     def __init__(self, message: str, *, activity_id: str, workflow_id: str = "", run_id: str = "") -> None:
         super().__init__(message)
         self.activity_id = activity_id
+        self.workflow_id = workflow_id
+        self.run_id = run_id
+
+
+class WorkflowStillOpenError(DurableError):
+    """The workflow is open, and what was asked for is for closed ones."""
+
+    def __init__(self, workflow_id: str, run_id: str) -> None:
+        super().__init__(
+            f"workflow {workflow_id!r} (run {run_id}) is open, and only a closed run can be deleted; terminate it before, or "
+            "wait for its end"
+        )
         self.workflow_id = workflow_id
         self.run_id = run_id
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import IntEnum
+from typing import Any
 
 from durable._internal.backoff import exponential
 from durable._internal.instants import MICROSECOND, Duration, to_duration
@@ -24,6 +25,7 @@ __all__ = [
     "ParentClosePolicy",
     "Priority",
     "QueryRejectCondition",
+    "RawValue",
     "RetryPolicy",
     "SearchAttributeIndexedValueType",
     "SearchAttributeKey",
@@ -108,6 +110,19 @@ class ChildWorkflowCancellationType(IntEnum):
 
 
 @dataclass(frozen=True)
+class RawValue:
+    """A value as it is stored, which is not decoded as an argument, nor encoded as one.
+
+    Dynamic handlers take `Sequence[RawValue]`; `workflow.payload_converter().from_payload(raw.payload, Kind)` reads one.
+
+    Attributes:
+        payload: A `durable.converter.Payload`.
+    """
+
+    payload: Any
+
+
+@dataclass(frozen=True)
 class Priority:
     """Which of several things that are due is taken first. The names are Temporal's.
 
@@ -160,6 +175,9 @@ class RetryPolicy:
             raise TypeError(f"maximum_attempts must be a whole number, not {type(attempts).__name__}")
         if attempts < 0:
             raise ValueError(f"maximum_attempts must be 0 (no limit) or more, not {attempts}")
+        types: object = self.non_retryable_error_types
+        if types is not None and (isinstance(types, str) or not isinstance(types, Iterable)):
+            raise TypeError(f"non_retryable_error_types must be a list, not {types!r}; put it in brackets")
         for entry in self.non_retryable_error_types or ():
             if not isinstance(entry, str) and not (
                 isinstance(entry, type) and issubclass(entry, BaseException)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import inspect
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
+from durable.common import RawValue
 from durable.workflow._definition import HandlerUnfinishedPolicy, WorkflowDefinition
 
 Handler = Callable[..., Any]
@@ -34,21 +35,49 @@ def bound_handlers(definition: WorkflowDefinition, object: Any) -> dict[str, dic
 
 
 def for_name(dynamic: Handler | None, name: str) -> Handler | None:
-    """Return a dynamic handler as one for `name`: it is given the name, and whatever arguments there are."""
+    """Return a dynamic handler as one for `name`: it is given the name, and whatever arguments there are.
+
+    Where it says that it takes `RawValue`s it is given the arguments as they are stored.
+    """
     if dynamic is None:
         return None
 
     def handler(*args: Any) -> Any:
         return dynamic(name, list(args))
 
+    handler.takes_raw = _takes_raw(dynamic)  # type: ignore[attr-defined]
     return handler
+
+
+def _takes_raw(dynamic: Handler) -> bool:
+    """Whether the type of a dynamic handler's last parameter says `RawValue`."""
+    function = inspect.unwrap(getattr(dynamic, "__func__", dynamic))
+    last = list(inspect.signature(dynamic).parameters.values())[-1:]
+    try:
+        hints = get_type_hints(function)
+    except (NameError, TypeError):
+        # Of a local function, or of an object that is called; the text is what there is.
+        return any("RawValue" in str(one.annotation) for one in last)
+    return any(RawValue in get_args(hints.get(one.name)) for one in last)
 
 
 _hint_cache: dict[Any, list[Any]] = {}
 
 
-def hints_of(handler: Handler) -> list[Any] | None:
-    """Return the type hints of a handler's parameters, in order; None if it takes any number of them."""
+def hints_of(handler: Handler, count: int) -> list[Any] | None:
+    """Return the type hints of a handler's first parameters, in order; None if it takes any number of them.
+
+    Args:
+        handler: The handler.
+        count: How many arguments there are for it.
+    """
+    if getattr(handler, "takes_raw", False):
+        return [RawValue] * count
+    found = _all_hints(handler)
+    return None if found is None else found[:count]
+
+
+def _all_hints(handler: Handler) -> list[Any] | None:
     function = inspect.unwrap(getattr(handler, "__func__", handler))
     if (known := _hint_cache.get(function)) is not None:
         return known

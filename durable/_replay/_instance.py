@@ -470,7 +470,7 @@ class Instance:
         """See `Runtime.start_activity`."""
         id = self._commands.new_id()
         machine = ActivityMachine(id, call, self._converter)
-        command = machine.start(self._started, self.namespace, check=not self._replaying)
+        command = machine.start(self._started, self.namespace)
         machine.operation = operation = self.loop.operation(id, partial(self._cancel_activity, machine))
         self._commands.operations[id] = machine
         self._commands.issue(command)

@@ -109,7 +109,7 @@ class Messages:
     def _start_handler(self, handler: Handler, signal: WorkflowExecutionSignaled) -> None:
         try:
             arguments = self._host.decode_arguments(
-                signal.input, hints_of(handler), f"arguments of signal {signal.name}"
+                signal.input, hints_of(handler, len(signal.input)), f"arguments of signal {signal.name}"
             )
             inspect.signature(handler).bind(*arguments)
         except (ConversionError, TypeError) as error:

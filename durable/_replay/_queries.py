@@ -73,10 +73,8 @@ def answer(
             f"workflow {asked.definition.name!r} has no query {name!r} (it has: {known}); a function-style workflow "
             "answers a query once it has called workflow.set_handler"
         )
-    hints = hints_of(handler)
-    arguments = converter.from_payloads(
-        input, None if hints is None else hints[: len(input)], path=f"arguments of query {name}"
-    )
+    hints = hints_of(handler, len(input))
+    arguments = converter.from_payloads(input, hints, path=f"arguments of query {name}")
     inspect.signature(handler).bind(*arguments)
     found = ask(handler, arguments)
     if inspect.isawaitable(found):

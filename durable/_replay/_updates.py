@@ -173,7 +173,7 @@ class Updates:
 
     def _arguments(self, update: WorkflowExecutionUpdateAccepted, handler: Handler) -> list[Any]:
         return self._host.decode_arguments(
-            update.input, hints_of(handler), f"arguments of update {update.name}"
+            update.input, hints_of(handler, len(update.input)), f"arguments of update {update.name}"
         )
 
     # ------------------------------------------------------------------ refusing

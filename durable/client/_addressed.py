@@ -53,23 +53,24 @@ class Addressed(Generic[W_co, R_co]):
     def _converter(self) -> DataConverter:
         return self._connection.converter_for(self.id)
 
-    async def _find(self, run_id: str | None) -> RunRecord:
-        record = await self._connection.patiently(lambda: self._connection.store.find_run(self.id, run_id))
+    async def _find(self, run_id: str | None, *, measured: bool = False) -> RunRecord:
+        find = self._connection.store.find_run
+        record = await self._connection.patiently(lambda: find(self.id, run_id, measured=measured))
         if record is None:
             raise WorkflowNotFoundError(
                 f"workflow {self.id!r}: {UNKNOWN}", workflow_id=self.id, run_id=run_id
             )
         return record
 
-    async def _find_own(self) -> RunRecord:
+    async def _find_own(self, *, measured: bool = False) -> RunRecord:
         """Return the run this handle is about: the given one, else the newest of the chain it started, or of all."""
         if self.run_id is not None or self.result_run_id is None:
-            return await self._find(self.run_id)
-        newest = await self._find(None)
+            return await self._find(self.run_id, measured=measured)
+        newest = await self._find(None, measured=measured)
         own = (self.first_execution_run_id, self.result_run_id)
         if newest.first_run_id in own or newest.run_id in own:
             return newest
-        return await self._find(self.result_run_id)
+        return await self._find(self.result_run_id, measured=measured)
 
     async def _send(self, event: Input, *, own: bool = False) -> str:
         """Put a message into the run's inbox, once, however often the database has to be asked; return which run's.

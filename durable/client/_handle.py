@@ -323,7 +323,7 @@ class WorkflowHandle(UpdatedByHandle[W_co, R_co]):
 
     async def _describe(self) -> WorkflowExecutionDescription:
         """Return what is known: what `describe` does behind its interceptors."""
-        record = await self._find_own()
+        record = await self._find_own(measured=True)
         store, run_id = self._connection.store, record.run_id
 
         async def read() -> tuple[list[EventRow], list[ActivityRecord]]:

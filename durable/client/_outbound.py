@@ -13,6 +13,7 @@ from durable.client._checked import to_checked_payloads
 from durable.client._connection import Connection
 from durable.client._handle import WorkflowHandle
 from durable.client._listing import WorkflowExecutionAsyncIterator, WorkflowExecutionCount, count
+from durable.client._schedule_calls import ScheduleCalls
 from durable.client._start_options import Start, check
 from durable.client._starter import Starter
 from durable.client._starting_update import start_with_update
@@ -55,7 +56,7 @@ def intercepted(
     return found
 
 
-class Outbound(OutboundInterceptor):
+class Outbound(ScheduleCalls):
     """The innermost: what the client does."""
 
     def __init__(self, connection: Connection, starter: Starter) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 
 from durable._engine._cron import first_delay
 from durable._engine._questions import Answered, Asked, decode, encode
@@ -27,7 +28,7 @@ from durable.exceptions import (
     WorkflowQueryRejectedError,
     WorkflowQueryTimeoutError,
 )
-from durable.history import EventRow, Payload, Payloads, decode_history
+from durable.history import CLOSING, EventRow, Payload, Payloads, decode_history
 from durable.store import Hint, HintKind, Question, RunRecord, RunStatus, beneath
 from durable.workflow._definition import REGISTRY, WorkflowDefinition
 
@@ -58,6 +59,9 @@ def answer(
         WorkflowQueryFailedError: The code cannot be brought there, or the query failed.
     """
     events = decode_history(rows)
+    if isinstance(events[-1].data, CLOSING):
+        # Which exceptions fail a workflow its worker may know alone; what ended it is in the log.
+        definition = replace(definition, failure_exception_types=(Exception,))
 
     def instance(*, trace: bool = False) -> Instance:
         return new_instance(

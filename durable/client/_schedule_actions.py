@@ -22,6 +22,7 @@ from durable.client._target import Target
 from durable.common import Priority, TypedSearchAttributes
 from durable.history import Payload, Payloads, decode_retry_policy
 from durable.history._search_attributes import decode_search_attributes, encode_search_attributes
+from durable.interceptor._headers import checked_headers
 
 OPTIONS = (
     "id",
@@ -41,7 +42,7 @@ OPTIONS = (
 def to_record(
     connection: Connection, schedule: Schedule, old: ScheduleRecord | None = None
 ) -> ScheduleRecord:
-    """Return a schedule as it is stored, checked; what an action cannot say is kept from `old`.
+    """Return a schedule as it is stored, checked.
 
     Raises:
         TypeError: A field is of a wrong type.
@@ -55,20 +56,19 @@ def to_record(
         if not isinstance(value, kind):
             raise TypeError(f"Schedule.{name} must be a {kind.__name__}, not {type(value).__name__}")
     return ScheduleRecord(
-        action=_action(connection, schedule.action, None if old is None else old.action),
+        action=_action(connection, schedule.action),
         spec=schedule.spec.to_record(),
         policy=schedule.policy.to_record(),
     )
 
 
-def _action(connection: Connection, action: ScheduleAction, old: ActionRecord | None) -> ActionRecord:
+def _action(connection: Connection, action: ScheduleAction) -> ActionRecord:
     if not isinstance(action, ScheduleActionStartWorkflow):
         raise TypeError(f"Schedule.action must be a ScheduleActionStartWorkflow, not {action!r}")
     action.check()
     target = Target.of(action.workflow, tuple(action.args), {})
     said = check({name: getattr(action, name) for name in OPTIONS}, target.options)
     converter = connection.converter_for(action.id)
-    kept = old if old is not None and old.workflow_type == target.name else None
     return ActionRecord(
         workflow_type=target.name,
         workflow_id=action.id,
@@ -82,7 +82,7 @@ def _action(connection: Connection, action: ScheduleAction, old: ActionRecord | 
             key: value if isinstance(value, Payload) else converter.to_payload(value, path=f"memo {key}")
             for key, value in said.memo.items()
         },
-        headers={} if kept is None else kept.headers,
+        headers=dict(checked_headers(action.headers or {})),
         search_attributes=encode_search_attributes(
             action.typed_search_attributes or TypedSearchAttributes.empty
         ),
@@ -125,6 +125,7 @@ def from_record(record: ScheduleRecord, state: ScheduleState) -> Schedule:
             memo=dict(memo) or None,
             typed_search_attributes=decode_search_attributes(action.search_attributes),
             priority=Priority(priority_key=action.priority),
+            headers=action.headers or None,
             static_summary=action.static_summary,
             static_details=action.static_details,
         ),

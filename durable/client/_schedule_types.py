@@ -26,6 +26,8 @@ from durable._internal.instants import Duration, from_datetime, to_datetime, to_
 from durable.client._schedule_spec import ScheduleSpec
 from durable.client._start_options import argument_list
 from durable.common import Priority, RetryPolicy, TypedSearchAttributes
+from durable.history import Payload
+from durable.interceptor._headers import checked_headers
 from durable.workflow._calls import WorkflowCall
 
 INSTANT_BYTES = 28
@@ -62,6 +64,7 @@ class ScheduleActionStartWorkflow(ScheduleAction):
     memo: Mapping[str, Any] | None
     typed_search_attributes: TypedSearchAttributes | None
     priority: Priority | None
+    headers: Mapping[str, Payload] | None
     static_summary: str
     static_details: str
 
@@ -80,6 +83,7 @@ class ScheduleActionStartWorkflow(ScheduleAction):
         memo: Mapping[str, Any] | None = None,
         typed_search_attributes: TypedSearchAttributes | None = None,
         priority: Priority | None = None,
+        headers: Mapping[str, Payload] | None = None,
         static_summary: str = "",
         static_details: str = "",
     ) -> None: ...
@@ -98,6 +102,7 @@ class ScheduleActionStartWorkflow(ScheduleAction):
         memo: Mapping[str, Any] | None = None,
         typed_search_attributes: TypedSearchAttributes | None = None,
         priority: Priority | None = None,
+        headers: Mapping[str, Payload] | None = None,
         static_summary: str = "",
         static_details: str = "",
     ) -> None: ...
@@ -117,6 +122,7 @@ class ScheduleActionStartWorkflow(ScheduleAction):
         memo: Mapping[str, Any] | None = None,
         typed_search_attributes: TypedSearchAttributes | None = None,
         priority: Priority | None = None,
+        headers: Mapping[str, Payload] | None = None,
         static_summary: str = "",
         static_details: str = "",
     ) -> None: ...
@@ -135,6 +141,7 @@ class ScheduleActionStartWorkflow(ScheduleAction):
         memo: Mapping[str, Any] | None = None,
         typed_search_attributes: TypedSearchAttributes | None = None,
         priority: Priority | None = None,
+        headers: Mapping[str, Payload] | None = None,
         static_summary: str = "",
         static_details: str = "",
     ) -> None:
@@ -154,6 +161,7 @@ class ScheduleActionStartWorkflow(ScheduleAction):
         self.memo = memo
         self.typed_search_attributes = typed_search_attributes
         self.priority = priority
+        self.headers = headers
         self.static_summary = static_summary
         self.static_details = static_details
         self.check()
@@ -178,6 +186,7 @@ class ScheduleActionStartWorkflow(ScheduleAction):
                 to_duration(timeout, name, allow_zero=False)
         for key in self.memo or ():
             check_name(key, "memo key")
+        checked_headers(self.headers or {})
         attributes: object = self.typed_search_attributes
         if attributes is not None and not isinstance(attributes, TypedSearchAttributes):
             raise TypeError(f"typed_search_attributes must be TypedSearchAttributes, not {attributes!r}")

@@ -18,9 +18,15 @@ from durable._engine.schedules._requests import (
     unpaused,
     updated,
 )
-from durable._engine.schedules.records import PendingBackfill, ScheduleOverlapPolicy, ScheduleProgress
+from durable._engine.schedules.records import (
+    PendingBackfill,
+    ScheduleOverlapPolicy,
+    ScheduleProgress,
+    ScheduleRecord,
+)
 from durable._engine.schedules.rows import decode_progress
 from durable._internal.ids import check_name, check_text, uuid7
+from durable.client._attribute_types import check_types
 from durable.client._connection import Connection
 from durable.client._schedule_actions import to_record
 from durable.client._schedule_descriptions import (
@@ -34,6 +40,17 @@ from durable.client._scheduler import Change, Kept, Scheduler
 from durable.common import TypedSearchAttributes
 from durable.exceptions import ScheduleAlreadyRunningError, ScheduleNotFoundError
 from durable.history._search_attributes import encode_search_attributes
+from durable.interceptor.client import (
+    BackfillScheduleInput,
+    CreateScheduleInput,
+    DeleteScheduleInput,
+    DescribeScheduleInput,
+    ListSchedulesInput,
+    PauseScheduleInput,
+    TriggerScheduleInput,
+    UnpauseScheduleInput,
+    UpdateScheduleInput,
+)
 from durable.store import ScheduleRow
 
 Updater = Callable[[ScheduleUpdateInput], "ScheduleUpdate | Awaitable[ScheduleUpdate | None] | None"]
@@ -65,6 +82,9 @@ class ScheduleHandle:
             ScheduleNotFoundError: There is no such schedule.
             StoreUnavailableError: The database is away; it may or may not have been stored.
         """
+        await self._connection.outbound.trigger_schedule(TriggerScheduleInput(self.id, overlap))
+
+    async def _trigger(self, overlap: ScheduleOverlapPolicy | None) -> None:
         policy = None if overlap is None else check_overlap(overlap, "overlap")
         await self._change(
             lambda kept, now: Kept(kept.record, triggered(kept.progress, now, policy)),
@@ -83,6 +103,9 @@ class ScheduleHandle:
             ScheduleNotFoundError: There is no such schedule.
             StoreUnavailableError: The database is away; it may or may not have been stored.
         """
+        await self._connection.outbound.backfill_schedule(BackfillScheduleInput(self.id, backfill))
+
+    async def _backfill(self, backfill: Sequence[ScheduleBackfill]) -> None:
         if not backfill:
             raise ValueError("backfill needs at least one ScheduleBackfill")
         periods = _periods(backfill)
@@ -98,6 +121,9 @@ class ScheduleHandle:
             ScheduleNotFoundError: There is no such schedule.
             StoreUnavailableError: The database is away; it may or may not have been stored.
         """
+        await self._connection.outbound.pause_schedule(PauseScheduleInput(self.id, note))
+
+    async def _pause(self, note: str | None) -> None:
         text = self._note("paused", note)
         await self._change(lambda kept, now: Kept(kept.record, paused(kept.progress, text)))
 
@@ -111,6 +137,9 @@ class ScheduleHandle:
             ScheduleNotFoundError: There is no such schedule.
             StoreUnavailableError: The database is away; it may or may not have been stored.
         """
+        await self._connection.outbound.unpause_schedule(UnpauseScheduleInput(self.id, note))
+
+    async def _unpause(self, note: str | None) -> None:
         text = self._note("unpaused", note)
         await self._change(
             lambda kept, now: Kept(kept.record, unpaused(kept.record, kept.progress, text, now))
@@ -133,6 +162,9 @@ class ScheduleHandle:
             ScheduleNotFoundError: There is no such schedule.
             StoreUnavailableError: The database is away; it may or may not have been stored.
         """
+        await self._connection.outbound.update_schedule(UpdateScheduleInput(self.id, updater))
+
+    async def _update(self, updater: Updater) -> None:
         request_id = uuid7()
         patiently = self._connection.patiently
         while True:
@@ -146,19 +178,24 @@ class ScheduleHandle:
                 return
             if not isinstance(wanted, ScheduleUpdate):
                 raise TypeError(f"the updater must return a ScheduleUpdate or None, not {wanted!r}")
-            change = _Replacing(self._updated(row, wanted, request_id), seen)
+            new = self._new_record(row, wanted)
+            if new.action.search_attributes:
+                await check_types(self._connection, new.action.search_attributes)
+            change = _Replacing(self._updated(new, wanted, request_id), seen)
             if await patiently(partial(self._look, row, change)) and not change.outdated:
                 return
 
     async def _look(self, row: ScheduleRow, change: Change) -> bool:
         return await self._scheduler.look(row, change)
 
-    def _updated(self, row: ScheduleRow, wanted: ScheduleUpdate, request_id: str) -> Change:
+    def _new_record(self, row: ScheduleRow, wanted: ScheduleUpdate) -> ScheduleRecord:
         old = Kept.of(row).record
-        new = to_record(self._connection, wanted.schedule, old)
+        new = to_record(self._connection, wanted.schedule)
         attributes = wanted.search_attributes
         stored = old.search_attributes if attributes is None else _attributes(attributes)
-        new = replace(new, memo=old.memo, search_attributes=stored)
+        return replace(new, memo=old.memo, search_attributes=stored)
+
+    def _updated(self, new: ScheduleRecord, wanted: ScheduleUpdate, request_id: str) -> Change:
         standing = wanted.schedule.state.to_record()
 
         def change(kept: Kept, now: int) -> Kept:
@@ -174,6 +211,12 @@ class ScheduleHandle:
             ScheduleNotFoundError: There is no such schedule.
             StoreUnavailableError: The database is away.
         """
+        found: ScheduleDescription = await self._connection.outbound.describe_schedule(
+            DescribeScheduleInput(self.id)
+        )
+        return found
+
+    async def _describe(self) -> ScheduleDescription:
         return description(self._connection, await self._row())
 
     async def delete(self) -> None:
@@ -183,6 +226,9 @@ class ScheduleHandle:
             ScheduleNotFoundError: There is no such schedule (any more).
             StoreUnavailableError: The database is away; it may or may not have been deleted.
         """
+        await self._connection.outbound.delete_schedule(DeleteScheduleInput(self.id))
+
+    async def _delete(self) -> None:
         store = self._connection.store
         await self._row()
         await self._connection.patiently(lambda: store.delete_schedule(self.id))
@@ -253,33 +299,9 @@ class ClientSchedules:
             ConversionError: An argument cannot be stored, or is not of the type the workflow takes.
             StoreUnavailableError: The database is away; it may or may not have been created.
         """
-        connection = self._connection
-        store, patiently = connection.store, connection.patiently
-        check_name(id, "id")
-        record = to_record(connection, schedule)
-        converter = connection.converter_for(record.action.workflow_id)
-        record = replace(
-            record,
-            memo={
-                check_name(key, "memo key"): converter.to_payload(value, path=f"memo {key}")
-                for key, value in (memo or {}).items()
-            },
-            search_attributes=_attributes(search_attributes or TypedSearchAttributes.empty),
-        )
-        periods = _periods(backfill)
-        now = await patiently(store.now)
-        request_id = uuid7()
-        progress = requested(created(id, schedule.state.to_record(), now), request_id)
-        if trigger_immediately:
-            progress = triggered(progress, now)
-        progress = backfilled(progress, *periods)
-        scheduler = Scheduler(store, connection.identity)
-        if not await patiently(lambda: scheduler.create(id, record, progress, now)):
-            row = await patiently(lambda: store.find_schedule(id))
-            # It may be this very one, whose answer was lost.
-            if row is None or request_id not in Kept.of(row).progress.requests:
-                raise ScheduleAlreadyRunningError(id)
-        return ScheduleHandle(connection, id)
+        given = CreateScheduleInput(id, schedule, trigger_immediately, backfill, memo, search_attributes)
+        made: ScheduleHandle = await self._connection.outbound.create_schedule(given)
+        return made
 
     def get_schedule_handle(self, id: str) -> ScheduleHandle:
         """Return a handle of a schedule by id, whether it exists or not."""
@@ -302,14 +324,54 @@ class ClientSchedules:
         Raises:
             ValueError: There is a query, or the page size is not positive.
         """
-        if query:
-            raise ValueError(
-                "list_schedules takes no query: filter what it yields, for example "
-                "[one async for one in await client.list_schedules() if one.schedule and one.schedule.state.paused]"
-            )
-        if isinstance(page_size, bool) or not isinstance(page_size, int) or page_size < 1:
-            raise ValueError(f"page_size must be a whole number of at least 1, not {page_size!r}")
-        return ScheduleAsyncIterator(self._connection, page_size, next_page_token)
+        given = ListSchedulesInput(query, page_size, next_page_token)
+        found: ScheduleAsyncIterator = self._connection.outbound.list_schedules(given)
+        return found
+
+
+async def create(connection: Connection, input: CreateScheduleInput) -> ScheduleHandle:
+    """Create a schedule; see `Client.create_schedule`."""
+    store, patiently = connection.store, connection.patiently
+    id = check_name(input.id, "id")
+    record = to_record(connection, input.schedule)
+    if record.action.search_attributes:
+        await check_types(connection, record.action.search_attributes)
+    converter = connection.converter_for(record.action.workflow_id)
+    record = replace(
+        record,
+        memo={
+            check_name(key, "memo key"): converter.to_payload(value, path=f"memo {key}")
+            for key, value in (input.memo or {}).items()
+        },
+        search_attributes=_attributes(input.search_attributes or TypedSearchAttributes.empty),
+    )
+    periods = _periods(input.backfill)
+    now = await patiently(store.now)
+    request_id = uuid7()
+    progress = requested(created(id, input.schedule.state.to_record(), now), request_id)
+    if input.trigger_immediately:
+        progress = triggered(progress, now)
+    progress = backfilled(progress, *periods)
+    scheduler = Scheduler(store, connection.identity)
+    if not await patiently(lambda: scheduler.create(id, record, progress, now)):
+        row = await patiently(lambda: store.find_schedule(id))
+        # It may be this very one, whose answer was lost.
+        if row is None or request_id not in Kept.of(row).progress.requests:
+            raise ScheduleAlreadyRunningError(id)
+    return ScheduleHandle(connection, id)
+
+
+def listed(connection: Connection, input: ListSchedulesInput) -> ScheduleAsyncIterator:
+    """Return the schedules there are; see `Client.list_schedules`."""
+    size: object = input.page_size
+    if input.query:
+        raise ValueError(
+            "list_schedules takes no query: filter what it yields, for example "
+            "[one async for one in await client.list_schedules() if one.schedule and one.schedule.state.paused]"
+        )
+    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+        raise ValueError(f"page_size must be a whole number of at least 1, not {size!r}")
+    return ScheduleAsyncIterator(connection, size, input.next_page_token)
 
 
 def _periods(backfill: Sequence[ScheduleBackfill]) -> tuple[PendingBackfill, ...]:

@@ -224,7 +224,7 @@ def _policies(given: Mapping[str, Any]) -> tuple[WorkflowIDReusePolicy, Workflow
 
 def _signal(given: Mapping[str, Any]) -> tuple[str, Sequence[Any], Sequence[Any] | None] | None:
     said: object = given.get("start_signal")
-    arguments = argument_list(given.get("start_signal_args", ()))
+    arguments = argument_list(given.get("start_signal_args", ()), "start_signal_args")
     if said is None:
         if arguments:
             raise TypeError("start_signal_args are the arguments of a start_signal, and there is none")
@@ -251,12 +251,16 @@ def _policy(given: Mapping[str, Any], name: str, default: Policy) -> Policy:
     return value
 
 
-def argument_list(args: object) -> Sequence[Any]:
+def argument_list(args: object, name: str = "args") -> Sequence[Any]:
     """Return `args=[...]` as it was meant.
+
+    Args:
+        args: What was passed.
+        name: As what.
 
     Raises:
         TypeError: It is a string or the like, whose parts nobody meant to pass one by one.
     """
     if not isinstance(args, list | tuple):
-        raise TypeError(f"args must be a list or a tuple of the arguments, not {type(args).__name__}")
+        raise TypeError(f"{name} must be a list or a tuple of the arguments, not {type(args).__name__}")
     return cast(Sequence[Any], args)

@@ -114,7 +114,7 @@ class Starter:
                 and new.conflict is WorkflowIDConflictPolicy.TERMINATE_EXISTING
             ):
                 await self._terminate_existing(new.workflow_id, verdict.run_id)
-                again = await self._store.find_run(new.workflow_id)
+                again = await self._store.find_run(new.workflow_id, measured=False)
                 if again is None or again.closed_at is not None:
                     continue
             break
@@ -132,7 +132,9 @@ class Starter:
 
     async def _terminate_existing(self, workflow_id: str, run_id: str) -> None:
         reason = "terminated by a start with TERMINATE_EXISTING"
-        record = await self._connection.patiently(lambda: self._store.find_run(workflow_id, run_id))
+        record = await self._connection.patiently(
+            lambda: self._store.find_run(workflow_id, run_id, measured=False)
+        )
         if record is not None:
             end = WorkflowExecutionTerminated(reason=reason, identity=self._connection.identity)
             await self._connection.terminate(record, end)

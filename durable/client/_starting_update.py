@@ -74,7 +74,7 @@ async def _with_update(
 ) -> WorkflowHandle[Any, Any] | None:
     """Return the workflow if its newest run knows the update, and has not ended without completing it."""
     store, patiently = connection.store, connection.patiently
-    record = await patiently(lambda: store.find_run(workflow_id))
+    record = await patiently(lambda: store.find_run(workflow_id, measured=False))
     if record is None:
         return None
     outcome = await patiently(lambda: store.find_update(record.run_id, new.message_id))

@@ -204,7 +204,7 @@ class WorkflowUpdateHandle(Generic[R_co]):
     async def _where(self) -> str:
         """Return the run that knows of the update: the newest one of the workflow, or one that it continued."""
         store, patiently = self._connection.store, self._connection.patiently
-        record = await patiently(lambda: store.find_run(self.workflow_id))
+        record = await patiently(lambda: store.find_run(self.workflow_id, measured=False))
         run_id = None if record is None else record.run_id
         for _ in range(MAX_CHAIN):
             if run_id is None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from types import NoneType
 from typing import Any, ClassVar, NoReturn, Self
 
+from durable.common import RawValue
 from durable.converter._context import SerializationContext, WithSerializationContext, in_context
 from durable.converter._decoding import MAX_TEXT, decode_bytes, decode_json, decode_null
 from durable.converter._encoding import SIMPLE, encode_json
@@ -39,6 +40,8 @@ class CompositePayloadConverter(PayloadConverter, WithSerializationContext):
         self.converters = {one.encoding.encode(): one for one in converters}
 
     def to_payload(self, value: Any, *, path: str = "value") -> Payload:
+        if isinstance(value, RawValue):
+            return _raw(value, path)
         for one in self.converters.values():
             try:
                 payload = one.to_payload(value)
@@ -49,6 +52,8 @@ class CompositePayloadConverter(PayloadConverter, WithSerializationContext):
         raise ConversionError(f"{a_kind(value)} cannot be stored: none of the encodings takes it", path=path)
 
     def from_payload(self, payload: Payload, type_hint: Any = Any, *, path: str = "value") -> Any:
+        if type_hint is RawValue:
+            return RawValue(payload)
         one = self.converters.get(payload.encoding.encode())
         if one is None:
             raise unknown_encoding(payload.encoding, path)
@@ -119,6 +124,8 @@ class DefaultPayloadConverter(CompositePayloadConverter):
         return tuple([_to_payload(value, path, index) for index, value in enumerate(values)])
 
     def from_payload(self, payload: Payload, type_hint: Any = Any, *, path: str = "value") -> Any:
+        if type_hint is RawValue:
+            return RawValue(payload)
         encoding = payload.encoding
         if encoding == JSON_PLAIN:
             return decode_json(payload.data, type_hint, path)
@@ -133,7 +140,7 @@ class DefaultPayloadConverter(CompositePayloadConverter):
     ) -> list[Any]:
         if len(payloads) == 1 and type_hints is not None and len(type_hints) == 1:
             payload = payloads[0]
-            if payload.encoding == JSON_PLAIN:
+            if payload.encoding == JSON_PLAIN and type_hints[0] is not RawValue:
                 return [decode_json(payload.data, type_hints[0], path, 0)]
         return super().from_payloads(payloads, type_hints, path=path)
 
@@ -144,7 +151,15 @@ def _to_payload(value: Any, path: str, index: int | None) -> Payload:
             return Payload(b"", BINARY_NULL)
         if isinstance(value, BYTES):
             return Payload(bytes(value), BINARY_PLAIN)
+        if isinstance(value, RawValue):
+            return _raw(value, path)
     return Payload(encode_json(value, path, index))
+
+
+def _raw(value: RawValue, path: str) -> Payload:
+    if not isinstance(value.payload, Payload):
+        raise ConversionError(f"a RawValue holds a Payload, not {a_kind(value.payload)}", path=path)
+    return value.payload
 
 
 def unknown_encoding(encoding: str, path: str) -> ConversionError:

@@ -7,22 +7,43 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from durable.common import QueryRejectCondition
+from durable.interceptor._client_schedules import (
+    AroundSchedules,
+    BackfillScheduleInput,
+    CreateScheduleInput,
+    DeleteScheduleInput,
+    DescribeScheduleInput,
+    ListSchedulesInput,
+    PauseScheduleInput,
+    TriggerScheduleInput,
+    UnpauseScheduleInput,
+    UpdateScheduleInput,
+)
 from durable.interceptor._headers import Headers
 
 __all__ = [
+    "BackfillScheduleInput",
     "CancelWorkflowInput",
     "CountWorkflowsInput",
+    "CreateScheduleInput",
+    "DeleteScheduleInput",
+    "DescribeScheduleInput",
     "DescribeWorkflowInput",
     "FetchWorkflowHistoryEventsInput",
     "Interceptor",
+    "ListSchedulesInput",
     "ListWorkflowsInput",
     "OutboundInterceptor",
+    "PauseScheduleInput",
     "QueryWorkflowInput",
     "SignalWorkflowInput",
     "StartWorkflowInput",
     "StartWorkflowUpdateInput",
     "StartWorkflowUpdateWithStartInput",
     "TerminateWorkflowInput",
+    "TriggerScheduleInput",
+    "UnpauseScheduleInput",
+    "UpdateScheduleInput",
     "UpdateWithStartStartWorkflowInput",
     "UpdateWithStartUpdateWorkflowInput",
 ]
@@ -254,8 +275,10 @@ class Interceptor:
         return next
 
 
-class OutboundInterceptor:
+class OutboundInterceptor(AroundSchedules):
     """Around what a client does; each method hands on to `next` unless it is overridden."""
+
+    next: OutboundInterceptor
 
     def __init__(self, next: OutboundInterceptor) -> None:
         self.next = next

@@ -167,9 +167,11 @@ class EncodedStore:
             self._learn(run.run_id, run.workflow_id)
         return await self.stored.create_runs(await self._all(encoded, Parcel.new_run, runs))
 
-    async def find_run(self, workflow_id: str, run_id: str | None = None) -> RunRecord | None:
+    async def find_run(
+        self, workflow_id: str, run_id: str | None = None, *, measured: bool = True
+    ) -> RunRecord | None:
         """See `Store`. What cannot be decoded of the row is left as it is stored: messages need the rest of it."""
-        found = await self.stored.find_run(workflow_id, run_id)
+        found = await self.stored.find_run(workflow_id, run_id, measured=measured)
         if found is None:
             return None
         self._learn(found.run_id, found.workflow_id)

@@ -85,8 +85,14 @@ class Store(Protocol):
         """
         ...
 
-    async def find_run(self, workflow_id: str, run_id: str | None = None) -> RunRecord | None:
-        """Return that run, or, without a run id, the workflow's open run or else the one started last."""
+    async def find_run(
+        self, workflow_id: str, run_id: str | None = None, *, measured: bool = True
+    ) -> RunRecord | None:
+        """Return that run, or, without a run id, the workflow's open run or else the one started last.
+
+        Measuring the history of an open run reads all of it. Unmeasured, which costs the same however long the history
+        is, `history_length` and `history_size` are -1.
+        """
         ...
 
     async def read_events(self, run_id: str, after: int = 0, limit: int | None = None) -> list[EventRow]:

@@ -22,6 +22,7 @@ from durable.interceptor.worker import (
     WorkflowOutboundInterceptor,
 )
 from durable.worker._patches import PatchActivationInput
+from durable.worker._tuning import FixedSizeSlotSupplier, WorkerTuner
 from durable.worker._worker import Worker
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "ContinueAsNewInput",
     "ExecuteActivityInput",
     "ExecuteWorkflowInput",
+    "FixedSizeSlotSupplier",
     "HandleQueryInput",
     "HandleSignalInput",
     "HandleUpdateInput",
@@ -41,6 +43,7 @@ __all__ = [
     "StartChildWorkflowInput",
     "StartLocalActivityInput",
     "Worker",
+    "WorkerTuner",
     "WorkflowInboundInterceptor",
     "WorkflowInterceptorClassInput",
     "WorkflowOutboundInterceptor",

@@ -41,6 +41,7 @@ from durable.worker._attempts import Attempt, Flag, Owner
 from durable.worker._clock import DatabaseClock
 from durable.worker._intercepted import execute
 from durable.worker._interrupts import Interrupt
+from durable.worker._rate import Rate
 from durable.worker._reports import Reports
 
 logger = logging.getLogger("durable.worker")
@@ -67,6 +68,8 @@ class Activities:
         clock: DatabaseClock,
         defect: Callable[[BaseException], None],
         interceptors: Sequence[Interceptor] = (),
+        eager: bool = True,
+        per_second: float | None = None,
     ) -> None:
         self.reports = Reports(store, worker_id, identity=identity, task_queue=task_queue, clock=clock)
         self._namespace = namespace
@@ -78,6 +81,8 @@ class Activities:
         self._clock = clock
         self._defect = defect
         self._interceptors = interceptors
+        self._eager = eager
+        self._rate: Rate | None = None
         self._loop = asyncio.get_running_loop()
         self._attempts: dict[tuple[str, int], Attempt] = {}
         self._running: set[asyncio.Task[None]] = set()
@@ -87,6 +92,8 @@ class Activities:
         self._unseen: set[tuple[str, int, int]] = set()
         self._doubtful: set[tuple[str, int, int]] = set()
         self._drained = asyncio.Event()
+        if per_second is not None:
+            self._rate = Rate(per_second, self._loop.time())
         self.shutdown = Flag()
         self.freed = asyncio.Event()
         self.was_full = False
@@ -99,7 +106,14 @@ class Activities:
         free = self._slots - len(self._running) - self._promised
         if free <= 0:
             self.was_full = True
+        if self._rate is not None:
+            free = min(free, self._rate.free(self._loop.time()) - self._promised)
         return max(0, free)
+
+    @property
+    def wait_for_rate(self) -> float:
+        """Seconds until the limit of starts per second lets one more through; 0 if there is none."""
+        return 0.0 if self._rate is None else self._rate.wait(self._loop.time())
 
     @property
     def types(self) -> list[str]:
@@ -112,7 +126,8 @@ class Activities:
         Each promise is followed by a `start`, or given back.
         """
         possible = (
-            scheduled.task_queue == self._task_queue
+            self._eager
+            and scheduled.task_queue == self._task_queue
             and scheduled.activity_type in self._served
             and self.free > 0
             and not self.shutdown.is_set()
@@ -163,6 +178,8 @@ class Activities:
             self._start(attempt)
 
     def _start(self, attempt: Attempt) -> Attempt:
+        if self._rate is not None:
+            self._rate.take()
         if attempt.record is not None:
             self._begun.add((attempt.run_id, attempt.scheduled.id, attempt.number))
         task = self._loop.create_task(self._run(attempt), name=attempt.scheduled.activity_type)

@@ -70,7 +70,7 @@ class Claims:
         self._unlisten = self._store.listen(self._hinted)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._loop("runs", self._look_for_runs, self._claim_runs))
-            if self._home.options.activities:
+            if self._home.options.activities and self._home.options.remote_activities:
                 group.create_task(self._loop("activities", self._look_for_activities, self._claim_activities))
             group.create_task(self._loop("messages", self._look_for_mail, self._read_mail))
             group.create_task(self._watch_slots())
@@ -194,6 +194,8 @@ class Claims:
         while not self._stopped and home.lease.held:
             limit = min(ACTIVITY_BATCH, activities.free)
             if limit <= 0:
+                if (wait := activities.wait_for_rate) > 0:
+                    return wait
                 break
             with self._claim():
                 claimed = await self._store.claim_activities(

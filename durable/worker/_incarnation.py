@@ -199,6 +199,8 @@ class Incarnation:
             clock=self.clock,
             defect=self.defect,
             interceptors=options.interceptors,
+            eager=options.remote_activities and options.eager_activities,
+            per_second=options.activities_per_second,
         )
         self.claims = Claims(self)
         self.housekeeping = Housekeeping(self)
@@ -300,6 +302,8 @@ class Incarnation:
         limit = self.options.cached_workflows
         if limit == 0:
             host.evict()
+        if self.options.workflow_tasks is not None:
+            self.claims.room_made()
         if not host.parked:
             self._parked.pop(host.run_id, None)
             return
@@ -317,7 +321,10 @@ class Incarnation:
     @property
     def room(self) -> int:
         """How many more runs may be claimed: what the cache holds, less what cannot be given up."""
-        return max(self.options.cached_workflows, MINIMUM_RUNS) - (len(self.hosts) - len(self._parked))
+        room = max(self.options.cached_workflows, MINIMUM_RUNS) - (len(self.hosts) - len(self._parked))
+        if (most := self.options.workflow_tasks) is not None:
+            room = min(room, most - sum(host.at_work for host in self.hosts.values()))
+        return room
 
     @property
     def has_unproven(self) -> bool:

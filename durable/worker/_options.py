@@ -31,6 +31,10 @@ class WorkerOptions:
     poll: float
     warn_after: float = WARN_AFTER
     break_after: float = BREAK_AFTER
+    workflow_tasks: int | None = None
+    remote_activities: bool = True
+    eager_activities: bool = True
+    activities_per_second: float | None = None
     activates: Activation | None = None
     interceptors: Sequence[Interceptor] = ()
     workflow_interceptors: Sequence[type[WorkflowInboundInterceptor]] = ()

@@ -283,6 +283,13 @@ class RunHost:
         return not self._busy
 
     @property
+    def at_work(self) -> bool:
+        """Whether a task of its code is under way, or what came of it is being written; activities do not count."""
+        return (
+            self._busy or self.run is None or self.run.urgency(self._home.clock.now()) is not Urgency.NOTHING
+        )
+
+    @property
     def parked(self) -> bool:
         """Whether nothing is under way: no attempt, nothing unwritten, nothing to run."""
         return (

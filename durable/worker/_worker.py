@@ -6,9 +6,10 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Never, Self
 
 from durable._internal.ids import check_name
 from durable._internal.instants import SECOND, Duration, to_duration
@@ -19,6 +20,7 @@ from durable.interceptor.worker import Interceptor, worker_interceptors, workflo
 from durable.worker._incarnation import Incarnation
 from durable.worker._options import WorkerOptions
 from durable.worker._patches import PatchActivationInput, activation
+from durable.worker._tuning import WorkerTuner, count, per_second, refuse, slots
 from durable.worker._watchdog import BREAK_AFTER, WARN_AFTER
 from durable.workflow._workflow import collect as collect_workflows
 
@@ -64,7 +66,15 @@ class Worker:
             outermost.
         identity: How people find it in lists and events; process and host by default.
         max_cached_workflows: How many runs it keeps in memory. 0 replays each run at every step.
-        max_concurrent_activities: How many activities run at once.
+        max_concurrent_workflow_tasks: How many runs may be at work at once: running their code, or having what it asked
+            for written. Runs that wait for something do not count. As many as there is room for by default.
+        max_concurrent_activities: How many activities run at once; 100 by default.
+        tuner: Both of these numbers in one object.
+        no_remote_activities: Whether it leaves all activities on the queue to other workers.
+        disable_eager_activity_execution: Whether activities of its own runs go through the queue, as those of others do.
+        max_activities_per_second: How many attempts of activities it starts per second at most; no limit by default.
+        workflow_failure_exception_types: Further exceptions that fail any workflow which it runs, instead of blocking it.
+        on_fatal_error: Awaited with the error when the worker ends by one, before `run` raises it.
         graceful_shutdown_timeout: How long activities may go on after `shutdown`.
         lease_duration: After how long a silence others take over.
         poll_interval: How often it looks for work that no hint told of.
@@ -88,13 +98,22 @@ class Worker:
         interceptors: Sequence[Interceptor] = (),
         identity: str | None = None,
         max_cached_workflows: int = DEFAULT_CACHE,
-        max_concurrent_activities: int = DEFAULT_SLOTS,
+        max_concurrent_workflow_tasks: int | None = None,
+        max_concurrent_activities: int | None = None,
+        tuner: WorkerTuner | None = None,
+        no_remote_activities: bool = False,
+        disable_eager_activity_execution: bool = False,
+        max_activities_per_second: float | None = None,
+        workflow_failure_exception_types: Sequence[type[BaseException]] = (),
+        on_fatal_error: Callable[[BaseException], Awaitable[None]] | None = None,
         graceful_shutdown_timeout: Duration = 0,
         lease_duration: Duration = DEFAULT_LEASE,
         poll_interval: Duration = DEFAULT_POLL,
         deadlock_timeout: Duration = BREAK_AFTER,
         patch_activation_callback: Callable[[PatchActivationInput], bool] | None = None,
+        **elsewhere: Never,
     ) -> None:
+        refuse(elsewhere)
         lease = to_duration(lease_duration, "lease_duration", allow_zero=False)
         if lease < SHORTEST_LEASE * SECOND:
             raise ValueError(f"lease_duration must be at least {SHORTEST_LEASE} s, not {lease_duration!r}")
@@ -104,8 +123,14 @@ class Worker:
         self._activities = activities
         self._interceptors = (*worker_interceptors(client.interceptors), *interceptors)
         self._identity = identity or client.identity or f"{os.getpid()}@{socket.gethostname()}"
-        self._cached = _count(max_cached_workflows, "max_cached_workflows", 0)
-        self._slots = _count(max_concurrent_activities, "max_concurrent_activities", 1)
+        self._cached = count(max_cached_workflows, "max_cached_workflows", 0)
+        self._tasks, activity_slots = slots(tuner, max_concurrent_workflow_tasks, max_concurrent_activities)
+        self._slots = DEFAULT_SLOTS if activity_slots is None else activity_slots
+        self._remote = not no_remote_activities
+        self._eager = not disable_eager_activity_execution
+        self._rate = per_second(max_activities_per_second, "max_activities_per_second")
+        self._failures = _exceptions(workflow_failure_exception_types)
+        self._on_fatal_error = on_fatal_error
         self._grace = to_duration(graceful_shutdown_timeout, "graceful_shutdown_timeout") / SECOND
         self._lease = lease
         self._poll = to_duration(poll_interval, "poll_interval", allow_zero=False) / SECOND
@@ -125,6 +150,13 @@ class Worker:
     def _collect(self) -> WorkerOptions:
         client = self._client
         workflows = collect_workflows(self._workflows, self._task_queue)
+        if self._failures:
+            workflows = {
+                name: replace(
+                    known, failure_exception_types=(*known.failure_exception_types, *self._failures)
+                )
+                for name, known in workflows.items()
+            }
         for definition in workflows.values():
             definition.check()
         return WorkerOptions(
@@ -135,6 +167,10 @@ class Worker:
             namespace=client.namespace,
             converter=client.data_converter,
             activity_slots=self._slots,
+            workflow_tasks=self._tasks,
+            remote_activities=self._remote,
+            eager_activities=self._eager,
+            activities_per_second=self._rate,
             cached_workflows=self._cached,
             lease=self._lease,
             grace=self._grace,
@@ -170,6 +206,11 @@ class Worker:
     def is_running(self) -> bool:
         """Whether it has been started and has not stopped."""
         return self._running is not None and not self._running.done()
+
+    @property
+    def is_shutdown(self) -> bool:
+        """Whether it was started and has stopped."""
+        return self._running is not None and self._running.done()
 
     async def run(self) -> None:
         """Work until `shutdown` is called, or this is cancelled, which shuts down too.
@@ -223,6 +264,14 @@ class Worker:
             self._running.result()
 
     async def _run(self, ready: asyncio.Future[None]) -> None:
+        try:
+            await self._work(ready)
+        except Exception as error:
+            if self._on_fatal_error is not None:
+                await self._on_fatal_error(error)
+            raise
+
+    async def _work(self, ready: asyncio.Future[None]) -> None:
         store = self._client.store
         again = True
         while again and not self._stopping:
@@ -251,9 +300,8 @@ async def _announce(incarnation: Incarnation, ready: asyncio.Future[None]) -> No
         ready.set_result(None)
 
 
-def _count(value: object, name: str, least: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be a whole number, not {type(value).__name__}")
-    if value < least:
-        raise ValueError(f"{name} must be at least {least}, not {value}")
-    return value
+def _exceptions(kinds: Sequence[type[BaseException]]) -> tuple[type[BaseException], ...]:
+    for kind in kinds:
+        if not (isinstance(kind, type) and issubclass(kind, BaseException)):
+            raise TypeError(f"workflow_failure_exception_types takes exception classes, not {kind!r}")
+    return tuple(kinds)

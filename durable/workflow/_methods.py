@@ -315,7 +315,8 @@ def signal(
     Args:
         fn: The method, when the decorator is used without parentheses.
         name: By which senders know the signal; the method's name by default.
-        dynamic: Whether it takes the signals that have no handler of their own, as `(self, name, args)`.
+        dynamic: Whether it takes the signals that have no handler of their own, as `(self, name, args)`;
+            `args: Sequence[RawValue]` has them as they are stored.
         unfinished_policy: Whether the log is to say when the workflow ends while the handler is under way.
         description: A line for people.
 
@@ -345,7 +346,8 @@ def query(
     Args:
         fn: The method, when the decorator is used without parentheses.
         name: By which askers know the query; the method's name by default.
-        dynamic: Whether it answers the queries that have no handler of their own, as `(self, name, args)`.
+        dynamic: Whether it answers the queries that have no handler of their own, as `(self, name, args)`;
+            `args: Sequence[RawValue]` has them as they are stored.
         description: A line for people.
 
     Raises:
@@ -385,7 +387,8 @@ def update(
     Args:
         fn: The method, when the decorator is used without parentheses.
         name: By which senders know the update; the method's name by default.
-        dynamic: Whether it takes the updates that have no handler of their own, as `(self, name, args)`. Its validator
+        dynamic: Whether it takes the updates that have no handler of their own, as `(self, name, args)`;
+            `args: Sequence[RawValue]` has them as they are stored. Its validator
             serves these only.
         unfinished_policy: Whether the log is to say when the workflow ends while the handler is under way.
         description: A line for people.

@@ -21,7 +21,7 @@ from durable.exceptions import (
     StoreConfigurationError,
     StoreUnavailableError,
 )
-from tests.scenarios.rig import Env
+from tests.scenarios.rig import Env, events
 
 
 @workflow.defn(name="scn.bad.takes")
@@ -302,3 +302,44 @@ async def test_outside_of_a_workflow() -> None:
     for wrong in (activity.info, activity.heartbeat, activity.is_cancelled):
         with pytest.raises(NotInActivityError):
             wrong()
+
+
+@activity.defn(name="scn.bad.doubles")
+async def doubles(value: int) -> int:
+    return 2 * value
+
+
+@workflow.defn(name="scn.bad.goes_on")
+async def goes_on() -> list[Any]:
+    found: list[Any] = []
+    for value in ("one", 1, "two", 2):
+        try:
+            found.append(await doubles(value))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+        except ConversionError:
+            found.append(None)
+    return found
+
+
+async def test_code_that_goes_on_after_a_wrong_argument_replays(env: Env) -> None:
+    """The error is raised again in a replay, though the history has nothing of that call."""
+    assert await env.run(goes_on(), goes_on, doubles, id="goes-on") == [None, 2, None, 4]
+    assert await events(env.handles[0][0]) == [
+        *("Started", "ActivityScheduled", "ActivityCompleted"),
+        *("ActivityScheduled", "ActivityCompleted", "Completed"),
+    ]
+
+
+async def test_cron_intervals(plain: Env) -> None:
+    for schedule in ("@every 0s", "@every 999ms", "@every 0s/1s"):
+        with pytest.raises(ValueError, match=r"cron_schedule: '@every .*at least one second"):
+            await plain.client.start_workflow(takes(), id="it", cron_schedule=schedule)
+    assert await nothing_is_stored(plain, "it")
+
+
+async def test_lists(plain: Env) -> None:
+    for wrong in ("ValueError", 5):
+        with pytest.raises(TypeError, match="non_retryable_error_types must be a list"):
+            RetryPolicy(non_retryable_error_types=wrong)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="start_signal_args must be a list"):
+        await plain.client.start_workflow(takes(), id="it", start_signal="go", start_signal_args="no")
+    assert await nothing_is_stored(plain, "it")

@@ -475,3 +475,26 @@ async def test_a_handler_runs_before_the_code_goes_on(env: Env, close: str, come
     told = await events((await chain(handle))[0])
     assert told[-1] == ("Completed" if close == "return" else "ContinuedAsNew")
     assert told.index("Signaled", 2) < len(told) - 1
+
+
+async def test_what_a_client_asks_of_a_run_does_not_read_its_whole_history(plain: Env) -> None:
+    """Else ten thousand signals to one run would cost a hundred times what a thousand do."""
+    asked: list[bool] = []
+
+    async def find(method: Any, *values: Any, measured: bool = True) -> Any:
+        asked.append(measured)
+        return await method(*values, measured=measured)
+
+    plain.store.hooks["find_run"] = find
+    async with plain.worker(Collects):
+        handle = await plain.start(Collects.run(2))
+        await handle.signal(Collects.add(1))
+        assert await handle.query(Collects.count()) == 1
+        await handle.signal(Collects.add(2))
+        assert await handle.result(timeout=PATIENCE) == [1, 2]
+    assert asked
+    assert not any(asked)
+    described = await handle.describe()
+    assert described.history_length == 4
+    assert described.history_size > 0
+    assert asked[-1]

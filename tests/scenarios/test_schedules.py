@@ -9,8 +9,11 @@ from typing import Any
 
 import pytest
 
-from durable import ApplicationError, Signal, workflow
+from durable import ApplicationError, Client, Signal, workflow
 from durable.client import (
+    CreateScheduleInput,
+    Interceptor,
+    OutboundInterceptor,
     Schedule,
     ScheduleActionExecutionStartWorkflow,
     ScheduleActionStartWorkflow,
@@ -29,6 +32,7 @@ from durable.client import (
     ScheduleState,
     ScheduleUpdate,
     ScheduleUpdateInput,
+    TriggerScheduleInput,
 )
 from durable.common import (
     Priority,
@@ -37,6 +41,7 @@ from durable.common import (
     SearchAttributePair,
     TypedSearchAttributes,
 )
+from durable.converter import default
 from durable.history import WorkflowExecutionStarted
 from tests.scenarios.rig import Env, event, until
 
@@ -125,6 +130,10 @@ async def test_it_starts_a_workflow_at_each_instant_and_then_no_more(env: Env) -
         assert isinstance(start, WorkflowExecutionStarted)
         assert start.schedule_id == "each second"
         assert set(start.search_attributes) == {"TemporalScheduledById", "TemporalScheduledStartTime"}
+        found = env.client.list_workflows(
+            f"TemporalScheduledById = 'each second' AND TemporalScheduledStartTime = '{at.isoformat()}'"
+        )
+        assert [one.id async for one in found] == [first]
 
 
 @pytest.mark.temporal("schedule/backfill")
@@ -369,3 +378,98 @@ async def test_a_list_shows_them_all_page_by_page(plain: Env) -> None:
     assert [one.id for one in pages.current_page] + rest == [f"s{number}" for number in range(5)]
     with pytest.raises(ValueError, match="filter"):
         await plain.client.list_schedules("a = b")
+
+
+async def test_interceptors_stand_around_every_call(store_url: str) -> None:
+    calls: list[str] = []
+
+    class Listening(OutboundInterceptor):
+        def __getattribute__(self, name: str) -> Any:
+            if name.endswith(("_schedule", "_schedules")):
+                calls.append(name)
+            return super().__getattribute__(name)
+
+        async def create_schedule(self, input: CreateScheduleInput) -> Any:
+            assert isinstance(input.schedule.action, ScheduleActionStartWorkflow)
+            input.schedule.action.headers = {"who": default().payload_converter.to_payload("ada")}
+            return await super().create_schedule(input)
+
+        async def trigger_schedule(self, input: TriggerScheduleInput) -> None:
+            input.overlap = ScheduleOverlapPolicy.ALLOW_ALL
+            await super().trigger_schedule(input)
+
+    class Listener(Interceptor):
+        def intercept_client(self, next: OutboundInterceptor) -> OutboundInterceptor:
+            return Listening(next)
+
+    async with Client.connect(store_url, interceptors=[Listener()]) as client:
+        handle = await client.create_schedule("one", Schedule(action(note("x")), NEVER_SOON))
+        async for listed in await client.list_schedules():
+            assert listed.id == "one"
+        await handle.pause()
+        await handle.unpause()
+        await handle.trigger()
+        await handle.trigger()
+        await handle.backfill(ScheduleBackfill(NOON, NOON))
+        await handle.update(lambda given: ScheduleUpdate(given.description.schedule))
+        told = await handle.describe()
+        assert told.info.num_actions == 2, "the policy of the interceptor"
+        start = await event(client.get_workflow_handle(started(told)[0]), "Started")
+        assert set(start.headers) == {"who"}
+        await handle.trigger()
+        start = await event(client.get_workflow_handle(started(await handle.describe())[-1]), "Started")
+        assert set(start.headers) == {"who"}, "an update keeps them"
+        await handle.delete()
+    assert list(dict.fromkeys(calls)) == [
+        "create_schedule",
+        "list_schedules",
+        "pause_schedule",
+        "unpause_schedule",
+        "trigger_schedule",
+        "backfill_schedule",
+        "update_schedule",
+        "describe_schedule",
+        "delete_schedule",
+    ]
+
+
+async def test_every_option_of_an_action_reaches_its_workflows(plain: Env) -> None:
+    key = SearchAttributeKey.for_int("Size")
+    options: dict[str, Any] = {
+        "task_queue": "elsewhere",
+        "execution_timeout": 60,
+        "run_timeout": 50,
+        "task_timeout": 9,
+        "retry_policy": RetryPolicy(maximum_attempts=3),
+        "memo": {"m": 1},
+        "typed_search_attributes": TypedSearchAttributes((SearchAttributePair(key, 7),)),
+        "priority": Priority(priority_key=5),
+        "static_summary": "summary",
+        "static_details": "details",
+    }
+    handle = await plain.client.create_schedule("all", Schedule(action(note("x"), **options), NEVER_SOON))
+    await handle.update(lambda given: ScheduleUpdate(given.description.schedule))
+    told = (await handle.describe()).schedule.action
+    assert isinstance(told, ScheduleActionStartWorkflow)
+    assert told.typed_search_attributes is not None
+    assert told.typed_search_attributes[key] == 7
+    await handle.trigger()
+    (id,) = started(await handle.describe())
+    start = await event(plain.client.get_workflow_handle(id), "Started")
+    assert (start.task_queue, start.priority) == ("elsewhere", 5)
+    assert (start.execution_timeout, start.run_timeout, start.task_timeout) == (
+        60_000_000,
+        50_000_000,
+        9_000_000,
+    )
+    assert (start.retry_policy.maximum_attempts, set(start.memo)) == (3, {"m"})
+    assert (start.static_summary, start.static_details) == ("summary", "details")
+    assert set(start.search_attributes) == {"Size", "TemporalScheduledById", "TemporalScheduledStartTime"}
+    await plain.client.get_workflow_handle(id).terminate()
+    wrong = SearchAttributeKey.for_keyword("Size")
+    attributes = TypedSearchAttributes((SearchAttributePair(wrong, "large"),))
+    other = Schedule(action(note("x"), typed_search_attributes=attributes), NEVER_SOON)
+    with pytest.raises(ValueError, match="Size"):
+        await plain.client.create_schedule("other", other)
+    with pytest.raises(ValueError, match="Size"):
+        await handle.update(lambda given: ScheduleUpdate(other))

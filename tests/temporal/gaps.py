@@ -14,6 +14,7 @@ _VERSIONS = "worker versioning is being built; what Temporal has superseded is l
 _OPERATED = "comes with what operators do"
 _CONVERTED = "codecs, contexts and further converters are being built"
 _TUNED = "comes with tuning of workers"
+_BATCHES = "one look at the database brings a batch, so there are no pollers to tune"
 _PLUGINS = "interceptors and plugins come later"
 
 GAPS: dict[str, tuple[str, str]] = {
@@ -112,9 +113,6 @@ GAPS: dict[str, tuple[str, str]] = {
     "client.*pdate*": (PROGRESS, "updates are being built"),
     "client.*start_signal*": (PROGRESS, "updates are being built"),
     "client.WithStartWorkflowOperation": (PROGRESS, "updates are being built"),
-    "client.*Schedule*Input": (PROGRESS, "interceptors of schedules are being built"),
-    "client.OutboundInterceptor.*_schedule*": (PROGRESS, "interceptors of schedules are being built"),
-    "client.ScheduleActionStartWorkflow*headers*": (LATER, _PLUGINS),
     "client.ScheduleActionStartWorkflow(raw_info)": (OUT, "there is no message of a server behind it"),
     "client.ScheduleAsyncIterator(*)": (OUT, "a client makes lists"),
     "client.ScheduleHandle(*)": (OUT, "a client makes handles"),
@@ -136,7 +134,6 @@ GAPS: dict[str, tuple[str, str]] = {
     "worker.Worker(deployment_config)": (PROGRESS, _VERSIONS),
     "worker.Worker(use_worker_versioning)": (PROGRESS, _VERSIONS),
     "worker.Worker(build_id)": (PROGRESS, _VERSIONS),
-    "common.RawValue": (PROGRESS, _CONVERTED),
     "converter.*earch_attribute*": (OUT, "search attributes are typed, and their converter is the store's"),
     "converter.*Storage*": (LATER, "external storage comes later"),
     "converter.*storage*": (LATER, "external storage comes later"),
@@ -153,9 +150,21 @@ GAPS: dict[str, tuple[str, str]] = {
     "client.Callback": (OUT, _NEXUS),
     "client.Client.config": (LATER, _PLUGINS),
     "client.SerializationContext": (PROGRESS, _CONVERTED),
-    "worker.*Slot*": (LATER, _TUNED),
-    "worker.*Poller*": (LATER, _TUNED),
-    "worker.*Tuner*": (LATER, _TUNED),
+    "worker.WorkerTuner.create_resource_based": (
+        LATER,
+        "slots are fixed numbers, and it is not measured what a task takes",
+    ),
+    "worker.WorkerTuner.*(local_activity_*)": (OUT, "local activities run in the slots of activities"),
+    "worker.*Slot*": (LATER, "slots are fixed numbers, and it is not measured what a task takes"),
+    "worker.ResourceBasedTunerConfig": (
+        LATER,
+        "slots are fixed numbers, and it is not measured what a task takes",
+    ),
+    "worker.*Poller*": (OUT, _BATCHES),
+    "worker.Worker(*poller_behavior)": (OUT, _BATCHES),
+    "worker.Worker(max_concurrent_*_polls)": (OUT, _BATCHES),
+    "worker.Worker(nonsticky_to_sticky_poll_ratio)": (OUT, _BATCHES),
+    "worker.Worker(sticky_queue_schedule_to_start_timeout)": (OUT, "a lease says when a run is taken over"),
     "worker.Replay*": (LATER, "the replayer comes later"),
     "worker.WorkflowReplay*": (LATER, "the replayer comes later"),
     "worker.Shared*": (LATER, "activities in processes come later"),

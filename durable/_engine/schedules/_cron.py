@@ -86,6 +86,8 @@ def _interval(words: str, name: str, text: str) -> IntervalRecord:
                 f"{name}: {text!r} must be written as @every <interval> or @every <interval>/<offset>, "
                 "with durations such as 90s, 15m, 1h30m or 2d"
             )
+    if _duration(every) < SECOND:
+        raise ValueError(f"{name}: {text!r} must have an interval of at least one second")
     return IntervalRecord(_duration(every), _duration(offset))
 
 

@@ -68,16 +68,15 @@ class ActivityMachine(Machine):
         """What the code sees when it cancels the activity."""
         return self._call.options.cancellation_type
 
-    def start(
-        self, started: WorkflowExecutionStarted, namespace: str, *, check: bool
-    ) -> ActivityTaskScheduled:
+    def start(self, started: WorkflowExecutionStarted, namespace: str) -> ActivityTaskScheduled:
         """Return the command that schedules it.
+
+        The arguments are read back as the types the activity takes, so that a wrong one is an error of the caller and
+        not of every attempt. So they are in a replay: code that goes on after that error must meet it again.
 
         Args:
             started: The run that asks; an activity that names no task queue has its.
             namespace: The namespace of both.
-            check: Whether to read the arguments back as the types the activity takes, so that a wrong one is an error
-                of the caller and not of every attempt.
 
         Raises:
             ConversionError: An argument cannot be stored, or is not of its type.
@@ -104,14 +103,14 @@ class ActivityMachine(Machine):
             activity_id=activity_id,
             activity_type=call.name,
             task_queue=task_queue,
-            input=self._input(check=check),
+            input=self._input(),
         )
 
-    def _input(self, *, check: bool) -> Payloads:
+    def _input(self) -> Payloads:
         call = self._call
         path = f"{call.name} input"
         payloads = self._converter.to_payloads(call.args, path=path)
-        if check and call.definition is not None:
+        if call.definition is not None:
             types = call.definition.parameters.types
             for index, value in enumerate(call.args):
                 kind = types[index]

@@ -60,15 +60,20 @@ class Runs(Commits):
             raise self._pool.unavailable("a workflow id was started and closed over and over meanwhile")
         return [verdict(rows[n]) for n in range(1, len(runs) + 1)]
 
-    async def find_run(self, workflow_id: str, run_id: str | None = None) -> RunRecord | None:
+    async def find_run(
+        self, workflow_id: str, run_id: str | None = None, *, measured: bool = True
+    ) -> RunRecord | None:
         """Return that run, or, without a run id, the workflow's open run or else the one started last."""
         if run_id is None:
-            rows = await self._read("find_latest_run", workflow_id)
+            rows = await self._read("find_latest_run", workflow_id, measured)
         elif _rows.is_run_id(run_id):
-            rows = await self._read("find_run", workflow_id, run_id)
+            rows = await self._read("find_run", workflow_id, run_id, measured)
         else:
             return None
-        return _rows.run(rows[0], rows[0]["length"], rows[0]["size"]) if rows else None
+        if not rows:
+            return None
+        length, size = (rows[0]["length"], rows[0]["size"]) if measured else (-1, -1)
+        return _rows.run(rows[0], length, size)
 
     async def read_events(self, run_id: str, after: int = 0, limit: int | None = None) -> list[EventRow]:
         """Return the run's events behind position `after`, in order."""

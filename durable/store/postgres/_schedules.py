@@ -32,6 +32,7 @@ class Schedules(Runs):
         fence = [] if write.revision is None else [write.revision]
         running = [[workflow_id for workflow_id, _ in write.running], [run_id for _, run_id in write.running]]
         facts = [write.record, write.progress, write.wake_at, *(column or None for column in running)]
+        await self._learn([run.search_attributes for run in write.starts if run.search_attributes])
         async with self._pool.session() as session:
             await session.begin(f"set local lock_timeout = {round(self._pool.settings.limits.lock * 1000)}")
             if not await session.fetch_inside(self._sql[name], [write.schedule_id, *fence, *facts]):
@@ -39,7 +40,8 @@ class Schedules(Runs):
                 return None
             rows: dict[int, Row] = {}
             if write.starts:
-                found = await session.fetch_inside(self._sql["create_runs"], pack_starts(write.starts))
+                arguments = pack_starts(write.starts, self._types)
+                found = await session.fetch_inside(self._sql["create_runs"], arguments)
                 rows = {row["n"]: row for row in found}
             verdicts = [verdict(row) for _, row in sorted(rows.items())]
             known = [one for one in verdicts if one is not None]

@@ -112,7 +112,9 @@ def _explain(db: sqlite3.Connection, run: NewRun, now: int) -> StartVerdict:
     return StartVerdict(outcome, run_id, workflow_type, now=now)
 
 
-def find(db: sqlite3.Connection, workflow_id: str, run_id: str | None) -> RunRecord | None:
+def find(
+    db: sqlite3.Connection, workflow_id: str, run_id: str | None, measured: bool = True
+) -> RunRecord | None:
     """See `Store.find_run`."""
     if run_id is None:
         found = db.execute(SQL["latest_run"], (workflow_id,)).fetchone()
@@ -120,7 +122,13 @@ def find(db: sqlite3.Connection, workflow_id: str, run_id: str | None) -> RunRec
         found = db.execute(SQL["find_run"], (workflow_id, run_id)).fetchone()
     if found is None:
         return None
-    records = read(db, found)
+    if measured:
+        records = read(db, found)
+    else:
+        records = [
+            structs.replace(record, history_length=-1, history_size=-1)
+            for record in read_unmeasured(db, found)
+        ]
     return records[0] if records else None
 
 

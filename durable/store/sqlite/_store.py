@@ -115,8 +115,11 @@ class SQLiteStore:
                 verdicts[n] = verdict
         return [verdict for verdict in verdicts if verdict is not None]
 
-    async def find_run(self, workflow_id: str, run_id: str | None = None) -> RunRecord | None:
-        return await self._read(partial(_runs.find, workflow_id=workflow_id, run_id=run_id))
+    async def find_run(
+        self, workflow_id: str, run_id: str | None = None, *, measured: bool = True
+    ) -> RunRecord | None:
+        find = partial(_runs.find, workflow_id=workflow_id, run_id=run_id, measured=measured)
+        return await self._read(find)
 
     async def read_events(self, run_id: str, after: int = 0, limit: int | None = None) -> list[EventRow]:
         return await self._read(partial(_runs.read_events, run_id=run_id, after=after, limit=limit))

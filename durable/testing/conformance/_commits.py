@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+from msgspec import structs
+
 from durable._internal.ids import uuid7
 from durable.store import ActivityState, ClaimedRun, Release, Transition, Verdict
 from durable.testing.conformance._registry import OpenStore, check
@@ -100,6 +102,21 @@ async def check_the_history_of_an_open_run_is_measured(open_store: OpenStore) ->
         await one.written(Transition(run.run.run_id, run.run.epoch, (event(2, b"67"), event(3, b"8"))))
         record = await one.again(run)
         assert (record.history_length, record.history_size) == (3, 8)
+
+
+@check()
+async def check_a_run_is_found_without_its_history_measured(open_store: OpenStore) -> None:
+    async with room(open_store) as one:
+        run = await one.own()
+        workflow_id = run.run.workflow_id
+        for run_id in (None, run.run.run_id):
+            found = await one.store.find_run(workflow_id, run_id, measured=False)
+            assert found is not None
+            assert (found.history_length, found.history_size) == (-1, -1)
+            whole = await one.store.find_run(workflow_id, run_id)
+            assert whole is not None
+            assert whole.history_length == 1
+            assert found == structs.replace(whole, history_length=-1, history_size=-1)
 
 
 @check()

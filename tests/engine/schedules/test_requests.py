@@ -9,11 +9,16 @@ from durable._engine.schedules._decide import (
 )
 from durable._engine.schedules._overlap import MAX_BUFFER
 from durable._engine.schedules._requests import (
+    REQUESTS,
     backfilled,
+    refused,
+    requested,
+    told,
     triggered,
     updated,
 )
 from durable._engine.schedules.records import (
+    Asked,
     PendingBackfill,
     PendingStart,
     SpecRecord,
@@ -22,6 +27,7 @@ from durable._engine.schedules.records import (
 from tests.engine.schedules.life import (
     ALLOW_ALL,
     BUFFER_ALL,
+    CANCEL_OTHER,
     NOON,
     SKIP,
     Life,
@@ -143,3 +149,31 @@ def test_an_update_keeps_what_is_put_off_beyond_it() -> None:
     life.progress = updated(life.schedule, life.progress, Standing(), life.now)
     life.now += SECOND
     assert life.decide() == ["start 60"]
+
+
+def test_a_refused_action_is_as_if_it_was_skipped() -> None:
+    life = Life()
+    life.wait(1)
+    (taken,) = life.progress.running
+    gone = refused(life.progress, taken.run_id)
+    assert (gone.running, gone.recent, gone.num_actions, gone.skipped_overlap) == ((), (), 0, 1)
+    assert refused(gone, taken.run_id) == gone, "once"
+
+
+def test_what_a_running_action_was_told_is_kept_for_it_alone() -> None:
+    life = Life(CANCEL_OTHER)
+    life.wait(1)
+    life.wait(1)
+    (one,) = life.progress.running
+    assert (one.asked, one.told) == (Asked.CANCEL, Asked.NOTHING)
+    after = told(life.progress, {one.run_id: Asked.CANCEL})
+    assert after.running[0].told is Asked.CANCEL
+    assert told(after, {one.run_id: Asked.NOTHING}) == after, "never less"
+    assert told(after, {"another": Asked.TERMINATE}) == after
+
+
+def test_the_last_requests_are_remembered() -> None:
+    progress = Life().progress
+    for number in range(REQUESTS + 5):
+        progress = requested(progress, str(number))
+    assert progress.requests == tuple(str(number) for number in range(5, REQUESTS + 5))

@@ -3,13 +3,14 @@ select n, outcome, run_id, workflow_type, epoch, now from durable.start_2(
     $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22)
 
 -- name: find_run
+-- The history is measured, which reads all of it, only when asked for.
 select r.run_id, r.workflow_id, r.workflow_type, r.task_queue, r.status, r.hold, d.reason, r.owner, r.epoch, r.wake_at,
     r.priority, r.deaths, r.started_at, r.closed_at, r.times_out_at, d.info, h.length, h.size,
     coalesce(r.first_run_id, r.run_id) as first_run_id, r.parent_run_id
 from durable.runs r join durable.run_data d using (run_id)
 cross join lateral (
     select count(*) as length, coalesce(sum(octet_length(e.data)), 0)::bigint as size
-    from durable.events e where e.run_id = r.run_id) h
+    from durable.events e where $3 and e.run_id = r.run_id) h
 where r.workflow_id = $1 and r.run_id = $2
 
 -- name: find_latest_run
@@ -19,7 +20,7 @@ select r.run_id, r.workflow_id, r.workflow_type, r.task_queue, r.status, r.hold,
 from durable.runs r join durable.run_data d using (run_id)
 cross join lateral (
     select count(*) as length, coalesce(sum(octet_length(e.data)), 0)::bigint as size
-    from durable.events e where e.run_id = r.run_id) h
+    from durable.events e where $2 and e.run_id = r.run_id) h
 where r.run_id = coalesce(
     (select o.run_id from durable.runs o where o.workflow_id = $1 and o.status = 1),
     (select l.run_id from durable.runs l where l.workflow_id = $1 order by l.started_at desc, l.run_id desc limit 1))

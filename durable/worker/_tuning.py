@@ -1,0 +1,139 @@
+"""How much a worker does at once: fixed numbers of slots, in Temporal's form."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+REFUSED = {
+    "activity_task_poller_behavior": "one look at the database brings a batch; see poll_interval",
+    "workflow_task_poller_behavior": "one look at the database brings a batch; see poll_interval",
+    "nexus_task_poller_behavior": "there is no Nexus",
+    "max_concurrent_activity_task_polls": "one look at the database brings a batch; see poll_interval",
+    "max_concurrent_workflow_task_polls": "one look at the database brings a batch; see poll_interval",
+    "max_concurrent_nexus_tasks": "there is no Nexus",
+    "max_task_queue_activities_per_second": "use max_activities_per_second on each worker of the queue",
+    "nonsticky_to_sticky_poll_ratio": "a run stays with its worker without a queue for that; see max_cached_workflows",
+    "sticky_queue_schedule_to_start_timeout": "a run is taken over when its worker's lease ends; see lease_duration",
+    "max_eager_activity_reservations_per_workflow_task": "max_concurrent_activities bounds eager activities too",
+    "nexus_service_handlers": "there is no Nexus; call an activity, or a workflow on another task queue",
+    "nexus_task_executor": "there is no Nexus",
+    "workflow_task_executor": "workflow code runs on the event loop; see deadlock_timeout",
+    "workflow_runner": "there is no sandbox",
+    "unsandboxed_workflow_runner": "there is no sandbox",
+    "disable_safe_workflow_eviction": "eviction is always safe",
+    "max_workflow_task_external_storage_concurrency": "there is no external storage",
+}
+"""Options of Temporal's worker that mean nothing here, and what to use instead."""
+
+
+def refuse(options: dict[str, Any]) -> None:
+    """Refuse options that a worker does not have.
+
+    Raises:
+        TypeError: There is one; the text says what to use instead.
+    """
+    for name in options:
+        why = REFUSED.get(name)
+        if why is None:
+            raise TypeError(f"Worker has no option {name!r}")
+        raise TypeError(f"Worker has no option {name!r}: {why}")
+
+
+@dataclass(frozen=True)
+class FixedSizeSlotSupplier:
+    """So many slots, and no more."""
+
+    num_slots: int
+
+    def __post_init__(self) -> None:
+        count(self.num_slots, "num_slots", 1)
+
+
+@dataclass(frozen=True)
+class WorkerTuner:
+    """How many workflow tasks and activities a worker runs at once, in one object. `create_fixed` makes one."""
+
+    workflow_slots: int | None
+    activity_slots: int | None
+
+    @classmethod
+    def create_fixed(cls, *, workflow_slots: int | None = None, activity_slots: int | None = None) -> Self:
+        """Return a tuner with fixed numbers; None for the worker's default.
+
+        Raises:
+            TypeError: A number is none.
+            ValueError: It is less than 1.
+        """
+        for name, value in (("workflow_slots", workflow_slots), ("activity_slots", activity_slots)):
+            if value is not None:
+                count(value, name, 1)
+        return cls(workflow_slots, activity_slots)
+
+    @classmethod
+    def create_composite(
+        cls, *, workflow_supplier: FixedSizeSlotSupplier, activity_supplier: FixedSizeSlotSupplier
+    ) -> Self:
+        """Return a tuner made of suppliers; there are fixed ones only.
+
+        Raises:
+            TypeError: One of them is no `FixedSizeSlotSupplier`.
+        """
+        for supplier in (workflow_supplier, activity_supplier):
+            if not isinstance(supplier, FixedSizeSlotSupplier):
+                raise TypeError(f"a supplier must be a FixedSizeSlotSupplier, not {supplier!r}")
+        return cls(workflow_supplier.num_slots, activity_supplier.num_slots)
+
+
+def slots(
+    tuner: WorkerTuner | None, workflow_tasks: int | None, activities: int | None
+) -> tuple[int | None, int | None]:
+    """Return how many workflow tasks and activities may be under way, each None if nothing was said.
+
+    Raises:
+        TypeError: The tuner is none, or a number is none.
+        ValueError: There is a tuner and a number, or a number is less than 1.
+    """
+    for name, value in (
+        ("max_concurrent_workflow_tasks", workflow_tasks),
+        ("max_concurrent_activities", activities),
+    ):
+        if value is not None:
+            count(value, name, 1)
+            if tuner is not None:
+                raise ValueError(f"tuner and {name} exclude each other: the tuner says how many there are")
+    if tuner is None:
+        return workflow_tasks, activities
+    if not isinstance(tuner, WorkerTuner):
+        raise TypeError(f"tuner must be a WorkerTuner, not {tuner!r}")
+    return tuner.workflow_slots, tuner.activity_slots
+
+
+def count(value: object, name: str, least: int) -> int:
+    """Return a number that is one.
+
+    Raises:
+        TypeError: It is none.
+        ValueError: It is too small.
+    """
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be a whole number, not {type(value).__name__}")
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}, not {value}")
+    return value
+
+
+def per_second(value: object, name: str) -> float | None:
+    """Return a rate that is one.
+
+    Raises:
+        TypeError: It is none.
+        ValueError: It is not more than zero.
+    """
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name} must be a number, not {type(value).__name__}")
+    if not 0 < value < float("inf"):
+        raise ValueError(f"{name} must be more than 0, not {value}")
+    return float(value)

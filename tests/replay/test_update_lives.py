@@ -22,6 +22,7 @@ from durable._replay._replay import replay
 from durable._replay._turns import Turns
 from durable.converter import default
 from durable.history import (
+    ActivityTaskCompleted,
     ActivityTaskScheduled,
     CommandEvent,
     Event,
@@ -93,10 +94,15 @@ class Account:
 class Life:
     """A run, its log, its inbox and its updates' outcomes; a worker that may lose its memory at any moment."""
 
-    def __init__(self) -> None:
+    def __init__(self, workflow: Any = Account, *args: Any) -> None:
+        self.definition = definition_of(workflow)
         self.now = 1_000_000
         started = WorkflowExecutionStarted(
-            workflow_id="w", workflow_type="lives.account", task_queue="q", seed=3
+            workflow_id="w",
+            workflow_type=self.definition.name,
+            task_queue="q",
+            seed=3,
+            input=CONVERTER.to_payloads(args, path="test"),
         )
         self.log: list[EventRow] = [EventRow(1, 1, int(started.type), encode_data(started), self.now)]
         self.inbox: dict[int, Message] = {}
@@ -109,26 +115,33 @@ class Life:
         self.started: dict[int, ActivityTaskScheduled] = {}
         self.flying: Transition | None = None
         self.alive: list[Instance] = []
+        self.rows: dict[int, int] = {}
+        """Activities that any worker may run, with their attempt: those whose owner died."""
+        self.moved: list[Message] = []
+        """What the run that follows has in its inbox."""
 
     # ---- from outside
 
-    def send(self, event: Any, message_id: str) -> None:
+    def send(self, event: Any, message_id: str) -> bool:
+        """Send a message; False when the run is closed, or has had it."""
         if not self.open or message_id in self.outcomes:
-            return
+            return False
         if any(one.message_id == message_id for one in self.inbox.values()):
-            return
+            return False
         if any(message_id == getattr(one.data, "message", "") for one in self.events):
-            return
+            return False
         self.positions += 1
         new = message(RUN, message_id, event)
         self.inbox[self.positions] = msgspec.structs.replace(new, position=self.positions)
+        return True
 
-    def update(self, name: str, *args: Any, id: str) -> None:
+    def update(self, name: str, *args: Any, id: str) -> bool:
         payloads = CONVERTER.to_payloads(args, path="test")
-        self.send(WorkflowExecutionUpdateAccepted(name=name, input=payloads), message_id_of(id))
+        return self.send(WorkflowExecutionUpdateAccepted(name=name, input=payloads), message_id_of(id))
 
-    def signal(self, name: str, *args: Any, id: str) -> None:
-        self.send(WorkflowExecutionSignaled(name=name, input=CONVERTER.to_payloads(args, path="test")), id)
+    def signal(self, name: str, *args: Any, id: str) -> bool:
+        payloads = CONVERTER.to_payloads(args, path="test")
+        return self.send(WorkflowExecutionSignaled(name=name, input=payloads), id)
 
     @property
     def events(self) -> list[Event]:
@@ -137,7 +150,7 @@ class Life:
     # ---- the worker
 
     def fresh(self) -> Instance:
-        code = Instance(definition_of(Account), RUN, CONVERTER, namespace="n", note=lambda text, error: None)
+        code = Instance(self.definition, RUN, CONVERTER, namespace="n", note=lambda text, error: None)
         self.alive.append(code)
         return code
 
@@ -151,7 +164,11 @@ class Life:
         self.epoch += 1
         fresh = self.epoch == 1 and len(self.log) == 1 and bool(self.inbox)
         self.run = Run(
-            RunState.of(RUN, self.events), self.epoch, deaths=0 if self.epoch == 1 else 1, fresh=fresh
+            RunState.of(RUN, self.events),
+            self.epoch,
+            rowed=self.rows,
+            deaths=0 if self.epoch == 1 else 1,
+            fresh=fresh,
         )
         self.run.state.size = sum(len(row.data) for row in self.log)
         commands: list[Any] | None = None
@@ -217,9 +234,11 @@ class Life:
         assert transition is not None
         self.flying = None
         close = transition.close
-        if close is not None and close.unread is Unread.REFUSE:
-            unread = [position for position in self.inbox if position not in transition.consumed]
-            if any(not self.inbox[position].internal for position in unread):
+        if close is not None and close.unread is not Unread.MOVE:
+            unread = [one for position, one in self.inbox.items() if position not in transition.consumed]
+            if close.unread is Unread.REFUSE_SIGNALS:
+                unread = [one for one in unread if not one.message_id.startswith("update:")]
+            if any(not one.internal for one in unread):
                 self._refused(run)
                 return
         self.write(transition)
@@ -249,11 +268,18 @@ class Life:
         self.log += [msgspec.structs.replace(row, time=at) for row in transition.events]
         for position in transition.consumed:
             self.inbox.pop(position, None)
+        for new in transition.activities:
+            self.rows[new.id] = new.attempt
+        for id in transition.activities_done:
+            del self.rows[id]
         for outcome in transition.outcomes:
             known = self.outcomes.get(outcome.message_id)
             if known is None or known.stage < UpdateStage.COMPLETED:
                 self.outcomes[outcome.message_id] = outcome
         if transition.close is not None:
+            if transition.close.successor is not None:
+                unread = [one for _, one in sorted(self.inbox.items()) if not one.internal]
+                self.moved = [*transition.close.successor.messages, *unread]
             for message_id in [
                 *(one.message_id for one in self.inbox.values()),
                 *(one.message_id for one in self.outcomes.values() if one.stage is UpdateStage.ACCEPTED),
@@ -300,6 +326,15 @@ class Life:
                 progress=Progress(),
             )
 
+    def end_row(self) -> None:
+        """Another worker runs what has a row, and says so."""
+        for id, attempt in self.rows.items():
+            value = CONVERTER.to_payload(0, path="test")
+            done = message_of(RUN, ActivityTaskCompleted(id=id, attempt=attempt, result=value))
+            if all(one.message_id != done.message_id for one in self.inbox.values()):
+                self.positions += 1
+                self.inbox[self.positions] = msgspec.structs.replace(done, position=self.positions)
+
     def settle(self) -> None:
         for _ in range(200):
             if not self.open:
@@ -309,9 +344,10 @@ class Life:
             if self.flying is not None:
                 self.commit()
             elif not self.step():
-                if not self.started:
+                if not self.started and not self.rows:
                     return
                 self.end_activity()
+                self.end_row()
         raise AssertionError("it does not come to rest")
 
     # ---- what is always true

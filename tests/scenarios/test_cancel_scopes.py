@@ -51,7 +51,7 @@ async def test_uncaught_cancel(env: Env) -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.temporal("workflow/cancel_unsent")
+@pytest.mark.temporal("workflow/cancel_unsent", "bugs/activity_start_race")
 async def test_cancel_unsent(env: Env) -> None:
     """What is asked for and taken back in one task was never asked for, and anything may follow it."""
 

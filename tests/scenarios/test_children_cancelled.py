@@ -183,6 +183,7 @@ async def test_a_timeout_around_a_child_asks_it_to_end(env: Env) -> None:
     assert (await events(child))[-1] == "Canceled"
 
 
+@pytest.mark.temporal("bugs/child_workflow_cancel_panic")
 async def test_a_start_that_is_cancelled_before_the_child_is_there(env: Env) -> None:
     """The request is written behind the start, and meets the child."""
 

@@ -92,6 +92,7 @@ async def test_with_start_workflow_operation_cannot_be_reused(env: Env) -> None:
     "update_with_start/start_and_update",
     "update_with_start/existing_workflow",
     "update_with_start/conflict_policy",
+    "update_with_start/start_fails",
 )
 @pytest.mark.parametrize("update", [WithUpdates.non_blocking, WithUpdates.blocking], ids=["sync", "async"])
 async def test_get_or_create_and_must_create_semantics(env: Env, update: Any) -> None:

@@ -193,6 +193,9 @@ async def test_activity_retry(env: Env) -> None:
         assert await handle.result(timeout=PATIENCE) == "Hello, World!"
     assert await events(handle) == ["Started", *ACTIVITY, "Completed"], "attempts leave no events"
     assert (await event(handle, "ActivityCompleted")).attempt == 4
+    policy = (await event(handle, "ActivityScheduled")).retry_policy
+    assert (policy.initial_interval, policy.backoff_coefficient) == (20_000, 1.5)
+    assert policy.maximum_interval == 50_000
 
 
 @workflow.defn(name="hello.greets_many")

@@ -81,6 +81,9 @@ class Input(EventData, frozen=True, omit_defaults=True):
 MESSAGES_FIRST = 1
 """Of a task's last input: the messages of the task are applied before the rest of it, wherever they stand in the log."""
 
+KNOWN_FLAGS = MESSAGES_FIRST
+"""All behaviour flags of this release. A history with another one is refused: it would run in another way than it did."""
+
 
 class CommandEvent(EventData, frozen=True, omit_defaults=True):
     """An event that workflow code asked for."""

@@ -22,8 +22,10 @@ from durable.history._events import (
     EventRow,
 )
 from durable.history._facts import (
+    KNOWN_FLAGS,
     EventData,
     EventType,
+    Input,
 )
 from durable.history._workflow_events import (
     WorkflowExecutionStarted,
@@ -141,6 +143,11 @@ def decode_history(rows: Iterable[EventRow]) -> list[Event]:
         if event.task < task or (event.task > task + 1 and not isinstance(event.data, FROM_OUTSIDE)):
             raise HistoryCorruptError(
                 f"event {event.seq} belongs to task {event.task}, but follows task {task}"
+            )
+        if isinstance(event.data, Input) and event.data.flags & ~KNOWN_FLAGS:
+            raise UnknownEventError(
+                f"event {event.seq} has behaviour flags ({event.data.flags}) that are not known to this release; a "
+                "newer one wrote it"
             )
         if event.time < time:
             raise HistoryCorruptError(f"event {event.seq} is older than the event before it")

@@ -33,6 +33,7 @@ from durable.history import (
     encode_event,
 )
 from durable.history import _wire as wire
+from durable.history._facts import KNOWN_FLAGS
 from tests.history.samples import FULL, SECOND
 
 GOLDEN = [
@@ -309,3 +310,17 @@ def test_equal_facts_give_equal_bytes_in_any_order_of_making() -> None:
     one = WorkflowExecutionSignaled(name="n", headers={"a": Payload(b"1"), "b": Payload(b"2")})
     two = msgspec.structs.replace(WorkflowExecutionSignaled(headers=one.headers), name="n")
     assert encode_data(one) == encode_data(two)
+
+
+def test_a_history_under_behaviour_flags_of_a_newer_release_is_refused() -> None:
+    started = Event(1, 1, 5, WorkflowExecutionStarted(workflow_id="w"))
+    for flags, known in ((0, True), (KNOWN_FLAGS, True), (KNOWN_FLAGS + 1, False)):
+        rows = [
+            encode_event(event)
+            for event in (started, Event(2, 1, 5, WorkflowExecutionSignaled(name="go", flags=flags)))
+        ]
+        if known:
+            assert len(decode_history(rows)) == 2
+        else:
+            with pytest.raises(UnknownEventError, match="event 2 has behaviour flags"):
+                decode_history(rows)

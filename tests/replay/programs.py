@@ -339,6 +339,40 @@ async def children() -> list[Any]:
     return out
 
 
+@workflow.defn(name="golden_patched")
+class Patched:
+    """Patches in the workflow function, in tasks, in a loop and in handlers; one that is deprecated, one with a timer."""
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+
+    @workflow.run
+    async def run(self, n: int) -> list[str]:
+        workflow.deprecate_patch("golden old")
+        for number in range(n):
+            if workflow.patched(f"golden {number % 2}"):
+                self.seen.append(str(await double(number)))
+
+        async def one(number: int) -> bool:
+            await asyncio.sleep(0.005 * number)
+            return workflow.patched(f"golden task {number % 2}")
+
+        self.seen += [str(found) for found in await asyncio.gather(*[one(number) for number in range(n)])]
+        await workflow.wait_condition(lambda: len(self.seen) >= 2 * n + 2)
+        return [*self.seen, str(workflow.uuid4())]
+
+    @workflow.signal
+    async def told(self, text: str) -> None:
+        self.seen.append(f"{text} {workflow.patched('golden signal')}")
+        await double(1)
+
+    @workflow.update
+    def asked(self, text: str) -> bool:
+        found = workflow.patched("golden update")
+        self.seen.append(text)
+        return found
+
+
 @dataclass(frozen=True)
 class Program:
     """One recorded workflow: how it is started, and what is sent to it."""
@@ -382,5 +416,6 @@ PROGRAMS = [
     Program("failures", lambda: failures()),
     Program("continue", lambda: continue_(0), signals=[("poke", "one"), ("poke", "two")]),
     Program("children", lambda: children()),
+    Program("patched", lambda: Patched.run(3), signals=[("told", "a")], updates=[("asked", "b")]),
     Program("upserts", lambda: upserts()),
 ]

@@ -14,6 +14,7 @@
      |- ScheduleAlreadyRunningError           a schedule of that id is there already; update it, or delete it first
      |- ScheduleNotFoundError                 no such schedule
      |- WorkflowNotFoundError                 no such workflow, or it is closed and can no longer be told anything
+     |- WorkflowStillOpenError                it is open, and only a closed workflow can be deleted
      |- WorkflowUpdateFailedError             an update was refused, or failed; `cause` says why
      |- WorkflowUpdateRPCTimeoutOrCancelledError  an update has no outcome yet; it goes on
      |- WorkflowQueryFailedError              the query's handler raised, or there is none
@@ -93,6 +94,7 @@ __all__ = [
     "WorkflowQueryFailedError",
     "WorkflowQueryRejectedError",
     "WorkflowQueryTimeoutError",
+    "WorkflowStillOpenError",
     "WorkflowTaskError",
     "WorkflowUpdateFailedError",
     "WorkflowUpdateRPCTimeoutOrCancelledError",
@@ -281,6 +283,18 @@ class WorkflowNotFoundError(DurableError):
 
     def __init__(self, message: str, *, workflow_id: str, run_id: str | None = None) -> None:
         super().__init__(message)
+        self.workflow_id = workflow_id
+        self.run_id = run_id
+
+
+class WorkflowStillOpenError(DurableError):
+    """The workflow is open, and what was asked for is for closed ones."""
+
+    def __init__(self, workflow_id: str, run_id: str) -> None:
+        super().__init__(
+            f"workflow {workflow_id!r} (run {run_id}) is open, and only a closed run can be deleted; terminate it before, or "
+            "wait for its end"
+        )
         self.workflow_id = workflow_id
         self.run_id = run_id
 

@@ -230,6 +230,7 @@ def _next(
         old,
         message="",
         known=(),
+        original_run_id="",
         seed=int.from_bytes(digest[:8]) >> 1,
         attempt=attempt,
         first_run_id=old.first_run_id or state.run_id,

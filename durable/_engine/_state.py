@@ -50,6 +50,7 @@ from durable.history import (
     WorkflowExecutionCompleted,
     WorkflowExecutionContinuedAsNew,
     WorkflowExecutionFailed,
+    WorkflowExecutionReset,
     WorkflowExecutionSignaled,
     WorkflowExecutionStarted,
     WorkflowExecutionTerminated,
@@ -113,6 +114,7 @@ class RunState:
             their time. Other ids mean something within this run only.
         children: Children that have not ended, by the number of their command.
         external: Messages to other workflows of which it is not known whether they were taken, likewise.
+        reset_at: When the run it goes on for was reset to it, if it was; its timeouts count from then.
         updates: Ids of the updates (as messages) that are accepted and have no outcome yet.
         upserted: The search attributes, once the code has changed them.
         noted: The memo, likewise.
@@ -126,6 +128,7 @@ class RunState:
         "external",
         "messages",
         "noted",
+        "reset_at",
         "run_id",
         "seq",
         "size",
@@ -160,6 +163,7 @@ class RunState:
         self.upserted: dict[str, Payload] | None = None
         self.noted: dict[str, Payload] | None = None
         self.cancel_requested = False
+        self.reset_at: int | None = None
         self.status = RunStatus.RUNNING
 
     @classmethod
@@ -220,6 +224,8 @@ class RunState:
     def expires_at(self) -> int | None:
         """The instant by which the chain of runs must be over, None for never."""
         started = self.started
+        if self.reset_at is not None and started.execution_timeout is not None:
+            return self.reset_at + started.execution_timeout
         if started.expires_at is not None or started.execution_timeout is None:
             return started.expires_at
         return self.created_at + started.delay + started.execution_timeout
@@ -234,6 +240,12 @@ class RunState:
         self.cancel_requested = True
         if data.message:
             self.messages[data.message] = self.time
+
+    def _reset(self, _data: WorkflowExecutionReset) -> None:
+        """What was open then begins anew."""
+        self.reset_at = self.time
+        for activity in self.activities.values():
+            activity.scheduled_at = self.time
 
     def _activity_scheduled(self, data: ActivityTaskScheduled) -> None:
         self.activities[data.id] = PendingActivity(data, self.task_time)
@@ -331,6 +343,7 @@ CHILD_INPUTS = (
 
 _FOLD: dict[type[EventData], Callable[[RunState, Any], None]] = {
     WorkflowExecutionStarted: RunState._started,
+    WorkflowExecutionReset: RunState._reset,
     WorkflowExecutionSignaled: RunState._signaled,
     WorkflowExecutionCancelRequested: RunState._cancel_requested,
     ActivityTaskScheduled: RunState._activity_scheduled,

@@ -583,6 +583,8 @@ class HintKind(IntEnum):
     """`key` is the id of a query: it is answered."""
     SCHEDULE = 8
     """`key` is the id of a schedule: it is due, or something about it has changed."""
+    PAUSE = 9
+    """`key` is a run id: its owner is to give it up."""
 
 
 ANY_KEY = "*"

@@ -65,6 +65,7 @@ from durable.history import (
     Payloads,
     TimerFired,
     WorkflowExecutionCancelRequested,
+    WorkflowExecutionReset,
     WorkflowExecutionSignaled,
     WorkflowExecutionStarted,
     WorkflowExecutionUpdateAccepted,
@@ -120,6 +121,7 @@ class Instance:
         "_task_error",
         "_timers",
         "_updates",
+        "children_of",
         "definition",
         "first_tick",
         "loop",
@@ -146,7 +148,7 @@ class Instance:
 
         Args:
             definition: The code.
-            run_id: The run; it salts hashes and nothing else.
+            run_id: The run; it salts hashes and names children, and nothing else.
             converter: How values are stored.
             namespace: What `info().namespace` shows.
             note: Where remarks go that must not fail anything.
@@ -156,7 +158,7 @@ class Instance:
             first_tick: What knows about the cron schedules of children.
         """
         self.definition = definition
-        self.run_id = run_id
+        self.run_id = self.children_of = run_id
         self.namespace = namespace
         self.first_tick = first_tick
         # Every method of an event loop is there: those that are refused are set when the class is made.
@@ -253,6 +255,9 @@ class Instance:
         cancelled: str | None = None
         last = task[-1].data
         assert isinstance(last, Input)
+        reset = last if isinstance(last, WorkflowExecutionReset) else None
+        if reset is not None and self._main is not None:
+            self._reset(reset)
         if last.flags & MESSAGES_FIRST:
             task = sorted(task, key=lambda event: isinstance(event.data, _ANSWERS))
         for event in task:
@@ -262,7 +267,7 @@ class Instance:
             elif isinstance(data, WorkflowExecutionSignaled):
                 self._messages.signaled(data)
             elif isinstance(data, WorkflowExecutionStarted):
-                self._prepare(data, event)
+                self._prepare(data, event, reset)
             elif isinstance(data, WorkflowExecutionCancelRequested):
                 cancelled = data.reason if cancelled is None else cancelled
             elif isinstance(data, WorkflowExecutionUpdateAccepted):
@@ -279,12 +284,24 @@ class Instance:
         if self._cancel_reason is None:
             self._cancel_reason = cancelled
 
-    def _prepare(self, started: WorkflowExecutionStarted, event: Event) -> None:
+    def _reset(self, reset: WorkflowExecutionReset) -> None:
+        """Part from the run that came so far: nothing new has a number or a name that it had."""
+        self._random.reseed(reset.seed)
+        self.children_of = reset.run_id
+
+    def _prepare(
+        self, started: WorkflowExecutionStarted, event: Event, reset: WorkflowExecutionReset | None
+    ) -> None:
         """Build what stands before the first line: random numbers, and the object of a class."""
         self._started = started
         self._found = Found(started)
         self._created_at = event.time
         self._random = Randomness(started.seed)
+        if started.original_run_id:
+            self.children_of = started.original_run_id
+            self.loop.salt_with(crc32(started.original_run_id.encode()))
+        if reset is not None:
+            self._reset(reset)
         self._converter = self._converter.of_workflow(self.namespace, started.workflow_id)
         self._messages.buffer.converter = self._updates.converter = self._converter
         definition = self.definition

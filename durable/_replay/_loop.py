@@ -155,11 +155,15 @@ class DeterministicLoop(AbstractEventLoop):
         self.newest: NumberedTask[Any] | None = None
         self.append: Callable[[Handle], object] = refuse_outside_turn
         self.kept: list[Handle] | None = None
-        self._salt = salt << _HASH_SHIFT
+        self.salt_with(salt)
         self._tasks_made = 0
         self._futures_made = 0
         self._prune_at = 16
         self._reached = 0.0
+
+    def salt_with(self, salt: int) -> None:
+        """Salt the hashes of what is made from now on."""
+        self._salt = salt << _HASH_SHIFT
 
     # Every Future, Task and Handle constructor asks. A builtin type that returns False when called is the cheapest
     # answer there is, and stays False whatever the outer loop does: True would take a stack per future.

@@ -36,6 +36,7 @@ class Asking(Protocol):
 
     loop: DeterministicLoop
     run_id: str
+    children_of: str
     namespace: str
     first_tick: FirstTick | None
 
@@ -117,7 +118,7 @@ class OtherWorkflows:
         command = machine.start(
             self._started,
             namespace=instance.namespace,
-            run_id=child_run_id(instance.run_id, id),
+            run_id=child_run_id(instance.children_of, id),
             workflow_id=machine.options.id or str(self._random.child_id()),
         )
         handle = ChildOperation(loop=instance.loop)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from random import Random
 from uuid import UUID
+from weakref import WeakValueDictionary
 
 _VERSION, _VARIANT = 0x7 << 76, 0b10 << 62
 """The bits that make 128 bits a UUID of version 7. (`UUID` itself sets these from Python 3.14 on.)"""
@@ -19,7 +20,7 @@ class Randomness:
         seed: What all of them are made from.
     """
 
-    __slots__ = ("_child_id", "_made", "_random", "_uuid4", "_uuid7", "seed")
+    __slots__ = ("_child_id", "_made", "_new", "_random", "_uuid4", "_uuid7", "seed")
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
@@ -28,6 +29,7 @@ class Randomness:
         self._child_id: Random | None = None
         self._uuid7: Random | None = None
         self._made = 0
+        self._new: WeakValueDictionary[int, Random] | None = None
 
     def random(self) -> Random:
         """Return the stream that belongs to the workflow's author."""
@@ -38,7 +40,20 @@ class Randomness:
     def new_random(self) -> Random:
         """Return a stream of its own, another one at each call."""
         self._made += 1
-        return Random(f"{self.seed}:new:{self._made}")
+        new = Random(f"{self.seed}:new:{self._made}")
+        if self._new is None:
+            self._new = WeakValueDictionary()
+        self._new[self._made] = new
+        return new
+
+    def reseed(self, seed: int) -> None:
+        """Go on with another seed: what the code holds of its streams, too, gives other numbers from now on."""
+        self.seed = seed
+        if self._random is not None:
+            self._random.seed(f"{seed}:random")
+        for made, stream in (self._new or {}).items():
+            stream.seed(f"{seed}:new:{made}")
+        self._uuid4 = self._child_id = self._uuid7 = None
 
     def uuid4(self) -> UUID:
         """Return the next UUID of the run."""

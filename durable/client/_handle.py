@@ -12,6 +12,7 @@ from durable.client._addressed import CLOSED, R_co, W_co
 from durable.client._calls import call_of
 from durable.client._checked import to_checked_payloads
 from durable.client._describe import WorkflowExecutionDescription, describe
+from durable.client._handle_operations import OperatedByHandle
 from durable.client._handle_updates import UpdatedByHandle
 from durable.client._outcome import next_run_of, result_of
 from durable.client._query import Asking, check_condition
@@ -56,7 +57,7 @@ class WorkflowHistory:
     events: Sequence[Event]
 
 
-class WorkflowHandle(UpdatedByHandle[W_co, R_co]):
+class WorkflowHandle(UpdatedByHandle[W_co, R_co], OperatedByHandle[W_co, R_co]):
     """One workflow, by id: to wait for, to send messages to, to ask, and to end.
 
     Made by `Client.start_workflow` and `Client.get_workflow_handle`; making one asks nothing of the database.

@@ -29,7 +29,7 @@ from durable.exceptions import (
     WorkflowQueryTimeoutError,
 )
 from durable.history import CLOSING, EventRow, Payload, Payloads, decode_history
-from durable.store import Hint, HintKind, Question, RunRecord, RunStatus, beneath
+from durable.store import Hint, HintKind, Hold, Question, RunRecord, RunStatus, beneath
 from durable.workflow._definition import REGISTRY, WorkflowDefinition
 
 FIRST_LOOK, LONGEST_PAUSE = 0.002, 0.1
@@ -167,7 +167,7 @@ class Asking:
         """Wait until the messages that are unread now have been read."""
         # Beneath any codec: it is only their number that counts.
         record, store = self._record, beneath(self._connection.store)
-        if record.closed_at is not None:
+        if record.closed_at is not None or record.hold is Hold.PAUSED:
             return
         last: int | None = None
         pause = FIRST_LOOK

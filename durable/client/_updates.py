@@ -228,7 +228,12 @@ async def successor_of(connection: Connection, run_id: str) -> str | None:
     """Return the run that went on where this one ended, if it has ended and one did."""
     rows = await connection.patiently(lambda: connection.store.read_closing_events([run_id]))
     row = rows.get(run_id)
-    return None if row is None else getattr(decode_data(row.type, row.data), "new_run_id", "") or None
+    if row is None:
+        return None
+    end = decode_data(row.type, row.data)
+    # A run that was reset gave its updates to the run that goes on for it.
+    following: str = getattr(end, "new_run_id", "") or getattr(end, "reset_run_id", "")
+    return following or None
 
 
 async def first_run_of(connection: Connection, run_id: str) -> str:

@@ -42,6 +42,7 @@ class WorkflowExecutionStarted(Input, frozen=True, omit_defaults=True):
         schedule_id: The schedule that started the chain, "" for none.
         scheduled_at: The nominal instant for which it did.
         scheduled_before: The schedule's nominal instant before that one.
+        original_run_id: The run that this event was first written for, in the history of one that it was reset to.
     """
 
     type = EventType.WORKFLOW_EXECUTION_STARTED
@@ -63,6 +64,7 @@ class WorkflowExecutionStarted(Input, frozen=True, omit_defaults=True):
             "schedule_id",
             "scheduled_at",
             "scheduled_before",
+            "original_run_id",
         ),
         2,
     )
@@ -99,6 +101,7 @@ class WorkflowExecutionStarted(Input, frozen=True, omit_defaults=True):
     schedule_id: str = ""
     scheduled_at: int | None = None
     scheduled_before: int | None = None
+    original_run_id: str = ""
 
 
 class WorkflowExecutionSignaled(Input, frozen=True, omit_defaults=True):
@@ -117,6 +120,23 @@ class WorkflowExecutionCancelRequested(Input, frozen=True, omit_defaults=True):
 
     type = EventType.WORKFLOW_EXECUTION_CANCEL_REQUESTED
 
+    reason: str = ""
+    identity: str = ""
+
+
+class WorkflowExecutionReset(Input, frozen=True, omit_defaults=True):
+    """The run goes on from here instead of the run `base_run_id`, whose first `event_id` events stand before this one.
+
+    It is the last input of the task it is in, which runs again with it: from that task on, random numbers come from
+    `seed`, and children are named after the run `run_id`.
+    """
+
+    type = EventType.WORKFLOW_EXECUTION_RESET
+
+    run_id: str = ""
+    base_run_id: str = ""
+    event_id: int = 0
+    seed: int = 0
     reason: str = ""
     identity: str = ""
 
@@ -169,13 +189,15 @@ class WorkflowExecutionContinuedAsNew(CommandEvent, frozen=True, omit_defaults=T
 
 
 class WorkflowExecutionTerminated(Input, frozen=True, omit_defaults=True):
-    """An operator ended the run without asking its code."""
+    """An operator ended the run without asking its code. `reset_run_id` is the run that it was reset to, if it was."""
 
     type = EventType.WORKFLOW_EXECUTION_TERMINATED
+    NEWER = {"reset_run_id": 2}
 
     reason: str = ""
     details: Payloads = ()
     identity: str = ""
+    reset_run_id: str = ""
 
 
 class WorkflowExecutionTimedOut(Input, frozen=True, omit_defaults=True):

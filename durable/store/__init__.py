@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from durable._engine.operations import Operated, Reset, ResetView
 from durable._engine.records import (
     ANY_KEY,
     RECENT,
@@ -68,10 +69,13 @@ __all__ = [
     "Message",
     "NewActivity",
     "NewRun",
+    "Operated",
     "QueryAnswer",
     "Question",
     "Release",
     "Reply",
+    "Reset",
+    "ResetView",
     "RunRecord",
     "RunStatus",
     "ScheduleRow",

@@ -20,6 +20,7 @@ from typing import TypeVar
 
 from msgspec.structs import replace
 
+from durable._engine.operations import Operated, Reset, ResetView
 from durable._engine.records import (
     ActivityRecord,
     AttemptOutcome,
@@ -29,6 +30,7 @@ from durable._engine.records import (
     Heartbeat,
     HeartbeatAnswer,
     Hint,
+    Hold,
     ListedRun,
     Message,
     NewRun,
@@ -263,6 +265,31 @@ class EncodedStore:
 
     async def condemned_runs(self, limit: int) -> list[RunRecord]:
         return await self.stored.condemned_runs(limit)
+
+    async def reset(
+        self,
+        base_run_id: str,
+        run_id: str,
+        open_run: str | None,
+        plan: Callable[[ResetView], Reset | None],
+        *,
+        after: int = 0,
+        children: Mapping[str, str] | None = None,
+    ) -> bool:
+        """See `Store`. The plan moves what is stored as it is stored, and needs no look into it."""
+        return await self.stored.reset(base_run_id, run_id, open_run, plan, after=after, children=children)
+
+    async def pause(self, run_id: str, reason: str) -> Operated:
+        return await self.stored.pause(run_id, reason)
+
+    async def unpause(self, run_id: str, holds: Sequence[Hold]) -> Operated:
+        return await self.stored.unpause(run_id, holds)
+
+    async def paused_runs(self, worker_id: str) -> list[str]:
+        return await self.stored.paused_runs(worker_id)
+
+    async def purge(self, run_id: str) -> Operated:
+        return await self.stored.purge(run_id)
 
     async def locked_by(self, run_id: str) -> str:
         return await self.stored.locked_by(run_id)

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
+from durable._engine.operations import Operated, Reset, ResetView
 from durable._engine.records import (
     ActivityRecord,
     AttemptOutcome,
@@ -22,6 +23,7 @@ from durable._engine.records import (
     Heartbeat,
     HeartbeatAnswer,
     Hint,
+    Hold,
     ListedRun,
     Message,
     NewRun,
@@ -202,6 +204,62 @@ class Store(Protocol):
         Raises:
             StoreUnavailableError: Unknown; look at the run.
         """
+        ...
+
+    async def reset(
+        self,
+        base_run_id: str,
+        run_id: str,
+        open_run: str | None,
+        plan: Callable[[ResetView], Reset | None],
+        *,
+        after: int = 0,
+        children: Mapping[str, str] | None = None,
+    ) -> bool:
+        """Create a run that goes on for another one, in the place of the workflow's open run if there is one.
+
+        In one transaction: `open_run` is locked, the open ones of `children` (workflow ids, by first run id) become the new run's, and keep no message that the base has closed; then `plan` is given what there is
+        to know, and what it returns is written. What a child later tells its parent goes to the parent in its row.
+
+        Args:
+            base_run_id: The run that is gone back in.
+            run_id: The new run's id, as in the plan.
+            open_run: The open run of the workflow, None if it has none.
+            plan: Decides; it is called at most once for each try of the transaction, maybe in another thread. None
+                means that nothing is to be written.
+            after: The position in the open run's history behind which it is read.
+            children: Which children are the new run's from now on, if they are open.
+
+        Returns:
+            False when nothing was written: `open_run` is not open any more, another run of the workflow is, or the plan
+            was None. Also when the new run is there already.
+
+        Raises:
+            StoreUnavailableError: Unknown; look for the new run.
+        """
+        ...
+
+    async def pause(self, run_id: str, reason: str) -> Operated:
+        """Hold an open run until it is unpaused: nobody claims it, or an attempt of its activities, from now on.
+
+        Its owner goes on until it gives it up, which it is to do soon, see `paused_runs`; whatever it gives it up for,
+        the run stays paused, and `wake_at` empty.
+        """
+        ...
+
+    async def unpause(self, run_id: str, holds: Sequence[Hold]) -> Operated:
+        """Let an open run that is held for one of these reasons be claimed again, at once.
+
+        A quarantined one goes on probation. CHANGED only when it was held so.
+        """
+        ...
+
+    async def paused_runs(self, worker_id: str) -> list[str]:
+        """Return the runs that this worker owns and that are paused: it is to give them up."""
+        ...
+
+    async def purge(self, run_id: str) -> Operated:
+        """Remove a closed run with all its rows. An open one is left alone: UNCHANGED."""
         ...
 
     async def locked_by(self, run_id: str) -> str:

@@ -18,6 +18,7 @@ from durable.history import FORMAT
 from durable.store import Hint, HintKind, Message
 from durable.worker._committer import RETRY_FIRST, RETRY_LONGEST
 from durable.worker._home import Home
+from durable.worker._paused import give_up_paused
 
 logger = logging.getLogger("durable.worker")
 
@@ -48,6 +49,7 @@ class Claims:
         self._look_for_mail = asyncio.Event()
         self._mail: set[str] = set()
         self._all_mail = False
+        self._pauses = False
         self._read_all_at = 0.0
         self._stopped = False
         self._unlisten: Callable[[], None] = lambda: None
@@ -93,6 +95,10 @@ class Claims:
                     self._look_for_mail.set()
                 else:
                     self._look_for_runs.set()
+            case HintKind.PAUSE:
+                if hint.key == ANY or hint.key in self._home.hosts:
+                    self._pauses = True
+                    self._look_for_mail.set()
             case HintKind.CLOSED | HintKind.UPDATE | HintKind.QUERY | HintKind.ANSWER | HintKind.SCHEDULE:
                 pass
 
@@ -224,6 +230,9 @@ class Claims:
         loop = asyncio.get_running_loop()
         if loop.time() >= self._read_all_at:
             self._all_mail = True
+        if self._pauses:
+            self._pauses = False
+            await give_up_paused(home)
         while self._mail or self._all_mail:
             run_ids, self._mail = [run_id for run_id in self._mail if run_id in home.hosts], set()
             everything, self._all_mail = self._all_mail, False

@@ -36,6 +36,10 @@ class Owned(Protocol):
         """Take messages that were read from the inbox."""
         ...
 
+    def pause(self) -> None:
+        """Give the run up as soon as nothing of it is under way."""
+        ...
+
     def drop(self) -> None:
         """Forget the run."""
         ...

@@ -21,6 +21,7 @@ from durable.history import decode_history
 from durable.store import ActivityRecord, AttemptOutcome, Hint, HintKind, RunRecord
 from durable.worker._clock import boottime
 from durable.worker._home import Home
+from durable.worker._paused import give_up_paused
 from durable.worker._reports import finish_each
 
 logger = logging.getLogger("durable.worker")
@@ -187,6 +188,7 @@ class Housekeeping:
             ):
                 logger.info("run %s is this worker's since an interrupted claim", run_id)
                 home.take([claimed])
+        await give_up_paused(home)
         # Once is not enough: a claim's answer may be on its way.
         self._doubtful = unknown
         home.activities.reconcile(await self._store.owned_activities(home.worker_id))

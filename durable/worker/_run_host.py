@@ -60,6 +60,7 @@ class RunHost:
         "_home",
         "_news",
         "_opened",
+        "_paused",
         "_releasing",
         "_reopening",
         "_salvaged",
@@ -83,6 +84,7 @@ class RunHost:
         self.run: Run | None = None
         self.gone = False
         self._opened = False
+        self._paused = False
         self._fault: BaseException | None = None
         self._task: list[Event] = []
         self._code = RunCode(home, definition, self.run_id, self.workflow_id)
@@ -261,7 +263,7 @@ class RunHost:
         if self._fault is not None:
             self._block(self._fault)
             return
-        if self._home.leaving:
+        if self._home.leaving or self._paused:
             self.release()
             return
         run = self.run
@@ -493,6 +495,11 @@ class RunHost:
             return
         self._claimed = claimed
         self._home.turns.add(self)
+
+    def pause(self) -> None:
+        """Give the run up as soon as nothing of it is under way: an operator has paused it."""
+        self._paused = True
+        self.pump()
 
     def release(self) -> None:
         """Give the run up, with all that waits, so that any worker can claim it."""

@@ -58,6 +58,12 @@ it is asked by bob
 it is signalled by bob
 Hello, Temporal, for ada
 """,
+    "reset": """\
+lamp for 0: yes
+lamp for 2500: yes
+paused - until the price list is checked
+chair for 2500: no
+""",
     "schedules": """\
 orders: from 09:00 to 10:00
 orders: from 10:00 to 11:00

@@ -44,6 +44,7 @@ from durable.history import (
     WorkflowExecutionCompleted,
     WorkflowExecutionContinuedAsNew,
     WorkflowExecutionFailed,
+    WorkflowExecutionReset,
     WorkflowExecutionSignaled,
     WorkflowExecutionStarted,
     WorkflowExecutionTerminated,
@@ -232,5 +233,17 @@ SECOND: tuple[EventData, ...] = (
     MarkerRecorded(id=1, name="other", patch_id="p", deprecated=True),
     UpsertWorkflowSearchAttributes(id=5, search_attributes={"s": PLAIN}),
     WorkflowPropertiesModified(id=6, memo={"m": PLAIN}, removed=("old",)),
+    WorkflowExecutionReset(
+        message="m",
+        flags=1,
+        run_id="r-2",
+        base_run_id="r-1",
+        event_id=7,
+        seed=11,
+        reason="why",
+        identity="i",
+    ),
+    WorkflowExecutionTerminated(v=2, reason="why", reset_run_id="r-2"),
+    WorkflowExecutionStarted(v=2, workflow_id="w", original_run_id="r-0"),
 )
 """What the second format added: new kinds, and kinds of the first with the fields that came later."""

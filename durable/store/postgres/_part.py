@@ -8,7 +8,18 @@ from durable._internal.named_sql import load
 from durable.store.postgres._pool import Pool
 from durable.store.postgres._session import Row
 
-_FILES = ("runs", "messages", "commit", "claims", "activities", "queries", "schedules", "search", "workers")
+_FILES = (
+    "runs",
+    "messages",
+    "commit",
+    "claims",
+    "activities",
+    "operations",
+    "queries",
+    "schedules",
+    "search",
+    "workers",
+)
 
 
 class Part:

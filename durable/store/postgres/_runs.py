@@ -157,7 +157,7 @@ class Runs(Commits):
                 raise
             facts = [run_id, close.status, row.seq, row.task, row.type, row.data, last["latest"]]
             await session.fetch_inside(
-                self._sql["terminate"], [*facts, *_pack_end(close, messages, self._types)]
+                self._sql["terminate"], [*facts, *pack_end(close, messages, self._types)]
             )
             await session.end("commit")
             return True
@@ -175,7 +175,7 @@ def pack_starts(runs: Sequence[NewRun], types: Types = _NO_TYPES) -> list[Any]:
     ]
 
 
-def _pack_end(close: Close, messages: Sequence[Message], types: Types) -> list[Any]:
+def pack_end(close: Close, messages: Sequence[Message], types: Types) -> list[Any]:
     """The arguments of `terminate_2` behind the event."""
     sent = [(message.run_id, message) for message in messages]
     successor = close.successor

@@ -16,6 +16,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 
+from msgspec import structs
+
 from durable._engine.records import Close, CommitResult, Message, StartVerdict, Transition, Unread, Verdict
 from durable.history import EventRow
 from durable.store.sqlite import _activities, _messages, _others, _rows, _runs, _search, _updates
@@ -175,7 +177,11 @@ def _write(transaction: Transaction, lives: Lives, transitions: Sequence[Transit
     """Write transitions whose time has come; return what they started. An empty kind of row costs nothing."""
     db, now = transaction.db, transaction.now
     transitions = _append(db, now, transitions)
-    if sent := [message for t in transitions for message in t.messages]:
+    if sent := [
+        message
+        for t in transitions
+        for message in (t.messages if t.close is None else _to_parent(db, t.run_id, t.messages))
+    ]:
         _messages.send(transaction, sent, held_back=False)
     started = _others.start_children(transaction, lives, transitions)
     if consumed := [position for t in transitions for position in t.consumed]:
@@ -203,6 +209,19 @@ def _write(transaction: Transaction, lives: Lives, transitions: Sequence[Transit
     if closed := [(t.run_id, t.close, max(now, t.not_before)) for t in transitions if t.close is not None]:
         started += _close_runs(transaction, lives, closed)
     return started
+
+
+def _to_parent(db: sqlite3.Connection, run_id: str, messages: Sequence[Message]) -> Sequence[Message]:
+    """The messages of a run that closes: what its parent is told goes to the parent in its row, which may have been reset."""
+    if not any(message.internal and message.run_id != run_id for message in messages):
+        return messages
+    parent = db.execute(SQL["parent"], (run_id,)).fetchone()[0]
+    return [
+        structs.replace(message, run_id=parent or message.run_id)
+        if message.internal and message.run_id != run_id
+        else message
+        for message in messages
+    ]
 
 
 def _close_runs(
@@ -242,5 +261,5 @@ def terminate(
     at = transaction.now if last is None else max(transaction.now, last.time)
     _runs.insert_events(db, [(run_id, row.seq, row.task, row.type, at, row.data)])
     _close_runs(transaction, lives, [(run_id, close, at)])
-    _messages.send(transaction, messages, held_back=False)
+    _messages.send(transaction, _to_parent(db, run_id, messages), held_back=False)
     return True

@@ -131,6 +131,10 @@ def succeed(
             reuse=WorkflowIDReusePolicy.ALLOW_DUPLICATE,
             conflict=WorkflowIDConflictPolicy.FAIL,
         )
+        if new.parent_run_id is not None:
+            # Its parent may have been reset, and is another run now than its log says.
+            (parent,) = transaction.db.execute(SQL["parent"], (run_id,)).fetchone()
+            new = structs.replace(new, parent_run_id=parent)
         (verdict,) = _runs.create(transaction, lives, [new])
         if verdict is None or verdict.outcome is not StartOutcome.STARTED:
             raise ValueError(

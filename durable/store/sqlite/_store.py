@@ -9,6 +9,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import TypeVar
 
+from durable._engine.operations import Operated, Reset, ResetView
 from durable._engine.records import (
     ActivityRecord,
     AttemptOutcome,
@@ -18,6 +19,7 @@ from durable._engine.records import (
     Heartbeat,
     HeartbeatAnswer,
     Hint,
+    Hold,
     ListedRun,
     Message,
     NewRun,
@@ -41,6 +43,7 @@ from durable.store.sqlite import (
     _commit,
     _hints,
     _messages,
+    _operations,
     _queries,
     _runs,
     _schedules,
@@ -182,6 +185,43 @@ class SQLiteStore:
                 messages=messages,
             )
         )
+
+    # ---------------------------------------------------------------- operators
+
+    async def reset(
+        self,
+        base_run_id: str,
+        run_id: str,
+        open_run: str | None,
+        plan: Callable[[ResetView], Reset | None],
+        *,
+        after: int = 0,
+        children: Mapping[str, str] | None = None,
+    ) -> bool:
+        return await self.writer.run(
+            partial(
+                _operations.reset,
+                lives=self._lives,
+                base_run_id=base_run_id,
+                run_id=run_id,
+                open_run=open_run,
+                plan=plan,
+                after=after,
+                children=children or {},
+            )
+        )
+
+    async def pause(self, run_id: str, reason: str) -> Operated:
+        return await self.writer.run(partial(_operations.pause, run_id=run_id, reason=reason))
+
+    async def unpause(self, run_id: str, holds: Sequence[Hold]) -> Operated:
+        return await self.writer.run(partial(_operations.unpause, run_id=run_id, holds=holds))
+
+    async def paused_runs(self, worker_id: str) -> list[str]:
+        return await self._read(partial(_operations.paused, worker_id=worker_id))
+
+    async def purge(self, run_id: str) -> Operated:
+        return await self.writer.run(partial(_operations.purge, run_id=run_id))
 
     async def locked_by(self, run_id: str) -> str:
         return ""

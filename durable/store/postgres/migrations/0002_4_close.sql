@@ -20,6 +20,18 @@ begin
             for key share skip locked) l on true;
 end $$;
 
+-- Whom messages are for: what a run that closes tells its parent goes to the parent in its row, which is another run than
+-- its log says when the parent was reset.
+create function durable.to_parents_2(p_closers uuid[], m_from uuid[], m_run uuid[], m_internal boolean[]) returns uuid[]
+language sql volatile
+as $$
+    select array_agg(coalesce(r.parent_run_id, m.run_id) order by m.n)
+    from unnest(m_from, m_run, m_internal) with ordinality m (sender, run_id, internal, n)
+    left join lateral (
+        select r.parent_run_id from durable.runs r
+        where m.internal and m.run_id <> m.sender and m.sender = any (p_closers) and r.run_id = m.sender offset 0) r on true
+$$;
+
 -- Close runs that the caller has locked FOR UPDATE, with their activity rows, and return which of their successors were
 -- started with an owner. Their unread messages have been judged; what is left of them moves or goes.
 create function durable.close_2(
@@ -59,6 +71,11 @@ begin
 
     if cardinality(p_successors) > 0 then
         p_successors := array(select i from unnest(p_successors) i where s_from[i] <> all (p_bad));
+        -- Its parent may have been reset, and is another run now than its log says.
+        s_parent := array(
+            select case when s_parent[i] is not null and i = any (p_successors) then (
+                select r.parent_run_id from durable.runs r where r.run_id = s_from[i]) else s_parent[i] end
+            from generate_subscripts(s_parent, 1) i order by i);
         select array_agg(e.n) filter (where e.outcome = 1), array_agg(e.run_id) filter (where e.epoch > 0)
             into v_entered, v_started
             from durable.enter_runs_2(p_now, p_successors, s_run, s_workflow_id, s_type, s_queue, s_format, s_priority,
@@ -136,6 +153,11 @@ begin
     v_now := greatest(durable.now_us(), p_latest);
     insert into durable.events (run_id, seq, task, type, time, data)
         values (p_run, p_seq, p_task, p_type, v_now, p_data);
+    if true = any (m_internal) then
+        m_run := durable.to_parents_2(array[p_run], array_fill(p_run, array[cardinality(m_run)]), m_run,
+            array(select t.internal and t.run_id <> all (coalesce(s_run, '{}'))
+                from unnest(m_run, m_internal) with ordinality t (run_id, internal, n) order by t.n));
+    end if;
     perform durable.close_2(v_now, '{}', array[p_run], array[p_status], v_now, array[p_lost], v_children, p_told,
         array(select i from generate_subscripts(s_run, 1) i), array_fill(p_run, array[coalesce(cardinality(s_run), 0)]),
         s_run, s_workflow_id, s_type, s_queue, s_format, s_priority, s_delay, s_timeout, s_owner, s_reuse,

@@ -205,6 +205,10 @@ begin
             from unnest(v_starts) i;
     end if;
 
+    if v_closing > 0 and true = any (m_internal) then
+        m_run := durable.to_parents_2(v_closers, m_from, m_run, m_internal);
+    end if;
+
     if v_closing > 0 then
         select children, missed into v_children, v_parents from durable.lock_children_2(v_closers);
         v_bad := v_bad || v_parents;
@@ -303,18 +307,22 @@ begin
 
     if cardinality(p_proven) > 0 then
         with lifted as (
-            update durable.runs r set deaths = 0, hold = 0
-                where r.run_id = any (p_proven) and r.run_id <> all (v_bad) and (r.deaths > 0 or r.hold > 0)
-                returning r.run_id)
-        update durable.run_data d set reason = '' from lifted l where d.run_id = l.run_id and d.reason <> '';
+            update durable.runs r set deaths = 0, hold = case r.hold when 3 then 3 else 0 end
+                where r.run_id = any (p_proven) and r.run_id <> all (v_bad) and (r.deaths > 0 or r.hold in (1, 2))
+                returning r.run_id, r.hold)
+        update durable.run_data d set reason = '' from lifted l
+            where d.run_id = l.run_id and l.hold = 0 and d.reason <> '';
     end if;
     if cardinality(r_run) > 0 then
-        update durable.runs r set owner = null, hold = t.hold, wake_at = coalesce(t.wake_at, now + t.wake_in)
+        -- What was paused meanwhile stays so.
+        update durable.runs r set owner = null, hold = case r.hold when 3 then 3 else t.hold end,
+                wake_at = case when r.hold <> 3 then coalesce(t.wake_at, now + t.wake_in) end
             from unnest(r_run, r_wake_at, r_wake_in, r_hold) t (run_id, wake_at, wake_in, hold)
             where r.run_id = t.run_id and t.run_id <> all (v_bad);
         update durable.run_data d set reason = t.reason
-            from unnest(r_run, r_reason) t (run_id, reason)
-            where d.run_id = t.run_id and t.run_id <> all (v_bad) and d.reason <> t.reason;
+            from unnest(r_run, r_reason, r_hold) t (run_id, reason, hold)
+            where d.run_id = t.run_id and t.run_id <> all (v_bad) and d.reason <> t.reason
+                and (t.hold = 3 or not exists (select from durable.runs r where r.run_id = t.run_id and r.hold = 3));
     end if;
     if cardinality(h_run) > 0 then
         update durable.runs r set held_back_until = now + t.held_back

@@ -24,7 +24,7 @@ update durable.workers set dead = true
 where worker_id = $1 and renewals = $2 and not dead and expires_at <= durable.now_us() returning true as done
 
 -- name: take_over
-select durable.take_over_1($1, $2) as freed
+select durable.take_over_2($1, $2) as freed
 
 -- name: tell
 select pg_notify($1, payload) from unnest($2::text[]) payload

@@ -8,7 +8,7 @@ SELECT json_group_array(run_id) FROM (
     SELECT run_id FROM runs
     WHERE status = 1 AND owner IS NULL AND wake_at IS NOT NULL
       AND task_queue = :queue AND priority = :priority AND wake_at <= :now
-      AND hold <> 2 AND format <= :format AND deaths BETWEEN :least AND :most
+      AND hold < 2 AND format <= :format AND deaths BETWEEN :least AND :most
       AND workflow_type IN (SELECT value FROM json_each(:types))
     ORDER BY wake_at LIMIT :limit
 )

@@ -38,12 +38,17 @@ SELECT json_group_array(json_array(run_id, is_update)) FROM (
 DELETE FROM inbox WHERE position IN (SELECT value FROM json_each(?))
 
 -- name: release
-UPDATE runs SET owner = NULL, wake_at = given.column2, hold = given.column3, reason = given.column4
+-- What was paused meanwhile stays so.
+UPDATE runs SET owner = NULL,
+    wake_at = CASE hold WHEN 3 THEN NULL ELSE given.column2 END,
+    hold = CASE hold WHEN 3 THEN 3 ELSE given.column3 END,
+    reason = CASE hold WHEN 3 THEN reason ELSE given.column4 END
 FROM (VALUES (?, ?, ?, ?)) AS given WHERE runs.run_id = given.column1
 
 -- name: prove
-UPDATE runs SET deaths = 0, hold = 0, reason = ''
-WHERE (deaths > 0 OR hold > 0) AND run_id IN (SELECT value FROM json_each(?))
+UPDATE runs SET deaths = 0,
+    hold = CASE hold WHEN 3 THEN 3 ELSE 0 END, reason = CASE hold WHEN 3 THEN reason ELSE '' END
+WHERE (deaths > 0 OR hold IN (1, 2)) AND run_id IN (SELECT value FROM json_each(?))
 
 -- name: close
 UPDATE runs SET
@@ -56,6 +61,9 @@ DELETE FROM inbox WHERE run_id IN (SELECT value FROM json_each(?))
 
 -- name: drop_activities
 DELETE FROM activity_tasks WHERE run_id IN (SELECT value FROM json_each(?))
+
+-- name: parent
+SELECT parent_run_id FROM runs WHERE run_id = ?
 
 -- name: is_open
 SELECT 1 FROM runs WHERE run_id = ? AND status = 1

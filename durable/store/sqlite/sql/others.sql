@@ -24,6 +24,9 @@ WHERE run_id = :to AND parent_run_id IS NOT NULL AND parent_workflow_id IS NULL
 -- name: forget_moved
 DELETE FROM inbox WHERE run_id = ? AND internal = 0
 
+-- name: parent
+SELECT parent_run_id FROM runs WHERE run_id = ?
+
 -- name: hold_back
 UPDATE runs SET held_back_until = given.column2 FROM (VALUES (?, ?)) AS given WHERE runs.run_id = given.column1
 

@@ -40,9 +40,9 @@ WHERE worker IS NOT NULL AND NOT EXISTS (SELECT 1 FROM workers WHERE worker_id =
 -- name: free_runs
 UPDATE runs SET
     owner = NULL, epoch = epoch + 1, deaths = deaths + 1,
-    wake_at = CASE WHEN deaths < :probation THEN :now END,
-    hold = CASE WHEN deaths < :probation THEN hold ELSE 2 END,
-    reason = CASE WHEN deaths < :probation THEN reason ELSE replace(:reason, '{deaths}', deaths + 1) END
+    wake_at = CASE WHEN deaths < :probation AND hold <> 3 THEN :now END,
+    hold = CASE WHEN deaths < :probation OR hold = 3 THEN hold ELSE 2 END,
+    reason = CASE WHEN deaths < :probation OR hold = 3 THEN reason ELSE replace(:reason, '{deaths}', deaths + 1) END
 WHERE run_id IN (SELECT run_id FROM runs WHERE owner = :owner AND owner IS NOT NULL LIMIT :limit)
 
 -- name: free_activities

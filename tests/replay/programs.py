@@ -10,6 +10,7 @@ from typing import Any
 import anyio
 
 from durable import ActivityCancellationType, RetryPolicy, Signal, activity, workflow
+from durable.common import SearchAttributeKey
 from durable.exceptions import ActivityError, ApplicationError, WorkflowAlreadyStartedError
 from durable.workflow import ChildWorkflowCancellationType
 
@@ -383,6 +384,17 @@ class Program:
     updates: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
 
 
+@workflow.defn(name="golden.upserts")
+async def upserts() -> list[Any]:
+    region = SearchAttributeKey.for_keyword("GoldenRegion")
+    workflow.upsert_search_attributes([region.value_set("EU")])
+    workflow.upsert_memo({"step": 1})
+    await workflow.sleep(0.001)
+    workflow.upsert_search_attributes([region.value_unset()])
+    workflow.upsert_memo({"step": None, "done": True})
+    return [dict(workflow.memo()), len(workflow.info().typed_search_attributes)]
+
+
 PROGRAMS = [
     Program("gather", lambda: gather_(5)),
     Program("wait", lambda: wait_(4)),
@@ -405,4 +417,5 @@ PROGRAMS = [
     Program("continue", lambda: continue_(0), signals=[("poke", "one"), ("poke", "two")]),
     Program("children", lambda: children()),
     Program("patched", lambda: Patched.run(3), signals=[("told", "a")], updates=[("asked", "b")]),
+    Program("upserts", lambda: upserts()),
 ]

@@ -21,6 +21,7 @@ from durable import (
     workflow,
 )
 from durable.client import _patience as patience
+from durable.common import SearchAttributeKey, SearchAttributePair, TypedSearchAttributes
 from durable.converter import (
     DataConverter,
     DefaultFailureConverterWithEncodedAttributes,
@@ -33,7 +34,8 @@ from durable.converter import (
 from durable.exceptions import ChildWorkflowError, PayloadCodecError, WorkflowUpdateFailedError
 from durable.history import WorkflowExecutionCompleted, decode_history
 from durable.store import Store, beneath
-from tests.scenarios.rig import PATIENCE, Env, event, events, held, until
+from durable.store._filter import check_list, parse
+from tests.scenarios.rig import PATIENCE, Env, event, events, held, reached, until
 
 SOON = RetryPolicy(initial_interval=0.05)
 ONCE = RetryPolicy(maximum_attempts=1)
@@ -471,3 +473,37 @@ async def test_children_are_started_and_heard_of_through_the_codec(env: Env) -> 
         record = await env.client.store.find_run(workflow_id)
         assert record is not None
         assert SECRET.encode() not in await as_stored(env.client.store, record.run_id)
+
+
+@workflow.defn(name="scn.codec.found")
+async def found_by_region(region: str) -> str:
+    workflow.upsert_search_attributes([REGION.value_set(region)])
+    workflow.upsert_memo({"later": SECRET})
+    return await hear.receive()
+
+
+REGION = SearchAttributeKey.for_keyword("Region")
+
+
+async def test_search_attributes_stay_readable_and_the_memo_of_a_list_does_not(env: Env, codec: Toy) -> None:
+    start = TypedSearchAttributes([SearchAttributePair(REGION, "EU")])
+    async with env.worker(found_by_region):
+        handle = await env.start(
+            found_by_region("US"), id="f", memo={"note": SECRET}, search_attributes=start
+        )
+        await reached(handle, "Started", "UpsertWorkflowSearchAttributes", "WorkflowPropertiesModified")
+        (found,) = [run async for run in env.client.list_workflows("Region = 'US'")]
+        assert await found.memo() == {"note": SECRET, "later": SECRET}
+        assert found.typed_search_attributes[REGION] == "US"
+        bare = beneath(env.client.store)
+        types = {"Region": REGION.indexed_value_type}
+        (stored,), _ = await bare.list_runs(check_list(parse("Region = 'US'"), types), 10)
+        assert b'"Region"' in stored.info
+        for plain in (SECRET, base64.b64encode(f'"{SECRET}"'.encode()).decode()):
+            assert plain.encode() not in stored.info
+        codec.away = lambda asked: True
+        (found,) = [run async for run in env.client.list_workflows("Region = 'US'")]
+        assert "cannot be read here" in (await found.memo())["note"]
+        codec.away = lambda asked: False
+        await handle.signal(hear("done"))
+        assert await handle.result(timeout=PATIENCE) == "done"

@@ -14,6 +14,8 @@
      |- ScheduleAlreadyRunningError           a schedule of that id is there already; update it, or delete it first
      |- ScheduleNotFoundError                 no such schedule
      |- WorkflowNotFoundError                 no such workflow, or it is closed and can no longer be told anything
+     |- ActivityNotFoundError                 no such attempt of an activity is open: it has ended, or never was
+     |- AsyncActivityCancelledError           an activity that is completed from outside is asked to end
      |- WorkflowStillOpenError                it is open, and only a closed workflow can be deleted
      |- WorkflowUpdateFailedError             an update was refused, or failed; `cause` says why
      |- WorkflowUpdateRPCTimeoutOrCancelledError  an update has no outcome yet; it goes on
@@ -55,8 +57,10 @@ from durable._internal.instants import Duration
 
 __all__ = [
     "ActivityError",
+    "ActivityNotFoundError",
     "ApplicationError",
     "ApplicationErrorCategory",
+    "AsyncActivityCancelledError",
     "CancelledError",
     "ChildWorkflowError",
     "ConversionError",
@@ -287,6 +291,22 @@ class WorkflowNotFoundError(DurableError):
         self.run_id = run_id
 
 
+class ActivityNotFoundError(DurableError):
+    """The attempt of an activity that is meant is not open: it has ended, was timed out or replaced, or never was.
+
+    Attributes:
+        activity_id: The activity's id, or its number when it was named by a token.
+        workflow_id: The workflow that asked for it, as far as that is known.
+        run_id: The run that is meant, likewise.
+    """
+
+    def __init__(self, message: str, *, activity_id: str, workflow_id: str = "", run_id: str = "") -> None:
+        super().__init__(message)
+        self.activity_id = activity_id
+        self.workflow_id = workflow_id
+        self.run_id = run_id
+
+
 class WorkflowStillOpenError(DurableError):
     """The workflow is open, and what was asked for is for closed ones."""
 
@@ -297,6 +317,18 @@ class WorkflowStillOpenError(DurableError):
         )
         self.workflow_id = workflow_id
         self.run_id = run_id
+
+
+class AsyncActivityCancelledError(DurableError):
+    """An activity that is completed from outside is asked to end; answer with `report_cancellation()`.
+
+    Attributes:
+        details: Why, an `activity.ActivityCancellationDetails`.
+    """
+
+    def __init__(self, details: Any = None) -> None:
+        super().__init__(f"the activity is asked to end: {details}")
+        self.details = details
 
 
 class ScheduleAlreadyRunningError(DurableError):

@@ -70,7 +70,11 @@ class Canceled(Struct, frozen=True, gc=False):
     details: Payloads = ()
 
 
-Outcome = Completed | Failed | Canceled
+class HandedOut(Struct, frozen=True, gc=False):
+    """An attempt goes on without its function: somebody outside will end it."""
+
+
+Outcome = Completed | Failed | Canceled | HandedOut
 
 _encode = msgspec.json.Encoder().encode
 _decode_progress = msgspec.json.Decoder(Progress).decode
@@ -151,6 +155,7 @@ def conclude(
     cancel_requested: bool,
 ) -> ActivityInputEvent | Retry:
     """Return what the end of an attempt means: the activity's outcome, or another attempt."""
+    assert not isinstance(outcome, HandedOut), "only an attempt with a row can be handed out"
     if isinstance(outcome, Completed):
         return ActivityTaskCompleted(
             id=scheduled.id, attempt=attempt, identity=identity, result=outcome.result
@@ -208,6 +213,16 @@ def conclude_row(
     cancel_requested: bool,
 ) -> AttemptOutcome:
     """Return how an attempt that has a row ends: a message to the run, or a row queued for the next attempt."""
+    if isinstance(outcome, HandedOut):
+        return AttemptOutcome(
+            run_id=record.run_id,
+            id=record.id,
+            attempt=record.attempt,
+            worker=worker,
+            progress=encode_progress(progress),
+            state=record.state,
+            outside=True,
+        )
     result = conclude(
         scheduled_of(record),
         outcome,
@@ -279,9 +294,12 @@ def expiry(record: ActivityRecord) -> Failed | None:
         return None
     if record.close_by is not None and record.close_by <= record.now:
         return _schedule_to_close(progress)
+    began = record.started_at
     if record.state is ActivityState.QUEUED:
-        return timeout("schedule_to_start")
-    if record.start_to_close is not None and (record.started_at or 0) + record.start_to_close <= record.now:
+        began = record.outside_since
+        if began is None:
+            return timeout("schedule_to_start")
+    if record.start_to_close is not None and (began or 0) + record.start_to_close <= record.now:
         return timeout("start_to_close", heartbeat=progress.heartbeat)
     return timeout("heartbeat", heartbeat=progress.heartbeat)
 
@@ -290,6 +308,34 @@ def _schedule_to_close(progress: Progress) -> Failed:
     """The time for all attempts is over; what the last of them failed with is its cause."""
     ended = timeout("schedule_to_close", heartbeat=progress.heartbeat)
     return Failed(msgspec.structs.replace(ended.failure, cause=progress.last_failure))
+
+
+class Token(Struct, frozen=True, gc=False, array_like=True):
+    """What names one attempt of an activity to those outside who will end it."""
+
+    run_id: str
+    id: int
+    attempt: int
+
+
+_decode_token = msgspec.json.Decoder(Token).decode
+
+
+def task_token(run_id: str, id: int, attempt: int) -> bytes:
+    """Return the bytes that name an attempt."""
+    return _encode(Token(run_id, id, attempt))
+
+
+def read_task_token(token: bytes) -> Token:
+    """Return what a token names.
+
+    Raises:
+        ValueError: It is no token of this library.
+    """
+    try:
+        return _decode_token(token)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"task_token is not what activity.info().task_token gave: {error}") from None
 
 
 def idempotency_key(run_id: str, scheduled: ActivityTaskScheduled) -> str:

@@ -309,6 +309,7 @@ class ActivityRecord(Struct, frozen=True, gc=False):
     """An activity's row. `workflow_id` and `workflow_type` are the run's.
 
     `fault` is why `scheduled` and `progress` could not be decoded by a codec; then they are as they are stored.
+    `outside_since` is when the attempt began that somebody outside is to end; such a row is QUEUED, and never due.
     """
 
     run_id: str
@@ -333,6 +334,7 @@ class ActivityRecord(Struct, frozen=True, gc=False):
     cancel_requested: bool
     now: int
     fault: Exception | None = None
+    outside_since: int | None = None
 
 
 class Close(Struct, frozen=True, gc=False):
@@ -483,6 +485,7 @@ class AttemptOutcome(Struct, frozen=True, gc=False):
         retry_in: How long until the next attempt, if there is one.
         progress: What the next attempt is given.
         state: The state the row must be in; scanners also end QUEUED rows whose deadline passed.
+        outside: The attempt goes on without its worker, until somebody outside ends it.
     """
 
     run_id: str
@@ -493,15 +496,20 @@ class AttemptOutcome(Struct, frozen=True, gc=False):
     retry_in: int | None = None
     progress: bytes = b""
     state: ActivityState = ActivityState.RUNNING
+    outside: bool = False
+
+
+NEVER_DUE = 4_000_000_000 * 1_000_000
+"""The instant at which a queued activity is due that nobody is to claim: beyond the year 2096."""
 
 
 class Heartbeat(Struct, frozen=True, gc=False):
-    """A sign of life of a running attempt."""
+    """A sign of life of a running attempt; without a worker, of one that somebody outside is to end."""
 
     run_id: str
     id: int
     attempt: int
-    worker: str
+    worker: str | None
     progress: bytes
 
 

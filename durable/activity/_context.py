@@ -17,7 +17,16 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeAlias
 from durable.common import RetryPolicy
 from durable.exceptions import NotInActivityError
 
-__all__ = ["CURRENT", "ActivityCancellationDetails", "Context", "Flag", "Info", "LoggerAdapter", "current"]
+__all__ = [
+    "CURRENT",
+    "ActivityCancellationDetails",
+    "CompleteAsyncError",
+    "Context",
+    "Flag",
+    "Info",
+    "LoggerAdapter",
+    "current",
+]
 
 if TYPE_CHECKING:
     _Adapter: TypeAlias = logging.LoggerAdapter[logging.Logger]
@@ -50,6 +59,7 @@ class Info:
         workflow_namespace: The namespace of that workflow.
         workflow_run_id: Which run of that workflow asked for it.
         workflow_type: The name of that workflow's definition.
+        task_token: What names this attempt to whoever ends it from outside, see `raise_complete_async`.
     """
 
     activity_id: str
@@ -71,6 +81,7 @@ class Info:
     workflow_namespace: str
     workflow_run_id: str
     workflow_type: str
+    task_token: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -89,6 +100,10 @@ class ActivityCancellationDetails:
     """An operator sent it back to its first attempt."""
     worker_shutdown: bool = False
     """The worker is stopping."""
+
+
+class CompleteAsyncError(BaseException):
+    """What ends the function of an attempt that goes on without it. No `except Exception` stops it."""
 
 
 class Flag(Protocol):
@@ -262,17 +277,17 @@ def wait_for_worker_shutdown_sync(timeout: timedelta | float | None = None) -> N
 
 
 def raise_complete_async() -> NoReturn:
-    """Never returns. Completing an activity from outside is not in this release.
+    """End the function but not the attempt, which somebody outside will end; never returns.
+
+    The attempt stays open, under the timeouts it has, until `Client.get_async_activity_handle` completes it, fails it or
+    reports its cancellation, with `activity.info().task_token` or with the ids of workflow and activity. When a timeout
+    passes first, the function is run again as its retry policy says, under another token.
 
     Raises:
         NotInActivityError: The caller is no activity.
-        NotImplementedError: Always, in an activity.
     """
     current("activity.raise_complete_async()")
-    raise NotImplementedError(
-        "completing an activity from outside is not in this release: return the result from the activity, or let the "
-        "workflow wait for a signal that carries it"
-    )
+    raise CompleteAsyncError
 
 
 def _seconds(timeout: timedelta | float | None) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from durable._engine.schedules.records import ScheduleOverlapPolicy
+from durable.client._async_activity import AsyncActivityHandle, AsyncActivityIDReference
 from durable.client._client import Client
 from durable.client._describe import PendingActivity, WorkflowExecutionDescription
 from durable.client._executions import WorkflowExecution
@@ -47,6 +48,7 @@ from durable.client._updates import WorkflowUpdateHandle, WorkflowUpdateStage
 from durable.client._with_start import WithStartWorkflowOperation
 from durable.common import WorkflowExecutionStatus
 from durable.exceptions import (
+    AsyncActivityCancelledError,
     ScheduleAlreadyRunningError,
     ScheduleNotFoundError,
     WorkflowContinuedAsNewError,
@@ -84,6 +86,9 @@ from durable.interceptor.client import (
 )
 
 __all__ = [
+    "AsyncActivityCancelledError",
+    "AsyncActivityHandle",
+    "AsyncActivityIDReference",
     "BackfillScheduleInput",
     "CancelWorkflowInput",
     "Client",

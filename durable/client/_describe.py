@@ -23,7 +23,8 @@ class PendingActivity:
     """An activity without an outcome.
 
     Attributes:
-        state: "eager" while it runs beside its workflow, else "queued", "running" or "done" (its outcome is on its way).
+        state: "eager" while it runs beside its workflow, else "queued", "running", "outside" (somebody outside is to end
+            it) or "done" (its outcome is on its way).
         attempt: The number of the present or next attempt.
         next_attempt_time: When it may be claimed, if it waits.
         worker: The worker that runs it.
@@ -192,20 +193,22 @@ def _pending(
         )
     progress = decode_progress(row.progress)
     failure = progress.last_failure
+    outside = row.outside_since is not None
+    waits = row.state is ActivityState.QUEUED and not outside
     return PendingActivity(
         activity_id=activity_id,
         activity_type=scheduled.activity_type,
         task_queue=scheduled.task_queue,
-        state=row.state.name.lower(),
+        state="outside" if outside else row.state.name.lower(),
         attempt=row.attempt,
         scheduled_time=to_datetime(row.scheduled_at),
-        next_attempt_time=to_datetime(row.due_at) if row.state is ActivityState.QUEUED else None,
+        next_attempt_time=to_datetime(row.due_at) if waits else None,
         worker=row.worker,
         last_failure=None if failure is None else converter.from_failure(failure),
         heartbeat_details=[shown(detail, converter) for detail in progress.heartbeat],
         reason=(
             _untaken(row.due_at, row.task_queue, f"activity {scheduled.activity_type!r}", workers, now)
-            if row.state is ActivityState.QUEUED
+            if waits
             else ""
         ),
     )

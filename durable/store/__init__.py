@@ -8,6 +8,7 @@ from typing import Any
 from durable._engine.operations import Operated, Reset, ResetView
 from durable._engine.records import (
     ANY_KEY,
+    NEVER_DUE,
     RECENT,
     ActivityRecord,
     ActivityState,
@@ -49,6 +50,7 @@ from durable.store._protocol import Lease, Store
 
 __all__ = [
     "ANY_KEY",
+    "NEVER_DUE",
     "RECENT",
     "ActivityRecord",
     "ActivityState",

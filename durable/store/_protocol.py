@@ -344,7 +344,8 @@ class Store(Protocol):
         """End attempts; each stands or falls alone. False: that attempt had already been ended otherwise.
 
         With a message the row becomes DONE and the message goes to the run's inbox, together, if the run is open. With
-        `retry_in` the row becomes QUEUED with the next attempt number, without a `start_by`.
+        `retry_in` the row becomes QUEUED with the next attempt number, without a `start_by`. With `outside` it becomes
+        QUEUED under the same number, due at `NEVER_DUE`, with `outside_since` and the deadlines of a running attempt.
         """
         ...
 

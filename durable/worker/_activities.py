@@ -21,16 +21,18 @@ from durable._engine._activities import (
     Canceled,
     Completed,
     Failed,
+    HandedOut,
     Outcome,
     decode_progress,
     idempotency_key,
     lost,
     scheduled_of,
+    task_token,
     timeout,
 )
 from durable._internal.instants import SECOND, to_datetime, to_timedelta
 from durable.activity._activity import Activity
-from durable.activity._context import CURRENT, ActivityCancellationDetails, Info
+from durable.activity._context import CURRENT, ActivityCancellationDetails, CompleteAsyncError, Info
 from durable.activity._definition import ActivityDefinition
 from durable.converter import ActivitySerializationContext, DataConverter
 from durable.exceptions import ApplicationError, CancelledError, ConversionError, HistoryError
@@ -263,6 +265,8 @@ class Activities:
             finally:
                 CURRENT.reset(entered)
             return self._completed(definition.name, result, converter)
+        except CompleteAsyncError:
+            return HandedOut()
         except (asyncio.CancelledError, CancelledError) as error:
             if attempt.details is None:
                 return Failed(converter.to_failure(error))
@@ -354,6 +358,7 @@ class Activities:
             workflow_namespace=self._namespace,
             workflow_run_id=attempt.run_id,
             workflow_type=owner.workflow_type,
+            task_token=task_token(attempt.run_id, scheduled.id, attempt.number),
         )
 
     def heartbeat(self, attempt: Attempt, details: tuple[Any, ...]) -> None:
@@ -411,6 +416,12 @@ class Activities:
             # The first end is the end: what a timed-out function returns later does not count.
             if attempt.waiting_outcome is None:
                 attempt.waiting_outcome = outcome
+            return
+        if attempt.record is None and isinstance(outcome, HandedOut):
+            # Its row says that it goes on, and has to be there before.
+            assert attempt.owner is not None
+            attempt.awaiting_row, attempt.waiting_outcome = True, outcome
+            attempt.owner.give_row(attempt)
             return
         attempt.ended = True
         if attempt.record is None:

@@ -122,11 +122,13 @@ class RunActivities:
         self._keep_promises(0)
 
     async def end_waiting(self, ids: Sequence[int]) -> None:
-        """End cancelled activities that no worker has claimed; those that run are told by their heartbeats."""
+        """End cancelled activities that no worker has claimed; those under way are told by their heartbeats."""
         home, run_id = self._home, self._host.run_id
         rows = await home.patiently(lambda: home.store.read_activities(run_id))
         outcomes = [
-            cancel_waiting(row) for row in rows if row.id in ids and row.state is ActivityState.QUEUED
+            cancel_waiting(row)
+            for row in rows
+            if row.id in ids and row.state is ActivityState.QUEUED and row.outside_since is None
         ]
         if outcomes and any(await home.patiently(lambda: home.store.finish_attempts(outcomes))):
             home.hint([Hint(HintKind.MESSAGE, run_id)])

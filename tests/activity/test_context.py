@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from durable import activity
-from durable.activity._context import CURRENT, Context
+from durable.activity._context import CURRENT, CompleteAsyncError, Context
 from durable.exceptions import NotInActivityError
 
 WHEN = datetime(2026, 1, 2, tzinfo=UTC)
@@ -130,11 +130,15 @@ async def test_waiting_for_it() -> None:
         await activity.wait_for_worker_shutdown()
 
 
-def test_completing_from_outside_is_said_to_be_missing(attempt: Attempt) -> None:
-    with pytest.raises(
-        NotImplementedError, match="completing an activity from outside is not in this release: return"
-    ):
-        activity.raise_complete_async()
+def test_completing_from_outside_is_stopped_by_no_handler_of_errors(attempt: Attempt) -> None:
+    def function() -> str:
+        try:
+            activity.raise_complete_async()
+        except Exception:
+            return "swallowed"
+
+    with pytest.raises(CompleteAsyncError):
+        function()
 
 
 @pytest.mark.parametrize(

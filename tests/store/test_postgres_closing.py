@@ -165,7 +165,7 @@ async def test_terminate_drops_what_an_ending_attempt_brings(
     assert message is not None
     await stranger.execute(
         store._sql["finish_attempts"],
-        [run], [1], [1], ["me"], [2], [None], [b""], [message.message_id], [22], [True], [b""],
+        [run], [1], [1], ["me"], [2], [None], [b""], [message.message_id], [22], [True], [b""], [False],
     )  # fmt: skip
     ending = asyncio.create_task(terminate(store, run))
     await until_waiting(stranger)

@@ -118,8 +118,6 @@ GAPS: dict[str, tuple[str, str]] = {
     "client.ScheduleHandle(*)": (OUT, "a client makes handles"),
     "client.*_activit*": (PROGRESS, "activities without a workflow are being built"),
     "client.*Activit*": (PROGRESS, "activities without a workflow are being built"),
-    "client.*sync_activity*": (PROGRESS, "completing activities from outside is being built"),
-    "client.*syncActivity*": (PROGRESS, "completing activities from outside is being built"),
     "client.PendingActivityState": (PROGRESS, "activities without a workflow are being built"),
     "activity.*": (PROGRESS, "activities are being completed"),
     "common.ActivityID*": (PROGRESS, "activities without a workflow are being built"),

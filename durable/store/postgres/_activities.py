@@ -72,6 +72,7 @@ class Activities(Part):
             [message and message.type for message in messages],
             [message and message.internal for message in messages],
             [message and message.data for message in messages],
+            [outcome.outside for outcome in outcomes],
         )
         return [row["ended"] for row in rows]
 

@@ -93,6 +93,7 @@ def activity(row: Row) -> ActivityRecord:
         progress=row["progress"],
         cancel_requested=row["cancel_requested"],
         now=row["now"],
+        outside_since=row["outside_since"],
     )
 
 

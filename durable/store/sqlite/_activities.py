@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 
 from durable._engine.records import (
+    NEVER_DUE,
     ActivityRecord,
     ActivityState,
     AttemptOutcome,
@@ -153,7 +154,16 @@ def finish(transaction: Transaction, outcomes: Sequence[AttemptOutcome]) -> list
         accepted.append(fits)
         if not fits:
             continue
-        if outcome.retry_in is not None and outcome.message is None:
+        if outcome.outside:
+            values = {
+                "due_at": NEVER_DUE,
+                "progress": outcome.progress,
+                "now": transaction.now,
+                "run_id": outcome.run_id,
+                "id": outcome.id,
+            }
+            db.execute(SQL["hand_out"], values)
+        elif outcome.retry_in is not None and outcome.message is None:
             db.execute(SQL["retry"], (transaction.now + outcome.retry_in, outcome.progress, *key))
         else:
             db.execute(SQL["finish"], key)
@@ -171,11 +181,9 @@ def heartbeat(transaction: Transaction, beats: Sequence[Heartbeat]) -> list[Hear
     answers: list[HeartbeatAnswer] = []
     for beat in beats:
         found = db.execute(SQL["attempt"], (beat.run_id, beat.id)).fetchone()
-        if found is None or (found[0], found[1], found[2]) != (
-            ActivityState.RUNNING,
-            beat.attempt,
-            beat.worker,
-        ):
+        state = ActivityState.QUEUED if beat.worker is None else ActivityState.RUNNING
+        outside = found is not None and found[4] is not None
+        if found is None or (*found[:3], outside) != (state, beat.attempt, beat.worker, beat.worker is None):
             answers.append(HeartbeatAnswer.GONE)
             continue
         values = {"progress": beat.progress, "now": transaction.now, "run_id": beat.run_id, "id": beat.id}

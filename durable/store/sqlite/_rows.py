@@ -144,6 +144,7 @@ class _Activity(msgspec.Struct, array_like=True):
     started_at: int | None
     scheduled_at: int
     cancel_requested: int
+    outside_since: int | None
     scheduled_length: int
     progress_length: int
 
@@ -259,6 +260,7 @@ def activities(
             progress=two,
             cancel_requested=bool(row.cancel_requested),
             now=now,
+            outside_since=row.outside_since,
         )
         for row, one, two in zip(rows, inputs, states, strict=True)
     ]

@@ -6,7 +6,16 @@ import asyncio
 
 from durable._internal.ids import uuid7
 from durable.history import EventType
-from durable.store import ActivityRecord, ActivityState, AttemptOutcome, Message, Transition
+from durable.store import (
+    NEVER_DUE,
+    ActivityRecord,
+    ActivityState,
+    AttemptOutcome,
+    Heartbeat,
+    HeartbeatAnswer,
+    Message,
+    Transition,
+)
 from durable.testing.conformance._registry import OpenStore, check
 from durable.testing.conformance._room import EVERY_BYTE, HOUR, closing, event, new_activity, room
 
@@ -171,3 +180,66 @@ async def check_the_owner_ends_a_row_with_its_event(open_store: OpenStore) -> No
         assert await one.store.read_activities(run.run.run_id) == []
         assert await one.store.finish_attempts([_done(task, one.worker)]) == [False]
         await one.written(closing(run, seq=4))
+
+
+@check()
+async def check_an_attempt_goes_on_outside_until_somebody_ends_it(open_store: OpenStore) -> None:
+    async with room(open_store) as one:
+        task = await one.begun(start_to_close=HOUR, heartbeat=HOUR)
+        out = AttemptOutcome(task.run_id, task.id, 1, one.worker, progress=EVERY_BYTE, outside=True)
+        assert await one.store.finish_attempts([out]) == [True]
+        row = await one.task(task.run_id)
+        assert (row.state, row.attempt, row.worker, row.started_at) == (ActivityState.QUEUED, 1, None, None)
+        assert (row.outside_since, row.due_at, row.progress) == (task.started_at, NEVER_DUE, EVERY_BYTE)
+        assert row.deadline == (task.started_at or 0) + HOUR
+        assert await one.claim_activities() == []
+        assert await one.store.finish_attempts([_done(task, one.worker)]) == [False]
+        ended = AttemptOutcome(
+            task.run_id, task.id, 1, None, message=_completed(task), state=ActivityState.QUEUED
+        )
+        assert await one.store.finish_attempts([ended, ended]) == [True, False]
+        row = await one.task(task.run_id)
+        assert (row.state, row.outside_since) == (ActivityState.DONE, None)
+        assert len(await one.store.read_messages([task.run_id])) == 1
+
+
+@check()
+async def check_an_attempt_outside_is_kept_up_by_heartbeats_without_a_worker(open_store: OpenStore) -> None:
+    async with room(open_store) as one:
+        task = await one.begun(heartbeat=HOUR)
+        beat = Heartbeat(task.run_id, task.id, 1, None, EVERY_BYTE)
+        assert await one.store.heartbeat([beat]) == [HeartbeatAnswer.GONE]
+        out = AttemptOutcome(task.run_id, task.id, 1, one.worker, outside=True)
+        assert await one.store.finish_attempts([out]) == [True]
+        before = await one.task(task.run_id)
+        beats = [
+            beat,
+            Heartbeat(task.run_id, task.id, 2, None, b""),
+            Heartbeat(task.run_id, task.id, 1, one.worker, b""),
+        ]
+        assert await one.store.heartbeat(beats) == [
+            HeartbeatAnswer.GO_ON,
+            HeartbeatAnswer.GONE,
+            HeartbeatAnswer.GONE,
+        ]
+        row = await one.task(task.run_id)
+        assert row.progress == EVERY_BYTE
+        assert (row.deadline or 0) >= (before.deadline or 0)
+        cancel = Transition(task.run_id, 1, activities_canceled=(task.id,))
+        await one.store.commit([cancel])
+        assert await one.store.heartbeat([beat]) == [HeartbeatAnswer.CANCEL_REQUESTED]
+
+
+@check()
+async def check_an_attempt_outside_expires_and_is_tried_again(open_store: OpenStore) -> None:
+    async with room(open_store) as one:
+        task = await one.begun(start_to_close=0)
+        out = AttemptOutcome(task.run_id, task.id, 1, one.worker, outside=True)
+        assert await one.store.finish_attempts([out]) == [True]
+        (row,) = await one.store.expired_activities(10)
+        assert (row.id, row.outside_since) == (task.id, task.started_at)
+        retry = AttemptOutcome(task.run_id, 1, 1, None, retry_in=0, state=ActivityState.QUEUED)
+        assert await one.store.finish_attempts([retry]) == [True]
+        row = await one.task(task.run_id)
+        assert (row.state, row.attempt, row.outside_since) == (ActivityState.QUEUED, 2, None)
+        assert [(again.id, again.attempt) for again in await one.claim_activities()] == [(task.id, 2)]

@@ -4,13 +4,13 @@ select run_id, id from durable.claim_activities_2($1, $2, $3, $4, $5)
 -- name: read_activities
 select a.run_id, a.id, r.workflow_id, r.workflow_type, a.activity_type, a.task_queue, a.state, a.attempt, a.due_at,
     a.deadline, a.start_by, a.close_by, a.start_to_close, a.heartbeat, a.worker, a.started_at, a.scheduled_at, a.scheduled,
-    a.progress, a.cancel_requested, durable.now_us() as now
+    a.progress, a.cancel_requested, a.outside_since, durable.now_us() as now
 from durable.activity_tasks a join durable.runs r using (run_id) where a.run_id = $1 order by a.id
 
 -- name: read_activity_rows
 select a.run_id, a.id, r.workflow_id, r.workflow_type, a.activity_type, a.task_queue, a.state, a.attempt, a.due_at,
     a.deadline, a.start_by, a.close_by, a.start_to_close, a.heartbeat, a.worker, a.started_at, a.scheduled_at, a.scheduled,
-    a.progress, a.cancel_requested, durable.now_us() as now
+    a.progress, a.cancel_requested, a.outside_since, durable.now_us() as now
 from unnest($1::uuid[], $2::integer[]) with ordinality t (run_id, id, n)
 join durable.activity_tasks a on a.run_id = t.run_id and a.id = t.id join durable.runs r on r.run_id = a.run_id
 order by t.n
@@ -32,8 +32,8 @@ order by deadline limit $1
 -- locked, the worker that ran the attempt waits for it.
 with given as materialized (
     select g.* from unnest($1::uuid[], $2::integer[], $3::integer[], $4::text[], $5::smallint[], $6::bigint[], $7::bytea[],
-            $8::text[], $9::smallint[], $10::boolean[], $11::bytea[]) with ordinality
-        as g (run_id, id, attempt, worker, state, retry_in, progress, message_id, type, internal, data, n)
+            $8::text[], $9::smallint[], $10::boolean[], $11::bytea[], $12::boolean[]) with ordinality
+        as g (run_id, id, attempt, worker, state, retry_in, progress, message_id, type, internal, data, outside, n)
     order by g.run_id, g.id, g.n),
 waited as materialized (
     select g.n from given g cross join lateral (
@@ -52,13 +52,17 @@ firsts as materialized (
     where g.n in (select n from waited union all select n from scanned) order by g.run_id, g.id, g.n),
 ended as (
     update durable.activity_tasks a set
-        state = case when f.retry_in is null then 3 else 1 end,
+        state = case when f.retry_in is null and not f.outside then 3 else 1 end,
         attempt = case when f.retry_in is null then a.attempt else a.attempt + 1 end,
-        due_at = case when f.retry_in is null then a.due_at else durable.now_us() + f.retry_in end,
+        due_at = case when f.outside then 4000000000000000
+            when f.retry_in is null then a.due_at else durable.now_us() + f.retry_in end,
         start_by = case when f.retry_in is null then a.start_by end,
-        deadline = case when f.retry_in is not null then a.close_by end,
+        deadline = case
+            when f.outside then least(a.close_by, a.started_at + a.start_to_close, durable.now_us() + a.heartbeat)
+            when f.retry_in is not null then a.close_by end,
+        outside_since = case when f.outside then a.started_at end,
         worker = null, started_at = null,
-        progress = case when f.retry_in is null then a.progress else f.progress end
+        progress = case when f.retry_in is null and not f.outside then a.progress else f.progress end
     from firsts f where a.run_id = f.run_id and a.id = f.id
     returning f.n),
 told as (
@@ -77,13 +81,16 @@ with given as materialized (
 locked as materialized (
     select g.* from given g cross join lateral (
         select from durable.activity_tasks a
-        where a.run_id = g.run_id and a.id = g.id and a.attempt = g.attempt and a.state = 2 and a.worker = g.worker
+        where a.run_id = g.run_id and a.id = g.id and a.attempt = g.attempt
+            and (a.state = 2 and a.worker = g.worker
+                or a.state = 1 and g.worker is null and a.outside_since is not null)
         for no key update) l),
 latest as materialized (
     select distinct on (run_id, id) * from locked order by run_id, id, n desc),
 beaten as (
     update durable.activity_tasks a set progress = l.progress,
-        deadline = least(a.close_by, a.started_at + a.start_to_close, durable.now_us() + a.heartbeat)
+        deadline = least(a.close_by, coalesce(a.outside_since, a.started_at) + a.start_to_close,
+            durable.now_us() + a.heartbeat)
     from latest l where a.run_id = l.run_id and a.id = l.id
     returning a.run_id, a.id, a.cancel_requested)
 select case when k.n is null then 3 when b.cancel_requested then 2 else 1 end as answer

@@ -17,7 +17,7 @@ UPDATE activity_tasks SET cancel_requested = 1 WHERE (run_id, id) IN (VALUES (?,
 SELECT
     json_group_array(json_array(
         run_id, id, workflow_id, workflow_type, activity_type, task_queue, state, attempt, due_at, deadline, start_by,
-        close_by, start_to_close, heartbeat, worker, started_at, scheduled_at, cancel_requested, length(scheduled),
+        close_by, start_to_close, heartbeat, worker, started_at, scheduled_at, cancel_requested, outside_since, length(scheduled),
         length(progress))),
     CAST(group_concat(scheduled, '') AS BLOB),
     CAST(group_concat(progress, '') AS BLOB)
@@ -31,7 +31,7 @@ FROM (
 SELECT
     json_group_array(json_array(
         run_id, id, workflow_id, workflow_type, activity_type, task_queue, state, attempt, due_at, deadline, start_by,
-        close_by, start_to_close, heartbeat, worker, started_at, scheduled_at, cancel_requested, length(scheduled),
+        close_by, start_to_close, heartbeat, worker, started_at, scheduled_at, cancel_requested, outside_since, length(scheduled),
         length(progress))),
     CAST(group_concat(scheduled, '') AS BLOB),
     CAST(group_concat(progress, '') AS BLOB)
@@ -68,21 +68,30 @@ UPDATE activity_tasks SET state = 2, worker = given.column3, started_at = given.
 FROM (VALUES (?, ?, ?, ?)) AS given WHERE run_id = given.column1 AND id = given.column2
 
 -- name: attempt
-SELECT state, attempt, worker, cancel_requested, close_by FROM activity_tasks WHERE run_id = ? AND id = ?
+SELECT state, attempt, worker, cancel_requested, outside_since FROM activity_tasks WHERE run_id = ? AND id = ?
 
 -- name: finish
-UPDATE activity_tasks SET state = 3, worker = NULL, started_at = NULL, deadline = NULL WHERE run_id = ? AND id = ?
+UPDATE activity_tasks SET state = 3, outside_since = NULL, worker = NULL, started_at = NULL, deadline = NULL WHERE run_id = ? AND id = ?
 
 -- name: retry
 UPDATE activity_tasks SET state = 1, attempt = attempt + 1, worker = NULL, started_at = NULL, start_by = NULL,
-    due_at = ?, deadline = close_by, progress = ?
+    outside_since = NULL, due_at = ?, deadline = close_by, progress = ?
 WHERE run_id = ? AND id = ?
+
+-- name: hand_out
+UPDATE activity_tasks SET state = 1, worker = NULL, outside_since = started_at, started_at = NULL, due_at = :due_at,
+    progress = :progress,
+    deadline = nullif(min(
+        coalesce(close_by, 9223372036854775807),
+        coalesce(started_at + start_to_close, 9223372036854775807),
+        coalesce(:now + heartbeat, 9223372036854775807)), 9223372036854775807)
+WHERE run_id = :run_id AND id = :id
 
 -- name: beat
 UPDATE activity_tasks SET progress = :progress,
     deadline = nullif(min(
         coalesce(close_by, 9223372036854775807),
-        coalesce(started_at + start_to_close, 9223372036854775807),
+        coalesce(coalesce(outside_since, started_at) + start_to_close, 9223372036854775807),
         coalesce(:now + heartbeat, 9223372036854775807)), 9223372036854775807)
 WHERE run_id = :run_id AND id = :id
 

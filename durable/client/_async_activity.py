@@ -1,0 +1,340 @@
+"""Activities that somebody outside ends: addressed by a token or by ids, completed, failed, kept up, cancelled.
+
+The row of an attempt is its fence. An attempt that has none yet (its function has just handed out the token) gets one
+soon, and is waited for; one whose outcome is in the log never will, which is told at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from durable._engine._activities import (
+    ActivityInputEvent,
+    Canceled,
+    Completed,
+    Failed,
+    Outcome,
+    Progress,
+    Token,
+    conclude_row,
+    decode_progress,
+    encode_progress,
+    read_task_token,
+    scheduled_of,
+)
+from durable._internal.ids import check_name
+from durable.activity._context import ActivityCancellationDetails
+from durable.client._connection import Connection
+from durable.converter import (
+    ActivitySerializationContext,
+    DataConverter,
+    SerializationContext,
+)
+from durable.exceptions import ActivityNotFoundError, AsyncActivityCancelledError
+from durable.history import CLOSING, ActivityTaskScheduled, decode_history
+from durable.store import ActivityRecord, ActivityState, Heartbeat, HeartbeatAnswer, Hint, HintKind
+
+ROW_PATIENCE = 10.0
+"""Seconds for which an attempt is waited for whose function has told its token and has not ended yet."""
+
+OutcomeOf = Callable[[ActivityRecord, ActivityTaskScheduled, DataConverter], Outcome]
+"""Makes an outcome of what is known of an attempt."""
+
+LOOK_FIRST, LOOK_LONGEST = 0.005, 0.25
+"""Seconds between two looks for it, doubled each time."""
+
+
+@dataclass(frozen=True)
+class AsyncActivityIDReference:
+    """An activity by its ids, whichever attempt of it is open.
+
+    Attributes:
+        workflow_id: The workflow that asked for it.
+        run_id: Which run of that; the open one when None.
+        activity_id: Its id there, `activity.info().activity_id`.
+    """
+
+    workflow_id: str
+    run_id: str | None
+    activity_id: str
+
+
+class AsyncActivityHandle:
+    """One attempt of an activity that is ended from outside. `Client.get_async_activity_handle` makes one."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        id_or_token: AsyncActivityIDReference | bytes,
+        data_converter_override: DataConverter | None = None,
+    ) -> None:
+        """Address an attempt; asks nothing of the database.
+
+        Args:
+            connection: The client's.
+            id_or_token: Its token, or the ids of its activity.
+            data_converter_override: How its values are stored, if not as the client has it.
+
+        Raises:
+            ValueError: The token is none, or an id cannot be one.
+        """
+        self._connection = connection
+        self._id_or_token = id_or_token
+        self._token: Token | None = None
+        self._override = data_converter_override
+        if isinstance(id_or_token, bytes):
+            self._token = read_task_token(id_or_token)
+        else:
+            check_name(id_or_token.workflow_id, "workflow_id")
+            check_name(id_or_token.activity_id, "activity_id")
+
+    def __repr__(self) -> str:
+        return f"<AsyncActivityHandle {self._id_or_token!r}>"
+
+    def with_context(self, context: SerializationContext) -> AsyncActivityHandle:
+        """Return a handle whose converter is told this about the values; without it, it is told what the row says."""
+        converter = self._override or self._connection.converter
+        return AsyncActivityHandle(self._connection, self._id_or_token, converter.with_context(context))
+
+    # ------------------------------------------------------------------ what may be said
+
+    async def complete(self, result: Any = None) -> None:
+        """End the activity with a result.
+
+        Raises:
+            ActivityNotFoundError: The attempt is not open (any more); nothing was done.
+            ConversionError: The result cannot be stored.
+            StoreUnavailableError: The database is away; whether it was done is not known. Say it again.
+        """
+        await self._end(
+            lambda record, scheduled, converter: Completed(
+                converter.to_payload(result, path=f"result of activity {scheduled.activity_type}")
+            )
+        )
+
+    async def fail(self, error: Exception, *, last_heartbeat_details: Any = ()) -> None:
+        """End the attempt with an error; the retry policy says whether there is another one.
+
+        Args:
+            error: What it failed with.
+            last_heartbeat_details: What the next attempt finds in `info().heartbeat_details`; what the last heartbeat said
+                when there are none.
+
+        Raises:
+            ActivityNotFoundError: The attempt is not open (any more); nothing was done.
+            ConversionError: The details cannot be stored.
+            StoreUnavailableError: The database is away; whether it was done is not known. Say it again.
+        """
+        await self._end(
+            lambda record, scheduled, converter: Failed(converter.to_failure(error)), last_heartbeat_details
+        )
+
+    async def report_cancellation(self, *details: Any) -> None:
+        """End the activity as cancelled, which it was asked to be.
+
+        Raises:
+            ActivityNotFoundError: The attempt is not open (any more); nothing was done.
+            ConversionError: The details cannot be stored.
+            StoreUnavailableError: The database is away; whether it was done is not known. Say it again.
+            ValueError: Nobody has asked the activity to end.
+        """
+
+        def canceled(
+            record: ActivityRecord, scheduled: ActivityTaskScheduled, converter: DataConverter
+        ) -> Outcome:
+            if not record.cancel_requested:
+                raise ValueError(
+                    f"activity {scheduled.activity_id!r} of workflow {record.workflow_id!r} was not asked to end; "
+                    "complete it or fail it"
+                )
+            return Canceled(converter.to_payloads(details, path="cancellation details"))
+
+        await self._end(canceled)
+
+    async def heartbeat(self, *details: Any) -> None:
+        """Say that it goes on, and with what progress; the heartbeat timeout counts from here.
+
+        Raises:
+            ActivityNotFoundError: The attempt is not open (any more).
+            AsyncActivityCancelledError: It is asked to end.
+            ConversionError: The details cannot be stored.
+            StoreUnavailableError: The database is away.
+        """
+        store = self._connection.store
+        while True:
+            record = await self._find()
+            converter = self._converter(record, scheduled_of(record))
+            beat = Heartbeat(
+                record.run_id,
+                record.id,
+                record.attempt,
+                record.worker,
+                encode_progress(Progress(converter.to_payloads(details, path="heartbeat details"))),
+            )
+            (answer,) = await store.heartbeat([beat])
+            if answer is HeartbeatAnswer.CANCEL_REQUESTED:
+                raise AsyncActivityCancelledError(ActivityCancellationDetails(cancel_requested=True))
+            if answer is HeartbeatAnswer.GO_ON:
+                return
+
+    # ------------------------------------------------------------------ finding and ending it
+
+    async def _end(self, outcome_of: OutcomeOf, last_heartbeat_details: Any = ()) -> None:
+        store = self._connection.store
+        while True:
+            record = await self._find()
+            scheduled = scheduled_of(record)
+            converter = self._converter(record, scheduled)
+            progress = decode_progress(record.progress)
+            if last_heartbeat_details:
+                progress = Progress(
+                    converter.to_payloads(last_heartbeat_details, path="heartbeat details"),
+                    progress.last_failure,
+                )
+            outcome = conclude_row(
+                record,
+                outcome_of(record, scheduled, converter),
+                worker=None,
+                now=record.now,
+                jitter=random.random(),
+                identity=self._connection.identity,
+                progress=progress,
+                cancel_requested=record.cancel_requested,
+            )
+            (ended,) = await store.finish_attempts([outcome])
+            if ended:
+                again = outcome.message is None
+                store.hint(
+                    [
+                        Hint(HintKind.ACTIVITY, record.task_queue)
+                        if again
+                        else Hint(HintKind.MESSAGE, record.run_id)
+                    ]
+                )
+                return
+            # Somebody else has changed it just now, or has it locked; the next look tells.
+            await asyncio.sleep(LOOK_FIRST)
+
+    async def _find(self) -> ActivityRecord:
+        """Return the row of the attempt, as soon as it has one.
+
+        Raises:
+            ActivityNotFoundError: It is not open, or has not got one in time.
+        """
+        until = asyncio.get_running_loop().time() + ROW_PATIENCE
+        pause = LOOK_FIRST
+        store = self._connection.store
+        while True:
+            run_id = await self._run_id()
+            rows = await self._connection.patiently(partial(store.read_activities, run_id))
+            for row in rows:
+                if row.fault is not None:
+                    raise row.fault
+                if self._means(row):
+                    if self._open(row):
+                        return row
+                    raise self._unknown("it has ended, or another attempt has taken its place", run_id)
+            if not await self._may_come(run_id):
+                raise self._unknown("it has ended", run_id)
+            if asyncio.get_running_loop().time() > until:
+                raise self._unknown(
+                    f"its workflow has not asked for it, or its function has not called raise_complete_async() "
+                    f"within {ROW_PATIENCE:g} s",
+                    run_id,
+                )
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LOOK_LONGEST)
+
+    async def _run_id(self) -> str:
+        if self._token is not None:
+            return self._token.run_id
+        reference = self._id_or_token
+        assert isinstance(reference, AsyncActivityIDReference)
+        store = self._connection.store
+        run = await self._connection.patiently(
+            lambda: store.find_run(reference.workflow_id, reference.run_id)
+        )
+        if run is None:
+            raise self._unknown("there is no such workflow")
+        return run.run_id
+
+    def _means(self, row: ActivityRecord) -> bool:
+        if self._token is not None:
+            return row.id == self._token.id
+        assert isinstance(self._id_or_token, AsyncActivityIDReference)
+        return scheduled_of(row).activity_id == self._id_or_token.activity_id
+
+    def _open(self, row: ActivityRecord) -> bool:
+        if self._token is not None and row.attempt != self._token.attempt:
+            return False
+        return row.state is ActivityState.RUNNING or row.outside_since is not None
+
+    async def _may_come(self, run_id: str) -> bool:
+        """Whether the log lets the attempt have a row yet: its run is open, and the activity has no outcome."""
+        store = self._connection.store
+        events = decode_history(await self._connection.patiently(lambda: store.read_events(run_id)))
+        if not events or isinstance(events[-1].data, CLOSING):
+            return False
+        number = None if self._token is None else self._token.id
+        for event in events:
+            data = event.data
+            if number is None and isinstance(data, ActivityTaskScheduled):
+                assert isinstance(self._id_or_token, AsyncActivityIDReference)
+                if data.activity_id == self._id_or_token.activity_id:
+                    number = data.id
+            elif isinstance(data, ActivityInputEvent) and data.id == number:
+                return False
+        return self._token is None or self._token.attempt == 1
+
+    def _converter(self, record: ActivityRecord, scheduled: ActivityTaskScheduled) -> DataConverter:
+        converter = self._override or self._connection.converter
+        if self._override is not None or not converter.takes_context:
+            return converter
+        return converter.with_context(
+            ActivitySerializationContext(
+                namespace=self._connection.namespace,
+                activity_id=scheduled.activity_id,
+                activity_type=scheduled.activity_type,
+                activity_task_queue=scheduled.task_queue,
+                workflow_id=record.workflow_id,
+                workflow_type=record.workflow_type,
+            )
+        )
+
+    def _unknown(self, why: str, run_id: str = "") -> ActivityNotFoundError:
+        if self._token is not None:
+            name, workflow_id = str(self._token.id), ""
+            what = f"attempt {self._token.attempt} of activity {name} of run {self._token.run_id}"
+        else:
+            assert isinstance(self._id_or_token, AsyncActivityIDReference)
+            name, workflow_id = self._id_or_token.activity_id, self._id_or_token.workflow_id
+            what = f"activity {name!r} of workflow {workflow_id!r}"
+        return ActivityNotFoundError(
+            f"{what} is not open: {why}", activity_id=name, workflow_id=workflow_id, run_id=run_id
+        )
+
+
+def async_activity_handle(
+    connection: Connection,
+    workflow_id: str | None,
+    run_id: str | None,
+    activity_id: str | None,
+    task_token: bytes | None,
+) -> AsyncActivityHandle:
+    """Return the handle that one of the two ways to name an attempt gives.
+
+    Raises:
+        ValueError: Neither way is taken, or both, or a name cannot be one.
+    """
+    if task_token is not None:
+        if workflow_id is not None or run_id is not None or activity_id is not None:
+            raise ValueError("get_async_activity_handle() takes the task_token or the ids, not both")
+        return AsyncActivityHandle(connection, task_token)
+    if workflow_id is None or activity_id is None:
+        raise ValueError("get_async_activity_handle() takes workflow_id= and activity_id=, or task_token=")
+    return AsyncActivityHandle(connection, AsyncActivityIDReference(workflow_id, run_id, activity_id))

@@ -75,7 +75,7 @@ async def counted(store: Store, text: str = "") -> Mapping[Any, int]:
 @check()
 async def check_a_started_run_is_listed_as_it_is(open_store: OpenStore) -> None:
     async with room(open_store) as one:
-        run = await one.start(info=b'{"memo": {}}', delay=SECOND)
+        run = await one.start(info=b'{"static_summary":"a"}', delay=SECOND)
         (found,) = await listed(one.store, f"WorkflowId = '{run.workflow_id}'")
         assert found == ListedRun(
             run_id=run.run_id,
@@ -92,7 +92,7 @@ async def check_a_started_run_is_listed_as_it_is(open_store: OpenStore) -> None:
             parent_run_id=None,
             root_workflow_id=run.workflow_id,
             root_run_id=run.run_id,
-            info=b'{"memo": {}}',
+            info=b'{"static_summary":"a"}',
         )
 
 

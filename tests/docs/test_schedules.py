@@ -24,7 +24,10 @@ def programs() -> list[dict[str, Any]]:
 
 async def test_the_first_program_runs(store_url: str) -> None:
     shown = programs()[0]
-    async with Client.connect(store_url) as client, Worker(client, workflows=[shown["nightly"]]):
+    async with (
+        Client.connect(store_url) as client,
+        Worker(client, workflows=[shown["nightly"]], activities=[]),
+    ):
         handle = await shown["create"](client)
         jump = ScheduleBackfill(datetime(2026, 3, 28, 12, tzinfo=UTC), datetime(2026, 3, 29, 12, tzinfo=UTC))
         await handle.backfill(jump)

@@ -253,11 +253,12 @@ async def test_parked_runs_cost_new_work_nothing(store: PostgresStore, stranger:
             if functions_only
             else (
                 ("send", [runs[0]], ["m"], [2], [False], [b""]),
-                ("find_latest_run", f"workflow-{runs[0]}"),
+                ("find_latest_run", f"workflow-{runs[0]}", False),
                 ("next_wake", ["q"], RECENT),
                 ("timed_out_runs", 10),
                 ("read_owned_messages", "me", 10),
                 ("owned_runs", "me"),
+                ("paused_runs", "me"),
                 ("find_update", sender, "u"),
                 ("condemned_runs", 10),
             )

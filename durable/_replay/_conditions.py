@@ -9,13 +9,17 @@ from durable._replay._loop import DeterministicLoop
 
 
 class Conditions:
-    """Conditions in the order in which they were awaited, with what each completes."""
+    """Conditions in the order in which they were awaited, with what each completes.
 
-    __slots__ = ("_awaited", "_loop")
+    Attributes:
+        awaited: Those that have not held yet.
+    """
+
+    __slots__ = ("_loop", "awaited")
 
     def __init__(self, loop: DeterministicLoop) -> None:
         self._loop = loop
-        self._awaited: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
+        self.awaited: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
 
     def wait(self, condition: Callable[[], bool]) -> asyncio.Future[None]:
         """See `Runtime.wait_condition`."""
@@ -23,18 +27,16 @@ class Conditions:
         if condition():
             future.set_result(None)
         else:
-            self._awaited.append((condition, future))
+            self.awaited.append((condition, future))
         return future
 
     def drained(self) -> bool:
-        """Complete every one that holds now; whether there was one."""
-        if not self._awaited:
-            return False
-        held = [(fn, future) for fn, future in self._awaited if not future.done() and fn()]
+        """Complete every one that holds now; whether there was one. Callers look first whether any is awaited."""
+        held = [(fn, future) for fn, future in self.awaited if not future.done() and fn()]
         if held:
             for _, future in held:
                 if not future.done():
                     future.set_result(None)
             self._loop.progress += 1
-        self._awaited = [(fn, future) for fn, future in self._awaited if not future.done()]
+        self.awaited = [(fn, future) for fn, future in self.awaited if not future.done()]
         return bool(held)

@@ -432,7 +432,7 @@ class Instance:
 
     def drained(self) -> bool:
         """Complete every wait condition that holds now; whether there was one."""
-        return self._conditions.drained()
+        return bool(self._conditions.awaited) and self._conditions.drained()
 
     def waiting(self) -> bool:
         """Whether something is under way that will bring another task by itself."""

@@ -321,7 +321,8 @@ class RunHost:
         else:
             self._busy = True
             self._activities.rows_proposed()
-            transition = self._news.claim_starts(transition)
+            if transition.starts or transition.close is not None:
+                transition = self._news.claim_starts(transition)
         return transition
 
     def _try(self) -> None:
@@ -412,7 +413,8 @@ class RunHost:
             self._home.closed(self)
             self.drop()
             return
-        self._news.warn_of_size(self.run)
+        if self.run.state.large:
+            self._news.warn_of_size(self.run)
         if written.canceled:
             self._home.spawn(self._activities.end_waiting(written.canceled))
         if written.start or written.cancel:
@@ -423,7 +425,7 @@ class RunHost:
             self._fetch()
         elif written.task:
             self._task = written.task
-            if self.instance is None:
+            if self._code.instance is None:
                 self._fetch()
             else:
                 self._home.turns.add(self)

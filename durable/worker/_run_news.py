@@ -70,6 +70,6 @@ class RunNews:
 
     def warn_of_size(self, run: Run) -> None:
         """Warn, once, of a history that has grown large."""
-        if not self._large and run.state.large:
+        if not self._large:
             self._large = True
             logger.warning(LARGE, self._workflow_id, self._run_id, run.state.seq, run.state.size)

@@ -518,7 +518,7 @@ async def test_what_is_no_interceptor_is_refused(store_url: str) -> None:
         await Client.connect(store_url, interceptors=[what])
     async with Client.connect(store_url) as client:
         with pytest.raises(TypeError, match=r"durable\.worker\.Interceptor"):
-            durable.worker.Worker(client, workflows=[echo], interceptors=[what])
+            durable.worker.Worker(client, workflows=[echo], activities=[], interceptors=[what])
 
 
 async def test_headers_that_are_no_payloads_block_the_run(env: Env) -> None:

@@ -115,13 +115,13 @@ async def test_a_worker_that_is_down_from_spring_to_autumn_on_a_clock_of_its_own
 
     async with client:
         handle = await client.create_schedule("dst", Schedule(action(note("run"), "d"), NEW_YORK, ALLOW_ALL))
-        async with Worker(client, workflows=[note]):
+        async with Worker(client, workflows=[note], activities=[]):
             it_is("2026-03-08T06:59:59+00:00")
             assert (await handle.describe()).info.num_actions == 0
             it_is("2026-03-08T07:00:00+00:00")
             assert started(await taken(handle, 1)) == ["d-2026-03-08T07:00:00Z"]
         it_is("2026-11-01T06:30:00+00:00")  # it is 01:30 in New York, for the second time
-        async with Worker(client, workflows=[note]):
+        async with Worker(client, workflows=[note], activities=[]):
             told = await taken(handle, 4)
             expected = ["2026-03-08T07:00:00Z", "2026-03-09T05:30:00Z", "2026-03-09T06:30:00Z", NOVEMBER[0]]
             assert started(told) == [f"d-{instant}" for instant in expected]
@@ -287,7 +287,7 @@ async def test_nothing_of_a_schedule_is_readable_behind_a_codec(store_url: str) 
             memo={"s": "secret"},
             trigger_immediately=True,
         )
-        async with Worker(client, workflows=[repeats]):
+        async with Worker(client, workflows=[repeats], activities=[]):
             (first,) = started(await taken(handle, 1))
             await client.get_workflow_handle(first).result(timeout=10)
             await handle.trigger()

@@ -247,7 +247,7 @@ async def test_a_fatal_error_is_told_and_raised(store_url: str, monkeypatch: pyt
 
     monkeypatch.setattr(worker_module, "Incarnation", Broken)
     async with Client.connect(store_url) as client:
-        worker = Worker(client, workflows=[plain_result], on_fatal_error=on_fatal_error)
+        worker = Worker(client, workflows=[plain_result], activities=[], on_fatal_error=on_fatal_error)
         with pytest.raises(StoreUnavailableError) as raised:
             await worker.run()
         assert told == [raised.value]
@@ -257,7 +257,7 @@ async def test_a_fatal_error_is_told_and_raised(store_url: str, monkeypatch: pyt
 
 async def test_its_life(store_url: str) -> None:
     async with Client.connect(store_url) as client:
-        worker = Worker(client, workflows=[plain_result])
+        worker = Worker(client, workflows=[plain_result], activities=[])
         assert (worker.is_running, worker.is_shutdown) == (False, False)
         running = asyncio.create_task(worker.run())
         await until("it runs", lambda: worker.is_running)
@@ -321,4 +321,4 @@ async def test_activities_have_their_grace(env: Env) -> None:
 async def test_what_is_refused(options: dict[str, Any], kind: type[Exception], text: str) -> None:
     async with Client.connect("sqlite://:memory:") as client:
         with pytest.raises(kind, match=text):
-            Worker(client, workflows=[plain_result], **options)
+            Worker(client, workflows=[plain_result], activities=[], **options)

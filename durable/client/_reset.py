@@ -71,10 +71,11 @@ async def reset(connection: Connection, record: RunRecord, wanted: Wanted) -> No
 
 
 async def _try(store: Store, record: RunRecord, wanted: Wanted) -> bool:
-    events = decode_history(await store.read_events(record.run_id))
-    base = Base(record.run_id, events, _cut(events, wanted))
+    # First which run is open: what is read behind that of another one is all there will ever be of it.
     newest = await store.find_run(record.workflow_id)
     open_run = None if newest is None or newest.closed_at is not None else newest.run_id
+    events = decode_history(await store.read_events(record.run_id))
+    base = Base(record.run_id, events, _cut(events, wanted))
     behind, follows = await _behind(store, base, events, open_run)
     news = await _news(store, base)
 

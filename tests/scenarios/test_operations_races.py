@@ -78,7 +78,7 @@ async def test_a_reset_meets_signals(env: Env) -> None:
     """Each acknowledged signal counts exactly once, in whichever run it was read."""
     chance = random.Random(2)
     async with env.worker(sums):
-        for n in range(4):
+        for n in range(ROUNDS):
             old = await env.start(sums(8), id=f"s-{n}")
 
             async def send(handle: WorkflowHandle[Any, Any] = old) -> None:

@@ -375,7 +375,7 @@ async def test_no_statement_reads_a_table_from_end_to_end(store: SQLiteStore) ->
                 if re.search(r":[a-z]", sql):
                     parameters = dict.fromkeys(
                         ("queue", "priority", "now", "types", "format", "least", "most", "limit", "progress", "run_id",
-                         "id", "owner", "probation", "reason", "worker")
+                         "id", "owner", "probation", "reason", "worker", "due_at")
                     )  # fmt: skip
                 plan = transaction.db.execute(f"EXPLAIN QUERY PLAN {sql}", parameters).fetchall()
                 found += [

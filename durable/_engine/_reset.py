@@ -159,16 +159,7 @@ class Base:
         if told is None:
             return None
         started = self.state.started
-        seed = int.from_bytes(sha256(f"durable reset seed\0{run_id}".encode()).digest()[:8]) >> 1
-        event = WorkflowExecutionReset(
-            run_id=run_id,
-            base_run_id=self.run_id,
-            event_id=self.cut,
-            seed=seed,
-            reason=reason,
-            identity=identity,
-            flags=MESSAGES_FIRST,
-        )
+        event = self._event(run_id, reason, identity)
         limits = [limit for limit in (started.run_timeout, started.execution_timeout) if limit is not None]
         activities = self.state.activities
         return Reset(
@@ -197,6 +188,19 @@ class Base:
             ),
             attributes=dict(self.state.search_attributes),
             moves_updates=follows and not excluded.updates,
+        )
+
+    def _event(self, run_id: str, reason: str, identity: str) -> WorkflowExecutionReset:
+        """What the new run reads behind the point; its numbers are drawn from another seed from there on."""
+        seed = int.from_bytes(sha256(f"durable reset seed\0{run_id}".encode()).digest()[:8]) >> 1
+        return WorkflowExecutionReset(
+            run_id=run_id,
+            base_run_id=self.run_id,
+            event_id=self.cut,
+            seed=seed,
+            reason=reason,
+            identity=identity,
+            flags=MESSAGES_FIRST,
         )
 
     def _said_again(

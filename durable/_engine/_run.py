@@ -374,13 +374,12 @@ class Run:
 
         Of a task that was tried it holds the rest too: what the code asked for, and what it refused.
         """
-        state = self.state
-        closing = self._closing
-        commands = self._asked.commands
+        state, asked, closing = self.state, self._asked, self._closing
+        commands = asked.commands
         facts: list[EventData] = [*commands, *inputs]
         if tried is not None:
             facts.extend(tried.answers)
-        upserts, ending = self._asked.upserts, None
+        upserts, ending = asked.upserts, None
         if closing is not None:
             unread = Unread.MOVE if self._refusals else Unread.REFUSE_SIGNALS
             changes = facts if upserts else ()
@@ -390,7 +389,7 @@ class Run:
         # A task of a run that was started with a delay is not before the delay's end.
         not_before = state.time if task == 1 else max(state.time, state.task_time)
         for data in inputs:
-            if isinstance(data, ActivityInputEvent) and data.id in self._asked.rowed:
+            if isinstance(data, ActivityInputEvent) and data.id in asked.rowed:
                 rows_done.append(data.id)
             elif isinstance(data, TimerFired):
                 not_before = max(not_before, self._inputs.timers.pop(data.id))
@@ -400,8 +399,8 @@ class Run:
             told.extend(tried.rejected)
         starts: tuple[ChildStart, ...] = ()
         sends: tuple[ExternalSend, ...] = ()
-        if self._asked.outgoing:
-            starts, sends = outgoing(state, self._asked.outgoing, closing=closing is not None)
+        if asked.outgoing:
+            starts, sends = outgoing(state, asked.outgoing, closing=closing is not None)
         news = None if ending is None else news_for_parent(state.started, ending.event)
         transition = Transition(
             run_id=state.run_id,
@@ -410,9 +409,9 @@ class Run:
             not_before=not_before,
             time=tried.trial.time if tried is not None and tried.counted else None,
             consumed=tuple(self._inputs.consumed),
-            activities=tuple(self._asked.rows.values()),
+            activities=tuple(asked.rows.values()),
             activities_done=tuple(rows_done),
-            activities_canceled=tuple(self._asked.canceled_rows),
+            activities_canceled=tuple(asked.canceled_rows),
             messages=() if news is None else (news,),
             starts=starts,
             sends=sends,
@@ -427,20 +426,15 @@ class Run:
             inputs,
             task,
             None if ending is None else ending.event,
-            self._asked.after_commit,
-            self._asked.outgoing,
+            asked.after_commit,
+            asked.outgoing,
             transition,
             tried,
         )
         self._fresh = self._holding = False
-        self._asked.urgent = self._asked.upserts = False
-        self._asked.commands, self._inputs.consumed, self._asked.rows, self._asked.canceled_rows = (
-            [],
-            [],
-            {},
-            [],
-        )
-        self._asked.after_commit, self._asked.outgoing = [], []
+        asked.urgent = asked.upserts = False
+        asked.commands, asked.outgoing, asked.after_commit = [], [], []
+        asked.rows, asked.canceled_rows, self._inputs.consumed = {}, [], []
         if proven:
             self._unproven = False
         return transition

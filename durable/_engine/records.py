@@ -572,33 +572,6 @@ class WorkerRecord(Struct, frozen=True, gc=False):
     dead_for_sure: bool = False
 
 
-class HintKind(IntEnum):
-    """What a hint is about."""
-
-    RUN = 1
-    """`key` is a task queue: a run there is ready."""
-    ACTIVITY = 2
-    """`key` is a task queue: an activity there is due."""
-    MESSAGE = 3
-    """`key` is a run id: it has a message."""
-    CLOSED = 4
-    """`key` is a run id: it has closed."""
-    UPDATE = 5
-    """`key` is a run id: an update of it was accepted, or has its outcome."""
-    QUERY = 6
-    """`key` is a task queue: somebody asks about a run there."""
-    ANSWER = 7
-    """`key` is the id of a query: it is answered."""
-    SCHEDULE = 8
-    """`key` is the id of a schedule: it is due, or something about it has changed."""
-    PAUSE = 9
-    """`key` is a run id: its owner is to give it up."""
-
-
-ANY_KEY = "*"
-"""The key of a hint from a store that noticed a change but not which: whatever the kind is about may have it."""
-
-
 RECENT = 100_000
 """Microseconds for which `next_wake` still counts what is due already: longer than a claim and the question behind it
 are apart."""
@@ -606,13 +579,3 @@ are apart."""
 
 LOCKED_LONG = 10_000_000
 """Microseconds for which somebody may have locked a run before people are told: steps take far less."""
-
-
-class Hint(Struct, frozen=True, gc=False):
-    """Something worth looking at. Hints may be lost, repeated or wrong; nothing depends on one.
-
-    A store that sees only that somebody has written something gives one hint of each kind, with the key `ANY_KEY`.
-    """
-
-    kind: HintKind
-    key: str

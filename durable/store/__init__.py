@@ -5,9 +5,9 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from durable._engine.hints import ANY_KEY, Hint, HintKind
 from durable._engine.operations import Operated, Reset, ResetView
 from durable._engine.records import (
-    ANY_KEY,
     NEVER_DUE,
     RECENT,
     ActivityRecord,
@@ -20,8 +20,6 @@ from durable._engine.records import (
     ExternalSend,
     Heartbeat,
     HeartbeatAnswer,
-    Hint,
-    HintKind,
     Hold,
     ListedRun,
     Message,

@@ -20,6 +20,7 @@ from typing import TypeVar
 
 from msgspec.structs import replace
 
+from durable._engine.hints import Hint
 from durable._engine.operations import Operated, Reset, ResetView
 from durable._engine.records import (
     ActivityRecord,
@@ -29,7 +30,6 @@ from durable._engine.records import (
     CommitResult,
     Heartbeat,
     HeartbeatAnswer,
-    Hint,
     Hold,
     ListedRun,
     Message,

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
+from durable._engine.hints import Hint
 from durable._engine.operations import Operated, Reset, ResetView
 from durable._engine.records import (
     ActivityRecord,
@@ -22,7 +23,6 @@ from durable._engine.records import (
     CommitResult,
     Heartbeat,
     HeartbeatAnswer,
-    Hint,
     Hold,
     ListedRun,
     Message,

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import random
+import uuid
 from typing import Any
 
 import pytest
 
 from durable import Signal, activity, workflow
+from durable._engine._reset import Excluded
 from durable.client import WorkflowHandle
+from durable.client._reset import Wanted, _try
 from durable.common import WorkflowExecutionStatus
 from durable.exceptions import (
     TerminatedError,
@@ -17,6 +20,7 @@ from durable.exceptions import (
     WorkflowNotFoundError,
     WorkflowStillOpenError,
 )
+from durable.store import beneath
 from durable.workflow._workflow import definition_of
 from tests.scenarios.rig import PATIENCE, Env, events, until
 
@@ -90,6 +94,47 @@ async def test_a_reset_meets_signals(env: Env) -> None:
             new = await old.reset(to="first_task")
             await sending
             assert await new.result(timeout=PATIENCE) == 255
+
+
+async def test_a_run_that_ends_while_a_reset_reads_loses_no_signal(
+    env: Env, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the two things a reset reads, whichever comes first, the run takes a signal and closes."""
+    reads = 0
+    async with env.worker(sums):
+        old = await env.start(sums(2), id="between")
+        await old.signal(go(1))
+        store: Any = beneath(old._connection.store)
+
+        def ending_behind(read: Any) -> Any:
+            async def then_end(*values: Any, **named: Any) -> Any:
+                nonlocal reads
+                found = await read(*values, **named)
+                reads += 1
+                if reads == 1:
+                    await env.client.get_workflow_handle(old.id).signal(go(2))
+                    assert await old.result(timeout=PATIENCE) == 3
+                return found
+
+            return then_end
+
+        record = await old._find_own()
+        for name in ("find_run", "read_events"):
+            monkeypatch.setattr(store, name, ending_behind(getattr(store, name)), raising=False)
+        wanted = Wanted(
+            run_id=str(uuid.uuid4()),
+            event_id=None,
+            to="first_task",
+            excluded=Excluded(),
+            reason="",
+            identity="",
+        )
+        tries = 0
+        while not await _try(store, record, wanted):
+            tries += 1
+        assert tries == 1  # the run that it meant to end had ended
+        new = env.client.get_workflow_handle(old.id, run_id=wanted.run_id)
+        assert await new.result(timeout=PATIENCE) == 3
 
 
 async def test_a_pause_meets_an_activity_s_end(env: Env) -> None:

@@ -76,7 +76,7 @@ async def commit_by(
     connection: asyncpg.Connection, store: PostgresStore, transitions: Sequence[Transition]
 ) -> asyncpg.Record:
     """Commit in somebody else's session, in the transaction that is open there."""
-    args = pack(transitions)
+    args = pack(transitions, 0, store._types)
     (row,) = await connection.fetch(store.commit_statement(args), *args)
     return row
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
-from durable._engine.records import ANY_KEY, Hint, HintKind
+from durable._engine.hints import ANY_KEY, Hint, HintKind
 from durable.exceptions import StoreError
 from durable.store.postgres._part import Part
 from durable.store.postgres._pool import Pool

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import chain
-from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -24,12 +23,11 @@ SIZES = (12, 48, 85)
 """How many arguments a batch may have: of steps only, with all that a run does about itself, and about others."""
 
 Types = Mapping[str, int]
-_NO_TYPES: Types = MappingProxyType({})
 
 TOLD_CHILDREN = [TERMINATION, CANCEL_REQUEST]
 
 
-def pack(transitions: Sequence[Transition], now: int = 0, types: Types = _NO_TYPES) -> list[Any]:
+def pack(transitions: Sequence[Transition], now: int, types: Types) -> list[Any]:
     """The arguments of `commit_2`: one array for each column, None for what is not needed.
 
     There are as many as `SIZES` says: the last kinds, which few batches have, are left out when there is none of them.

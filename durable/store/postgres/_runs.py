@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from types import MappingProxyType
 from typing import Any
 
 from durable._engine.records import (
@@ -30,8 +29,6 @@ from durable.store.postgres._pack import (
     run_columns,
 )
 from durable.store.postgres._session import Row
-
-_NO_TYPES: Types = MappingProxyType({})
 
 
 class Runs(Commits):
@@ -163,7 +160,7 @@ class Runs(Commits):
             return True
 
 
-def pack_starts(runs: Sequence[NewRun], types: Types = _NO_TYPES) -> list[Any]:
+def pack_starts(runs: Sequence[NewRun], types: Types) -> list[Any]:
     """The arguments of `start_2`."""
     messages = [(n, run.run_id, message) for n, run in enumerate(runs, 1) for message in run.messages]
     columns = message_columns([(run_id, message) for _, run_id, message in messages])

@@ -13,7 +13,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterable
 
-from durable._engine.records import ANY_KEY, Hint, HintKind
+from durable._engine.hints import ANY_KEY, Hint, HintKind
 
 ANYTHING = tuple(Hint(kind, ANY_KEY) for kind in HintKind)
 

@@ -9,6 +9,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import TypeVar
 
+from durable._engine.hints import Hint
 from durable._engine.operations import Operated, Reset, ResetView
 from durable._engine.records import (
     ActivityRecord,
@@ -18,7 +19,6 @@ from durable._engine.records import (
     CommitResult,
     Heartbeat,
     HeartbeatAnswer,
-    Hint,
     Hold,
     ListedRun,
     Message,

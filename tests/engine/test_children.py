@@ -11,7 +11,8 @@ from durable._engine._effects import Urgency
 from durable._engine._messages import message
 from durable._engine._start import start
 from durable._engine._state import RunState
-from durable._engine.records import ANY_KEY, Hold, Message, Transition, Verdict
+from durable._engine.hints import ANY_KEY
+from durable._engine.records import Hold, Message, Transition, Verdict
 from durable._internal.ids import child_run_id
 from durable.common import ParentClosePolicy, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from durable.exceptions import HistoryCorruptError

@@ -574,7 +574,7 @@ async def test_worker_specific_task_queues(env: Env, tmp_path: Path) -> None:
 
         @activity.defn(name="pat.download")
         def download(url: str) -> str:
-            path = disk / "file"
+            path = disk / f"file-{uuid4()}"  # one each: six runs may have their files here at once
             path.write_text(f"{url} on {name}")
             return str(path)
 

@@ -21,6 +21,7 @@ class Activities(Part):
         limit: int,
         *,
         format: int,
+        version: str = "",
     ) -> list[ActivityRecord]:
         """Make this worker run at most `limit` queued activities that are due, by priority, then age."""
         rows = await self._fetch(
@@ -30,6 +31,7 @@ class Activities(Part):
             list(activity_types),
             limit,
             format,
+            version,
         )
         claimed = await self._read_rows(rows)
         # Behind a claim whose run has closed or been taken meanwhile there is nothing to run.

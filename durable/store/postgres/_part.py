@@ -18,6 +18,7 @@ _FILES = (
     "queries",
     "schedules",
     "search",
+    "versions",
     "workers",
 )
 

@@ -16,7 +16,8 @@ from durable._engine.records import (
     NewActivity,
     SendOutcome,
 )
-from durable.store.sqlite import _messages, _rows, _workers
+from durable._engine.versioning import SEPARATOR
+from durable.store.sqlite import _messages, _rows, _versions, _workers
 from durable.store.sqlite._connection import Transaction
 from durable.store.sqlite._locks import Lives
 from durable.store.sqlite._rows import Many, ids
@@ -54,12 +55,17 @@ def insert(transaction: Transaction, activities: Sequence[tuple[str, NewActivity
                 None if new.heartbeat is None else transaction.now + new.heartbeat,
             )
         rows.append(
-            (run_id, new.id, new.activity_type, new.task_queue, int(state), new.attempt, new.priority, due_at, deadline,
+            (run_id, new.id, new.activity_type, _at(transaction.db, new.task_queue), int(state), new.attempt, new.priority, due_at, deadline,
              new.start_by, new.close_by, new.start_to_close, new.heartbeat, new.worker, started_at, new.scheduled_at,
              new.progress)
         )  # fmt: skip
     _replace(transaction.db, rows)
     _replace_inputs(transaction.db, [(run_id, new.id, new.scheduled) for run_id, new in activities])
+
+
+def _at(db: sqlite3.Connection, wanted: str) -> str:
+    """The place of an activity."""
+    return _versions.placed(db, wanted) if SEPARATOR in wanted else wanted
 
 
 def read(db: sqlite3.Connection, now: int, keys: Sequence[Key]) -> list[ActivityRecord]:
@@ -95,17 +101,21 @@ def claim(
     activity_types: Sequence[str],
     limit: int,
     format: int,
+    version: str,
 ) -> list[ActivityRecord]:
     """See `Store.claim_activities`."""
     db, now = transaction.db, transaction.now
     if limit < 1 or not _workers.is_live(transaction, lives, worker_id):
         return []
     due: list[tuple[int, int, Key]] = []
-    for queue in dict.fromkeys(task_queues):
+    for reach in _versions.reached(db, task_queues, version):
         wanted = limit
-        for priority in _priorities(db, queue):
+        for priority in _priorities(db, reach.place):
             values = {
-                "queue": queue,
+                "queue": reach.place,
+                "whole": reach.whole,
+                "low": reach.low,
+                "high": reach.high,
                 "priority": priority,
                 "now": now,
                 "types": ids(activity_types),

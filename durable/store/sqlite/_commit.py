@@ -20,7 +20,7 @@ from msgspec import structs
 
 from durable._engine.records import Close, CommitResult, Message, StartVerdict, Transition, Unread, Verdict
 from durable.history import EventRow
-from durable.store.sqlite import _activities, _messages, _others, _rows, _runs, _search, _updates
+from durable.store.sqlite import _activities, _messages, _others, _rows, _runs, _search, _updates, _versions
 from durable.store.sqlite._connection import Transaction
 from durable.store.sqlite._locks import Lives
 from durable.store.sqlite._rows import Many, ids
@@ -202,6 +202,7 @@ def _write(transaction: Transaction, lives: Lives, transitions: Sequence[Transit
         _release(db, released)
     if upserts := [(t.run_id, t.upsert) for t in transitions if t.upsert is not None]:
         _search.upsert(db, upserts)
+        _versions.stamp(transaction, [(run_id, one.stamp) for run_id, one in upserts if one.stamp is not None])
     if outcomes := [(t.run_id, outcome) for t in transitions for outcome in t.outcomes]:
         _updates.write(db, outcomes)
     if holding := [t for t in transitions if t.hold_back]:

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from durable._engine.records import ActivityRecord, ActivityState, Hold, Message, RunRecord, RunStatus
+from durable._engine.versioning import queue_of
 from durable._internal import named_sql
 from durable.history import EventRow
 
@@ -123,6 +124,8 @@ class _Run(msgspec.Struct, array_like=True):
     info_length: int
     first_run_id: str
     parent_run_id: str | None
+    pinned_to: str
+    override: str
 
 
 class _Activity(msgspec.Struct, array_like=True):
@@ -208,7 +211,7 @@ def runs(scalars: str, info: bytes | None) -> list[RunRecord]:
             run_id=row.run_id,
             workflow_id=row.workflow_id,
             workflow_type=row.workflow_type,
-            task_queue=row.task_queue,
+            task_queue=queue_of(row.task_queue),
             status=row.status,
             hold=row.hold,
             reason=row.reason,
@@ -225,6 +228,8 @@ def runs(scalars: str, info: bytes | None) -> list[RunRecord]:
             info=part,
             first_run_id=row.first_run_id,
             parent_run_id=row.parent_run_id,
+            pinned_to=row.pinned_to,
+            override=row.override,
         )
         for row, part in zip(rows, parts, strict=True)
     ]
@@ -244,7 +249,7 @@ def activities(
             workflow_id=row.workflow_id,
             workflow_type=row.workflow_type,
             activity_type=row.activity_type,
-            task_queue=row.task_queue,
+            task_queue=queue_of(row.task_queue),
             state=row.state,
             attempt=row.attempt,
             due_at=row.due_at,

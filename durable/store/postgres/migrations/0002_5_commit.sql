@@ -45,6 +45,7 @@ create function durable.commit_2(
         -- replies: to the messages by workflow id, then to the children
     f_run uuid[], f_info bytea[], f_rows jsonb[], -- what runs are found by, new ones and others, see `index_runs_2`; for
         -- the latter what is shown of them
+    v_run uuid[], v_version text[], v_behavior smallint[], v_pinned_to text[], -- see `stamp_2`
     out now bigint, out verdicts smallint[], out started uuid[] -- runs created that have an owner
 ) language plpgsql volatile
     set lock_timeout = '2s'
@@ -284,7 +285,8 @@ begin
         insert into durable.activity_tasks as t (
                 run_id, id, activity_type, task_queue, attempt, priority, scheduled_at, start_by, close_by,
                 start_to_close, heartbeat, worker, scheduled, progress, state, due_at, started_at, deadline)
-            select a.run_id, a.id, a.type, a.queue, a.attempt, a.priority, a.scheduled_at, a.start_by, a.close_by,
+            select a.run_id, a.id, a.type,
+                case when strpos(a.queue, E'\x1f') = 0 then a.queue else durable.place_2(a.queue) end, a.attempt, a.priority, a.scheduled_at, a.start_by, a.close_by,
                 a.start_to_close, a.heartbeat, a.worker, a.scheduled, a.progress,
                 case when a.worker is null then 1 else 2 end,
                 case when a.worker is null then now + a.due_in else now - a.running_for end,
@@ -323,6 +325,11 @@ begin
             from unnest(r_run, r_reason, r_hold) t (run_id, reason, hold)
             where d.run_id = t.run_id and t.run_id <> all (v_bad) and d.reason <> t.reason
                 and (t.hold = 3 or not exists (select from durable.runs r where r.run_id = t.run_id and r.hold = 3));
+    end if;
+    if cardinality(v_run) > 0 then
+        perform durable.stamp_2(array_agg(t.run_id), array_agg(t.version), array_agg(t.behavior), array_agg(t.pinned_to))
+            from unnest(v_run, v_version, v_behavior, v_pinned_to) t (run_id, version, behavior, pinned_to)
+            where t.run_id <> all (v_bad);
     end if;
     if cardinality(h_run) > 0 then
         update durable.runs r set held_back_until = now + t.held_back

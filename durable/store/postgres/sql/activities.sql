@@ -1,5 +1,5 @@
 -- name: claim_activities
-select run_id, id from durable.claim_activities_2($1, $2, $3, $4, $5)
+select run_id, id from durable.claim_activities_2($1, $2, $3, $4, $5, $6)
 
 -- name: read_activities
 select a.run_id, a.id, r.workflow_id, r.workflow_type, a.activity_type, a.task_queue, a.state, a.attempt, a.due_at,

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypedDict, Unpack
 
+import msgspec
+
 from durable._engine._activities import (
     Dispatch,
     Outcome,
@@ -25,6 +27,7 @@ from durable._engine._retry import Retry
 from durable._engine._run_info import UPSERTS, changes_what_is_found
 from durable._engine._state import RunState
 from durable._engine.records import NewActivity
+from durable._engine.versioning import pinned_to, place, queue_of
 from durable.history import (
     ActivityTaskCancelRequested,
     ActivityTaskScheduled,
@@ -64,6 +67,7 @@ class Asked:
         rowed: Ids of activities with a row, written or not.
         canceled: Ids of open activities that the code has cancelled.
         canceled_rows: Those whose rows are to say so.
+        completed: Which version runs what is not written yet, and what its workflow says of versions there.
     """
 
     __slots__ = (
@@ -73,6 +77,7 @@ class Asked:
         "canceled",
         "canceled_rows",
         "commands",
+        "completed",
         "outgoing",
         "rowed",
         "rows",
@@ -93,6 +98,7 @@ class Asked:
         self.rowed = set(rowed)
         self.canceled: set[int] = {id for id, pending in state.activities.items() if pending.cancel_requested}
         self.canceled_rows: list[int] = []
+        self.completed = state.completed
 
     # ------------------------------------------------------------------ activities
 
@@ -130,8 +136,15 @@ class Asked:
             self._inputs.resulted.add(id)
             self._inputs.results.append(result)
 
+    @property
+    def pinned_to(self) -> str:
+        """The version that the run belongs to behind this task, "" when it follows its queue."""
+        return pinned_to(self._state.override, self.completed)
+
     def add_row(self, new: NewActivity) -> None:
         """Give an activity a row with the next transition; from now on the row decides what becomes of it."""
+        if pinned := self.pinned_to:
+            new = msgspec.structs.replace(new, task_queue=place(queue_of(new.task_queue), pinned))
         self.rows[new.id] = new
         self.rowed.add(new.id)
 

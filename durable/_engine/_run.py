@@ -47,7 +47,9 @@ from durable._engine.records import (
     Transition,
     Unread,
 )
+from durable._engine.versioning import NO_VERSION
 from durable.history import (
+    TARGET_CHANGED,
     ActivityTaskScheduled,
     CommandEvent,
     EventData,
@@ -56,6 +58,7 @@ from durable.history import (
     TimerFired,
     WorkflowExecutionSignaled,
     WorkflowExecutionTerminated,
+    WorkflowTaskCompleted,
 )
 
 NOTHING, SOON, NOW = Urgency.NOTHING, Urgency.SOON, Urgency.NOW
@@ -86,6 +89,7 @@ class Run:
         "_moves",
         "_recovering",
         "_refusals",
+        "_served",
         "_unproven",
         "end",
         "epoch",
@@ -105,6 +109,7 @@ class Run:
         deaths: int = 0,
         held: bool = False,
         fresh: bool = False,
+        served: WorkflowTaskCompleted = NO_VERSION,
     ) -> None:
         """Take a run over as its log, and the ids of its activities that have rows, show it.
 
@@ -115,7 +120,9 @@ class Run:
             deaths: How many owners in a row died with it.
             held: Whether it was blocked before.
             fresh: Whether nobody has run its first task: what waits when it is first owned joins that task.
+            served: Which version its owner is of, and what its workflow says of versions there.
         """
+        self._served = served
         self.state = state
         self.epoch = epoch
         self._deaths = deaths
@@ -178,6 +185,7 @@ class Run:
         effects = Effects([], [])
         recovering, self._recovering = self._recovering, False
         self.ran = True
+        commands = self._told(commands)
         if commands and type(commands[-1]) in CLOSING_STATUS:
             # Nothing of a closing task is released: a refused close runs the task again.
             *others, self._closing = commands
@@ -187,6 +195,18 @@ class Run:
         self._asked.commands.extend(commands)
         self._asked.take_in(commands, effects, local, self.state.task_time, recovering=recovering)
         return effects
+
+    def _told(self, commands: Sequence[CommandEvent]) -> Sequence[CommandEvent]:
+        """Return the commands of a task that has run, behind which version ran it, if that is news to the log."""
+        if self.state.completed is self._served or self.state.completed == self._served:
+            return commands
+        self._asked.completed = self._served
+        return [self._served, *commands]
+
+    def watch_target(self, *, changed: bool) -> None:
+        """Take the news whether it would be another version's by now, were it not pinned; its next tasks are told."""
+        flags = self._inputs.flags & ~TARGET_CHANGED
+        self._inputs.flags = flags | TARGET_CHANGED if changed else flags
 
     @property
     def unwritten(self) -> Sequence[CommandEvent]:
@@ -329,8 +349,9 @@ class Run:
         accepted = [one for one in trial.inputs if one.message not in rejected]
         counted = trial.counts(rejected)
         effects = Effects([], [])
+        commands = self._told(commands) if counted else ()
         if not counted:
-            commands = ()
+            pass
         elif commands and type(commands[-1]) in CLOSING_STATUS:
             *commands, self._closing = commands
             self._asked.close_with(commands)
@@ -383,7 +404,15 @@ class Run:
         if closing is not None:
             unread = Unread.MOVE if self._refusals else Unread.REFUSE_SIGNALS
             changes = facts if upserts else ()
-            ending = end(state, closing, now=now, untaken=self.untaken, unread=unread, commands=changes)
+            ending = end(
+                state,
+                closing,
+                now=now,
+                untaken=self.untaken,
+                unread=unread,
+                commands=changes,
+                pinned_to=asked.pinned_to,
+            )
             facts.append(ending.event)
         rows_done: list[int] = []
         # A task of a run that was started with a delay is not before the delay's end.
@@ -400,7 +429,9 @@ class Run:
         starts: tuple[ChildStart, ...] = ()
         sends: tuple[ExternalSend, ...] = ()
         if asked.outgoing:
-            starts, sends = outgoing(state, asked.outgoing, closing=closing is not None)
+            starts, sends = outgoing(
+                state, asked.outgoing, closing=closing is not None, pinned_to=asked.pinned_to
+            )
         news = None if ending is None else news_for_parent(state.started, ending.event)
         transition = Transition(
             run_id=state.run_id,

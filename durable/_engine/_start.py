@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from durable._engine._run_info import info_of
 from durable._engine.records import Message, NewRun
+from durable._engine.versioning import AUTO_UPGRADE, RAMPING, USE_RAMPING_VERSION
 from durable.common import ParentClosePolicy, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from durable.history import FORMAT, WorkflowExecutionStarted, encode_data
 
@@ -56,4 +57,15 @@ def start(
         parent_close_policy=None if policy is ParentClosePolicy.ABANDON else policy,
         messages=messages,
         search_attributes=started.search_attributes,
+        version=_version(started),
+        override=started.versioning_override,
     )
+
+
+def _version(started: WorkflowExecutionStarted) -> str:
+    """The version that a run is pinned to from the start."""
+    if started.versioning_override:
+        return "" if started.versioning_override == AUTO_UPGRADE else started.versioning_override
+    if started.initial_versioning == USE_RAMPING_VERSION:
+        return RAMPING
+    return started.inherited_version

@@ -14,6 +14,8 @@ from hashlib import sha256
 
 from msgspec import Struct
 
+from durable.history import WorkflowTaskCompleted
+
 SEPARATOR = "\x1f"
 """Parts a task queue from a version, in a place."""
 
@@ -23,6 +25,9 @@ queue if there is none."""
 
 AUTO_UPGRADE = "auto_upgrade"
 """The override of a run that follows its queue whatever its workflow says; any other override is a version."""
+
+USE_RAMPING_VERSION = "use_ramping_version"
+"""What a run says that continues as new, and wants the next one to begin with the ramping version."""
 
 WHOLE = 2**32
 """`ramp_of` is below this for every workflow id."""
@@ -109,6 +114,28 @@ def reaches(found: Sequence[Reach], place: str, workflow_id: str) -> bool:
     )
 
 
+PINNED, AUTO = "pinned", AUTO_UPGRADE
+"""What workflows say of versions, in events; "" when they say nothing."""
+
+BEHAVIORS = ("", PINNED, AUTO)
+"""The same, by their numbers in `VersioningBehavior`."""
+
+NO_VERSION = WorkflowTaskCompleted()
+"""What is true of workers without a version."""
+
+
+def pinned_to(override: str, completed: WorkflowTaskCompleted) -> str:
+    """Return the version that a run belongs to behind a task, "" when it follows its queue.
+
+    Args:
+        override: What holds for it whatever its workflow says.
+        completed: Which version ran the task, and what its workflow says there.
+    """
+    if override:
+        return "" if override == AUTO_UPGRADE else override
+    return completed.worker_deployment_version if completed.versioning_behavior == PINNED else ""
+
+
 class Stamp(Struct, frozen=True, gc=False):
     """What a run's row shows of versions once a task of it is written that another version ran than the one before.
 
@@ -159,6 +186,7 @@ class VersionRow(Struct, frozen=True, gc=False):
         created_at: When the first of them came.
         has_pinned: Whether a run is open that is pinned to it.
         workers: How many of its workers live.
+        was_active: Whether it has been current, or ramping.
     """
 
     version: str
@@ -166,3 +194,4 @@ class VersionRow(Struct, frozen=True, gc=False):
     created_at: int
     has_pinned: bool = False
     workers: int = 0
+    was_active: bool = False

@@ -52,6 +52,7 @@ from durable.exceptions import (
 )
 from durable.history import (
     MESSAGES_FIRST,
+    TARGET_CHANGED,
     ActivityTaskCanceled,
     ActivityTaskCompleted,
     ActivityTaskFailed,
@@ -183,6 +184,8 @@ class Instance:
         self._others: OtherWorkflows | None = None
         self._details = ""
         self._updates = Updates(self, converter, self._messages.under_way)
+        self.version = self.own_version = ""
+        self._target_changed = False
 
     # ------------------------------------------------------------------ the core: a task in, commands out
 
@@ -211,6 +214,11 @@ class Instance:
         loop = self.loop
         last = task[-1]
         self._length, self._size = counted_to(task), size
+        self._target_changed = (
+            bool(last.data.flags & TARGET_CHANGED) if isinstance(last.data, Input) else False
+        )
+        if not replaying:
+            self.version = self.own_version
         self._now = now = last.time
         if self._origin is None:
             self._origin = self._now = now = first_task_time(task)
@@ -460,6 +468,7 @@ class Instance:
                 self.namespace,
                 times,
                 lambda: (self._length, self._size),
+                lambda: (self.version, self._target_changed),
             )
         return self._info
 

@@ -5,6 +5,13 @@ from __future__ import annotations
 from durable._engine.schedules.records import ScheduleOverlapPolicy
 from durable.client._async_activity import AsyncActivityHandle, AsyncActivityIDReference
 from durable.client._client import Client
+from durable.client._deployments import (
+    WorkerDeploymentDescription,
+    WorkerDeploymentHandle,
+    WorkerDeploymentRoutingConfig,
+    WorkerDeploymentVersionStatus,
+    WorkerDeploymentVersionSummary,
+)
 from durable.client._describe import PendingActivity, WorkflowExecutionDescription
 from durable.client._executions import WorkflowExecution
 from durable.client._handle import WorkflowHandle, WorkflowHistory
@@ -144,6 +151,11 @@ __all__ = [
     "UpdateWithStartStartWorkflowInput",
     "UpdateWithStartUpdateWorkflowInput",
     "WithStartWorkflowOperation",
+    "WorkerDeploymentDescription",
+    "WorkerDeploymentHandle",
+    "WorkerDeploymentRoutingConfig",
+    "WorkerDeploymentVersionStatus",
+    "WorkerDeploymentVersionSummary",
     "WorkflowContinuedAsNewError",
     "WorkflowExecution",
     "WorkflowExecutionAsyncIterator",

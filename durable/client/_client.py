@@ -10,6 +10,11 @@ from typing import Any, Self, TypeVar, TypeVarTuple, Unpack, overload
 
 from durable.client._async_activity import AsyncActivityHandle, async_activity_handle
 from durable.client._connection import Connection
+from durable.client._deployments import (
+    WorkerDeploymentDescription,
+    WorkerDeploymentHandle,
+    list_deployments,
+)
 from durable.client._handle import WorkflowHandle
 from durable.client._listing import WorkflowExecutionAsyncIterator, WorkflowExecutionCount
 from durable.client._local import LocalRuns
@@ -313,6 +318,25 @@ class Client(UpdatesWithStart, ClientSchedules):
             first_execution_run_id=first_execution_run_id,
             result_type=result_type,
         )
+
+    def get_worker_deployment(self, name: str) -> WorkerDeploymentHandle:
+        """Return a handle to a worker deployment: its versions, which of them is current, which ramps up.
+
+        Args:
+            name: The `deployment_name` of its workers' versions.
+
+        Raises:
+            ValueError: It cannot be a name.
+        """
+        return WorkerDeploymentHandle(self._connection, name)
+
+    async def list_worker_deployments(self) -> list[WorkerDeploymentDescription]:
+        """Return all worker deployments, by name.
+
+        Raises:
+            StoreUnavailableError: The database is away.
+        """
+        return await list_deployments(self._connection)
 
     def get_async_activity_handle(
         self,

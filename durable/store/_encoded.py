@@ -44,10 +44,10 @@ from durable._engine.records import (
     WorkerRecord,
 )
 from durable._engine.schedules.rows import ScheduleRow, ScheduleWrite
+from durable._engine.versioning import DeploymentRow, QueueRoute, VersionRow
 from durable.converter import PayloadCodec, WithSerializationContext, WorkflowSerializationContext
 from durable.converter._codec import decoded, encoded
 from durable.converter._context import in_context
-from durable._engine.versioning import DeploymentRow, QueueRoute, VersionRow
 from durable.exceptions import HistoryError, PayloadCodecError
 from durable.history import EventRow, Payload, decode_data
 from durable.store._filter import CountQuery, ListQuery, Position
@@ -314,7 +314,13 @@ class EncodedStore:
         )
 
     async def claim_probationer(
-        self, worker_id: str, task_queues: Sequence[str], workflow_types: Sequence[str], *, format: int, version: str = ""
+        self,
+        worker_id: str,
+        task_queues: Sequence[str],
+        workflow_types: Sequence[str],
+        *,
+        format: int,
+        version: str = "",
     ) -> ClaimedRun | None:
         found = await self.stored.claim_probationer(
             worker_id, task_queues, workflow_types, format=format, version=version

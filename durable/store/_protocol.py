@@ -307,7 +307,13 @@ class Store(Protocol):
         ...
 
     async def claim_probationer(
-        self, worker_id: str, task_queues: Sequence[str], workflow_types: Sequence[str], *, format: int, version: str = ""
+        self,
+        worker_id: str,
+        task_queues: Sequence[str],
+        workflow_types: Sequence[str],
+        *,
+        format: int,
+        version: str = "",
     ) -> ClaimedRun | None:
         """As `claim_runs`, for one ready run with two deaths or more (not quarantined), or None."""
         ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from durable.common import WorkerDeploymentVersion
 from durable.interceptor.worker import (
     ActivityInboundInterceptor,
     ActivityOutboundInterceptor,
@@ -23,6 +24,7 @@ from durable.interceptor.worker import (
 )
 from durable.worker._patches import PatchActivationInput
 from durable.worker._tuning import FixedSizeSlotSupplier, WorkerTuner
+from durable.worker._versioning import WorkerDeploymentConfig
 from durable.worker._worker import Worker
 
 __all__ = [
@@ -43,6 +45,8 @@ __all__ = [
     "StartChildWorkflowInput",
     "StartLocalActivityInput",
     "Worker",
+    "WorkerDeploymentConfig",
+    "WorkerDeploymentVersion",
     "WorkerTuner",
     "WorkflowInboundInterceptor",
     "WorkflowInterceptorClassInput",

@@ -56,6 +56,7 @@ from durable.worker._run_host import RunHost
 from durable.worker._schedules import Schedules
 from durable.worker._timers import Timers
 from durable.worker._turn_queue import TurnQueue
+from durable.worker._versioning import Versions
 from durable.worker._watchdog import Watchdog
 
 logger = logging.getLogger("durable.worker")
@@ -87,6 +88,7 @@ class Incarnation:
         self.task_queue = options.task_queue
         self.converter = options.converter
         self.leaving = self._left = False
+        self._versions = Versions(self, options.version)
         self.hosts: dict[str, RunHost] = {}
         self._local = local
         self._parked: OrderedDict[str, RunHost] = OrderedDict()
@@ -98,6 +100,11 @@ class Incarnation:
         self._lost = asyncio.Event()
         self._stopping = asyncio.Event()
         self.started = asyncio.Event()
+
+    @property
+    def versions(self) -> Versions:
+        """What is known of versions."""
+        return self._versions
 
     # ------------------------------------------------------------------ life
 
@@ -169,6 +176,7 @@ class Incarnation:
                 renewals=0,
                 expired=False,
                 dead=False,
+                version=options.version,
             )
         )
         self.watchdog = Watchdog(warn_after=options.warn_after, break_after=options.break_after)
@@ -207,6 +215,7 @@ class Incarnation:
         self.questions = Questions(self)
         self.condemned = Condemned(self)
         self.schedules = Schedules(self)
+        await self._versions.look()
         self.lease.start()
         self.watchdog.start()
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from durable._replay._patches import Activation
 from durable.activity._activity import Activity
 from durable.converter import DataConverter
+from durable.history import WorkflowTaskCompleted
 from durable.interceptor.worker import Interceptor, WorkflowInboundInterceptor
 from durable.worker._watchdog import BREAK_AFTER, WARN_AFTER
 from durable.workflow._definition import WorkflowDefinition
@@ -36,5 +37,7 @@ class WorkerOptions:
     eager_activities: bool = True
     activities_per_second: float | None = None
     activates: Activation | None = None
+    version: str = ""
+    served: Mapping[str, WorkflowTaskCompleted] = field(default_factory=dict[str, WorkflowTaskCompleted])
     interceptors: Sequence[Interceptor] = ()
     workflow_interceptors: Sequence[type[WorkflowInboundInterceptor]] = ()

@@ -86,7 +86,7 @@ class RunCode:
         self.tried = self.instance.attempt(turns, run.trial.events, size=run.trial.size)
 
     def _new_instance(self, *, trace: bool = False) -> Instance:
-        return new_instance(
+        made = new_instance(
             self._definition,
             self._run_id,
             self._home.converter,
@@ -97,6 +97,8 @@ class RunCode:
             first_tick=first_delay,
             interceptors=self._home.options.workflow_interceptors,
         )
+        made.own_version = self._home.options.version
+        return made
 
     def note(self, message: str, exception: BaseException | None) -> None:
         """Log what the code should hear of."""

@@ -40,6 +40,7 @@ class Versions(Part):
                 row["created_at"],
                 row["has_pinned"],
                 row["workers"],
+                row["was_active"],
             )
             for row in await self._read("find_versions", deployment)
         ]

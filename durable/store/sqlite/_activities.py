@@ -16,7 +16,7 @@ from durable._engine.records import (
     NewActivity,
     SendOutcome,
 )
-from durable._engine.versioning import SEPARATOR
+from durable._engine.versioning import SEPARATOR, place, queue_of
 from durable.store.sqlite import _messages, _rows, _versions, _workers
 from durable.store.sqlite._connection import Transaction
 from durable.store.sqlite._locks import Lives
@@ -55,7 +55,7 @@ def insert(transaction: Transaction, activities: Sequence[tuple[str, NewActivity
                 None if new.heartbeat is None else transaction.now + new.heartbeat,
             )
         rows.append(
-            (run_id, new.id, new.activity_type, _at(transaction.db, new.task_queue), int(state), new.attempt, new.priority, due_at, deadline,
+            (run_id, new.id, new.activity_type, _at(transaction.db, run_id, new.task_queue), int(state), new.attempt, new.priority, due_at, deadline,
              new.start_by, new.close_by, new.start_to_close, new.heartbeat, new.worker, started_at, new.scheduled_at,
              new.progress)
         )  # fmt: skip
@@ -63,9 +63,12 @@ def insert(transaction: Transaction, activities: Sequence[tuple[str, NewActivity
     _replace_inputs(transaction.db, [(run_id, new.id, new.scheduled) for run_id, new in activities])
 
 
-def _at(db: sqlite3.Connection, wanted: str) -> str:
-    """The place of an activity."""
-    return _versions.placed(db, wanted) if SEPARATOR in wanted else wanted
+def _at(db: sqlite3.Connection, run_id: str, wanted: str) -> str:
+    """The place of an activity: that of a pinned run, as its row says that it is."""
+    if SEPARATOR not in wanted:
+        return wanted
+    pinned_to = db.execute(_versions.SQL["versions_of_run"], (run_id,)).fetchone()[1] or ""
+    return _versions.placed(db, place(queue_of(wanted), pinned_to))
 
 
 def read(db: sqlite3.Connection, now: int, keys: Sequence[Key]) -> list[ActivityRecord]:

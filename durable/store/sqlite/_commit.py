@@ -186,6 +186,10 @@ def _write(transaction: Transaction, lives: Lives, transitions: Sequence[Transit
     started = _others.start_children(transaction, lives, transitions)
     if consumed := [position for t in transitions for position in t.consumed]:
         db.execute(SQL["consume"], (ids(consumed),))
+    if stamps := [
+        (t.run_id, u.stamp) for t in transitions if (u := t.upsert) is not None and u.stamp is not None
+    ]:
+        _versions.stamp(transaction, stamps)
     if activities := [(t.run_id, activity) for t in transitions for activity in t.activities]:
         _activities.insert(transaction, activities)
     if done := [(t.run_id, number) for t in transitions for number in t.activities_done]:
@@ -202,7 +206,6 @@ def _write(transaction: Transaction, lives: Lives, transitions: Sequence[Transit
         _release(db, released)
     if upserts := [(t.run_id, t.upsert) for t in transitions if t.upsert is not None]:
         _search.upsert(db, upserts)
-        _versions.stamp(transaction, [(run_id, one.stamp) for run_id, one in upserts if one.stamp is not None])
     if outcomes := [(t.run_id, outcome) for t in transitions for outcome in t.outcomes]:
         _updates.write(db, outcomes)
     if holding := [t for t in transitions if t.hold_back]:

@@ -250,7 +250,13 @@ class SQLiteStore:
         return await self._claim(worker_id, wanted, limit)
 
     async def claim_probationer(
-        self, worker_id: str, task_queues: Sequence[str], workflow_types: Sequence[str], *, format: int, version: str = ""
+        self,
+        worker_id: str,
+        task_queues: Sequence[str],
+        workflow_types: Sequence[str],
+        *,
+        format: int,
+        version: str = "",
     ) -> ClaimedRun | None:
         wanted = Wanted(task_queues, workflow_types, format, probation=True, version=version)
         claimed = await self._claim(worker_id, wanted, 1)

@@ -52,11 +52,7 @@ def routes(db: sqlite3.Connection, task_queues: Sequence[str]) -> dict[str, Queu
 
 def reached(db: sqlite3.Connection, task_queues: Sequence[str], version: str) -> list[Reach]:
     """What workers of a version may have of these queues."""
-    return [
-        one
-        for queue in dict.fromkeys(task_queues)
-        for one in reach(queue, version, route_of(db, queue))
-    ]
+    return [one for queue in dict.fromkeys(task_queues) for one in reach(queue, version, route_of(db, queue))]
 
 
 def may_own(db: sqlite3.Connection, version: str, at: str, workflow_id: str) -> bool:
@@ -113,8 +109,9 @@ def find_versions(db: sqlite3.Connection, lives: Lives, deployment: str) -> list
             created_at,
             bool(has_pinned),
             len(_living(db, lives, version)),
+            bool(was_active),
         )
-        for version, queues, created_at, has_pinned in db.execute(
+        for version, queues, created_at, has_pinned, was_active in db.execute(
             SQL["find_versions"], (deployment,)
         ).fetchall()
     ]
@@ -143,6 +140,7 @@ def write_deployment(transaction: Transaction, row: DeploymentRow) -> bool:
     }
     if db.execute(SQL["write_deployment"], values).rowcount != 1:
         return False
+    db.execute(SQL["activate"], (row.current, row.ramping))
     queues = [queue for (queue,) in db.execute(SQL["queues"], (row.name,)).fetchall()]
     _route(db, row, queues, set_now=True)
     return True

@@ -38,7 +38,8 @@ def register(transaction: Transaction, worker: WorkerRecord) -> None:
         _versions.serve(transaction, worker.version, worker.task_queues)
     try:
         transaction.db.execute(
-            SQL["register"], (worker.worker_id, worker.identity, queues, worker.lease, transaction.now, worker.version)
+            SQL["register"],
+            (worker.worker_id, worker.identity, queues, worker.lease, transaction.now, worker.version),
         )
     except sqlite3.IntegrityError:
         raise ValueError(

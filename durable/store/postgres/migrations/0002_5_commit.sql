@@ -273,6 +273,12 @@ begin
         end if;
     end if;
 
+    if cardinality(v_run) > 0 then
+        perform durable.stamp_2(array_agg(t.run_id), array_agg(t.version), array_agg(t.behavior), array_agg(t.pinned_to))
+            from unnest(v_run, v_version, v_behavior, v_pinned_to) t (run_id, version, behavior, pinned_to)
+            where t.run_id <> all (v_bad);
+    end if;
+
     if cardinality(d_run) > 0 then
         delete from durable.activity_tasks a using unnest(d_run, d_id) d (run_id, id)
             where a.run_id = d.run_id and a.id = d.id and d.run_id <> all (v_bad);
@@ -286,7 +292,10 @@ begin
                 run_id, id, activity_type, task_queue, attempt, priority, scheduled_at, start_by, close_by,
                 start_to_close, heartbeat, worker, scheduled, progress, state, due_at, started_at, deadline)
             select a.run_id, a.id, a.type,
-                case when strpos(a.queue, E'\x1f') = 0 then a.queue else durable.place_2(a.queue) end, a.attempt, a.priority, a.scheduled_at, a.start_by, a.close_by,
+                -- Of a pinned run, as its row says that it is.
+                case when strpos(a.queue, E'\x1f') = 0 then a.queue else durable.place_2(split_part(a.queue, E'\x1f', 1)
+                    || coalesce(E'\x1f' || (select r.pinned_to from durable.runs r where r.run_id = a.run_id), '')) end,
+                a.attempt, a.priority, a.scheduled_at, a.start_by, a.close_by,
                 a.start_to_close, a.heartbeat, a.worker, a.scheduled, a.progress,
                 case when a.worker is null then 1 else 2 end,
                 case when a.worker is null then now + a.due_in else now - a.running_for end,
@@ -325,11 +334,6 @@ begin
             from unnest(r_run, r_reason, r_hold) t (run_id, reason, hold)
             where d.run_id = t.run_id and t.run_id <> all (v_bad) and d.reason <> t.reason
                 and (t.hold = 3 or not exists (select from durable.runs r where r.run_id = t.run_id and r.hold = 3));
-    end if;
-    if cardinality(v_run) > 0 then
-        perform durable.stamp_2(array_agg(t.run_id), array_agg(t.version), array_agg(t.behavior), array_agg(t.pinned_to))
-            from unnest(v_run, v_version, v_behavior, v_pinned_to) t (run_id, version, behavior, pinned_to)
-            where t.run_id <> all (v_bad);
     end if;
     if cardinality(h_run) > 0 then
         update durable.runs r set held_back_until = now + t.held_back

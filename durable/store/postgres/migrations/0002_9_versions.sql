@@ -21,6 +21,7 @@ create table durable.deployment_versions (
     task_queue text collate "C",
     deployment text collate "C" not null,
     created_at bigint not null,
+    was_active boolean not null default false, -- it has been current, or ramping
     primary key (version, task_queue)
 );
 
@@ -299,6 +300,8 @@ begin
     if not found then
         return false;
     end if;
+    update durable.deployment_versions v set was_active = true
+        where v.version in (p_current, p_ramping) and not v.was_active;
     perform durable.route_2(p_name, null, p_percentage);
     return true;
 end $$;

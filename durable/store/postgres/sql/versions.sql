@@ -9,9 +9,10 @@ from durable.deployments where ($1::text is null or name = $1) order by name
 select v.version, v.task_queues, v.created_at,
     exists (select from durable.runs r where r.pinned_to = v.version and r.status = 1) as has_pinned,
     (select count(*) from durable.workers w
-        where w.version = v.version and not w.dead and w.expires_at > durable.now_us())::integer as workers
+        where w.version = v.version and not w.dead and w.expires_at > durable.now_us())::integer as workers, v.was_active
 from (
-    select version, array_agg(task_queue order by task_queue) as task_queues, min(created_at) as created_at
+    select version, array_agg(task_queue order by task_queue) as task_queues, min(created_at) as created_at,
+        bool_or(was_active) as was_active
     from durable.deployment_versions where deployment = $1 group by version) v
 order by v.created_at, v.version
 

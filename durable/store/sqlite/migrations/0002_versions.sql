@@ -20,6 +20,7 @@ CREATE TABLE deployment_versions (
     task_queue TEXT    NOT NULL,
     deployment TEXT    NOT NULL,
     created_at INTEGER NOT NULL,
+    was_active INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (version, task_queue)
 ) WITHOUT ROWID;
 

@@ -16,7 +16,7 @@ FROM deployments WHERE ?1 IS NULL OR name = ?1 ORDER BY name
 
 -- name: find_versions
 SELECT version, json_group_array(task_queue), min(created_at),
-    EXISTS (SELECT 1 FROM runs WHERE pinned_to = version AND status = 1)
+    EXISTS (SELECT 1 FROM runs WHERE pinned_to = version AND status = 1), max(was_active)
 FROM deployment_versions WHERE deployment = ? GROUP BY version ORDER BY min(created_at), version
 
 -- name: write_deployment
@@ -27,6 +27,9 @@ UPDATE deployments SET
     current_version = :current, ramping_version = :ramping, percentage = :percentage, revision = revision + 1,
     changed_by = :changed_by
 WHERE name = :name AND revision = :revision
+
+-- name: activate
+UPDATE deployment_versions SET was_active = 1 WHERE version IN (?, ?) AND was_active = 0
 
 -- name: route
 -- Of two deployments that serve a queue, it belongs to the one that was set last.

@@ -173,19 +173,25 @@ class Run:
     # ------------------------------------------------------------------ what the code asked for
 
     def commands(
-        self, commands: Sequence[CommandEvent], *, local: Callable[[ActivityTaskScheduled], bool]
+        self,
+        commands: Sequence[CommandEvent],
+        *,
+        local: Callable[[ActivityTaskScheduled], bool],
+        live: bool = True,
     ) -> Effects:
         """Take the commands of the newest task, and return what to do about them now.
 
         Args:
             commands: In order; at most one closes the run, and then it is the last.
             local: Whether this worker can run an activity now, and will; asked once for each.
+            live: Whether the task was run now, and not before.
         """
         self._fresh = False
         effects = Effects([], [])
         recovering, self._recovering = self._recovering, False
         self.ran = True
-        commands = self._told(commands)
+        if live:
+            commands = self._told(commands)
         if commands and type(commands[-1]) in CLOSING_STATUS:
             # Nothing of a closing task is released: a refused close runs the task again.
             *others, self._closing = commands

@@ -119,6 +119,7 @@ class Instance:
         "_silent",
         "_size",
         "_started",
+        "_target_changed",
         "_task_error",
         "_timers",
         "_updates",
@@ -127,7 +128,9 @@ class Instance:
         "first_tick",
         "loop",
         "namespace",
+        "own_version",
         "run_id",
+        "version",
     )
 
     COMMANDS: ClassVar[type[Commands]] = Commands
@@ -184,6 +187,7 @@ class Instance:
         self._others: OtherWorkflows | None = None
         self._details = ""
         self._updates = Updates(self, converter, self._messages.under_way)
+        # The version of the workers that runs the present task, and that of the worker it is in.
         self.version = self.own_version = ""
         self._target_changed = False
 

@@ -169,7 +169,7 @@ class RunHost:
         commands = self._code.take_commands()
         if instance.closing:
             self.run.untaken = instance.signals.untaken()
-        effects = self.run.commands(commands, local=self._activities.promise)
+        effects = self.run.commands(commands, local=self._activities.promise, live=self._code.live)
         now = self._home.clock.now()
         if effects.start or effects.cancel:
             self._activities.carry_out(effects, now)

@@ -124,8 +124,8 @@ class Versions:
         if route is None:
             return
         for run_id in await home.store.moved_runs(home.worker_id, [queue], self.version):
-            if (host := home.hosts.get(run_id)) is not None:
-                host.pause()
+            if (moved := home.hosts.get(run_id)) is not None:
+                moved.pause()
 
     async def warn_of_stranded(self, now: float) -> None:
         """Say which versions have runs that are ready and no worker, once in a while."""

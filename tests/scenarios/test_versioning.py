@@ -102,11 +102,11 @@ async def ran(handle: WorkflowHandle[Any, Any], build: str) -> None:
     await until(f"build {build!r} runs it", look)
 
 
-async def free(shop: Shop, handle: WorkflowHandle[Any, Any]) -> None:
-    """Wait until nobody has it in memory."""
+async def left(shop: Shop, handle: WorkflowHandle[Any, Any], build: str) -> None:
+    """Wait until the worker of a build has not got it in memory (any more)."""
 
     async def look() -> bool:
-        return (await handle.describe()).owner is None
+        return (await handle.describe()).owner != shop.workers[build].worker_id
 
     await until("its worker has let it go", look)
 
@@ -142,11 +142,11 @@ async def test_an_auto_upgrade_run_follows_the_current_version_from_memory_too(s
     await ran(handle, "1")
     await shop.deploy("2")
     await shop.deployment.set_current_version("2")
-    await free(shop, handle)
+    await left(shop, handle, "1")
     await handle.signal(go("on"))
     await ran(handle, "2")
     await shop.deployment.set_current_version("1")
-    await free(shop, handle)
+    await left(shop, handle, "2")
     await handle.signal(go("end"))
     assert await handle.result(timeout=PATIENCE) == ["1", "2", "1"]
     assert await completed(handle) == [
@@ -196,12 +196,12 @@ async def test_an_override_stands_above_the_workflow(shop: Shop) -> None:
     assert told.versioning_override == PinnedVersioningOverride(version("1"))
     assert told.versioning_behavior is PINNED
     await shop.deployment.set_current_version("1")
-    await free(shop, freed)
+    await left(shop, freed, "2")
     await freed.signal(go("on"))
     await ran(freed, "1")
     await kept.update_options(versioning_override=None)
     await shop.deployment.set_current_version("2")
-    await free(shop, kept)
+    await left(shop, kept, "1")
     await kept.signal(go("on"))
     await ran(kept, "2")
     await freed.update_options(versioning_override=PinnedVersioningOverride(version("2")))
@@ -268,7 +268,7 @@ async def test_workers_without_a_version_and_with_one(shop: Shop) -> None:
         await early.signal(go("end"))
         assert await early.result(timeout=PATIENCE) == ["", ""]
         await shop.deployment.set_current_version("1")
-        await free(shop, before)
+        await until("its worker has let it go", lambda: is_not_of(bare, before))
         late = await shop.env.start(pinned())
         await ran(late, "1")
         await before.signal(go("end"))
@@ -277,13 +277,17 @@ async def test_workers_without_a_version_and_with_one(shop: Shop) -> None:
         moving = await shop.env.start(auto())
         await ran(moving, "1")
         await shop.deployment.set_current_version(None)
-        await free(shop, moving)
+        await left(shop, moving, "1")
         await moving.signal(go("end"))
         assert await moving.result(timeout=PATIENCE) == ["1", ""]
         assert await completed(moving) == [("shop:1", "auto_upgrade"), ("", "")]
         await late.signal(go("end"))
         assert await late.result(timeout=PATIENCE) == ["1", "1"]
         assert bare.is_running
+
+
+async def is_not_of(worker: Worker, handle: WorkflowHandle[Any, Any]) -> bool:
+    return (await handle.describe()).owner != worker.worker_id
 
 
 async def waits(handle: WorkflowHandle[Any, Any]) -> bool:

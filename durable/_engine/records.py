@@ -415,7 +415,6 @@ class AttemptOutcome(Struct, frozen=True, gc=False):
         state: The state the row must be in; scanners also end QUEUED rows whose deadline passed.
         outside: The attempt goes on without its worker, until somebody outside ends it.
         revision: What the row's must be, if it matters to the outcome.
-        hold: A next attempt is not due before an operator says so, unless its cancellation is requested.
         base: From which attempt people count behind it.
     """
 
@@ -429,7 +428,6 @@ class AttemptOutcome(Struct, frozen=True, gc=False):
     state: ActivityState = ActivityState.RUNNING
     outside: bool = False
     revision: int | None = None
-    hold: bool = False
     base: int = 0
 
 

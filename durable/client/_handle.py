@@ -14,6 +14,7 @@ from durable.client._checked import to_checked_payloads
 from durable.client._describe import WorkflowExecutionDescription, describe
 from durable.client._handle_operations import OperatedByHandle
 from durable.client._handle_updates import UpdatedByHandle
+from durable.client._operated_activities import OperatesOnActivities
 from durable.client._outcome import next_run_of, result_of
 from durable.client._query import Asking, check_condition
 from durable.common import QueryRejectCondition
@@ -57,7 +58,9 @@ class WorkflowHistory:
     events: Sequence[Event]
 
 
-class WorkflowHandle(UpdatedByHandle[W_co, R_co], OperatedByHandle[W_co, R_co]):
+class WorkflowHandle(
+    UpdatedByHandle[W_co, R_co], OperatedByHandle[W_co, R_co], OperatesOnActivities[W_co, R_co]
+):
     """One workflow, by id: to wait for, to send messages to, to ask, and to end.
 
     Made by `Client.start_workflow` and `Client.get_workflow_handle`; making one asks nothing of the database.

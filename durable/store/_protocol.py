@@ -347,7 +347,7 @@ class Store(Protocol):
         `retry_in` the row becomes QUEUED with the next attempt number, without a `start_by`. With `outside` it becomes
         QUEUED under the same number, due at `NEVER_DUE`, with `outside_since` and the deadlines of a running attempt.
 
-        With `hold` the next attempt is due at `NEVER_DUE`, unless the row's cancellation is requested. An outcome with a
+        The next attempt of a paused row is due at `NEVER_DUE`, unless its cancellation is requested. An outcome with a
         `revision` that is not the row's is not taken.
         """
         ...

@@ -75,7 +75,6 @@ class Activities(Part):
             [message and message.data for message in messages],
             [outcome.outside for outcome in outcomes],
             [outcome.revision for outcome in outcomes],
-            [outcome.hold for outcome in outcomes],
             [outcome.base for outcome in outcomes],
         )
         return [row["ended"] for row in rows]

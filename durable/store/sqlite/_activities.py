@@ -169,7 +169,6 @@ def finish(transaction: Transaction, outcomes: Sequence[AttemptOutcome]) -> list
             values = {
                 "due_at": transaction.now + outcome.retry_in,
                 "never": NEVER_DUE,
-                "hold": outcome.hold,
                 "base": outcome.base,
                 "progress": outcome.progress,
                 "run_id": outcome.run_id,

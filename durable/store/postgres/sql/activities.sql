@@ -34,10 +34,9 @@ order by deadline limit $1
 -- locked, the worker that ran the attempt waits for it.
 with given as materialized (
     select g.* from unnest($1::uuid[], $2::integer[], $3::integer[], $4::text[], $5::smallint[], $6::bigint[], $7::bytea[],
-            $8::text[], $9::smallint[], $10::boolean[], $11::bytea[], $12::boolean[], $13::integer[], $14::boolean[],
-            $15::integer[]) with ordinality
+            $8::text[], $9::smallint[], $10::boolean[], $11::bytea[], $12::boolean[], $13::integer[], $14::integer[]) with ordinality
         as g (run_id, id, attempt, worker, state, retry_in, progress, message_id, type, internal, data, outside, revision,
-            hold, base, n)
+            base, n)
     order by g.run_id, g.id, g.n),
 waited as materialized (
     select g.n from given g cross join lateral (
@@ -62,7 +61,7 @@ ended as (
         attempt = case when f.retry_in is null then a.attempt else a.attempt + 1 end,
         attempt_base = case when f.retry_in is null then a.attempt_base else f.base end,
         anew = case when f.retry_in is null then a.anew else 0 end,
-        due_at = case when f.outside or (f.hold and not a.cancel_requested) then 4000000000000000
+        due_at = case when f.outside or (f.retry_in is not null and a.paused_at is not null and not a.cancel_requested) then 4000000000000000
             when f.retry_in is null then a.due_at else durable.now_us() + f.retry_in end,
         start_by = case when f.retry_in is null then a.start_by end,
         deadline = case

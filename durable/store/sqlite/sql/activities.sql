@@ -78,7 +78,7 @@ UPDATE activity_tasks SET state = 3, outside_since = NULL, worker = NULL, starte
 -- name: retry
 UPDATE activity_tasks SET state = 1, attempt = attempt + 1, worker = NULL, started_at = NULL, start_by = NULL,
     outside_since = NULL, deadline = close_by, progress = :progress, attempt_base = :base, anew = 0,
-    due_at = CASE WHEN :hold AND NOT cancel_requested THEN :never ELSE :due_at END
+    due_at = CASE WHEN paused_at IS NOT NULL AND NOT cancel_requested THEN :never ELSE :due_at END
 WHERE run_id = :run_id AND id = :id
 
 -- name: hand_out

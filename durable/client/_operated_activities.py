@@ -33,6 +33,9 @@ ASK_EVERY = 1.0
 FIRST_LOOK, LONGEST_PAUSE = 0.005, 0.1
 """Seconds between two looks whether it has, doubled each time."""
 
+SHOWN_WITHIN = 0.5
+"""Seconds after which what runs stands in the log: one that has just begun shows a moment later."""
+
 Change = Callable[[ActivityRecord, ActivityTaskScheduled], ActivityChange | None]
 """Makes a change of a row and of what the activity was scheduled with; None when there is nothing to change."""
 
@@ -59,10 +62,13 @@ class Operating:
         Raises:
             ActivityNotFoundError: None is open; or one could not be reached in time.
         """
-        open_ones = await self._open()
-        if not open_ones:
-            raise self._not_found(f"there is no open activity {self._what}")
         loop = asyncio.get_running_loop()
+        shown, look = loop.time() + SHOWN_WITHIN, FIRST_LOOK
+        while not (open_ones := await self._open()):
+            if loop.time() > shown:
+                raise self._not_found(f"there is no open activity {self._what}")
+            await asyncio.sleep(look)
+            look = min(2 * look, LONGEST_PAUSE)
         until, look = loop.time() + PATIENCE, FIRST_LOOK
         reached = 0
         while open_ones:

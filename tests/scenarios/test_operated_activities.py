@@ -154,10 +154,10 @@ async def test_an_attempt_that_heartbeats_is_told_and_uses_none_up(env: Env, eag
     assert (await event(handle, "ActivityCompleted")).attempt == 1
 
 
-async def test_a_silent_attempt_ends_and_the_next_waits(env: Env) -> None:
+async def test_a_silent_attempt_ends_and_the_next_waits(plain: Env) -> None:
     step = Step()
-    async with env.worker(steps, step.activity):
-        handle = await env.start(steps([], SILENT))
+    async with plain.worker(steps, step.activity):
+        handle = await plain.start(steps([], SILENT))
         await step.begun()
         await handle.pause_activity(id="a")
         assert (await pending(handle)).state == "running"
@@ -171,10 +171,10 @@ async def test_a_silent_attempt_ends_and_the_next_waits(env: Env) -> None:
     assert await events(handle) == DONE
 
 
-async def test_one_that_completes_while_paused_has_completed(env: Env) -> None:
+async def test_one_that_completes_while_paused_has_completed(plain: Env) -> None:
     step = Step()
-    async with env.worker(steps, step.activity):
-        handle = await env.start(steps([], SILENT))
+    async with plain.worker(steps, step.activity):
+        handle = await plain.start(steps([], SILENT))
         await step.begun()
         await handle.pause_activity(id="a")
         step.say("done")
@@ -184,20 +184,20 @@ async def test_one_that_completes_while_paused_has_completed(env: Env) -> None:
     assert await events(handle) == DONE
 
 
-async def test_one_that_must_not_be_tried_again_fails_while_paused(env: Env) -> None:
+async def test_one_that_must_not_be_tried_again_fails_while_paused(plain: Env) -> None:
     step = Step()
-    async with env.worker(steps, step.activity):
-        handle = await env.start(steps([], SILENT))
+    async with plain.worker(steps, step.activity):
+        handle = await plain.start(steps([], SILENT))
         await step.begun()
         await handle.pause_activity(id="a")
         step.say(ApplicationError("never", non_retryable=True))
         assert await handle.result(timeout=PATIENCE) == ["ApplicationError", "never"]
 
 
-async def test_schedule_to_close_runs_on_while_paused(env: Env) -> None:
+async def test_schedule_to_close_runs_on_while_paused(plain: Env) -> None:
     step = Step()
-    async with env.worker(steps):
-        handle = await env.start(steps([], SILENT | {"schedule_to_close_timeout": 0.5}))
+    async with plain.worker(steps):
+        handle = await plain.start(steps([], SILENT | {"schedule_to_close_timeout": 0.5}))
         await queued(handle)
         await handle.pause_activity(id="a")
         assert await handle.result(timeout=PATIENCE) == ["TimeoutError", "SCHEDULE_TO_CLOSE"]
@@ -236,11 +236,11 @@ async def test_a_cancel_ends_a_paused_activity(env: Env) -> None:
     assert step.began.empty()
 
 
-async def test_a_cancel_meets_an_attempt_that_was_told_to_pause(env: Env) -> None:
+async def test_a_cancel_meets_an_attempt_that_was_told_to_pause(plain: Env) -> None:
     step = Step()
     waits = BEATS | {"waits": True}
-    async with env.worker(steps, step.activity):
-        handle = await env.start(steps([True], waits))
+    async with plain.worker(steps, step.activity):
+        handle = await plain.start(steps([True], waits))
         await step.begun()
         await handle.pause_activity(id="a")
         await comes(handle, lambda one: one.state == "paused")
@@ -249,13 +249,13 @@ async def test_a_cancel_meets_an_attempt_that_was_told_to_pause(env: Env) -> Non
     assert (await events(handle))[-2:] == ["ActivityCanceled", "Canceled"]
 
 
-async def test_a_paused_activity_outlives_its_worker(env: Env) -> None:
+async def test_a_paused_activity_outlives_its_worker(plain: Env) -> None:
     step = Step()
-    async with env.worker(steps, step.activity):
-        handle = await env.start(steps([], SILENT))
+    async with plain.worker(steps, step.activity):
+        handle = await plain.start(steps([], SILENT))
         await step.begun()
         await handle.pause_activity(id="a", reason="for long")
-    async with env.worker(steps, step.activity):
+    async with plain.worker(steps, step.activity):
         told = await comes(handle, lambda one: one.state == "paused")
         assert told.pause_reason == "for long"
         assert step.began.empty()
@@ -299,11 +299,11 @@ async def test_an_attempt_outside_is_told_of_pause_and_reset(plain: Env) -> None
 # ---------------------------------------------------------------------- unpause and reset
 
 
-async def test_unpause_counts_attempts_again_and_forgets_heartbeats(env: Env) -> None:
+async def test_unpause_counts_attempts_again_and_forgets_heartbeats(plain: Env) -> None:
     step = Step()
     options = SILENT | {"retry": {"initial_interval": 3600, "maximum_attempts": 2}}
-    async with env.worker(steps, step.activity):
-        handle = await env.start(steps([False, "half"], options))
+    async with plain.worker(steps, step.activity):
+        handle = await plain.start(steps([False, "half"], options))
         await step.begun()
         step.say(RuntimeError("first"))
         await queued(handle)
@@ -347,11 +347,11 @@ async def test_an_attempt_is_told_of_a_reset_and_the_first_follows(
     assert (await event(handle, "ActivityCompleted")).attempt == 2
 
 
-async def test_the_last_attempt_that_fails_after_a_reset_is_followed_by_the_first(env: Env) -> None:
+async def test_the_last_attempt_that_fails_after_a_reset_is_followed_by_the_first(plain: Env) -> None:
     """It sends no heartbeat, so that its worker does not know; the row tells, when its end is not taken."""
     step = Step()
-    async with env.worker(steps, step.activity):
-        handle = await env.start(steps([], SILENT | {"retry": {"maximum_attempts": 1}}))
+    async with plain.worker(steps, step.activity):
+        handle = await plain.start(steps([], SILENT | {"retry": {"maximum_attempts": 1}}))
         await step.begun()
         await handle.reset_activity(id="a")
         step.say(RuntimeError("first"))
@@ -361,10 +361,10 @@ async def test_the_last_attempt_that_fails_after_a_reset_is_followed_by_the_firs
     assert (await event(handle, "ActivityFailed")).attempt == 1
 
 
-async def test_a_reset_may_leave_it_paused(env: Env) -> None:
+async def test_a_reset_may_leave_it_paused(plain: Env) -> None:
     step = Step()
-    async with env.worker(steps, step.activity):
-        handle = await env.start(steps([], SILENT | {"retry": {"initial_interval": 3600}}))
+    async with plain.worker(steps, step.activity):
+        handle = await plain.start(steps([], SILENT | {"retry": {"initial_interval": 3600}}))
         await step.begun()
         step.say(RuntimeError("first"))
         await queued(handle)
@@ -381,10 +381,10 @@ async def test_a_reset_may_leave_it_paused(env: Env) -> None:
 # ---------------------------------------------------------------------- options
 
 
-async def test_new_options_hold_from_the_next_attempt_on(env: Env) -> None:
+async def test_new_options_hold_from_the_next_attempt_on(plain: Env) -> None:
     step = Step()
-    async with env.worker(steps, step.activity):
-        handle = await env.start(steps([], SILENT | {"retry": {"maximum_attempts": 1}}))
+    async with plain.worker(steps, step.activity):
+        handle = await plain.start(steps([], SILENT | {"retry": {"maximum_attempts": 1}}))
         await step.begun()
         # The attempt under way began when it was the last; its failure is judged by the policy of now.
         await handle.update_activity_options(

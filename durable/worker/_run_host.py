@@ -15,6 +15,7 @@ import random
 from collections.abc import Sequence
 
 from durable._engine._activities import Outcome
+from durable._engine._asked import AttemptEnd
 from durable._engine._effects import Effects, Urgency
 from durable._engine._run import Run
 from durable._engine._state import RunState
@@ -223,15 +224,8 @@ class RunHost:
         if self.gone or self.run is None:
             return
         now = self._home.clock.now()
-        self.run.attempt_ended(
-            attempt.scheduled,
-            outcome,
-            attempt=attempt.number,
-            now=now,
-            jitter=random.random(),
-            identity=self._home.identity,
-            progress=attempt.progress,
-        )
+        how = AttemptEnd(attempt.number, now, random.random(), self._home.identity, attempt.progress)
+        self.run.attempt_ended(attempt.scheduled, outcome, how)
         self._pump(now)
 
     def give_row(self, attempt: Attempt) -> None:

@@ -238,19 +238,23 @@ class Run:
         """Return how soon `propose` should be called."""
         if self._in_flight is not None:
             return NOTHING
+        asked, inputs = self._asked, self._inputs
         if (
             self._closing is not None
-            or self._asked.rows
-            or self._asked.after_commit
-            or self._asked.canceled_rows
-            or self._asked.urgent
-            or self._asked.outgoing
-            or self._inputs.waiting(now)
+            or inputs.results
+            or inputs.messages
+            or asked.rows
+            or asked.after_commit
+            or asked.canceled_rows
+            or asked.urgent
+            or asked.outgoing
+            or inputs.cancels
+            or (inputs.timers and inputs.is_due(now))
         ):
             return NOW
         if self._unproven and self.ran:
             return NOW if self._deaths > 1 else SOON
-        if self._asked.commands or self._inputs.consumed:
+        if asked.commands or inputs.consumed:
             return SOON
         return NOTHING
 

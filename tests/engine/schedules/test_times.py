@@ -7,8 +7,8 @@ from itertools import pairwise
 
 import pytest
 
-from durable._engine.schedules._times import Timetable
-from durable._engine.schedules.records import CalendarRecord, IntervalRecord, SpecRecord
+from durable._timetables._times import Timetable
+from durable._timetables.records import CalendarRecord, IntervalRecord, SpecRecord
 from tests.engine.schedules.said import DAY, HOUR, MINUTE, SECOND, WHOLE_DAY, at, calendar, instants, shown
 
 NEW_YORK = "America/New_York"

@@ -360,7 +360,7 @@ def test_a_zone_may_be_said_in_the_cron_text() -> None:
 
 
 def test_without_zone_data_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    from durable._engine.schedules import _zones
+    from durable._timetables import _zones
 
     def missing(name: str) -> None:
         raise _zones.ZoneInfoNotFoundError(name)

@@ -17,7 +17,6 @@ from hashlib import sha256
 from msgspec import Struct
 from msgspec.structs import replace
 
-from durable._engine._cron import next_tick
 from durable._engine._messages import message
 from durable._engine._retry import Retry, RetryState, decide
 from durable._engine._run_info import after
@@ -27,6 +26,7 @@ from durable._engine._updates import LOST
 from durable._engine.records import Close, RunStatus, Unread
 from durable._engine.versioning import AUTO_UPGRADE
 from durable._internal.ids import derived_uuid
+from durable._timetables.ticks import next_tick
 from durable.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from durable.history import (
     EventData,

@@ -14,7 +14,12 @@ from durable.client._deployments import (
 )
 from durable.client._describe import PendingActivity, WorkflowExecutionDescription
 from durable.client._executions import WorkflowExecution
-from durable.client._handle import WorkflowHandle, WorkflowHistory
+from durable.client._handle import WorkflowHandle
+from durable.client._history import (
+    WorkflowHistory,
+    WorkflowHistoryEventAsyncIterator,
+    WorkflowHistoryEventFilterType,
+)
 from durable.client._listing import (
     WorkflowExecutionAsyncIterator,
     WorkflowExecutionCount,
@@ -166,6 +171,8 @@ __all__ = [
     "WorkflowFailureError",
     "WorkflowHandle",
     "WorkflowHistory",
+    "WorkflowHistoryEventAsyncIterator",
+    "WorkflowHistoryEventFilterType",
     "WorkflowQueryFailedError",
     "WorkflowQueryRejectedError",
     "WorkflowUpdateFailedError",

@@ -23,6 +23,7 @@ from durable.history._events import (
     Event,
     EventRow,
 )
+from durable.history._export import EXPORT_FORMAT, export_history, import_history
 from durable.history._facts import (
     IN_FORCE,
     MESSAGES_FIRST,
@@ -77,6 +78,7 @@ from durable.history._wire import (
     FORMAT,
     UPCASTERS,
     Upcaster,
+    check_history,
     decode_data,
     decode_event,
     decode_history,
@@ -110,6 +112,7 @@ __all__ = [
     "BINARY_PLAIN",
     "CLOSING",
     "COMMANDS",
+    "EXPORT_FORMAT",
     "FORMAT",
     "FROM_OUTSIDE",
     "INPUTS",
@@ -185,6 +188,7 @@ __all__ = [
     "WorkflowPropertiesModified",
     "WorkflowTaskCompleted",
     "begins_at",
+    "check_history",
     "decode_data",
     "decode_event",
     "decode_history",
@@ -192,7 +196,9 @@ __all__ = [
     "encode_data",
     "encode_event",
     "encode_retry_policy",
+    "export_history",
     "first_task_time",
+    "import_history",
     "modified_memo",
     "with_payloads",
 ]

@@ -9,7 +9,6 @@ import logging
 from collections.abc import Sequence
 from itertools import accumulate
 
-from durable._engine._cron import first_delay
 from durable._engine._run import Run
 from durable._replay._instance import Instance, Tried
 from durable._replay._intercepted import new_instance
@@ -34,7 +33,17 @@ class RunCode:
         tried: What that trial gave.
     """
 
-    __slots__ = ("_definition", "_home", "_run_id", "_workflow_id", "commands", "instance", "live", "tried", "trying")
+    __slots__ = (
+        "_definition",
+        "_home",
+        "_run_id",
+        "_workflow_id",
+        "commands",
+        "instance",
+        "live",
+        "tried",
+        "trying",
+    )
 
     def __init__(self, home: Home, definition: WorkflowDefinition, run_id: str, workflow_id: str) -> None:
         self._home = home
@@ -97,7 +106,6 @@ class RunCode:
             note=self.note,
             trace=trace,
             activates=self._home.options.activates,
-            first_tick=first_delay,
             interceptors=self._home.options.workflow_interceptors,
         )
         made.own_version = self._home.options.version
@@ -108,11 +116,6 @@ class RunCode:
         logger.warning(
             "workflow %s (run %s): %s", self._workflow_id, self._run_id, message, exc_info=exception
         )
-
-    def take_commands(self) -> list[CommandEvent]:
-        """Return what the last turn asked for, once."""
-        commands, self.commands = self.commands, []
-        return commands
 
     def take_tried(self) -> Tried | None:
         """Return what the trial gave, once."""

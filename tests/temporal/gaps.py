@@ -10,7 +10,9 @@ PROGRESS, LATER, OUT = "in progress", "not yet", "left out"
 _NO_SERVER = "there is no server and no RPC between a client and its database"
 _NEXUS = "Nexus joins namespaces of a server"
 _OBSERVED = "comes with tracing and metrics"
-_VERSIONS = "worker versioning is being built; what Temporal has superseded is left out"
+_VERSIONS = (
+    "superseded by deployment versioning, in Temporal as well: deployment_config=WorkerDeploymentConfig(...)"
+)
 _OPERATED = "comes with what operators do"
 _CONVERTED = "codecs, contexts and further converters are being built"
 _TUNED = "comes with tuning of workers"
@@ -43,7 +45,6 @@ GAPS: dict[str, tuple[str, str]] = {
         "superseded by deployment versioning, in Temporal as well",
     ),
     "client.FetchWorkflowHistoryEventsInput.skip_archival": (OUT, _NO_SERVER),
-    "worker.ContinueAsNewInput.initial_versioning_behavior": (PROGRESS, _VERSIONS),
     "worker.StartLocalActivityInput.local_retry_threshold": (PROGRESS, "local activities are being built"),
     "client.StartWorkflowUpdateInput.callbacks": (OUT, _NEXUS),
     "client.StartWorkflowUpdateInput.links": (OUT, _NEXUS),
@@ -94,8 +95,8 @@ GAPS: dict[str, tuple[str, str]] = {
     "workflow.signal(unfinished_policy)": (PROGRESS, "updates are being built"),
     "workflow.all_handlers_finished": (PROGRESS, "updates are being built"),
     "workflow.*ocal*ctivity*": (PROGRESS, "local activities are being built"),
-    "workflow.*versioning*": (PROGRESS, _VERSIONS),
     "workflow.VersioningIntent": (OUT, _VERSIONS),
+    "workflow.*versioning_intent*": (OUT, _VERSIONS),
     "workflow.*dynamic*": (LATER, "dynamic workflows come later"),
     "workflow.DynamicWorkflowConfig": (LATER, "dynamic workflows come later"),
     "*priority": (LATER, "priorities of activities come later"),
@@ -121,12 +122,8 @@ GAPS: dict[str, tuple[str, str]] = {
     "client.*(follow_runs)": (PROGRESS, "chains of runs are being built"),
     "client.*search_attributes*": (PROGRESS, "search attributes are being built"),
     "client.WorkflowExecution*": (PROGRESS, "lists are being built"),
-    "client.*versioning*": (PROGRESS, _VERSIONS),
-    "common.*Version*": (PROGRESS, _VERSIONS),
-    "worker.*Deployment*": (PROGRESS, _VERSIONS),
-    "worker.Worker(deployment_config)": (PROGRESS, _VERSIONS),
-    "worker.Worker(use_worker_versioning)": (PROGRESS, _VERSIONS),
-    "worker.Worker(build_id)": (PROGRESS, _VERSIONS),
+    "worker.Worker(use_worker_versioning)": (OUT, _VERSIONS),
+    "worker.Worker(build_id)": (OUT, _VERSIONS),
     "converter.*earch_attribute*": (OUT, "search attributes are typed, and their converter is the store's"),
     "converter.*Storage*": (LATER, "external storage comes later"),
     "converter.*storage*": (LATER, "external storage comes later"),

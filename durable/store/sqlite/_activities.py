@@ -17,7 +17,7 @@ from durable._engine.records import (
     NewActivity,
     SendOutcome,
 )
-from durable._engine.versioning import SEPARATOR, place, queue_of
+from durable._engine.versioning import SEPARATOR
 from durable.store.sqlite import _messages, _rows, _versions, _workers
 from durable.store.sqlite._connection import Transaction
 from durable.store.sqlite._locks import Lives
@@ -65,11 +65,8 @@ def insert(transaction: Transaction, activities: Sequence[tuple[str, NewActivity
 
 
 def _at(db: sqlite3.Connection, run_id: str, wanted: str) -> str:
-    """The place of an activity: that of a pinned run, as its row says that it is."""
-    if SEPARATOR not in wanted:
-        return wanted
-    pinned_to = db.execute(_versions.SQL["versions_of_run"], (run_id,)).fetchone()[1] or ""
-    return _versions.placed(db, place(queue_of(wanted), pinned_to))
+    """The place of an activity; only one of a pinned run can be another than its queue."""
+    return _versions.at_activity(db, run_id, wanted) if SEPARATOR in wanted else wanted
 
 
 def read(db: sqlite3.Connection, now: int, keys: Sequence[Key]) -> list[ActivityRecord]:
@@ -226,6 +223,7 @@ def change(transaction: Transaction, changes: Sequence[ActivityChange]) -> list[
     changed: list[bool] = []
     for one in changes:
         values = {name: getattr(one, name) for name in one.__struct_fields__}
+        values["task_queue"] = _versions.at_activity(db, one.run_id, one.task_queue)
         done = db.execute(SQL["change"], values).rowcount == 1
         if done:
             _replace_inputs(db, [(one.run_id, one.id, one.scheduled)])

@@ -14,7 +14,6 @@ from durable._engine.records import (
     Message,
     RunStatus,
 )
-from durable._engine.versioning import place, queue_of
 from durable.history import FORMAT
 from durable.store._parent_close import termination
 from durable.store.sqlite import _activities, _commit, _messages, _rows, _runs, _search, _updates, _versions
@@ -110,14 +109,11 @@ def _reset(
     event = new.event
     at = max(now, latest)
     _runs.insert_events(db, [(run_id, event.seq, event.task, event.type, at, event.data)])
-    pinned_to = db.execute(_versions.SQL["versions_of_run"], (run_id,)).fetchone()[1] or ""
-    _activities.insert(
-        transaction,
-        [
-            (run_id, structs.replace(activity, task_queue=place(queue_of(activity.task_queue), pinned_to)))
-            for activity in new.activities
-        ],
-    )
+    queued = [
+        structs.replace(one, task_queue=_versions.at_activity(db, run_id, one.task_queue))
+        for one in new.activities
+    ]
+    _activities.insert(transaction, [(run_id, one) for one in queued])
     _activities.request_cancel(db, [(run_id, id) for id in new.activities_canceled])
     _updates.write(db, [(run_id, outcome) for outcome in new.outcomes])
     said = [structs.replace(message, run_id=run_id) for message in new.messages]

@@ -73,6 +73,13 @@ def placed(db: sqlite3.Connection, wanted: str) -> str:
     return queue
 
 
+def at_activity(db: sqlite3.Connection, run_id: str, wanted: str) -> str:
+    """Where an activity is queued: with the version that its run is pinned to, as far as that serves the queue."""
+    found = db.execute(SQL["versions_of_run"], (run_id,)).fetchone()
+    pinned_to = "" if found is None else found[1] or ""
+    return placed(db, place(queue_of(wanted), pinned_to))
+
+
 def of_start(db: sqlite3.Connection, run: NewRun) -> tuple[str, str | None, str | None]:
     """The place of a new run, the version it is pinned to, and its override."""
     if not run.version:
@@ -97,7 +104,7 @@ def serve(transaction: Transaction, version: str, task_queues: Sequence[str]) ->
 
 def find_deployments(db: sqlite3.Connection, name: str | None) -> list[DeploymentRow]:
     """See `Store.find_deployments`."""
-    return [DeploymentRow(*row) for row in db.execute(SQL["find_deployments"], (name,)).fetchall()]
+    return [DeploymentRow(*row) for row in db.execute(SQL["find_deployments"], {"name": name}).fetchall()]
 
 
 def find_versions(db: sqlite3.Connection, lives: Lives, deployment: str) -> list[VersionRow]:
@@ -245,6 +252,6 @@ def override(
     db.execute(SQL["override"], values)
     db.execute(SQL["move_inbox"], {"run_id": run_id, "place": at})
     for id, where in db.execute(SQL["queued_activities"], (run_id,)).fetchall():
-        db.execute(SQL["move_activity"], (placed(db, place(queue_of(where), pinned_to)), run_id, id))
+        db.execute(SQL["move_activity"], (at_activity(db, run_id, where), run_id, id))
     _messages.send(transaction, [message], held_back=False)
     return Operated.CHANGED

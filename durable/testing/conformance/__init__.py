@@ -34,6 +34,7 @@ from durable.testing.conformance import (
     _starts,
     _successors,
     _updates,
+    _versions,
     _workers,
 )
 from durable.testing.conformance._registry import REGISTRY, Check
@@ -61,6 +62,7 @@ _MODULES = (
     _attempts,
     _operated_activities,
     _workers,
+    _versions,
     _lists,
     _lives,
     _sizes,

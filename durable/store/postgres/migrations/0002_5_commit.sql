@@ -293,8 +293,7 @@ begin
                 start_to_close, heartbeat, worker, scheduled, progress, state, due_at, started_at, deadline)
             select a.run_id, a.id, a.type,
                 -- Of a pinned run, as its row says that it is.
-                case when strpos(a.queue, E'\x1f') = 0 then a.queue else durable.place_2(split_part(a.queue, E'\x1f', 1)
-                    || coalesce(E'\x1f' || (select r.pinned_to from durable.runs r where r.run_id = a.run_id), '')) end,
+                case when strpos(a.queue, E'\x1f') = 0 then a.queue else durable.activity_place_2(a.run_id, a.queue) end,
                 a.attempt, a.priority, a.scheduled_at, a.start_by, a.close_by,
                 a.start_to_close, a.heartbeat, a.worker, a.scheduled, a.progress,
                 case when a.worker is null then 1 else 2 end,

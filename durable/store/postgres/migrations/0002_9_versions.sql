@@ -45,7 +45,7 @@ alter table durable.runs
     add column versioning_behavior smallint, -- what its workflow said there: 1 pinned, 2 auto-upgrade
     add column versioning_override text collate "C"; -- a version, or auto_upgrade
 
-create index runs_pinned on durable.runs (pinned_to, wake_at) where status = 1 and pinned_to is not null;
+create index runs_pinned on durable.runs (task_queue, wake_at) where status = 1 and pinned_to is not null;
 
 -- Where a workflow id stands in a ramp: the first four bytes of its digest.
 create function durable.ramp_of(p_workflow_id text) returns bigint language sql immutable parallel safe
@@ -61,6 +61,14 @@ as $$
             where v.version = split_part(p_place, E'\x1f', 2) and v.task_queue = split_part(p_place, E'\x1f', 1))
         then split_part(p_place, E'\x1f', 1) || E'\x1f' || split_part(p_place, E'\x1f', 2)
         else split_part(p_place, E'\x1f', 1) end
+$$;
+
+-- Where an activity of a run is queued: with the version that the run is pinned to, as far as that serves the queue.
+create function durable.activity_place_2(p_run uuid, p_queue text) returns text language sql stable
+as $$
+    select case when r.pinned_to is null then split_part(p_queue, E'\x1f', 1)
+        else durable.place_2(split_part(p_queue, E'\x1f', 1) || E'\x1f' || r.pinned_to) end
+    from durable.runs r where r.run_id = p_run
 $$;
 
 -- Which runs workers of a version ('' for none) may have: places, and a range of `ramp_of` at each.
@@ -103,7 +111,7 @@ create function durable.claim_2(
     activity_numbers bigint[], activity_texts text[], activity_scheduled bytea[], activity_progress bytea[]
 ) language plpgsql volatile
     set lock_timeout = '2s' set plan_cache_mode = force_generic_plan set enable_seqscan = off
-    set enable_hashjoin = off set enable_mergejoin = off set jit = off
+    set enable_hashjoin = off set enable_mergejoin = off set enable_bitmapscan = off set jit = off
 as $$
 #variable_conflict use_column
 declare
@@ -239,7 +247,7 @@ begin
         where r.run_id = p_run;
     update durable.inbox i set task_queue = v_place where i.run_id = p_run and i.task_queue <> v_place;
     update durable.activity_tasks a
-        set task_queue = durable.place_2(split_part(a.task_queue, E'\x1f', 1) || coalesce(E'\x1f' || v_pinned_to, ''))
+        set task_queue = durable.activity_place_2(p_run, a.task_queue)
         where a.run_id = p_run and a.state = 1;
     insert into durable.inbox (run_id, type, internal, task_queue, message_id, data)
         values (p_run, p_type, true, v_place, p_id, p_data) on conflict (run_id, message_id) do nothing;

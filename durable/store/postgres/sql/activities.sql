@@ -127,7 +127,7 @@ changed as (
         due_at = case when a.state = 1 then l.due_at else a.due_at end,
         deadline = case when a.state = 1 then l.deadline else a.deadline end,
         start_by = l.start_by, close_by = l.close_by, start_to_close = l.start_to_close, heartbeat = l.heartbeat,
-        task_queue = l.task_queue, scheduled = l.scheduled, progress = coalesce(l.progress, a.progress)
+        task_queue = durable.activity_place_2(l.run_id, l.task_queue), scheduled = l.scheduled, progress = coalesce(l.progress, a.progress)
     from locked l where a.run_id = l.run_id and a.id = l.id
     returning l.n)
 select g.n in (select n from changed) as changed from given g order by g.n

@@ -53,14 +53,12 @@ insert into durable.events (run_id, seq, task, type, time, data)
 -- name: insert_activities
 insert into durable.activity_tasks (run_id, id, activity_type, task_queue, attempt, priority, scheduled_at, start_by,
         close_by, start_to_close, heartbeat, scheduled, progress, state, due_at, deadline, cancel_requested)
-    select $1, a.id, a.type, case when r.pinned_to is null then a.queue
-            else durable.place_2(a.queue || E'\x1f' || r.pinned_to) end, a.attempt, a.priority, a.scheduled_at, a.start_by, a.close_by, a.start_to_close,
+    select $1, a.id, a.type, durable.activity_place_2($1, a.queue), a.attempt, a.priority, a.scheduled_at, a.start_by, a.close_by, a.start_to_close,
         a.heartbeat, a.scheduled, a.progress, 1, $2::bigint, least(a.start_by, a.close_by), a.id = any ($3::integer[])
     from unnest($4::integer[], $5::text[], $6::text[], $7::integer[], $8::smallint[], $9::bigint[], $10::bigint[],
             $11::bigint[], $12::bigint[], $13::bigint[], $14::bytea[], $15::bytea[])
         a (id, type, queue, attempt, priority, scheduled_at, start_by, close_by, start_to_close, heartbeat, scheduled,
             progress)
-    join durable.runs r on r.run_id = $1
 
 -- name: insert_outcomes
 insert into durable.update_outcomes (run_id, message_id, stage, data)

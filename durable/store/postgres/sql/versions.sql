@@ -7,7 +7,13 @@ from durable.deployments where ($1::text is null or name = $1) order by name
 
 -- name: find_versions
 select v.version, v.task_queues, v.created_at,
-    exists (select from durable.runs r where r.pinned_to = v.version and r.status = 1) as has_pinned,
+    -- (With ORDER BY and LIMIT, by the index: an EXISTS may be turned round and read all that are pinned.)
+    coalesce((
+        select true from unnest(v.task_queues) q (queue) cross join lateral (
+            select from durable.runs r
+            where r.task_queue = q.queue || E'\x1f' || v.version and r.status = 1 and r.pinned_to is not null
+            order by r.wake_at limit 1) r
+        limit 1), false) as has_pinned,
     (select count(*) from durable.workers w
         where w.version = v.version and not w.dead and w.expires_at > durable.now_us())::integer as workers, v.was_active
 from (
@@ -41,11 +47,11 @@ where r.owner = $1 and exists (select from durable.queue_routes) and not exists 
 -- name: stranded_versions
 -- Versions of which no worker lives, though runs are due that are pinned to them, or have messages.
 select v.version, v.task_queue from durable.deployment_versions v
-where (exists (
-        select from durable.runs r
-        where r.pinned_to = v.version and r.status = 1 and r.wake_at <= durable.now_us() and r.owner is null
-            and r.task_queue = v.task_queue || E'\x1f' || v.version)
-    or exists (select from durable.inbox i where i.task_queue = v.task_queue || E'\x1f' || v.version))
+where coalesce((
+        select true from durable.runs r
+        where r.status = 1 and r.pinned_to is not null and r.owner is null and r.wake_at <= (select durable.now_us())
+            and r.task_queue = v.task_queue || E'\x1f' || v.version order by r.wake_at limit 1), (
+        select true from durable.inbox i where i.task_queue = v.task_queue || E'\x1f' || v.version limit 1), false)
     and not exists (select from durable.workers w where w.version = v.version
         and v.task_queue = any (w.task_queues) and not w.dead and w.expires_at > durable.now_us())
 order by v.version, v.task_queue

@@ -41,4 +41,4 @@ ALTER TABLE runs ADD COLUMN deployment_version TEXT;
 ALTER TABLE runs ADD COLUMN versioning_behavior INTEGER;
 ALTER TABLE runs ADD COLUMN versioning_override TEXT;
 
-CREATE INDEX runs_pinned ON runs (pinned_to, wake_at) WHERE status = 1 AND pinned_to IS NOT NULL;
+CREATE INDEX runs_pinned ON runs (task_queue, wake_at) WHERE status = 1 AND pinned_to IS NOT NULL;

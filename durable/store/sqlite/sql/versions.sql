@@ -12,12 +12,14 @@ SELECT DISTINCT task_queue FROM deployment_versions WHERE deployment = ? ORDER B
 
 -- name: find_deployments
 SELECT name, current_version, ramping_version, percentage, current_since, ramping_since, revision, created_at, changed_by
-FROM deployments WHERE ?1 IS NULL OR name = ?1 ORDER BY name
+FROM deployments WHERE :name IS NULL OR name = :name ORDER BY name
 
 -- name: find_versions
 SELECT version, json_group_array(task_queue), min(created_at),
-    EXISTS (SELECT 1 FROM runs WHERE pinned_to = version AND status = 1), max(was_active)
-FROM deployment_versions WHERE deployment = ? GROUP BY version ORDER BY min(created_at), version
+    max(EXISTS (SELECT 1 FROM runs
+        WHERE runs.task_queue = v.task_queue || char(31) || v.version AND status = 1 AND pinned_to IS NOT NULL)),
+    max(was_active)
+FROM deployment_versions AS v WHERE deployment = ? GROUP BY version ORDER BY min(created_at), version
 
 -- name: write_deployment
 UPDATE deployments SET
@@ -57,7 +59,7 @@ SELECT run_id, task_queue, workflow_id FROM runs WHERE owner = ? AND owner IS NO
 -- name: stranded
 SELECT version, task_queue FROM deployment_versions AS v
 WHERE EXISTS (
-        SELECT 1 FROM runs WHERE pinned_to = v.version AND status = 1 AND owner IS NULL AND wake_at <= ?
+        SELECT 1 FROM runs WHERE pinned_to IS NOT NULL AND status = 1 AND owner IS NULL AND wake_at <= ?
             AND runs.task_queue = v.task_queue || char(31) || v.version)
     OR EXISTS (SELECT 1 FROM inbox WHERE inbox.task_queue = v.task_queue || char(31) || v.version)
 ORDER BY version, task_queue

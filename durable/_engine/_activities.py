@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from durable._engine._retry import Retry, RetryState, decide
+from durable._engine.lanes import lane_of
 from durable._engine.records import ActivityRecord, ActivityState, AttemptOutcome, Message, NewActivity
 from durable.exceptions import HistoryCorruptError
 from durable.history import (
@@ -140,6 +141,8 @@ def row(
         progress=b"" if progress is None else encode_progress(progress),
         worker=worker,
         running_for=running_for,
+        priority=scheduled.priority,
+        lane=None if scheduled.limits is None else lane_of(scheduled.limits),
     )
 
 

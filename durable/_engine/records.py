@@ -11,6 +11,7 @@ from enum import IntEnum
 
 from msgspec import Struct
 
+from durable._engine.lanes import Lane
 from durable.common import ParentClosePolicy, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from durable.history import EventRow, Payload
 
@@ -286,6 +287,7 @@ class NewActivity(Struct, frozen=True, gc=False):
         heartbeat: Longest silence of an attempt.
         worker: The worker that runs it already (state RUNNING), or None (state QUEUED).
         running_for: How long that attempt has been running.
+        lane: Where it waits, if not with the rest of its queue.
     """
 
     id: int
@@ -303,6 +305,7 @@ class NewActivity(Struct, frozen=True, gc=False):
     progress: bytes = b""
     worker: str | None = None
     running_for: int = 0
+    lane: Lane | None = None
 
 
 class ActivityRecord(Struct, frozen=True, gc=False):
@@ -310,6 +313,7 @@ class ActivityRecord(Struct, frozen=True, gc=False):
 
     `fault` is why `scheduled` and `progress` could not be decoded by a codec; then they are as they are stored.
     `outside_since` is when the attempt began that somebody outside is to end; such a row is QUEUED, and never due.
+    `refused`: it was claimed to fail, since its circuit breaker is open.
     """
 
     run_id: str
@@ -335,6 +339,7 @@ class ActivityRecord(Struct, frozen=True, gc=False):
     now: int
     fault: Exception | None = None
     outside_since: int | None = None
+    refused: bool = False
 
 
 class Close(Struct, frozen=True, gc=False):

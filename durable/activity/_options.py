@@ -8,7 +8,7 @@ from typing import Any, TypedDict
 
 from durable._internal.ids import check_name, check_text
 from durable._internal.instants import Duration, check_timeout, to_duration
-from durable.common import ActivityCancellationType, RetryPolicy
+from durable.common import ActivityCancellationType, CircuitBreaker, Concurrency, Priority, RetryPolicy
 
 __all__ = ["ActivityConfig", "ActivityOptions", "merge"]
 
@@ -38,6 +38,12 @@ class ActivityConfig(TypedDict, total=False):
     """A line for people, shown wherever the activity is."""
     eager: bool
     """Whether the worker that runs the workflow may start it before the request is recorded; True by default."""
+    priority: Priority | None
+    """Which of several activities that wait is taken first; the workflow's by default."""
+    concurrency: Concurrency | None
+    """At most so many with its key run at once, over all workers; no limit by default."""
+    circuit_breaker: CircuitBreaker | None
+    """What keeps it waiting while others with its key fail; nothing by default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +60,9 @@ class ActivityOptions:
     activity_id: str | None = None
     summary: str = ""
     eager: bool = True
-    priority: int | None = None
+    priority: Priority | None = None
+    concurrency: Concurrency | None = None
+    circuit_breaker: CircuitBreaker | None = None
 
     def __post_init__(self) -> None:
         if self.task_queue is not None:
@@ -73,6 +81,9 @@ class ActivityOptions:
         _check(self.summary, str, "summary", "a string")
         check_text(self.summary, "summary")
         _check(self.eager, bool, "eager", "True or False")
+        _check(self.priority, Priority | None, "priority", "a Priority")
+        _check(self.concurrency, Concurrency | None, "concurrency", "a Concurrency")
+        _check(self.circuit_breaker, CircuitBreaker | None, "circuit_breaker", "a CircuitBreaker")
 
 
 TIMEOUTS = (
@@ -81,7 +92,7 @@ TIMEOUTS = (
     "start_to_close_timeout",
     "heartbeat_timeout",
 )
-_KNOWN = frozenset(field.name for field in fields(ActivityOptions)) - {"priority"}
+_KNOWN = frozenset(field.name for field in fields(ActivityOptions))
 
 
 def _check(value: object, kind: Any, name: str, expected: str) -> None:

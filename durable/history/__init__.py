@@ -45,6 +45,14 @@ from durable.history._failures import (
     TimeoutFailure,
 )
 from durable.history._first_task import begins_at, first_task_time
+from durable.history._limits import (
+    DEFAULT_PRIORITY,
+    BreakerData,
+    Limits,
+    concurrency_of,
+    limits_of,
+    priority_of,
+)
 from durable.history._other_events import (
     ChildWorkflowExecutionCanceled,
     ChildWorkflowExecutionCompleted,
@@ -106,6 +114,7 @@ __all__ = [
     "BINARY_PLAIN",
     "CLOSING",
     "COMMANDS",
+    "DEFAULT_PRIORITY",
     "FORMAT",
     "FROM_OUTSIDE",
     "INPUTS",
@@ -124,6 +133,7 @@ __all__ = [
     "ActivityTaskScheduled",
     "ActivityTaskTimedOut",
     "ApplicationFailure",
+    "BreakerData",
     "CanceledFailure",
     "Change",
     "ChildWorkflowExecutionCanceled",
@@ -144,6 +154,7 @@ __all__ = [
     "Failure",
     "FailureInfo",
     "Input",
+    "Limits",
     "MarkerRecorded",
     "OperationInput",
     "ParentLink",
@@ -177,6 +188,7 @@ __all__ = [
     "WorkflowExecutionUpdateCompleted",
     "WorkflowPropertiesModified",
     "begins_at",
+    "concurrency_of",
     "decode_data",
     "decode_event",
     "decode_history",
@@ -185,6 +197,8 @@ __all__ = [
     "encode_event",
     "encode_retry_policy",
     "first_task_time",
+    "limits_of",
     "modified_memo",
+    "priority_of",
     "with_payloads",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from durable.history._facts import CommandEvent, EventType, Input, RetryPolicyData
 from durable.history._failures import Failure
+from durable.history._limits import Limits
 from durable.history._payloads import Payload, Payloads
 
 
@@ -16,6 +17,7 @@ class ActivityTaskScheduled(CommandEvent, frozen=True, omit_defaults=True):
     """
 
     type = EventType.ACTIVITY_TASK_SCHEDULED
+    NEWER = {"priority": 2, "limits": 2}
 
     activity_id: str = ""
     activity_type: str = ""
@@ -30,6 +32,8 @@ class ActivityTaskScheduled(CommandEvent, frozen=True, omit_defaults=True):
     eager: bool = True
     headers: dict[str, Payload] = {}
     summary: str = ""
+    priority: int = 3
+    limits: Limits | None = None
 
 
 class ActivityTaskCancelRequested(CommandEvent, frozen=True, omit_defaults=True):

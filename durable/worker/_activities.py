@@ -36,7 +36,7 @@ from durable.activity._context import CURRENT, ActivityCancellationDetails, Comp
 from durable.activity._definition import ActivityDefinition
 from durable.converter import ActivitySerializationContext, DataConverter
 from durable.exceptions import ApplicationError, CancelledError, ConversionError, HistoryError
-from durable.history import ActivityTaskScheduled, decode_retry_policy
+from durable.history import ActivityTaskScheduled, decode_retry_policy, priority_of
 from durable.interceptor.worker import Interceptor
 from durable.store import ActivityRecord, Store
 from durable.worker._attempts import Attempt, Flag, Owner
@@ -340,7 +340,7 @@ class Activities:
             heartbeat_timeout=None if scheduled.heartbeat is None else to_timedelta(scheduled.heartbeat),
             idempotency_key=idempotency_key(attempt.run_id, scheduled),
             is_local=record is None,
-            priority=None,
+            priority=priority_of(scheduled.priority, scheduled.limits),
             retry_policy=decode_retry_policy(scheduled.retry_policy),
             schedule_to_close_timeout=(
                 None if scheduled.schedule_to_close is None else to_timedelta(scheduled.schedule_to_close)

@@ -12,7 +12,7 @@ from enum import IntEnum
 from msgspec import Struct
 
 from durable.common import WorkflowExecutionStatus
-from durable.history import Failure, Payload, Payloads, RetryPolicyData
+from durable.history import Failure, Limits, Payload, Payloads, RetryPolicyData
 
 SEMANTICS = 1
 """How a spec is read: which instants it means, given the same words. It is stored with each, so that a release which
@@ -116,6 +116,7 @@ class ActionRecord(Struct, frozen=True, gc=False, omit_defaults=True):
     headers: dict[str, Payload] = {}
     search_attributes: dict[str, Payload] = {}
     priority: int = 3
+    limits: Limits | None = None
     static_summary: str = ""
     static_details: str = ""
 

@@ -1,16 +1,18 @@
 -- name: claim_activities
-select run_id, id from durable.claim_activities_2($1, $2, $3, $4, $5)
+select run_id, id from durable.claim_activities_3($1, $2, $3, $4, $5)
 
 -- name: read_activities
 select a.run_id, a.id, r.workflow_id, r.workflow_type, a.activity_type, a.task_queue, a.state, a.attempt, a.due_at,
     a.deadline, a.start_by, a.close_by, a.start_to_close, a.heartbeat, a.worker, a.started_at, a.scheduled_at, a.scheduled,
-    a.progress, a.cancel_requested, a.outside_since, durable.now_us() as now
+    a.progress, a.cancel_requested, a.outside_since, coalesce(a.refused, false) as refused,
+    durable.now_us() as now
 from durable.activity_tasks a join durable.runs r using (run_id) where a.run_id = $1 order by a.id
 
 -- name: read_activity_rows
 select a.run_id, a.id, r.workflow_id, r.workflow_type, a.activity_type, a.task_queue, a.state, a.attempt, a.due_at,
     a.deadline, a.start_by, a.close_by, a.start_to_close, a.heartbeat, a.worker, a.started_at, a.scheduled_at, a.scheduled,
-    a.progress, a.cancel_requested, a.outside_since, durable.now_us() as now
+    a.progress, a.cancel_requested, a.outside_since, coalesce(a.refused, false) as refused,
+    durable.now_us() as now
 from unnest($1::uuid[], $2::integer[]) with ordinality t (run_id, id, n)
 join durable.activity_tasks a on a.run_id = t.run_id and a.id = t.id join durable.runs r on r.run_id = a.run_id
 order by t.n

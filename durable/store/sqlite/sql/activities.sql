@@ -17,7 +17,7 @@ UPDATE activity_tasks SET cancel_requested = 1 WHERE (run_id, id) IN (VALUES (?,
 SELECT
     json_group_array(json_array(
         run_id, id, workflow_id, workflow_type, activity_type, task_queue, state, attempt, due_at, deadline, start_by,
-        close_by, start_to_close, heartbeat, worker, started_at, scheduled_at, cancel_requested, outside_since, length(scheduled),
+        close_by, start_to_close, heartbeat, worker, started_at, scheduled_at, cancel_requested, outside_since, refused, length(scheduled),
         length(progress))),
     CAST(group_concat(scheduled, '') AS BLOB),
     CAST(group_concat(progress, '') AS BLOB)
@@ -31,7 +31,7 @@ FROM (
 SELECT
     json_group_array(json_array(
         run_id, id, workflow_id, workflow_type, activity_type, task_queue, state, attempt, due_at, deadline, start_by,
-        close_by, start_to_close, heartbeat, worker, started_at, scheduled_at, cancel_requested, outside_since, length(scheduled),
+        close_by, start_to_close, heartbeat, worker, started_at, scheduled_at, cancel_requested, outside_since, refused, length(scheduled),
         length(progress))),
     CAST(group_concat(scheduled, '') AS BLOB),
     CAST(group_concat(progress, '') AS BLOB)

@@ -8,6 +8,7 @@ from durable.client._client import Client
 from durable.client._describe import PendingActivity, WorkflowExecutionDescription
 from durable.client._executions import WorkflowExecution
 from durable.client._handle import WorkflowHandle, WorkflowHistory
+from durable.client._limits import CircuitBreakerDescription, CircuitState, ConcurrencyDescription
 from durable.client._listing import (
     WorkflowExecutionAsyncIterator,
     WorkflowExecutionCount,
@@ -91,7 +92,10 @@ __all__ = [
     "AsyncActivityIDReference",
     "BackfillScheduleInput",
     "CancelWorkflowInput",
+    "CircuitBreakerDescription",
+    "CircuitState",
     "Client",
+    "ConcurrencyDescription",
     "CountWorkflowsInput",
     "CreateScheduleInput",
     "DeleteScheduleInput",

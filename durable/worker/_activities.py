@@ -23,6 +23,7 @@ from durable._engine._activities import (
     Failed,
     HandedOut,
     Outcome,
+    circuit_open,
     decode_progress,
     idempotency_key,
     lost,
@@ -99,6 +100,9 @@ class Activities:
         self.shutdown = Flag()
         self.freed = asyncio.Event()
         self.was_full = False
+        self.queue_rate: float | None = None
+        self._remote_too = eager
+        self._best_waiting: int | None = None
 
     # ------------------------------------------------------------------ what can run here
 
@@ -131,11 +135,16 @@ class Activities:
             self._eager
             and scheduled.task_queue == self._task_queue
             and scheduled.activity_type in self._served
+            and self.queue_rate is None
+            and (self._best_waiting is None or scheduled.priority <= self._best_waiting)
             and self.free > 0
             and not self.shutdown.is_set()
         )
         if possible:
             self._promised += 1
+        elif self.was_full and self._remote_too:
+            # It goes to the queue. Until that is known to be empty, nothing less urgent passes it by.
+            self._best_waiting = min(self._best_waiting or scheduled.priority, scheduled.priority)
         return possible
 
     def give_back(self, count: int) -> None:
@@ -150,20 +159,28 @@ class Activities:
         self._promised -= 1
         return self._start(Attempt(self, owner, None, scheduled, scheduled_at, number=1, started_at=now))
 
-    def take(self, records: Sequence[ActivityRecord]) -> None:
-        """Start the attempts that a claim returned."""
+    def claimed(self, records: Sequence[ActivityRecord], *, all: bool) -> None:
+        """Start the attempts that a claim returned; `all` says whether nothing else waits."""
+        priorities = self.take(records)
+        # What still waits comes behind the last of them.
+        self._best_waiting = None if all else max(priorities, default=None)
+
+    def take(self, records: Sequence[ActivityRecord]) -> list[int]:
+        """Start attempts of rows that are this worker's, and return their priorities."""
+        priorities: list[int] = []
         for record in records:
             self._clock.observe(record.now)
             if record.fault is not None:
                 self.reports.give_back(record)
                 continue
             try:
-                self._take(record)
+                priorities.append(self._take(record))
             except HistoryError as error:
                 # Left as it is: its worker is this one, and does not answer for it; an operator has to look.
                 logger.error("activity %d of run %s cannot be read: %s", record.id, record.run_id, error)
+        return priorities
 
-    def _take(self, record: ActivityRecord) -> None:
+    def _take(self, record: ActivityRecord) -> int:
         attempt = Attempt(
             self,
             None,
@@ -176,8 +193,11 @@ class Activities:
         )
         if record.cancel_requested:
             self._conclude(attempt, Canceled())
+        elif record.refused:
+            self._conclude(attempt, circuit_open(attempt.scheduled))
         else:
             self._start(attempt)
+        return attempt.scheduled.priority
 
     def _start(self, attempt: Attempt) -> Attempt:
         if self._rate is not None:
@@ -401,7 +421,8 @@ class Activities:
                 continue
             if key in self._begun:
                 progress = decode_progress(record.progress)
-                self.reports.ended(record, lost(scheduled_of(record), progress.heartbeat), progress)
+                scheduled = scheduled_of(record)
+                self.reports.ended(record, scheduled, lost(scheduled, progress.heartbeat), progress)
             else:
                 logger.info(
                     "activity %d of run %s runs here since an interrupted claim", record.id, record.run_id
@@ -429,7 +450,11 @@ class Activities:
             attempt.owner.attempt_ended(attempt, outcome)
             return
         self.reports.ended(
-            attempt.record, outcome, attempt.progress, cancel_requested=attempt.cancel_requested
+            attempt.record,
+            attempt.scheduled,
+            outcome,
+            attempt.progress,
+            cancel_requested=attempt.cancel_requested,
         )
 
     def row_written(self, attempt: Attempt, record: ActivityRecord) -> None:

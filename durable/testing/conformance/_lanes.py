@@ -190,7 +190,9 @@ async def check_lanes_share_as_they_should(open_store: OpenStore) -> None:
         while len(order) < 180:
             order += numbers(await one.claim_activities(3))
         for number in order:
-            told["crowd" if number < 400 else "few" if number < 410 else "rich" if number < 900 else "plain"] += 1
+            told[
+                "crowd" if number < 400 else "few" if number < 410 else "rich" if number < 900 else "plain"
+            ] += 1
         # Of 11 shares "rich" has 8: some 120 of 180 while all are there; the others some 15 each.
         assert told["few"] == 10 or told["few"] >= 5, told
         assert 85 <= told["rich"] <= 165, told
@@ -204,7 +206,10 @@ async def check_lanes_share_as_they_should(open_store: OpenStore) -> None:
 async def check_priorities_come_before_shares(open_store: OpenStore) -> None:
     async with room(open_store) as one:
         await one.scheduled(
-            shared(1, "a", 1000.0), new_activity(2, priority=1), shared(3, "b", priority=2), keyed(4, priority=4)
+            shared(1, "a", 1000.0),
+            new_activity(2, priority=1),
+            shared(3, "b", priority=2),
+            keyed(4, priority=4),
         )
         order = [number for _ in range(4) for number in numbers(await one.claim_activities(1))]
         assert order == [2, 3, 1, 4]

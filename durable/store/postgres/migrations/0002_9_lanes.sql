@@ -16,8 +16,9 @@ alter table durable.activity_tasks
 create index activity_tasks_lanes on durable.activity_tasks (task_queue, priority, lane, due_at)
     where state = 1 and lane is not null;
 create index activity_tasks_limited on durable.activity_tasks (limit_key) include (limit_weight)
-    where state = 2 and limit_key is not null;
-create index activity_tasks_behind on durable.activity_tasks (breaker) where state = 2 and breaker is not null;
+    where (state = 2 or outside_since is not null) and limit_key is not null;
+create index activity_tasks_behind on durable.activity_tasks (breaker)
+    where (state = 2 or outside_since is not null) and breaker is not null;
 create index activity_tasks_asked on durable.activity_tasks ((coalesce(limit_key, '')), scheduled_at)
     where limit_key is not null; -- by an expression, so that nobody counts with it those that run
 
@@ -56,7 +57,8 @@ begin
         select case when b.forced = 2 or (b.forced is null and b.open_until is null) then null
             when b.forced = 1 or b.open_until > p_now then 0
             else greatest(0, b.trials - (
-                select count(*)::integer from durable.activity_tasks a where a.state = 2 and a.breaker = p_breaker and a.refused is not true)) end
+                select count(*)::integer from durable.activity_tasks a where (a.state = 2 or a.outside_since is not null)
+                    and a.breaker = p_breaker and a.refused is not true)) end
         from durable.breakers b where b.key = p_breaker);
 end $$;
 
@@ -149,7 +151,7 @@ begin
     keys as materialized (
         select k.limit_key, durable.activity_limit_2(k.limit_key) as most, (
             select coalesce(sum(a.limit_weight), 0) from durable.activity_tasks a
-            where a.state = 2 and a.limit_key = k.limit_key) as running
+            where (a.state = 2 or a.outside_since is not null) and a.limit_key = k.limit_key) as running
         from (select distinct h.limit_key from heads h where h.limit_key is not null) k),
     able as (
         select h.*, -ln(1 - random()) / h.share as lot from heads h left join keys k on k.limit_key = h.limit_key
@@ -178,7 +180,7 @@ begin
         with recursive keys as materialized (
             select k.key, durable.activity_limit_2(k.key) as most, (
                 select coalesce(sum(a.limit_weight), 0) from durable.activity_tasks a
-                where a.state = 2 and a.limit_key = k.key) as running
+                where (a.state = 2 or a.outside_since is not null) and a.limit_key = k.key) as running
             from unnest(v_keys) k (key)),
         behind as materialized (
             select b.breaker, durable.breaker_room_2(b.breaker, v_now) as room from unnest(v_breakers) b (breaker)),
@@ -334,7 +336,8 @@ language plpgsql stable
 as $$
 begin
     return case p_kind when 2 then (
-        select coalesce(sum(a.limit_weight), 0) from durable.activity_tasks a where a.state = 2 and a.limit_key = p_key) end;
+        select coalesce(sum(a.limit_weight), 0) from durable.activity_tasks a
+        where (a.state = 2 or a.outside_since is not null) and a.limit_key = p_key) end;
 end $$;
 
 create function durable.key_waiting_2(p_kind integer, p_key text, p_most integer) returns bigint
@@ -345,7 +348,8 @@ begin
     return case p_kind when 2 then (
         select count(*) from (
             select from durable.activity_tasks a
-            where coalesce(a.limit_key, '') = p_key and a.limit_key is not null and a.state = 1 limit p_most) w) end;
+            where coalesce(a.limit_key, '') = p_key and a.limit_key is not null and a.state = 1
+                and a.outside_since is null limit p_most) w) end;
 end $$;
 
 create function durable.key_in_use_2(p_key text) returns boolean

@@ -28,7 +28,7 @@ select durable.tell_breakers_2($1, $2, $3, $4, $5, $6)
 -- name: read_breaker
 select b.failures, b.open_until, b.trials, b.forced, durable.now_us() as now, (
     select count(*) from durable.activity_tasks a
-    where a.state = 2 and a.breaker = $1 and a.refused is not true) as trying
+    where (a.state = 2 or a.outside_since is not null) and a.breaker = $1 and a.refused is not true) as trying
 from (select $1::text as key) k left join durable.breakers b using (key)
 
 -- name: force_breaker

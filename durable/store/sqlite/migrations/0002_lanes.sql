@@ -13,8 +13,10 @@ ALTER TABLE activity_tasks ADD COLUMN refused INTEGER;
 
 CREATE INDEX activity_tasks_lanes ON activity_tasks (task_queue, priority, lane, due_at)
     WHERE state = 1 AND lane IS NOT NULL;
-CREATE INDEX activity_tasks_limited ON activity_tasks (limit_key) WHERE state = 2 AND limit_key IS NOT NULL;
-CREATE INDEX activity_tasks_behind ON activity_tasks (breaker) WHERE state = 2 AND breaker IS NOT NULL;
+CREATE INDEX activity_tasks_limited ON activity_tasks (limit_key)
+    WHERE (state = 2 OR outside_since IS NOT NULL) AND limit_key IS NOT NULL;
+CREATE INDEX activity_tasks_behind ON activity_tasks (breaker)
+    WHERE (state = 2 OR outside_since IS NOT NULL) AND breaker IS NOT NULL;
 CREATE INDEX activity_tasks_asked ON activity_tasks (limit_key, scheduled_at) WHERE limit_key IS NOT NULL;
 
 -- What a client has set. Kind 1 for workflows, 2 for activities.

@@ -28,7 +28,7 @@ SELECT json_group_array(json_array(
 
 -- name: running
 SELECT coalesce(sum(limit_weight), 0) FROM activity_tasks INDEXED BY activity_tasks_limited
-WHERE state = 2 AND limit_key = ?
+WHERE (state = 2 OR outside_since IS NOT NULL) AND limit_key = ?
 
 -- name: pinned
 SELECT most FROM limit_keys WHERE kind = ? AND key = ?
@@ -39,7 +39,8 @@ WHERE limit_key = ? ORDER BY scheduled_at DESC LIMIT 1
 
 -- name: count_waiting
 SELECT count(*) FROM (
-    SELECT 1 FROM activity_tasks INDEXED BY activity_tasks_asked WHERE limit_key = ? AND state = 1 LIMIT ?)
+    SELECT 1 FROM activity_tasks INDEXED BY activity_tasks_asked WHERE limit_key = ? AND state = 1
+        AND outside_since IS NULL LIMIT ?)
 
 -- name: refuse
 UPDATE activity_tasks SET refused = given.column3
@@ -56,7 +57,7 @@ SELECT failures, open_until, trials, forced FROM breakers WHERE key = ?
 
 -- name: trying
 SELECT count(*) FROM activity_tasks INDEXED BY activity_tasks_behind
-WHERE state = 2 AND breaker = ? AND refused IS NOT 1
+WHERE (state = 2 OR outside_since IS NOT NULL) AND breaker = ? AND refused IS NOT 1
 
 -- name: write_breaker
 INSERT INTO breakers (key, failures, open_until, trials, forced) VALUES (?, ?, ?, ?, ?)

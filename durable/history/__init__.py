@@ -23,6 +23,7 @@ from durable.history._events import (
     Event,
     EventRow,
 )
+from durable.history._export import EXPORT_FORMAT, export_history, import_history
 from durable.history._facts import (
     MESSAGES_FIRST,
     CommandEvent,
@@ -83,6 +84,7 @@ from durable.history._wire import (
     FORMAT,
     UPCASTERS,
     Upcaster,
+    check_history,
     decode_data,
     decode_event,
     decode_history,
@@ -115,6 +117,7 @@ __all__ = [
     "CLOSING",
     "COMMANDS",
     "DEFAULT_PRIORITY",
+    "EXPORT_FORMAT",
     "FORMAT",
     "FROM_OUTSIDE",
     "INPUTS",
@@ -188,6 +191,7 @@ __all__ = [
     "WorkflowExecutionUpdateCompleted",
     "WorkflowPropertiesModified",
     "begins_at",
+    "check_history",
     "concurrency_of",
     "decode_data",
     "decode_event",
@@ -196,7 +200,9 @@ __all__ = [
     "encode_data",
     "encode_event",
     "encode_retry_policy",
+    "export_history",
     "first_task_time",
+    "import_history",
     "limits_of",
     "modified_memo",
     "priority_of",

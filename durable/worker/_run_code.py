@@ -9,7 +9,6 @@ import logging
 from collections.abc import Sequence
 from itertools import accumulate
 
-from durable._engine._cron import first_delay
 from durable._engine._run import Run
 from durable._replay._instance import Instance, Tried
 from durable._replay._intercepted import new_instance
@@ -94,7 +93,6 @@ class RunCode:
             note=self.note,
             trace=trace,
             activates=self._home.options.activates,
-            first_tick=first_delay,
             interceptors=self._home.options.workflow_interceptors,
         )
 
@@ -103,11 +101,6 @@ class RunCode:
         logger.warning(
             "workflow %s (run %s): %s", self._workflow_id, self._run_id, message, exc_info=exception
         )
-
-    def take_commands(self) -> list[CommandEvent]:
-        """Return what the last turn asked for, once."""
-        commands, self.commands = self.commands, []
-        return commands
 
     def take_tried(self) -> Tried | None:
         """Return what the trial gave, once."""

@@ -25,13 +25,16 @@ class PendingActivity:
 
     Attributes:
         state: "eager" while it runs beside its workflow, else "queued", "running", "outside" (somebody outside is to end
-            it) or "done" (its outcome is on its way).
+            it), "paused" (it waits for an operator) or "done" (its outcome is on its way).
         attempt: The number of the present or next attempt.
         next_attempt_time: When it may be claimed, if it waits.
         worker: The worker that runs it.
         last_failure: What the attempt before ended with.
         heartbeat_details: What it said last.
         reason: Why it does not go on, where that can be told.
+        paused: Whether an operator has paused it; an attempt may be under way all the same.
+        pause_time: Since when.
+        pause_reason: Why, as the operator said.
     """
 
     activity_id: str
@@ -45,6 +48,9 @@ class PendingActivity:
     last_failure: BaseException | None = None
     heartbeat_details: Sequence[Any] = ()
     reason: str = ""
+    paused: bool = False
+    pause_time: datetime | None = None
+    pause_reason: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,8 +219,11 @@ def _pending(
     failure = progress.last_failure
     outside = row.outside_since is not None
     queued = row.state is ActivityState.QUEUED and not outside
+    paused = row.paused_at is not None
+    state = "paused" if queued and paused else row.state.name.lower()
+    waits_to_start = queued and not paused
     reason = ""
-    if queued:
+    if waits_to_start:
         limited = "" if scheduled.limits is None or row.due_at > now else waits.get(scheduled.limits, "")
         what = f"activity {scheduled.activity_type!r}"
         reason = limited or _untaken(row.due_at, row.task_queue, what, workers, now)
@@ -222,12 +231,15 @@ def _pending(
         activity_id=activity_id,
         activity_type=scheduled.activity_type,
         task_queue=scheduled.task_queue,
-        state="outside" if outside else row.state.name.lower(),
-        attempt=row.attempt,
+        state="outside" if outside else state,
+        attempt=row.number,
         scheduled_time=to_datetime(row.scheduled_at),
-        next_attempt_time=to_datetime(row.due_at) if queued else None,
+        next_attempt_time=to_datetime(row.due_at) if waits_to_start else None,
         worker=row.worker,
         last_failure=None if failure is None else converter.from_failure(failure),
         heartbeat_details=[shown(detail, converter) for detail in progress.heartbeat],
         reason=reason,
+        paused=paused,
+        pause_time=None if row.paused_at is None else to_datetime(row.paused_at),
+        pause_reason=row.pause_reason,
     )

@@ -7,12 +7,13 @@ from typing import Any
 
 from durable._engine.hints import ANY_KEY, Hint, HintKind
 from durable._engine.lanes import BreakerNews, BreakerRecord, Forced, KeyRecord, Lane
-from durable._engine.operations import Operated, Reset, ResetView
+from durable._engine.operations import ActivityChange, Operated, Reset, ResetView
 from durable._engine.records import (
     NEVER_DUE,
     RECENT,
     ActivityRecord,
     ActivityState,
+    Anew,
     AttemptOutcome,
     ChildStart,
     ClaimedRun,
@@ -51,8 +52,10 @@ __all__ = [
     "ANY_KEY",
     "NEVER_DUE",
     "RECENT",
+    "ActivityChange",
     "ActivityRecord",
     "ActivityState",
+    "Anew",
     "AttemptOutcome",
     "BreakerNews",
     "BreakerRecord",

@@ -9,6 +9,7 @@ from durable._engine.lanes import LANES
 from durable._engine.records import (
     ActivityRecord,
     ActivityState,
+    Anew,
     ClaimedRun,
     Hold,
     Message,
@@ -96,6 +97,11 @@ def activity(row: Row) -> ActivityRecord:
         now=row["now"],
         outside_since=row["outside_since"],
         refused=row["refused"],
+        paused_at=row["paused_at"],
+        pause_reason=row["pause_reason"],
+        base=row["attempt_base"],
+        anew=Anew(row["anew"]),
+        revision=row["revision"],
     )
 
 

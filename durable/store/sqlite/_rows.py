@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from durable._engine.lanes import LANES
-from durable._engine.records import ActivityRecord, ActivityState, Hold, Message, RunRecord, RunStatus
+from durable._engine.records import ActivityRecord, ActivityState, Anew, Hold, Message, RunRecord, RunStatus
 from durable._internal import named_sql
 from durable.history import EventRow
 
@@ -146,6 +146,11 @@ class _Activity(msgspec.Struct, array_like=True):
     scheduled_at: int
     cancel_requested: int
     outside_since: int | None
+    paused_at: int | None
+    pause_reason: str
+    attempt_base: int
+    anew: Anew
+    revision: int
     refused: int | None
     scheduled_length: int
     progress_length: int
@@ -264,6 +269,11 @@ def activities(
             now=now,
             outside_since=row.outside_since,
             refused=bool(row.refused),
+            paused_at=row.paused_at,
+            pause_reason=row.pause_reason,
+            base=row.attempt_base,
+            anew=row.anew,
+            revision=row.revision,
         )
         for row, one, two in zip(rows, inputs, states, strict=True)
     ]

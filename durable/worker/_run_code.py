@@ -95,6 +95,7 @@ class RunCode:
             trace=trace,
             activates=self._home.options.activates,
             first_tick=first_delay,
+            serves=self._home.activities.serves,
             interceptors=self._home.options.workflow_interceptors,
         )
 

@@ -232,7 +232,13 @@ async def test_a_threshold_of_zero_waits_in_no_memory(env: Env) -> None:
     async with env.worker(tries, flaky(2)):
         handle = await env.start(tries({"initial_interval": 0.01}, {"local_retry_threshold": 0}))
         assert (await handle.result(timeout=PATIENCE))[0] == 2
-    assert await events(handle) == ["Started", "ActivityScheduled", *BACKED_OFF, "ActivityCompleted", "Completed"]
+    assert await events(handle) == [
+        "Started",
+        "ActivityScheduled",
+        *BACKED_OFF,
+        "ActivityCompleted",
+        "Completed",
+    ]
 
 
 async def test_schedule_to_close_counts_through_timers(env: Env) -> None:
@@ -601,9 +607,11 @@ async def test_a_pause_waits_for_what_runs(env: Env) -> None:
     async with env.worker(calls, long):
         handle = await env.start(calls("scn.la.long"))
         await until("it runs", lambda: gate.begun)
-        await handle.pause("wait")
-        gate.open.set()
+        pausing = asyncio.create_task(handle.pause("wait"))
         await held(handle, "paused")
+        gate.open.set()
+        await pausing
+        assert await events(handle) == ["Started", "ActivityScheduled"]
         await handle.unpause()
         assert await handle.result(timeout=PATIENCE) == "done"
     assert gate.begun == 1
@@ -621,11 +629,16 @@ async def test_a_reset_begins_it_again(env: Env) -> None:
         handle = await env.start(calls("scn.la.long"))
         await reached(handle, "Started", "ActivityScheduled")
         await until("it runs", lambda: gate.begun)
-        again = await handle.reset(event_id=2, reason="once more")
+        await handle.signal("anything")
+        await reached(handle, "Started", "ActivityScheduled", "Signaled")
+        again = await handle.reset(event_id=3, reason="once more")
         env.handles.append((again, calls.definition))
         await until("it runs again", lambda: gate.begun == 2)
         gate.open.set()
         assert await again.result(timeout=PATIENCE) == "done"
+    assert await events(again) == [
+        "Started", "ActivityScheduled", "Signaled", "Reset", "ActivityCompleted", "Completed",
+    ]  # fmt: skip
     assert not await env.client.store.read_activities(again.run_id or "")
 
 

@@ -7,7 +7,8 @@ gets a row with that. A result that comes is an input; an attempt that fails bec
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import NotRequired, TypedDict, Unpack
+
+from msgspec import Struct
 
 from durable._engine._activities import (
     Canceled,
@@ -38,21 +39,24 @@ from durable.history import (
 )
 
 
-class AttemptEnd(TypedDict):
-    """How an attempt ended, beside its outcome."""
+class AttemptEnd(Struct, frozen=True, gc=False):
+    """How an attempt ended, beside its outcome.
+
+    Attributes:
+        attempt: Which it was.
+        now: The database's time, at most.
+        jitter: A random number from 0 to 1, for the wait before another attempt.
+        identity: Who ran it.
+        progress: What its last heartbeat told.
+        leaving: Whether the run is about to be given up, so that nothing of it may wait in memory.
+    """
 
     attempt: int
-    """Which it was."""
     now: int
-    """The database's time, at most."""
-    jitter: float
-    """A random number from 0 to 1, for the wait before another attempt."""
-    identity: str
-    """Who ran it."""
-    progress: Progress
-    """What its last heartbeat told."""
-    leaving: NotRequired[bool]
-    """Whether the run is about to be given up, so that nothing of it may wait in memory."""
+    jitter: float = 0.0
+    identity: str = ""
+    progress: Progress = Progress()
+    leaving: bool = False
 
 
 class Asked:
@@ -102,7 +106,7 @@ class Asked:
     # ------------------------------------------------------------------ activities
 
     def attempt_ended(
-        self, scheduled: ActivityTaskScheduled, outcome: Outcome, **how: Unpack[AttemptEnd]
+        self, scheduled: ActivityTaskScheduled, outcome: Outcome, how: AttemptEnd
     ) -> Retry | None:
         """Take the end of an attempt that ran here without a row: a result, or a row for the next attempt.
 
@@ -117,20 +121,20 @@ class Asked:
         result = conclude(
             scheduled,
             outcome,
-            attempt=how["attempt"],
-            scheduled_at=asked_at(scheduled, scheduled_at),
-            now=how["now"],
-            jitter=how["jitter"],
-            identity=how["identity"],
+            attempt=how.attempt,
+            scheduled_at=scheduled_at if scheduled.local is None else asked_at(scheduled, scheduled_at),
+            now=how.now,
+            jitter=how.jitter,
+            identity=how.identity,
             cancel_requested=id in self.canceled,
         )
         if isinstance(result, Retry):
             failure = getattr(outcome, "failure", None)
             if scheduled.local is not None and failure is not None:
-                if result.delay <= scheduled.local.retry_threshold and not how.get("leaving"):
+                if result.delay <= scheduled.local.retry_threshold and not how.leaving:
                     return result
                 result = backed_off(
-                    scheduled, failure, result.delay, attempt=how["attempt"], identity=how["identity"]
+                    scheduled, failure, result.delay, attempt=how.attempt, identity=how.identity
                 )
                 self._inputs.resulted.add(id)
                 self._inputs.results.append(result)
@@ -139,9 +143,9 @@ class Asked:
                 row(
                     scheduled,
                     scheduled_at,
-                    attempt=how["attempt"] + 1,
+                    attempt=how.attempt + 1,
                     due_in=result.delay,
-                    progress=Progress(how["progress"].heartbeat, failure),
+                    progress=Progress(how.progress.heartbeat, failure),
                 )
             )
         else:
@@ -179,29 +183,13 @@ class Asked:
         local: list[ActivityTaskScheduled] = []
         for id, pending in list(self._state.activities.items()):
             if id not in self.rowed and id not in self._inputs.resulted:
-                if pending.scheduled.local is not None:
-                    if id not in self.canceled:
-                        local.append(pending.scheduled)
-                        continue
-                    self.attempt_ended(
-                        pending.scheduled,
-                        Canceled(),
-                        attempt=pending.scheduled.local.attempt,
-                        now=now,
-                        jitter=jitter,
-                        identity="",
-                        progress=Progress(),
-                    )
-                    continue
-                self.attempt_ended(
-                    pending.scheduled,
-                    lost(pending.scheduled),
-                    attempt=1,
-                    now=now,
-                    jitter=jitter,
-                    identity="",
-                    progress=Progress(),
-                )
+                how = AttemptEnd(1, now, jitter)
+                if pending.scheduled.local is None:
+                    self.attempt_ended(pending.scheduled, lost(pending.scheduled), how)
+                elif id in self.canceled:
+                    self.attempt_ended(pending.scheduled, Canceled(), how)
+                else:
+                    local.append(pending.scheduled)
         return local
 
     # ------------------------------------------------------------------ commands
@@ -258,15 +246,7 @@ class Asked:
             effects.start.append(scheduled)
         elif how is Dispatch.NOW:
             # The owner before may have started it before it died. A lost attempt is an attempt.
-            self.attempt_ended(
-                scheduled,
-                lost(scheduled),
-                attempt=1,
-                now=self.unwritten[scheduled.id],
-                jitter=0.0,
-                identity="",
-                progress=Progress(),
-            )
+            self.attempt_ended(scheduled, lost(scheduled), AttemptEnd(1, self.unwritten[scheduled.id]))
         elif how is Dispatch.AFTER_COMMIT:
             self.after_commit.append(scheduled)
         else:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from functools import lru_cache
 from typing import Any, TypedDict
 
 from durable._internal.ids import check_name, check_text
@@ -111,6 +112,7 @@ TIMEOUTS = (
     "start_to_close_timeout",
     "heartbeat_timeout",
 )
+_REMEMBERED = 1000
 KNOWN = frozenset(field.name for field in fields(ActivityOptions)) - {"priority", "local_retry_threshold"}
 """The options of an activity."""
 
@@ -124,7 +126,7 @@ def _check(value: object, kind: Any, name: str, expected: str) -> None:
 
 
 def merge(
-    base: ActivityOptions, given: Mapping[str, Any], caller: str, known: Set[str] = KNOWN
+    base: ActivityOptions, given: Mapping[str, Any], caller: str, known: frozenset[str] = KNOWN
 ) -> ActivityOptions:
     """Return `base` with what `given` says on top; an option that is None there says nothing.
 
@@ -138,6 +140,16 @@ def merge(
         TypeError: There is no such option, or its value is of a wrong type.
         ValueError: A duration is not positive or is too long, or a name cannot be one.
     """
+    if not given:
+        return base
+    try:
+        return _merged_before(base, caller, known, **given)
+    except TypeError:
+        # An option that cannot be a key, or one that is wrong: only this way finds out which, and says so.
+        return _merged(base, caller, known, **given)
+
+
+def _merged(base: ActivityOptions, caller: str, known: frozenset[str], /, **given: Any) -> ActivityOptions:
     said: dict[str, Any] = {}
     for name, value in given.items():
         if name not in known:
@@ -150,3 +162,23 @@ def merge(
         elif value is not None:
             said[name] = to_duration(value, name, allow_zero=False) if name in TIMEOUTS else value
     return replace(base, **said) if said else base
+
+
+def local(options: ActivityOptions) -> ActivityOptions:
+    """Return options without what a local activity does not have, whatever its definition says about other times.
+
+    Its queue is its workflow's, and nobody but its worker waits for a sign of life.
+    """
+    try:
+        return _local_before(options)
+    except TypeError:  # it holds something that cannot be a key
+        return _local(options)
+
+
+def _local(options: ActivityOptions) -> ActivityOptions:
+    return replace(options, task_queue=None, heartbeat_timeout=None, eager=True)
+
+
+_local_before = lru_cache(_REMEMBERED, typed=True)(_local)
+_merged_before = lru_cache(_REMEMBERED, typed=True)(_merged)
+"""`_merged`, for options that were given before: a program has a handful of them, and merges them at every step."""

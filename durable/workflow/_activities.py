@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar, TypeVarTuple, Unpack, cast, overload
 
 from durable._internal.ids import check_name
@@ -15,6 +15,8 @@ from durable.workflow._runtime import current
 
 R = TypeVar("R")
 Ts = TypeVarTuple("Ts")
+
+_NOTHING_SAID = ActivityOptions()
 
 ActivityHandle = asyncio.Future
 """What starting an activity returns: a future that gets its result, and whose `cancel()` cancels the activity."""
@@ -115,7 +117,7 @@ def call_of(
     activity: object,
     arguments: tuple[object, ...],
     keywords: Mapping[str, Any],
-    known: Set[str] = KNOWN,
+    known: frozenset[str] = KNOWN,
 ) -> ActivityCall[Any]:
     """Return the call that these arguments and options make; `known` says which options there are."""
     options = dict(keywords)
@@ -131,7 +133,7 @@ def call_of(
     if isinstance(activity, ActivityCall):
         return _again(caller, cast(ActivityCall[object], activity), given, result_type, options, known)
     if isinstance(activity, str):
-        merged = merge(ActivityOptions(), options, caller, known)
+        merged = merge(_NOTHING_SAID, options, caller, known)
         return ActivityCall(check_name(activity, "activity"), given, merged, result_type=result_type)
     found: Activity[..., Any] = activity_of(activity)
     definition = found.definition
@@ -151,7 +153,7 @@ def _again(
     given: tuple[Any, ...],
     result_type: Any,
     options: Mapping[str, Any],
-    known: Set[str],
+    known: frozenset[str],
 ) -> ActivityCall[Any]:
     """Return a call with more options in the place of one that nobody has awaited."""
     if given:

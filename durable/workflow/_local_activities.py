@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, TypeVar, TypeVarTuple, Unpack, overload
 
 from durable.activity._call import ActivityCall
-from durable.activity._options import KNOWN_LOCAL, LocalActivityConfig
+from durable.activity._options import KNOWN_LOCAL, LocalActivityConfig, local
 from durable.workflow._activities import call_of
 from durable.workflow._runtime import current
 
@@ -127,6 +126,5 @@ def _start(
 ) -> asyncio.Future[Any]:
     runtime = current(f"workflow.{name}()")
     call = call_of(f"{name}()", activity, arguments, keywords, KNOWN_LOCAL)
-    # Its queue is the workflow's, and nobody but its worker waits for a sign of life.
-    call.options = replace(call.options, task_queue=None, heartbeat_timeout=None, eager=True)
+    call.options = local(call.options)
     return runtime.start_local_activity(call)

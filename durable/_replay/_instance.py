@@ -31,7 +31,7 @@ from durable._replay._found import Found
 from durable._replay._handlers import Handler
 from durable._replay._loop import POISONED, DeterministicLoop
 from durable._replay._messages import Messages, Note
-from durable._replay._others import FirstTick, OtherWorkflows
+from durable._replay._others import OtherWorkflows
 from durable._replay._patches import NONE, Activation, Patches
 from durable._replay._queries import NO_HEADERS, Ask, Headers, UnknownQueryError, answer, call_handler
 from durable._replay._randomness import Randomness
@@ -127,7 +127,6 @@ class Instance:
         "_updates",
         "children_of",
         "definition",
-        "first_tick",
         "loop",
         "namespace",
         "run_id",
@@ -146,7 +145,6 @@ class Instance:
         trace: bool = False,
         silent: bool = False,
         activates: Activation | None = None,
-        first_tick: FirstTick | None = None,
         serves: Serves | None = None,
     ) -> None:
         """Prepare a run's code; nothing of it runs before the first task.
@@ -160,13 +158,11 @@ class Instance:
             trace: Whether to remember which source line asked for each command.
             silent: Whether it logs nothing but in queries, for who only looks: the owner logs what happens.
             activates: Whether to turn a patch on that is asked for the first time, if not always.
-            first_tick: What knows about the cron schedules of children.
             serves: Which activities run here, for local ones; None for whoever runs none.
         """
         self.definition = definition
         self.run_id = self.children_of = run_id
         self.namespace = namespace
-        self.first_tick = first_tick
         # Every method of an event loop is there: those that are refused are set when the class is made.
         self.loop = DeterministicLoop(self, salt=crc32(run_id.encode()))  # type: ignore[abstract]
         self._converter = converter

@@ -27,7 +27,7 @@ from durable._replay._handlers import Handler, for_name
 from durable._replay._instance import Instance
 from durable._replay._loop import NumberedTask
 from durable._replay._messages import Note
-from durable._replay._others import FirstTick, OtherWorkflows
+from durable._replay._others import OtherWorkflows
 from durable._replay._patches import Activation
 from durable._replay._queries import Ask, Headers
 from durable.activity._call import ActivityCall
@@ -76,7 +76,6 @@ def new_instance(
     silent: bool = False,
     interceptors: Interceptors = (),
     activates: Activation | None = None,
-    first_tick: FirstTick | None = None,
     serves: Serves | None = None,
 ) -> Instance:
     """Return a run's code, with interceptors around it if there are any; see `Instance` for the rest."""
@@ -90,7 +89,6 @@ def new_instance(
         trace=trace,
         silent=silent,
         activates=activates,
-        first_tick=first_tick,
         serves=serves,
     )
 

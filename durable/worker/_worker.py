@@ -135,7 +135,7 @@ class Worker:
         self._remote = not no_remote_activities
         self._eager = not disable_eager_activity_execution
         self._rate = per_second(max_activities_per_second, "max_activities_per_second")
-        self._failures = _exceptions(workflow_failure_exception_types)
+        self._failures = exceptions(workflow_failure_exception_types)
         self._on_fatal_error = on_fatal_error
         self._grace = to_duration(graceful_shutdown_timeout, "graceful_shutdown_timeout") / SECOND
         self._lease = lease
@@ -307,7 +307,12 @@ async def _announce(incarnation: Incarnation, ready: asyncio.Future[None]) -> No
         ready.set_result(None)
 
 
-def _exceptions(kinds: Sequence[type[BaseException]]) -> tuple[type[BaseException], ...]:
+def exceptions(kinds: Sequence[type[BaseException]]) -> tuple[type[BaseException], ...]:
+    """Return exception classes that are some.
+
+    Raises:
+        TypeError: One is none.
+    """
     for kind in kinds:
         if not (isinstance(kind, type) and issubclass(kind, BaseException)):
             raise TypeError(f"workflow_failure_exception_types takes exception classes, not {kind!r}")

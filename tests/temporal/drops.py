@@ -132,7 +132,7 @@ DROPS: dict[str, str] = {
     "worker: max_concurrent_activities": f"{_ACTIVITIES}::test_more_activities_than_slots{_ONE}",
     "worker: graceful_shutdown_timeout": f"{_S}/test_behaviours.py::test_worker_shutdown_graceful[sqlite-async]",
     "worker: lease_duration": f"{_S}/test_bad_input.py::test_workers_that_contradict_themselves[sqlite]",
-    "worker: deadlock_timeout": f"{_S}/test_bad_input.py::test_workers_that_contradict_themselves[sqlite]",
+    "worker: deadlock_timeout": f"{_S}/test_behaviours.py::test_a_run_whose_turn_was_ended_is_taken_down_and_goes_on_with_mended_code[sqlite]",
     "connect: data_converter": f"{_S}/test_codec.py::"
     f"test_everything_comes_back_and_nothing_is_readable_in_the_database{_ONE}",
     "connect: migrate": f"{_S}/test_bad_input.py::"

@@ -164,7 +164,11 @@ class RunActivities:
         return [
             attempt
             for id, attempt in self._attempts.items()
-            if id in ids and attempt.record is None and not attempt.awaiting_row and not attempt.ended
+            if id in ids
+            and attempt.record is None
+            and attempt.scheduled.local is None
+            and not attempt.awaiting_row
+            and not attempt.ended
         ]
 
     def row_for(self, attempt: Attempt) -> NewActivity:

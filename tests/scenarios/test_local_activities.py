@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from durable import ActivityCancellationType, ApplicationError, RetryPolicy, activity, worker, workflow
-from durable.exceptions import ActivityError, TimeoutError
+from durable.exceptions import ActivityError, ActivityNotFoundError, TimeoutError
 from durable.history import decode_data
 from tests.crash.judge import judge_replay
 from tests.scenarios.rig import PATIENCE, Env, event, events, fails, held, reached, until
@@ -963,3 +963,20 @@ async def test_a_number_is_an_id_as_well(env: Env) -> None:
         handle = await env.start(takes_2())
         assert "has the activity_id '2'" in await held(handle)
         await handle.terminate()
+
+
+async def test_an_operator_cannot_reach_it(env: Env) -> None:
+    gate = Gate()
+
+    @activity.defn(name="scn.la.long")
+    async def long() -> str:
+        await gate.passed()
+        return "done"
+
+    async with env.worker(calls, long):
+        handle = await env.start(calls("scn.la.long"))
+        await reached(handle, "Started", "ActivityScheduled")
+        with pytest.raises(ActivityNotFoundError, match="local"):
+            await handle.pause_activity(id="1")
+        gate.open.set()
+        assert await handle.result(timeout=PATIENCE) == "done"

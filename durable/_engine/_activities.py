@@ -118,6 +118,12 @@ def close_by(scheduled: ActivityTaskScheduled, scheduled_at: int) -> int | None:
     return None if scheduled.schedule_to_close is None else scheduled_at + scheduled.schedule_to_close
 
 
+def asked_at(scheduled: ActivityTaskScheduled, scheduled_at: int) -> int:
+    """Return the instant from which the deadlines of all attempts count, of an activity that a task asked for then."""
+    local = scheduled.local
+    return scheduled_at if local is None or not local.since else local.since
+
+
 def row(
     scheduled: ActivityTaskScheduled,
     scheduled_at: int,
@@ -196,6 +202,14 @@ def conclude(
         failure=outcome.failure,
         retry_state=decision.value,
     )
+
+
+def backed_off(
+    scheduled: ActivityTaskScheduled, failure: Failure, delay: int, *, attempt: int, identity: str
+) -> ActivityInputEvent:
+    """Return the failure of a local activity whose next attempt is the run's own affair, behind a timer."""
+    kind = ActivityTaskTimedOut if isinstance(failure.info, TimeoutFailure) else ActivityTaskFailed
+    return kind(id=scheduled.id, attempt=attempt, identity=identity, failure=failure, retry_in=delay)
 
 
 def message_of(run_id: str, event: ActivityInputEvent) -> Message:

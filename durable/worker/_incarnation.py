@@ -185,7 +185,9 @@ class Incarnation:
         )
         self.turns = TurnQueue(self.watchdog, self.defect)
         self.timers = Timers(self.clock, self.defect)
-        self.executor = ThreadPoolExecutor(options.activity_slots, thread_name_prefix="durable-activity")
+        self.executor = ThreadPoolExecutor(
+            options.activity_slots + options.local_activity_slots, thread_name_prefix="durable-activity"
+        )
         self.activities = Activities(
             self.store,
             self.worker_id,
@@ -195,6 +197,7 @@ class Incarnation:
             served=options.activities,
             converter=options.converter,
             slots=options.activity_slots,
+            local_slots=options.local_activity_slots,
             executor=self.executor,
             clock=self.clock,
             defect=self.defect,

@@ -181,6 +181,20 @@ async def test_the_wait_for_a_key_counts_as_a_wait_to_start(env: Env) -> None:
         gate.set()
 
 
+@workflow.defn(name="lim.local")
+async def locally() -> str:
+    try:
+        await workflow.execute_local_activity(slow, 1)
+    except ValueError as error:
+        return str(error)
+    return "it ran"
+
+
+async def test_a_local_activity_cannot_keep_to_a_limit(plain: Env) -> None:
+    told = await plain.run(locally(), locally, slow)
+    assert "a local activity cannot keep to concurrency" in told
+
+
 async def test_an_activity_that_waits_for_a_key_can_be_cancelled(env: Env) -> None:
     async with env.worker(many, slow):
         first = await env.start(many(2))

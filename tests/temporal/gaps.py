@@ -44,7 +44,6 @@ GAPS: dict[str, tuple[str, str]] = {
     ),
     "client.FetchWorkflowHistoryEventsInput.skip_archival": (OUT, _NO_SERVER),
     "worker.ContinueAsNewInput.initial_versioning_behavior": (PROGRESS, _VERSIONS),
-    "worker.StartLocalActivityInput.local_retry_threshold": (PROGRESS, "local activities are being built"),
     "client.StartWorkflowUpdateInput.callbacks": (OUT, _NEXUS),
     "client.StartWorkflowUpdateInput.links": (OUT, _NEXUS),
     "client.StartWorkflowUpdateInput.request_id": (OUT, _NEXUS),
@@ -93,7 +92,6 @@ GAPS: dict[str, tuple[str, str]] = {
     "workflow.*nfinished*": (PROGRESS, "updates are being built"),
     "workflow.signal(unfinished_policy)": (PROGRESS, "updates are being built"),
     "workflow.all_handlers_finished": (PROGRESS, "updates are being built"),
-    "workflow.*ocal*ctivity*": (PROGRESS, "local activities are being built"),
     "workflow.*versioning*": (PROGRESS, _VERSIONS),
     "workflow.VersioningIntent": (OUT, _VERSIONS),
     "workflow.*dynamic*": (LATER, "dynamic workflows come later"),
@@ -144,7 +142,6 @@ GAPS: dict[str, tuple[str, str]] = {
         LATER,
         "slots are fixed numbers, and it is not measured what a task takes",
     ),
-    "worker.WorkerTuner.*(local_activity_*)": (OUT, "local activities run in the slots of activities"),
     "worker.*Slot*": (LATER, "slots are fixed numbers, and it is not measured what a task takes"),
     "worker.ResourceBasedTunerConfig": (
         LATER,

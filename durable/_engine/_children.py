@@ -109,6 +109,7 @@ def _start(state: RunState, asked: StartChildWorkflowExecutionInitiated, pinned_
         cron_schedule=asked.cron_schedule,
         search_attributes=asked.search_attributes,
         priority=asked.priority,
+        limits=asked.limits,
         delay=first_delay(asked.cron_schedule, state.task_time) if asked.cron_schedule else 0,
         inherited_version=pinned_to,
         versioning_override="" if state.override == AUTO_UPGRADE else state.override,

@@ -16,6 +16,7 @@ from durable.client._deployments import (
     list_deployments,
 )
 from durable.client._handle import WorkflowHandle
+from durable.client._limits import ClientLimits
 from durable.client._listing import WorkflowExecutionAsyncIterator, WorkflowExecutionCount
 from durable.client._local import LocalRuns
 from durable.client._patience import Patience
@@ -66,7 +67,7 @@ class _Connecting:
             await self._client.aclose()
 
 
-class Client(UpdatesWithStart, ClientSchedules):
+class Client(UpdatesWithStart, ClientSchedules, ClientLimits):
     """A connection to a database of workflows. `Client.connect` makes one; one per process is enough.
 
     Attributes:

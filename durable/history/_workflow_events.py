@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from durable.history._facts import CommandEvent, EventType, Input, RetryPolicyData
 from durable.history._failures import Failure
+from durable.history._limits import Limits
 from durable.history._payloads import Payload, Payloads
 
 
@@ -74,6 +75,7 @@ class WorkflowExecutionStarted(Input, frozen=True, omit_defaults=True):
             "versioning_override",
             "inherited_version",
             "initial_versioning",
+            "limits",
         ),
         2,
     )
@@ -114,6 +116,7 @@ class WorkflowExecutionStarted(Input, frozen=True, omit_defaults=True):
     versioning_override: str = ""
     inherited_version: str = ""
     initial_versioning: str = ""
+    limits: Limits | None = None
 
 
 class WorkflowExecutionSignaled(Input, frozen=True, omit_defaults=True):

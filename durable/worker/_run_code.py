@@ -106,6 +106,7 @@ class RunCode:
             note=self.note,
             trace=trace,
             activates=self._home.options.activates,
+            serves=self._home.activities.serves,
             interceptors=self._home.options.workflow_interceptors,
         )
         made.own_version = self._home.options.version

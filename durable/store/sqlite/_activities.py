@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
 from collections.abc import Iterator, Sequence
 
+from durable._engine.lanes import lane_queue
 from durable._engine.operations import ActivityChange
 from durable._engine.records import (
     NEVER_DUE,
@@ -17,8 +19,8 @@ from durable._engine.records import (
     NewActivity,
     SendOutcome,
 )
-from durable._engine.versioning import SEPARATOR
-from durable.store.sqlite import _messages, _rows, _versions, _workers
+from durable._engine.versioning import SEPARATOR, Reach, queue_of
+from durable.store.sqlite import _lanes, _messages, _rows, _versions, _workers
 from durable.store.sqlite._connection import Transaction
 from durable.store.sqlite._locks import Lives
 from durable.store.sqlite._rows import Many, ids
@@ -56,12 +58,15 @@ def insert(transaction: Transaction, activities: Sequence[tuple[str, NewActivity
                 None if new.heartbeat is None else transaction.now + new.heartbeat,
             )
         rows.append(
-            (run_id, new.id, new.activity_type, _at(transaction.db, run_id, new.task_queue), int(state), new.attempt, new.priority, due_at, deadline,
+            (run_id, new.id, new.activity_type,
+             _at(transaction.db, run_id, new.task_queue if new.lane is None else lane_queue(new.task_queue)), int(state), new.attempt, new.priority, due_at, deadline,
              new.start_by, new.close_by, new.start_to_close, new.heartbeat, new.worker, started_at, new.scheduled_at,
              new.progress)
         )  # fmt: skip
     _replace(transaction.db, rows)
     _replace_inputs(transaction.db, [(run_id, new.id, new.scheduled) for run_id, new in activities])
+    if lanes := [(run_id, new.id, new.lane) for run_id, new in activities if new.lane is not None]:
+        _lanes.enter(transaction.db, lanes)
 
 
 def _at(db: sqlite3.Connection, run_id: str, wanted: str) -> str:
@@ -108,8 +113,63 @@ def claim(
     db, now = transaction.db, transaction.now
     if limit < 1 or not _workers.is_live(transaction, lives, worker_id):
         return []
+    reached = _versions.reached(db, task_queues, version)
+    if _lanes.in_use(db, [reach.place for reach in reached]):
+        return _claim_from_lanes(transaction, worker_id, reached, activity_types, limit, format)
+    due = _due_of(transaction, reached, activity_types, limit, format)
+    keys = [key for _, _, key in due[:limit]]
+    _start(db, [(*key, worker_id, now) for key in keys])
+    return read(db, now, keys)
+
+
+def _claim_from_lanes(
+    transaction: Transaction,
+    worker_id: str,
+    reached: Sequence[Reach],
+    activity_types: Sequence[str],
+    limit: int,
+    format: int,
+) -> list[ActivityRecord]:
+    """By priority; in one priority lots are drawn between lanes, the rest of the queue being one of them."""
+    db, now = transaction.db, transaction.now
+    keys: list[Key] = []
+    for reach in reached:
+        queue = queue_of(reach.place)
+        permits = _lanes.permits(transaction, queue)
+        wanted = int(min(limit - len(keys), permits))
+        if wanted < 1:
+            continue
+        ready = _lanes.waiting(transaction, reach, activity_types, wanted, format)
+        plain = _due_of(transaction, (reach,), activity_types, wanted, format, every=True)
+        for priority in {priority for priority, _, _ in plain}:
+            line = [(due_at, key) for at, due_at, key in plain if at == priority]
+            drawn = _lanes.lots([1.0] * len(line))
+            ready += [
+                _lanes.Waiting(key, due_at, priority, lot)
+                for (due_at, key), lot in zip(line, drawn, strict=True)
+            ]
+        taken = sorted(ready, key=lambda one: (one.priority, one.lot))[:wanted]
+        _start(db, [(*one.key, worker_id, now) for one in taken])
+        _lanes.mark(db, taken)
+        if permits < math.inf:
+            _lanes.take_permits(transaction, queue, permits - len(taken))
+        keys += [one.key for one in taken]
+    return read(db, now, keys)
+
+
+def _due_of(
+    transaction: Transaction,
+    reached: Sequence[Reach],
+    activity_types: Sequence[str],
+    limit: int,
+    format: int,
+    *,
+    every: bool = False,
+) -> list[tuple[int, int, Key]]:
+    """What is due in these queues, with its priority and its instant; of `every` priority as many as are wanted."""
+    db, now = transaction.db, transaction.now
     due: list[tuple[int, int, Key]] = []
-    for reach in _versions.reached(db, task_queues, version):
+    for reach in reached:
         wanted = limit
         for priority in _priorities(db, reach.place):
             values = {
@@ -125,13 +185,12 @@ def claim(
             }
             found = _due(db.execute(SQL["due"], values).fetchone()[0])
             due += [(priority, due_at, (run_id, number)) for run_id, number, due_at in found]
-            wanted -= len(found)
+            if not every:
+                wanted -= len(found)
             if wanted <= 0:
                 break
     due.sort()
-    keys = [key for _, _, key in due[:limit]]
-    _start(db, [(*key, worker_id, now) for key in keys])
-    return read(db, now, keys)
+    return due
 
 
 _due = _rows.decoder(tuple[str, int, int])
@@ -142,7 +201,8 @@ def first_due(db: sqlite3.Connection, after: int, task_queues: Sequence[str]) ->
     return _earliest(
         *(
             db.execute(SQL["first_due"], (after, queue, priority)).fetchone()[0]
-            for queue in dict.fromkeys(task_queues)
+            for name in dict.fromkeys(task_queues)
+            for queue in (name, lane_queue(name))
             for priority in _priorities(db, queue)
         )
     )

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from durable._engine.lanes import LANES
 from durable._engine.operations import Operated
 from durable._engine.records import Message, NewRun, RunStatus
 from durable._engine.versioning import (
@@ -77,7 +78,8 @@ def at_activity(db: sqlite3.Connection, run_id: str, wanted: str) -> str:
     """Where an activity is queued: with the version that its run is pinned to, as far as that serves the queue."""
     found = db.execute(SQL["versions_of_run"], (run_id,)).fetchone()
     pinned_to = "" if found is None else found[1] or ""
-    return placed(db, place(queue_of(wanted), pinned_to))
+    lane = LANES if wanted.startswith(LANES) else ""
+    return lane + placed(db, place(queue_of(wanted.removeprefix(LANES)), pinned_to))
 
 
 def of_start(db: sqlite3.Connection, run: NewRun) -> tuple[str, str | None, str | None]:

@@ -66,9 +66,11 @@ $$;
 -- Where an activity of a run is queued: with the version that the run is pinned to, as far as that serves the queue.
 create function durable.activity_place_2(p_run uuid, p_queue text) returns text language sql stable
 as $$
-    select case when r.pinned_to is null then split_part(p_queue, E'\x1f', 1)
-        else durable.place_2(split_part(p_queue, E'\x1f', 1) || E'\x1f' || r.pinned_to) end
-    from durable.runs r where r.run_id = p_run
+    -- (In front of a lane's queue stands U+001F too.)
+    select case when left(p_queue, 1) = E'\x1f' then E'\x1f' else '' end || case when r.pinned_to is null then q.queue
+        else durable.place_2(q.queue || E'\x1f' || r.pinned_to) end
+    from durable.runs r cross join (select split_part(ltrim(p_queue, E'\x1f'), E'\x1f', 1) as queue) q
+    where r.run_id = p_run
 $$;
 
 -- Which runs workers of a version ('' for none) may have: places, and a range of `ramp_of` at each.

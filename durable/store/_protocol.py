@@ -565,7 +565,8 @@ class Store(Protocol):
         """Set what holds for an open run whatever its workflow says, or lift it (""), and tell it so by a message.
 
         The run, its unread messages and its queued activities are at their new place from then on, in the same
-        transaction, whoever owns it; unowned and not held it is due at once. `message` is internal.
+        transaction, whoever owns it; unowned and not held it is due at once. `message` is internal. A run whose start is
+        delayed goes on waiting, and is told nothing: it begins there.
         """
         ...
 

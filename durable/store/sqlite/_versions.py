@@ -238,7 +238,9 @@ def override(
     if status is not RunStatus.RUNNING:
         return Operated.NOT_FOUND if status is None else Operated.CLOSED
     db = transaction.db
-    at, _, version, behavior, _ = db.execute(SQL["versions_of_run"], (run_id,)).fetchone()
+    at, _, version, behavior, _, begins_at = db.execute(SQL["versions_of_run"], (run_id,)).fetchone()
+    # Its start was delayed: a message would end that.
+    waits = begins_at is not None and begins_at > transaction.now
     if override:
         pinned_to = "" if override == AUTO_UPGRADE else override
     else:
@@ -250,10 +252,12 @@ def override(
         "pinned_to": pinned_to or None,
         "place": at,
         "now": transaction.now,
+        "waits": waits,
     }
     db.execute(SQL["override"], values)
     db.execute(SQL["move_inbox"], {"run_id": run_id, "place": at})
     for id, where in db.execute(SQL["queued_activities"], (run_id,)).fetchall():
         db.execute(SQL["move_activity"], (at_activity(db, run_id, where), run_id, id))
-    _messages.send(transaction, [message], held_back=False)
+    if not waits:
+        _messages.send(transaction, [message], held_back=False)
     return Operated.CHANGED

@@ -221,6 +221,10 @@ async def check_an_override_moves_a_run_with_all_that_it_has(open_store: OpenSto
         assert await one.store.moved_runs(team.names[ONE], (QUEUE,), ONE) == []
         await team.set(current=TWO)
         assert await one.store.moved_runs(team.names[ONE], (QUEUE,), ONE) == [run.run_id]
+        late = await one.start(delay=10**12)
+        assert await one.store.override(late.run_id, ONE, _told(late.run_id)) is Operated.CHANGED
+        assert await one.store.read_messages([late.run_id]) == []
+        assert await team.claim(ONE) == set()
         assert await one.store.override(str(uuid7()), TWO, _told(run.run_id)) is Operated.NOT_FOUND
 
 

@@ -233,6 +233,7 @@ declare
     v_run durable.runs;
     v_pinned_to text;
     v_place text;
+    v_waits boolean; -- its start was delayed: a message would end that
 begin
     select r.* into v_run from durable.runs r where r.run_id = p_run for update;
     if not found then
@@ -242,17 +243,20 @@ begin
     end if;
     v_pinned_to := case when p_override = 'auto_upgrade' then null when p_override is not null then p_override
         when v_run.versioning_behavior = 1 then v_run.deployment_version end;
+    v_waits := coalesce(v_run.execution_at > durable.now_us(), false);
     v_place := split_part(v_run.task_queue, E'\x1f', 1) || coalesce(E'\x1f' || v_pinned_to, '');
     update durable.runs r set versioning_override = p_override, pinned_to = v_pinned_to, task_queue = v_place,
             format = greatest(r.format, 2),
-            wake_at = case when r.owner is null and r.hold < 2 then durable.now_us() else r.wake_at end
+            wake_at = case when r.owner is null and r.hold < 2 and not v_waits then durable.now_us() else r.wake_at end
         where r.run_id = p_run;
     update durable.inbox i set task_queue = v_place where i.run_id = p_run and i.task_queue <> v_place;
     update durable.activity_tasks a
         set task_queue = durable.activity_place_2(p_run, a.task_queue)
         where a.run_id = p_run and a.state = 1;
-    insert into durable.inbox (run_id, type, internal, task_queue, message_id, data)
-        values (p_run, p_type, true, v_place, p_id, p_data) on conflict (run_id, message_id) do nothing;
+    if not v_waits then
+        insert into durable.inbox (run_id, type, internal, task_queue, message_id, data)
+            values (p_run, p_type, true, v_place, p_id, p_data) on conflict (run_id, message_id) do nothing;
+    end if;
     return 1;
 end $$;
 

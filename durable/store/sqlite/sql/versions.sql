@@ -65,7 +65,7 @@ WHERE EXISTS (
 ORDER BY version, task_queue
 
 -- name: versions_of_run
-SELECT task_queue, pinned_to, deployment_version, versioning_behavior, versioning_override FROM runs WHERE run_id = ?
+SELECT task_queue, pinned_to, deployment_version, versioning_behavior, versioning_override, execution_at FROM runs WHERE run_id = ?
 
 -- name: stamp
 UPDATE runs SET deployment_version = :version, versioning_behavior = :behavior, format = max(format, 2),
@@ -74,7 +74,7 @@ WHERE run_id = :run_id
 
 -- name: override
 UPDATE runs SET versioning_override = :override, format = max(format, 2), pinned_to = :pinned_to, task_queue = :place,
-    wake_at = CASE WHEN owner IS NULL AND hold < 2 THEN :now ELSE wake_at END
+    wake_at = CASE WHEN owner IS NULL AND hold < 2 AND NOT :waits THEN :now ELSE wake_at END
 WHERE run_id = :run_id
 
 -- name: move_inbox

@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from durable._engine._retry import Retry, RetryState, decide
+from durable._engine._sole import end_with, is_sole
 from durable._engine.records import ActivityRecord, ActivityState, Anew, AttemptOutcome, Message, NewActivity
 from durable.exceptions import HistoryCorruptError
 from durable.history import (
@@ -241,12 +242,14 @@ def conclude_row(
     )
     if isinstance(outcome, Failed):
         progress = Progress(progress.heartbeat, outcome.failure)
+    sole = is_sole(record.workflow_type)
     return AttemptOutcome(
         run_id=record.run_id,
         id=record.id,
         attempt=record.attempt,
         worker=worker,
-        message=None if isinstance(result, Retry) else message_of(record.run_id, result),
+        message=None if isinstance(result, Retry) or sole else message_of(record.run_id, result),
+        sole=None if isinstance(result, Retry) or not sole else end_with(result),
         retry_in=result.delay if isinstance(result, Retry) else None,
         progress=encode_progress(progress),
         state=record.state,
@@ -294,13 +297,15 @@ def _made_again(
 
 def cancel_waiting(record: ActivityRecord) -> AttemptOutcome:
     """Return the end of an activity that was cancelled while it waited for a worker: it never starts (again)."""
+    sole = is_sole(record.workflow_type)
     canceled = ActivityTaskCanceled(id=record.id, attempt=record.number)
     return AttemptOutcome(
         run_id=record.run_id,
         id=record.id,
         attempt=record.attempt,
         worker=None,
-        message=message_of(record.run_id, canceled),
+        message=None if sole else message_of(record.run_id, canceled),
+        sole=end_with(canceled) if sole else None,
         progress=record.progress,
         state=ActivityState.QUEUED,
     )

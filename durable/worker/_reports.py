@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -19,7 +19,7 @@ from durable._internal.backoff import exponential
 from durable._internal.instants import SECOND
 from durable.activity._context import ActivityCancellationDetails
 from durable.exceptions import PayloadCodecError, StoreUnavailableError
-from durable.history import Payloads
+from durable.history import EventRow, Payloads
 from durable.store import (
     ActivityRecord,
     ActivityState,
@@ -88,7 +88,9 @@ class Reports:
         identity: str,
         task_queue: str,
         clock: DatabaseClock,
+        closed: Callable[[str, EventRow], None],
     ) -> None:
+        self._closed = closed
         self._store = store
         self._bare = beneath(store)
         self._worker_id = worker_id
@@ -272,7 +274,10 @@ class Reports:
                 held_up.append(outcome)
                 continue
             ended = self._made_of.pop((outcome.run_id, outcome.id, outcome.attempt), None)
-            if accepted and outcome.message is not None:
+            if accepted and outcome.sole is not None:
+                self._closed(outcome.run_id, outcome.sole.closing)
+                hints.append(Hint(HintKind.CLOSED, outcome.run_id))
+            elif accepted and outcome.message is not None:
                 hints.append(Hint(HintKind.MESSAGE, outcome.run_id))
             elif accepted:
                 hints.append(Hint(HintKind.ACTIVITY, self._task_queue))

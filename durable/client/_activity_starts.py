@@ -100,6 +100,9 @@ def input_of(
         RegistrationError: It is a plain function.
         ValueError: The id is missing or cannot be one.
     """
+    if isinstance(activity, ActivityCall):
+        # It is given up for the start, whether that comes about or not.
+        activity.replace()  # pyright: ignore[reportUnknownMemberType]
     said = dict(options)
     listed = argument_list(said.pop("args", ()))
     result_type = said.pop("result_type", None)
@@ -118,7 +121,6 @@ def input_of(
         call: ActivityCall[Any] = activity  # pyright: ignore[reportUnknownVariableType]
         if given:
             raise TypeError(f"{call!r} has its arguments already; pass nothing behind it")
-        call.replace()
         name, args, defined = call.name, call.args, call.options
         types = None if call.definition is None else call.definition.arg_types
         result_type = call.result_type if result_type is None else result_type

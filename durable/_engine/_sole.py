@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from durable._engine._run_info import info_of
 from durable._engine.activity_records import SoleActivity
+from durable._engine.lanes import lane_of
 from durable._engine.records import NewRun, RunStatus, SoleEnd
 from durable.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from durable.history import (
@@ -80,6 +81,7 @@ def start_sole(
             schedule_to_close=scheduled.schedule_to_close,
             start_to_close=scheduled.start_to_close,
             heartbeat=scheduled.heartbeat,
+            lane=lane_of(scheduled.limits),
         ),
     )
 

@@ -22,6 +22,7 @@ from durable.client._history import (
     WorkflowHistoryEventAsyncIterator,
     WorkflowHistoryEventFilterType,
 )
+from durable.client._limits import CircuitBreakerDescription, CircuitState, ConcurrencyDescription
 from durable.client._listing import (
     WorkflowExecutionAsyncIterator,
     WorkflowExecutionCount,
@@ -127,8 +128,11 @@ __all__ = [
     "BackfillScheduleInput",
     "CancelActivityInput",
     "CancelWorkflowInput",
+    "CircuitBreakerDescription",
+    "CircuitState",
     "Client",
     "CompleteAsyncActivityInput",
+    "ConcurrencyDescription",
     "CountActivitiesInput",
     "CountWorkflowsInput",
     "CreateScheduleInput",

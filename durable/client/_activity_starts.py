@@ -26,6 +26,8 @@ from durable.client._starts import Starts
 from durable.common import (
     ActivityIDConflictPolicy,
     ActivityIDReusePolicy,
+    CircuitBreaker,
+    Concurrency,
     Priority,
     RetryPolicy,
     TypedSearchAttributes,
@@ -34,7 +36,7 @@ from durable.common import (
 )
 from durable.converter import ActivitySerializationContext
 from durable.exceptions import ActivityAlreadyStartedError
-from durable.history import ActivityTaskScheduled, WorkflowExecutionStarted
+from durable.history import ActivityTaskScheduled, WorkflowExecutionStarted, limits_of
 from durable.interceptor._headers import checked_headers
 from durable.interceptor.client import StartActivityInput
 from durable.store import Hint, HintKind, StartOutcome
@@ -68,8 +70,12 @@ class ActivityStartOptions(TypedDict, total=False):
     """What it is found by in lists."""
     summary: str | None
     """A line for people."""
-    priority: Priority
+    priority: Priority | None
     """Which of several activities that are due is taken first."""
+    concurrency: Concurrency | None
+    """At most so many with its key run at once, over all workers; no limit by default."""
+    circuit_breaker: CircuitBreaker | None
+    """What keeps it waiting while others with its key fail; nothing by default."""
     start_delay: Duration | None
     """How long until it may first be taken; timeouts count from then."""
 
@@ -83,6 +89,9 @@ _EXECUTION = (
     "heartbeat_timeout",
     "retry_policy",
     "summary",
+    "priority",
+    "concurrency",
+    "circuit_breaker",
 )
 """Options that a definition may say, too."""
 
@@ -156,6 +165,7 @@ async def start(connection: Connection, starts: Starts, input: StartActivityInpu
     if start_to_close is None and options.schedule_to_close_timeout is None:
         start_to_close = DEFAULT_START_TO_CLOSE
     queue = options.task_queue or DEFAULT_QUEUE
+    priority = check_priority(options.priority)
     attributes = check_search_attributes(input.search_attributes)
     if attributes:
         await check_types(connection, attributes)
@@ -185,6 +195,8 @@ async def start(connection: Connection, starts: Starts, input: StartActivityInpu
         eager=False,
         headers=checked_headers(input.headers),
         summary=options.summary,
+        priority=priority,
+        limits=limits_of(options.priority, options.concurrency, options.circuit_breaker, None),
     )
     run_id = uuid7()
     delay = input.start_delay
@@ -196,7 +208,7 @@ async def start(connection: Connection, starts: Starts, input: StartActivityInpu
         search_attributes=attributes,
         identity=connection.identity,
         static_summary=options.summary,
-        priority=check_priority(input.priority),
+        priority=priority,
         delay=0 if delay is None else to_duration(delay, "start_delay"),
     )
     reuse = _policy(input.id_reuse_policy, ActivityIDReusePolicy.ALLOW_DUPLICATE, "id_reuse_policy")

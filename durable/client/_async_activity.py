@@ -24,6 +24,8 @@ from durable._engine._activities import (
     conclude_row,
     decode_progress,
     encode_progress,
+    hints_of,
+    news_for_breaker,
     read_task_token,
     scheduled_of,
 )
@@ -44,7 +46,7 @@ from durable.interceptor.client import (
     HeartbeatAsyncActivityInput,
     ReportCancellationAsyncActivityInput,
 )
-from durable.store import ActivityRecord, ActivityState, Heartbeat, HeartbeatAnswer, Hint, HintKind
+from durable.store import ActivityRecord, ActivityState, Heartbeat, HeartbeatAnswer
 
 ROW_PATIENCE = 10.0
 """Seconds for which an attempt is waited for whose function has told its token and has not ended yet."""
@@ -228,9 +230,10 @@ class AsyncActivityHandle:
                     converter.to_payloads(last_heartbeat_details, path="heartbeat details"),
                     progress.last_failure,
                 )
+            ending = outcome_of(record, scheduled, converter)
             outcome = conclude_row(
                 record,
-                outcome_of(record, scheduled, converter),
+                ending,
                 worker=None,
                 now=record.now,
                 jitter=random.random(),
@@ -243,12 +246,9 @@ class AsyncActivityHandle:
                 if outcome.sole is not None:
                     closing = outcome.sole.closing
                     self._connection.local.closed(record.run_id, decode_data(closing.type, closing.data))
-                    hint = Hint(HintKind.CLOSED, record.run_id)
-                elif outcome.message is not None:
-                    hint = Hint(HintKind.MESSAGE, record.run_id)
-                else:
-                    hint = Hint(HintKind.ACTIVITY, record.task_queue)
-                store.hint([hint])
+                if (news := news_for_breaker(scheduled, ending)) is not None:
+                    await store.tell_breakers([news])
+                store.hint(hints_of(outcome, scheduled))
                 return
             # Somebody else has changed it just now, or has it locked; the next look tells.
             await asyncio.sleep(LOOK_FIRST)

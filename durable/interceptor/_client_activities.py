@@ -40,6 +40,8 @@ class StartActivityInput:
     priority: Any
     start_delay: Any
     headers: Headers
+    concurrency: Any = None
+    circuit_breaker: Any = None
     arg_types: Sequence[Any] | None = None
     defined: Any = field(default=None, repr=False)
 

@@ -6,6 +6,9 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import msgspec
+
+from durable._engine.lanes import lane_queue
 from durable._engine.records import (
     LOCKED_LONG,
     ActivityRecord,
@@ -25,6 +28,7 @@ from durable.store.postgres._pack import (
     TOLD_CHILDREN,
     Types,
     found_columns,
+    lane_columns,
     message_columns,
     run_columns,
 )
@@ -182,6 +186,11 @@ def pack_starts(runs: Sequence[NewRun], types: Types) -> list[Any]:
 def pack_soles(runs: Sequence[NewRun], types: Types) -> list[Any]:
     """The arguments of `start_sole_2`."""
     activities = [run.activity for run in runs if run.activity is not None]
+    lanes = [
+        {"run_id": run.run_id, **lane_columns(run.activity.lane)}
+        for run in runs
+        if run.activity is not None and run.activity.lane is not None
+    ]
     return [
         [run.run_id for run in runs],
         [run.workflow_id for run in runs],
@@ -195,11 +204,18 @@ def pack_soles(runs: Sequence[NewRun], types: Types) -> list[Any]:
         [run.started for run in runs],
         [run.info for run in runs],
         [activity.activity_type for activity in activities],
+        [
+            run.task_queue
+            if run.activity is None or run.activity.lane is None
+            else lane_queue(run.task_queue)
+            for run in runs
+        ],
         [activity.scheduled for activity in activities],
         [activity.schedule_to_start for activity in activities],
         [activity.schedule_to_close for activity in activities],
         [activity.start_to_close for activity in activities],
         [activity.heartbeat for activity in activities],
+        msgspec.json.encode(lanes).decode() if lanes else None,
         found_columns(runs, types),
     ]
 

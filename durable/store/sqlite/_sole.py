@@ -40,6 +40,7 @@ def write(transaction: Transaction, runs: Iterable[NewRun]) -> None:
             close_by=None if close is None else begins + close,
             start_to_close=activity.start_to_close,
             heartbeat=activity.heartbeat,
+            lane=activity.lane,
         )
         rows.append((run.run_id, row))
     if rows:

@@ -8,8 +8,9 @@
 create function durable.start_sole_2(
     s_run uuid[], s_workflow_id text[], s_type text[], s_queue text[], s_format integer[], s_priority smallint[],
     s_delay bigint[], s_reuse smallint[], s_conflict smallint[], s_started bytea[], s_info bytea[],
-    a_type text[], a_scheduled bytea[], a_start_by bigint[], a_close_by bigint[], -- the latter from when it begins
+    a_type text[], a_queue text[], a_scheduled bytea[], a_start_by bigint[], a_close_by bigint[], -- the latter from when it begins
     a_start_to_close bigint[], a_heartbeat bigint[],
+    a_lanes jsonb, -- where those of them wait that do not wait with their queues
     s_rows jsonb[] -- what the runs are found by, see `index_runs_2`
 ) returns table (n integer, outcome smallint, run_id uuid, workflow_type text, epoch integer, now bigint)
 language plpgsql volatile
@@ -40,12 +41,19 @@ begin
         queued as (
             insert into durable.activity_tasks (run_id, id, activity_type, task_queue, priority, state, scheduled_at, due_at,
                     start_by, close_by, deadline, start_to_close, heartbeat, scheduled, progress)
-                select e.run_id, 1, a_type[e.n], s_queue[e.n], s_priority[e.n], 1, b.at, b.at, b.at + a_start_by[e.n],
+                select e.run_id, 1, a_type[e.n], a_queue[e.n], s_priority[e.n], 1, b.at, b.at, b.at + a_start_by[e.n],
                     b.at + a_close_by[e.n], b.at + least(a_start_by[e.n], a_close_by[e.n]), a_start_to_close[e.n],
                     a_heartbeat[e.n], a_scheduled[e.n], ''
                 from entered e cross join lateral (select v_now + s_delay[e.n] as at) b
                 where e.outcome = 1)
         select e.*, v_now from entered e;
+    if a_lanes is not null then
+        update durable.activity_tasks a set lane = l.lane, share = l.share, limit_key = l.limit_key,
+                limit_most = l.limit_most, limit_weight = l.limit_weight, breaker = l.breaker, fails_fast = l.fails_fast
+            from jsonb_to_recordset(a_lanes) l (run_id uuid, lane text, share real, limit_key text, limit_most integer,
+                limit_weight integer, breaker text, fails_fast boolean)
+            where a.run_id = l.run_id and a.id = 1;
+    end if;
     if s_rows is not null then
         perform durable.index_runs_2(array_agg(t.run_id), array_agg(t.rows))
             from unnest(s_run, s_rows) t (run_id, rows)

@@ -4,7 +4,7 @@ select n, outcome, run_id, workflow_type, epoch, now from durable.start_2(
 
 -- name: create_sole_runs
 select n, outcome, run_id, workflow_type, epoch, now from durable.start_sole_2(
-    $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)
+    $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)
 
 -- name: find_run
 -- The history is measured, which reads all of it, only when asked for.

@@ -21,6 +21,8 @@ from durable.client import (
 from durable.common import (
     ActivityIDConflictPolicy,
     ActivityIDReusePolicy,
+    CircuitBreaker,
+    Concurrency,
     Priority,
     SearchAttributeKey,
     SearchAttributePair,
@@ -420,6 +422,35 @@ async def test_priority_decides_which_is_taken_first(plain: Env) -> None:
         for handle in handles:
             await handle.result(timeout=PATIENCE)
     assert taken == ["p1", "p3", "p5"]
+
+
+async def test_keys_and_breakers_hold_for_them(plain: Env) -> None:
+    running: list[int] = []
+    most = 0
+
+    @activity.defn(name="alone.keyed")
+    async def keyed(n: int) -> None:
+        nonlocal most
+        running.append(n)
+        most = max(most, len(running))
+        await asyncio.sleep(0.01)
+        running.remove(n)
+
+    only = Concurrency("k", 1)
+    starts = [ActivityStart(keyed, n, id=f"k{n}", concurrency=only) for n in range(5)]
+    handles = await plain.client.start_activities(starts)
+    async with plain.worker(keyed, fails):
+        for handle in handles:
+            await handle.result(timeout=PATIENCE)
+        breaker = CircuitBreaker("b", failure_threshold=1, open_for=3600, fail_fast=True)
+        once = RetryPolicy(maximum_attempts=1)
+        broken = await plain.client.start_activity(
+            fails, "Again", id="b", circuit_breaker=breaker, retry_policy=once
+        )
+        await cause(broken)
+        fast = await plain.client.start_activity(fails, "Again", id="fast", circuit_breaker=breaker)
+        assert "is open" in str(await cause(fast))
+    assert most == 1
 
 
 async def test_lists_and_counts_find_them(plain: Env) -> None:

@@ -52,6 +52,7 @@ from durable.store.sqlite import (
     _schedules,
     _schema,
     _search,
+    _sole,
     _updates,
     _versions,
     _workers,
@@ -318,7 +319,7 @@ class SQLiteStore:
         )
 
     async def finish_attempts(self, outcomes: Sequence[AttemptOutcome]) -> list[bool]:
-        return await self.writer.run(partial(_activities.finish, outcomes=outcomes))
+        return await self.writer.run(partial(_sole.finish, outcomes=outcomes))
 
     async def heartbeat(self, beats: Sequence[Heartbeat]) -> list[HeartbeatAnswer]:
         return await self.writer.run(partial(_activities.heartbeat, beats=beats))

@@ -46,7 +46,7 @@ from durable._engine.records import (
     Transition,
     Unread,
 )
-from durable._engine.versioning import NO_VERSION
+from durable._engine.versioning import NO_VERSION, queue_of
 from durable.history import (
     TARGET_CHANGED,
     ActivityTaskScheduled,
@@ -510,7 +510,7 @@ class Run:
             self._asked.rowed.discard(id)
         written = Written(inputs, flight.start, closed=flight.closing is not None)
         if transition.activities or transition.activities_canceled:
-            written.queued = [row.task_queue for row in transition.activities if row.worker is None]
+            written.queued = [queue_of(row.task_queue) for row in transition.activities if row.worker is None]
             written.canceled = transition.activities_canceled
         if transition.outcomes or tried is not None:
             written.cancel = () if tried is None else tried.cancel

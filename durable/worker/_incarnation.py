@@ -432,7 +432,11 @@ class Incarnation:
         return structs.replace(transition, starts=tuple(starts), close=close)
 
     def _may_own(self, new: NewRun) -> bool:
-        return new.delay == 0 and self.wants(new.task_queue, new.workflow_type)
+        return (
+            new.delay == 0
+            and self.wants(new.task_queue, new.workflow_type)
+            and self._versions.may_own(new.task_queue, new.version, new.workflow_id)
+        )
 
     def _adopt_started(self, new: NewRun, verdict: StartVerdict) -> None:
         """Take a run that a commit of this worker created as its own, on the way out too: it is handed back then."""

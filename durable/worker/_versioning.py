@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from durable._engine.versioning import BEHAVIORS, NO_VERSION, QueueRoute
+from durable._engine.versioning import BEHAVIORS, NO_VERSION, QueueRoute, place, reach, reaches
 from durable.common import VersioningBehavior, WorkerDeploymentVersion
 from durable.history import WorkflowTaskCompleted
 from durable.worker._home import Home
@@ -99,6 +99,12 @@ class Versions:
     def served(self, workflow_type: str) -> WorkflowTaskCompleted:
         """What the log is to say of tasks of a workflow that this worker runs."""
         return self._home.options.served.get(workflow_type, NO_VERSION)
+
+    def may_own(self, task_queue: str, version: str, workflow_id: str) -> bool:
+        """Whether a new run may be this worker's from the start, as far as is known here; the database decides."""
+        if self.route is None:
+            return not self.version and not version
+        return reaches(reach(task_queue, self.version, self.route), place(task_queue, version), workflow_id)
 
     def changed(self, workflow_id: str) -> bool:
         """Whether a run of this worker would be another version's, if it followed its queue."""

@@ -328,15 +328,16 @@ class Store(Protocol):
         self,
         worker_id: str,
         task_queues: Sequence[str],
-        activity_types: Sequence[str],
+        activity_types: Sequence[str] | None,
         limit: int,
         *,
         format: int,
     ) -> list[ActivityRecord]:
         """Make this worker run at most `limit` queued activities that are due, by priority, then age.
 
-        Only of runs with a format up to `format`: what a newer release wrote waits for its workers. Only while the worker's own lease is live. The row becomes RUNNING, `started_at` is the database's now and
-        `deadline` the earliest of close_by, now + start_to_close and now + heartbeat.
+        Only of these queues and types (of all types if None), of runs with a format up to `format`: what a newer release
+        wrote waits for its workers. Only while the worker's own lease is live. The row becomes RUNNING, `started_at` is
+        the database's now and `deadline` the earliest of close_by, now + start_to_close and now + heartbeat.
         """
         ...
 

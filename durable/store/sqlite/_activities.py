@@ -93,7 +93,7 @@ def claim(
     lives: Lives,
     worker_id: str,
     task_queues: Sequence[str],
-    activity_types: Sequence[str],
+    activity_types: Sequence[str] | None,
     limit: int,
     format: int,
 ) -> list[ActivityRecord]:
@@ -109,7 +109,7 @@ def claim(
                 "queue": queue,
                 "priority": priority,
                 "now": now,
-                "types": ids(activity_types),
+                "types": None if activity_types is None else ids(activity_types),
                 "format": format,
                 "limit": wanted,
             }

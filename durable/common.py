@@ -10,6 +10,7 @@ from typing import Any
 
 from durable._internal.backoff import exponential
 from durable._internal.instants import MICROSECOND, Duration, to_duration
+from durable._limits import CircuitBreaker, Concurrency, Priority
 from durable._search_attributes import (
     SearchAttributeIndexedValueType,
     SearchAttributeKey,
@@ -22,6 +23,8 @@ from durable._search_attributes import (
 __all__ = [
     "ActivityCancellationType",
     "ChildWorkflowCancellationType",
+    "CircuitBreaker",
+    "Concurrency",
     "ParentClosePolicy",
     "Priority",
     "QueryRejectCondition",
@@ -120,24 +123,6 @@ class RawValue:
     """
 
     payload: Any
-
-
-@dataclass(frozen=True)
-class Priority:
-    """Which of several things that are due is taken first. The names are Temporal's.
-
-    Attributes:
-        priority_key: From 1, first, to 5, last; 3 when None.
-    """
-
-    priority_key: int | None = None
-
-    def __post_init__(self) -> None:
-        key: object = self.priority_key
-        if key is not None and (isinstance(key, bool) or not isinstance(key, int)):
-            raise TypeError(f"priority_key must be a whole number from 1 to 5, not {type(key).__name__}")
-        if key is not None and not 1 <= key <= 5:
-            raise ValueError(f"priority_key must be from 1, first, to 5, last, not {key}")
 
 
 @dataclass(frozen=True)

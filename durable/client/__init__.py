@@ -13,6 +13,7 @@ from durable.client._history import (
     WorkflowHistoryEventAsyncIterator,
     WorkflowHistoryEventFilterType,
 )
+from durable.client._limits import CircuitBreakerDescription, CircuitState, ConcurrencyDescription
 from durable.client._listing import (
     WorkflowExecutionAsyncIterator,
     WorkflowExecutionCount,
@@ -96,7 +97,10 @@ __all__ = [
     "AsyncActivityIDReference",
     "BackfillScheduleInput",
     "CancelWorkflowInput",
+    "CircuitBreakerDescription",
+    "CircuitState",
     "Client",
+    "ConcurrencyDescription",
     "CountWorkflowsInput",
     "CreateScheduleInput",
     "DeleteScheduleInput",

@@ -23,6 +23,7 @@ from durable._engine._activities import (
     Failed,
     HandedOut,
     Outcome,
+    circuit_open,
     decode_progress,
     idempotency_key,
     lost,
@@ -37,7 +38,7 @@ from durable.activity._definition import DYNAMIC, ActivityDefinition
 from durable.common import RawValue
 from durable.converter import ActivitySerializationContext, DataConverter
 from durable.exceptions import ApplicationError, CancelledError, ConversionError, HistoryError
-from durable.history import ActivityTaskScheduled, decode_retry_policy
+from durable.history import ActivityTaskScheduled, decode_retry_policy, priority_of
 from durable.interceptor.worker import Interceptor
 from durable.store import ActivityRecord, Store
 from durable.worker._attempts import Attempt, Flag, Owner
@@ -109,6 +110,9 @@ class Activities:
         self.shutdown = Flag()
         self.freed = asyncio.Event()
         self.was_full = False
+        self.queue_rate: float | None = None
+        self._remote_too = eager
+        self._best_waiting: int | None = None
 
     # ------------------------------------------------------------------ what can run here
 
@@ -145,11 +149,16 @@ class Activities:
             self._eager
             and scheduled.task_queue == self._task_queue
             and (scheduled.activity_type in self._served or self._dynamic is not None)
+            and self.queue_rate is None
+            and (self._best_waiting is None or scheduled.priority <= self._best_waiting)
             and self.free > 0
             and not self.shutdown.is_set()
         )
         if possible:
             self._promised += 1
+        elif self.was_full and self._remote_too and scheduled.task_queue == self._task_queue:
+            # It goes to the queue. Until that is known to be empty, nothing less urgent passes it by.
+            self._best_waiting = min(self._best_waiting or scheduled.priority, scheduled.priority)
         return possible
 
     def give_back(self, count: int) -> None:
@@ -163,6 +172,12 @@ class Activities:
         """Start the first attempt of an activity for a run of this worker, in the slot that was promised to it."""
         self._promised -= 1
         return self._start(Attempt(self, owner, None, scheduled, scheduled_at, number=1, started_at=now))
+
+    def claimed(self, records: Sequence[ActivityRecord], *, all: bool) -> None:
+        """Start the attempts that a claim returned; `all` says whether nothing else waits."""
+        priorities = self.take(records)
+        # What still waits comes behind the last of them.
+        self._best_waiting = None if all else max(priorities, default=None)
 
     def start_local(
         self,
@@ -189,20 +204,22 @@ class Activities:
         if self._attempts.get(attempt.key) is attempt:
             del self._attempts[attempt.key]
 
-    def take(self, records: Sequence[ActivityRecord]) -> None:
-        """Start the attempts that a claim returned."""
+    def take(self, records: Sequence[ActivityRecord]) -> list[int]:
+        """Start attempts of rows that are this worker's, and return their priorities."""
+        priorities: list[int] = []
         for record in records:
             self._clock.observe(record.now)
             if record.fault is not None:
                 self.reports.give_back(record)
                 continue
             try:
-                self._take(record)
+                priorities.append(self._take(record))
             except HistoryError as error:
                 # Left as it is: its worker is this one, and does not answer for it; an operator has to look.
                 logger.error("activity %d of run %s cannot be read: %s", record.id, record.run_id, error)
+        return priorities
 
-    def _take(self, record: ActivityRecord) -> None:
+    def _take(self, record: ActivityRecord) -> int:
         attempt = Attempt(
             self,
             None,
@@ -215,8 +232,11 @@ class Activities:
         )
         if record.cancel_requested:
             self._conclude(attempt, Canceled())
+        elif record.refused:
+            self._conclude(attempt, circuit_open(attempt.scheduled))
         else:
             self._start(attempt)
+        return attempt.scheduled.priority
 
     def _start(self, attempt: Attempt) -> Attempt:
         if self._rate is not None:
@@ -386,7 +406,7 @@ class Activities:
             heartbeat_timeout=None if scheduled.heartbeat is None else to_timedelta(scheduled.heartbeat),
             idempotency_key=idempotency_key(attempt.run_id, scheduled),
             is_local=scheduled.local is not None,
-            priority=None,
+            priority=priority_of(scheduled.priority, scheduled.limits),
             retry_policy=decode_retry_policy(scheduled.retry_policy),
             schedule_to_close_timeout=(
                 None if scheduled.schedule_to_close is None else to_timedelta(scheduled.schedule_to_close)
@@ -453,7 +473,8 @@ class Activities:
                 continue
             if key in self._begun:
                 progress = decode_progress(record.progress)
-                self.reports.ended(record, lost(scheduled_of(record), progress.heartbeat), progress)
+                scheduled = scheduled_of(record)
+                self.reports.ended(record, scheduled, lost(scheduled, progress.heartbeat), progress)
             else:
                 logger.info(
                     "activity %d of run %s runs here since an interrupted claim", record.id, record.run_id
@@ -487,7 +508,11 @@ class Activities:
             attempt.owner.attempt_ended(attempt, outcome)
             return
         self.reports.ended(
-            attempt.record, outcome, attempt.progress, cancel_requested=attempt.cancel_requested
+            attempt.record,
+            attempt.scheduled,
+            outcome,
+            attempt.progress,
+            cancel_requested=attempt.cancel_requested,
         )
 
     def row_written(self, attempt: Attempt, record: ActivityRecord) -> None:

@@ -205,6 +205,9 @@ class Incarnation:
             eager=options.remote_activities and options.eager_activities,
             per_second=options.activities_per_second,
         )
+        if options.queue_activities_per_second is not None:
+            await self.store.set_rate(options.task_queue, options.queue_activities_per_second)
+        self.activities.queue_rate = await self.store.read_rate(options.task_queue)
         self.claims = Claims(self)
         self.housekeeping = Housekeeping(self)
         self.questions = Questions(self)

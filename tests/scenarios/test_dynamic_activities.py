@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from durable import Worker, activity, workflow
-from durable.common import RawValue
+from durable.common import Concurrency, RawValue
 from durable.exceptions import RegistrationError
 from tests.scenarios.rig import PATIENCE, Env, event, events
 
@@ -22,11 +22,14 @@ async def known(text: str) -> str:
 async def calls(how: str) -> list[Any]:
     options: dict[str, Any] = {"task_queue": "elsewhere"} if how == "elsewhere" else {}
     run = workflow.execute_local_activity if how == "local" else workflow.execute_activity
-    eager = {"eager": False} if how == "queued" else {}
+    if how == "queued":
+        options = {"eager": False}
+    elif how == "limited":
+        options = {"concurrency": Concurrency("scn.dyn", limit=1)}
     return [
-        await run("scn.dyn.any", args=["a", {"b": 1}], result_type=str, **options, **eager),
-        await run("scn.dyn.none", result_type=str, **options, **eager),
-        await run("scn.dyn.known", "c", result_type=str, **options, **eager),
+        await run("scn.dyn.any", args=["a", {"b": 1}], result_type=str, **options),
+        await run("scn.dyn.none", result_type=str, **options),
+        await run("scn.dyn.known", "c", result_type=str, **options),
     ]
 
 
@@ -43,7 +46,7 @@ def dynamic(**options: Any) -> Any:
 FOUND = ["scn.dyn.any ['a', {'b': 1}]", "scn.dyn.none []", "known c"]
 
 
-@pytest.mark.parametrize("how", ["eager", "local", "queued", "elsewhere"])
+@pytest.mark.parametrize("how", ["eager", "local", "queued", "limited", "elsewhere"])
 async def test_every_type_that_has_no_definition(env: Env, how: str) -> None:
     """In the process of the workflow, locally, through the queue, and by a worker of another queue that has only this."""
     serving = [dynamic(), known]

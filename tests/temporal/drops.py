@@ -55,8 +55,6 @@ DROPS: dict[str, str] = {
     "activity.defn: name": f"{_HELLO}::test_activity{_ONE}",
     "activity.defn: no_thread_cancel_exception": f"{_S}/test_cancel_activities.py::"
     f"test_no_thread_cancel_exception{_ONE}",
-    "activity.defn: dynamic": f"{_S}/test_dynamic_activities.py::test_every_type_that_has_no_definition"
-    "[sqlite-cached-eager]",
     # ---- of a retry policy, and of failures that answer it
     "retry policy: initial_interval": f"{_HELLO}::test_activity_retry{_ONE}",
     "retry policy: backoff_coefficient": f"{_HELLO}::test_activity_retry{_ONE}",
@@ -147,4 +145,6 @@ DROPS: dict[str, str] = {
     "test_a_database_without_tables_and_without_leave_to_make_them[sqlite]",
     "connect: default_workflow_query_reject_condition": f"{_S}/test_queries.py::"
     "test_a_client_may_reject_by_default[sqlite]",
+    "activity.defn: dynamic": f"{_S}/test_dynamic_activities.py::test_every_type_that_has_no_definition"
+    "[sqlite-cached-eager]",
 }

@@ -104,7 +104,7 @@ def claim(
     lives: Lives,
     worker_id: str,
     task_queues: Sequence[str],
-    activity_types: Sequence[str],
+    activity_types: Sequence[str] | None,
     limit: int,
     format: int,
     version: str,
@@ -126,7 +126,7 @@ def _claim_from_lanes(
     transaction: Transaction,
     worker_id: str,
     reached: Sequence[Reach],
-    activity_types: Sequence[str],
+    activity_types: Sequence[str] | None,
     limit: int,
     format: int,
 ) -> list[ActivityRecord]:
@@ -160,7 +160,7 @@ def _claim_from_lanes(
 def _due_of(
     transaction: Transaction,
     reached: Sequence[Reach],
-    activity_types: Sequence[str],
+    activity_types: Sequence[str] | None,
     limit: int,
     format: int,
     *,
@@ -179,7 +179,7 @@ def _due_of(
                 "high": reach.high,
                 "priority": priority,
                 "now": now,
-                "types": ids(activity_types),
+                "types": None if activity_types is None else ids(activity_types),
                 "format": format,
                 "limit": wanted,
             }

@@ -81,7 +81,7 @@ begin
             select l.* from ranges s cross join lateral (
                 select a.run_id, a.id, a.priority, a.due_at from durable.activity_tasks a
                 where a.state = 1 and a.task_queue = s.place and a.priority = s.priority and a.due_at <= v_now
-                    and (a.deadline is null or a.deadline > v_now) and a.activity_type = any (p_types)
+                    and (a.deadline is null or a.deadline > v_now) and (p_types is null or a.activity_type = any (p_types))
                     and exists (select from durable.runs r where r.run_id = a.run_id and r.format <= p_format
                         and r.hold <> 3 and (s.high - s.low = 4294967296
                             or durable.ramp_of(r.workflow_id) >= s.low and durable.ramp_of(r.workflow_id) < s.high))

@@ -12,4 +12,4 @@ ALTER TABLE activity_tasks ADD COLUMN revision INTEGER NOT NULL DEFAULT 0;
 
 -- Rows of runs that have one activity and no code, and among them those that workers of the release before have ended.
 ALTER TABLE activity_tasks ADD COLUMN sole INTEGER;
-CREATE INDEX activity_tasks_stray ON activity_tasks (run_id) WHERE sole = 1 AND state = 3;
+CREATE INDEX activity_tasks_stray ON activity_tasks (sole) WHERE sole = 1 AND state = 3;

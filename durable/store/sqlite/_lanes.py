@@ -222,11 +222,12 @@ def around(next_lane: Callable[[str], str | None]) -> Iterator[str]:
     begin = f"{random.randrange(0x10000):04x}"
     count = 0
     for start, end in ((begin, None), ("", begin)):
-        lane: str | None = start
-        while lane is not None and count < LANES_AT_ONCE:
-            lane = next_lane(lane)
-            if lane is None or (end is not None and lane > end):
+        lane = start
+        while count < LANES_AT_ONCE:
+            found = next_lane(lane)
+            if found is None or (end is not None and found > end):
                 break
+            lane = found
             count += 1
             yield lane
 

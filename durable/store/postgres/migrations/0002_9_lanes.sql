@@ -510,3 +510,18 @@ begin
         where coalesce(a.limit_key, '') = p_key and a.limit_key is not null and a.state = 1 and a.outside_since is null
         limit p_most) w);
 end $$;
+
+create function durable.key_in_use_2(p_kind integer, p_key text) returns boolean
+language plpgsql stable
+    set plan_cache_mode = force_generic_plan set enable_seqscan = off
+as $$
+begin
+    if p_kind = 1 then
+        return exists (
+            select from durable.runs r
+            where coalesce(r.limit_key, '') = p_key and r.limit_key is not null and r.status = 1 limit 1);
+    end if;
+    return exists (
+        select from durable.activity_tasks a
+        where coalesce(a.limit_key, '') = p_key and a.limit_key is not null limit 1);
+end $$;

@@ -13,13 +13,7 @@ on conflict (kind, key) do update set most = excluded.most
 -- Rows that nobody needs: they are made again when they are. One that is locked is in use.
 with unused as materialized (
     select l.kind, l.key from durable.limit_keys l
-    where l.most is null and l.kind > 0
-        and not exists (
-            select from durable.activity_tasks a
-            where l.kind = 2 and coalesce(a.limit_key, '') = l.key and a.limit_key is not null)
-        and not exists (
-            select from durable.runs r
-            where l.kind = 1 and coalesce(r.limit_key, '') = l.key and r.limit_key is not null and r.status = 1)
+    where l.most is null and l.kind > 0 and not durable.key_in_use_2(l.kind, l.key)
     limit $1 for update skip locked)
 delete from durable.limit_keys l using unused u where l.kind = u.kind and l.key = u.key
 returning l.key

@@ -315,6 +315,8 @@ async def test_children_have_keys(env: Env) -> None:
         assert await handle.result(timeout=PATIENCE) == ["done"] * 3
         described = await env.client.describe_concurrency("customer", kind="workflow")
         assert (described.running, described.waiting) == (0, 0)
+    initiated = await event(handle, "StartChildInitiated")
+    assert (initiated.limits.key, initiated.limits.limit) == ("customer", 1)
 
 
 async def test_workflows_of_a_key_that_is_set(plain: Env) -> None:

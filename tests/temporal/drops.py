@@ -134,7 +134,7 @@ DROPS: dict[str, str] = {
     "update result: rpc_timeout": f"{_UPDATES}::test_async_accepted{_ONE}",
     # ---- of a worker, and of a client
     "worker: task_queue": f"{_HELLO}::test_activity{_ONE}",
-    "worker: workflows": f"{_S}/test_faults.py::test_an_unregistered_workflow_stays_pending_with_a_reason{_ONE}",
+    "worker: workflows": f"{_S}/test_tuning.py::test_a_worker_leaves_alone_what_it_does_not_list{_ONE}",
     "worker: activities": f"{_S}/test_faults.py::test_an_unregistered_activity_stays_pending_with_a_reason{_ONE}",
     "worker: max_task_queue_activities_per_second": f"{_LIMITS}::test_the_last_worker_that_says_a_rate_decides[sqlite]",
     "worker: max_concurrent_activities": f"{_ACTIVITIES}::test_more_activities_than_slots{_ONE}",

@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeAlias
 
 from durable.common import Priority, RetryPolicy
+from durable.converter import PayloadConverter
 from durable.exceptions import NotInActivityError
 
 __all__ = [
@@ -154,6 +155,11 @@ class Context(Protocol):
         """Why the attempt is asked to stop, None as long as it is not."""
         ...
 
+    @property
+    def payload_converter(self) -> PayloadConverter:
+        """What makes values of the payloads of this attempt."""
+        ...
+
     def heartbeat(self, details: tuple[Any, ...]) -> None:
         """Take a heartbeat, with its details, from whatever thread the activity runs in."""
         ...
@@ -194,6 +200,15 @@ def info() -> Info:
         NotInActivityError: The caller is no activity.
     """
     return current("activity.info()").info
+
+
+def payload_converter() -> PayloadConverter:
+    """Return what makes values of payloads, and payloads of values: for the `RawValue`s of a dynamic activity.
+
+    Raises:
+        NotInActivityError: The caller is no activity.
+    """
+    return current("activity.payload_converter()").payload_converter
 
 
 def heartbeat(*details: Any) -> None:

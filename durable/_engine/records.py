@@ -16,6 +16,7 @@ from durable._engine.activity_records import ActivityState as ActivityState
 from durable._engine.activity_records import Anew as Anew
 from durable._engine.activity_records import NewActivity as NewActivity
 from durable._engine.activity_records import SoleActivity as SoleActivity
+from durable._engine.lanes import Lane
 from durable._engine.versioning import Stamp
 from durable.common import ParentClosePolicy, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from durable.history import EventRow, Payload
@@ -75,6 +76,8 @@ class NewRun(Struct, frozen=True, gc=False):
         version: The version it is pinned to from the start, as far as that serves its queue; or `RAMPING`; "" when it
             follows its queue.
         override: What holds for it whatever its workflow says: that version, or `AUTO_UPGRADE`; "" for nothing.
+        lane: Where it waits until it is admitted, if not with the rest of its queue.
+        admitted: Whether it goes on for one that was admitted.
         activity: Its one activity, if it has no code: nobody owns or claims it, and its end is the activity's.
     """
 
@@ -98,6 +101,8 @@ class NewRun(Struct, frozen=True, gc=False):
     search_attributes: dict[str, Payload] = {}
     version: str = ""
     override: str = ""
+    lane: Lane | None = None
+    admitted: bool = False
     activity: SoleActivity | None = None
 
 

@@ -238,9 +238,9 @@ def override(
     if status is not RunStatus.RUNNING:
         return Operated.NOT_FOUND if status is None else Operated.CLOSED
     db = transaction.db
-    at, _, version, behavior, _, begins_at = db.execute(SQL["versions_of_run"], (run_id,)).fetchone()
-    # Its start was delayed: a message would end that.
-    waits = begins_at is not None and begins_at > transaction.now
+    at, _, version, behavior, _, begins_at, gated = db.execute(SQL["versions_of_run"], (run_id,)).fetchone()
+    # Its start was delayed, and a message would end that, or it is not admitted yet.
+    waits = gated or (begins_at is not None and begins_at > transaction.now)
     if override:
         pinned_to = "" if override == AUTO_UPGRADE else override
     else:

@@ -233,7 +233,7 @@ declare
     v_run durable.runs;
     v_pinned_to text;
     v_place text;
-    v_waits boolean; -- its start was delayed: a message would end that
+    v_waits boolean; -- its start was delayed, and a message would end that, or it is not admitted yet
 begin
     select r.* into v_run from durable.runs r where r.run_id = p_run for update;
     if not found then
@@ -243,7 +243,7 @@ begin
     end if;
     v_pinned_to := case when p_override = 'auto_upgrade' then null when p_override is not null then p_override
         when v_run.versioning_behavior = 1 then v_run.deployment_version end;
-    v_waits := coalesce(v_run.execution_at > durable.now_us(), false);
+    v_waits := coalesce(v_run.execution_at > durable.now_us(), false) or coalesce(v_run.gate = 1, false);
     v_place := split_part(v_run.task_queue, E'\x1f', 1) || coalesce(E'\x1f' || v_pinned_to, '');
     update durable.runs r set versioning_override = p_override, pinned_to = v_pinned_to, task_queue = v_place,
             format = greatest(r.format, 2),

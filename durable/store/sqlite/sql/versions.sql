@@ -65,7 +65,9 @@ WHERE EXISTS (
 ORDER BY version, task_queue
 
 -- name: versions_of_run
-SELECT task_queue, pinned_to, deployment_version, versioning_behavior, versioning_override, execution_at FROM runs WHERE run_id = ?
+SELECT task_queue, pinned_to, deployment_version, versioning_behavior, versioning_override, execution_at,
+    coalesce(gate = 1, 0)
+FROM runs WHERE run_id = ?
 
 -- name: stamp
 UPDATE runs SET deployment_version = :version, versioning_behavior = :behavior, format = max(format, 2),

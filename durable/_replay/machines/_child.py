@@ -224,18 +224,22 @@ class ChildMachine(Machine):
 
     def _error(self, event: Input) -> BaseException:
         asked, convert = self.asked, self._converter
-        state: str | None = None
+        # Temporal's: who has no policy is told so, and what is ended from outside is not to be tried again.
+        state = "retry_policy_not_set"
         match event:
             case StartChildWorkflowExecutionFailed():
                 return WorkflowAlreadyStartedError(asked.workflow_id, asked.workflow_type)
             case ChildWorkflowExecutionFailed():
-                cause, state = convert.from_failure(event.failure), event.retry_state
+                cause, state = convert.from_failure(event.failure), event.retry_state or state
             case ChildWorkflowExecutionTimedOut():
                 cause = TimeoutError("workflow timed out", type=TimeoutType.START_TO_CLOSE)
+                state = event.retry_state or state
             case ChildWorkflowExecutionTerminated():
                 cause = TerminatedError(event.reason or "workflow was terminated")
+                state = "non_retryable_failure"
             case ChildWorkflowExecutionCanceled():
                 cause = CancelledError("workflow was cancelled", *convert.from_payloads(event.details))
+                state = "non_retryable_failure"
             case _:
                 raise NondeterminismError(
                     f"history has {type(event).__name__} for command {self.id}, which is child workflow "
@@ -246,7 +250,7 @@ class ChildMachine(Machine):
             workflow_id=asked.workflow_id,
             run_id=asked.run_id,
             workflow_type=asked.workflow_type,
-            retry_state=None if state is None else RetryState[state.upper()],
+            retry_state=RetryState[state.upper()],
         )
         error.__cause__ = cause
         return error

@@ -20,6 +20,7 @@ from durable.client._history import (
     WorkflowHistoryEventFilterType,
     check_page_size,
 )
+from durable.client._operated_activities import OperatesOnActivities
 from durable.client._outcome import next_run_of, result_of
 from durable.client._query import Asking, check_condition
 from durable.common import QueryRejectCondition
@@ -54,7 +55,9 @@ QUERY_TIMEOUT = 10.0
 """Seconds a query waits for its answer, and for messages that were acknowledged before it was asked."""
 
 
-class WorkflowHandle(UpdatedByHandle[W_co, R_co], OperatedByHandle[W_co, R_co]):
+class WorkflowHandle(
+    UpdatedByHandle[W_co, R_co], OperatedByHandle[W_co, R_co], OperatesOnActivities[W_co, R_co]
+):
     """One workflow, by id: to wait for, to send messages to, to ask, and to end.
 
     Made by `Client.start_workflow` and `Client.get_workflow_handle`; making one asks nothing of the database.

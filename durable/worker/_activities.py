@@ -268,15 +268,7 @@ class Activities:
         except CompleteAsyncError:
             return HandedOut()
         except (asyncio.CancelledError, CancelledError) as error:
-            if attempt.details is None:
-                return Failed(converter.to_failure(error))
-            if attempt.details.cancel_requested:
-                return Canceled()
-            if not attempt.details.worker_shutdown:
-                return Failed(converter.to_failure(error))
-            return Failed(
-                converter.to_failure(ApplicationError("the worker was shut down", type="WorkerShutdown"))
-            )
+            return _stopped(attempt, error, converter)
         except BaseException as error:
             # SystemExit and the like too: an activity fails, it does not end its worker.
             return Failed(converter.to_failure(error))
@@ -335,7 +327,7 @@ class Activities:
         return Info(
             activity_id=scheduled.activity_id,
             activity_type=scheduled.activity_type,
-            attempt=attempt.number,
+            attempt=attempt.number if record is None else record.number,
             heartbeat_details=self._converter_for(attempt).from_payloads(heartbeat) if heartbeat else [],
             heartbeat_timeout=None if scheduled.heartbeat is None else to_timedelta(scheduled.heartbeat),
             idempotency_key=idempotency_key(attempt.run_id, scheduled),
@@ -472,6 +464,21 @@ class Activities:
         for attempt in list(self._attempts.values()):
             attempt.abandon()
             attempt.leave_behind()
+
+
+def _stopped(attempt: Attempt, error: BaseException, converter: DataConverter) -> Outcome:
+    """Return the outcome of an attempt whose function was cancelled, or says so."""
+    details = attempt.details
+    if details is not None and (details.cancel_requested or attempt.cancel_requested):
+        return Canceled()
+    if details is not None and details.paused:
+        paused = ApplicationError("the activity was paused", type="ActivityPause")
+        return Failed(converter.to_failure(paused), paused=True)
+    if details is not None and details.reset:
+        error = ApplicationError("the activity was reset", type="ActivityReset")
+    elif details is not None and details.worker_shutdown:
+        error = ApplicationError("the worker was shut down", type="WorkerShutdown")
+    return Failed(converter.to_failure(error))
 
 
 def _call(context: contextvars.Context, function: Callable[[], Any]) -> Any:

@@ -6,7 +6,7 @@ it sends a heartbeat, or when its run is given up; from the commit of that row o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from durable._engine._activities import cancel_waiting, row
@@ -140,6 +140,14 @@ class RunActivities:
             home.hint([Hint(HintKind.MESSAGE, run_id)])
 
     # ------------------------------------------------------------------ rows
+
+    def without_row(self, ids: Collection[int]) -> list[Attempt]:
+        """Return the attempts of these activities that run here, have no row, and are to get none yet."""
+        return [
+            attempt
+            for id, attempt in self._attempts.items()
+            if id in ids and attempt.record is None and not attempt.awaiting_row and not attempt.ended
+        ]
 
     def row_for(self, attempt: Attempt) -> NewActivity:
         """Return the row that an attempt gets with the next transition."""

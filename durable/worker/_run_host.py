@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from durable._engine._activities import Outcome
 from durable._engine._asked import AttemptEnd
@@ -235,6 +235,12 @@ class RunHost:
             return
         self.run.add_row(self._activities.row_for(attempt))
         self.pump()
+
+    def give_rows(self, ids: Collection[int]) -> None:
+        """Write rows for those of these activities that run here without one."""
+        for attempt in self._activities.without_row(ids):
+            attempt.awaiting_row = True
+            self.give_row(attempt)
 
     def _forget_timer(self) -> None:
         if self._timer is not None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from durable._internal.backoff import exponential
 from durable._internal.instants import MICROSECOND, Duration, to_duration
+from durable._internal.left_out import no_attribute as _no_attribute
 from durable._search_attributes import (
     SearchAttributeIndexedValueType,
     SearchAttributeKey,
@@ -203,3 +204,9 @@ class RetryPolicy:
         if self.maximum_interval is not None:
             maximum = to_duration(self.maximum_interval, "maximum_interval")
         return exponential(initial, self.backoff_coefficient, maximum, failed_attempts) * MICROSECOND
+
+
+if not TYPE_CHECKING:  # to a type checker, a name that is not here is an error
+
+    def __getattr__(name: str) -> object:
+        raise _no_attribute(__name__, name)

@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeAlias
 
 from durable.common import RetryPolicy
+from durable.converter import PayloadConverter
 from durable.exceptions import NotInActivityError
 
 __all__ = [
@@ -149,6 +150,20 @@ class Context(Protocol):
         """Take a heartbeat, with its details, from whatever thread the activity runs in."""
         ...
 
+    @property
+    def payload_converter(self) -> PayloadConverter:
+        """How its values are stored."""
+        ...
+
+    @property
+    def client(self) -> Any:
+        """The client of its worker.
+
+        Raises:
+            RuntimeError: Its function runs in a thread, where nothing can be awaited.
+        """
+        ...
+
     def shielded(self) -> AbstractContextManager[None]:
         """Return what keeps a function in a thread from being interrupted; elsewhere it does nothing."""
         ...
@@ -197,6 +212,28 @@ def heartbeat(*details: Any) -> None:
         NotInActivityError: The caller is no activity.
     """
     current("activity.heartbeat()").heartbeat(details)
+
+
+def payload_converter() -> PayloadConverter:
+    """Return what turns this activity's values into payloads and back, told of the activity if it wants to be.
+
+    Raises:
+        NotInActivityError: The caller is no activity.
+    """
+    return current("activity.payload_converter()").payload_converter
+
+
+def client() -> Any:
+    """Return the client of the worker that runs this activity, to start and to signal other workflows, for example.
+
+    For `async def` activities. Calls of it are of the client's own: a repeated attempt makes them again, so give what it
+    starts an id.
+
+    Raises:
+        NotInActivityError: The caller is no activity.
+        RuntimeError: Its function runs in a thread, where nothing can be awaited.
+    """
+    return current("activity.client()").client
 
 
 def is_cancelled() -> bool:

@@ -9,6 +9,7 @@ from typing import Any, TypedDict
 
 from durable._internal.ids import check_name, check_text
 from durable._internal.instants import Duration, check_timeout, to_duration
+from durable._internal.left_out import why_no_option
 from durable.common import ActivityCancellationType, RetryPolicy
 
 __all__ = ["ActivityConfig", "ActivityOptions", "merge"]
@@ -117,7 +118,7 @@ def _merged(base: ActivityOptions, caller: str, /, **given: Any) -> ActivityOpti
     for name, value in given.items():
         if name not in _KNOWN:
             raise TypeError(
-                f"{caller} has no option {name!r}; there are {', '.join(sorted(_KNOWN))}. "
+                f"{caller} has no option {name!r}{why_no_option(name)}; there are {', '.join(sorted(_KNOWN))}. "
                 "(Arguments of the activity are passed by position here.)"
             )
         if value is not None:

@@ -34,7 +34,7 @@ from durable._internal.instants import SECOND, to_datetime, to_timedelta
 from durable.activity._activity import Activity
 from durable.activity._context import CURRENT, ActivityCancellationDetails, CompleteAsyncError, Info
 from durable.activity._definition import ActivityDefinition
-from durable.converter import ActivitySerializationContext, DataConverter
+from durable.converter import ActivitySerializationContext, DataConverter, PayloadConverter
 from durable.exceptions import ApplicationError, CancelledError, ConversionError, HistoryError
 from durable.history import ActivityTaskScheduled, decode_retry_policy
 from durable.interceptor.worker import Interceptor
@@ -72,7 +72,9 @@ class Activities:
         interceptors: Sequence[Interceptor] = (),
         eager: bool = True,
         per_second: float | None = None,
+        client: Any = None,
     ) -> None:
+        self.client = client
         self.reports = Reports(store, worker_id, identity=identity, task_queue=task_queue, clock=clock)
         self._namespace = namespace
         self._task_queue = task_queue
@@ -352,6 +354,10 @@ class Activities:
             workflow_type=owner.workflow_type,
             task_token=task_token(attempt.run_id, scheduled.id, attempt.number),
         )
+
+    def payload_converter(self, attempt: Attempt) -> PayloadConverter:
+        """See `Place`."""
+        return self._converter_for(attempt).payload_converter
 
     def heartbeat(self, attempt: Attempt, details: tuple[Any, ...]) -> None:
         """See `Reports`."""

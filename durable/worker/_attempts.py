@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from durable._engine._activities import Outcome, Progress, close_by
 from durable.activity._context import ActivityCancellationDetails, Info
+from durable.converter import PayloadConverter
 from durable.history import ActivityTaskScheduled, Payloads
 from durable.store import ActivityRecord
 from durable.worker._interrupts import Interrupt
@@ -87,6 +88,11 @@ class Place(Protocol):
     """Where attempts run, and what it does for their functions."""
 
     shutdown: Flag
+    client: Any
+
+    def payload_converter(self, attempt: Attempt) -> PayloadConverter:
+        """Return how values of an attempt are stored."""
+        ...
 
     def info(self, attempt: Attempt) -> Info:
         """Return the facts about an attempt."""
@@ -187,6 +193,20 @@ class Attempt:
     def cancellation_details(self) -> ActivityCancellationDetails | None:
         """Why it is asked to stop, None as long as it is not."""
         return self.details
+
+    @property
+    def payload_converter(self) -> PayloadConverter:
+        """How its values are stored."""
+        return self._place.payload_converter(self)
+
+    @property
+    def client(self) -> Any:
+        """The worker's client."""
+        if self.in_thread:
+            raise RuntimeError(
+                "activity.client() is for activities that are written `async def`: nothing can be awaited in a thread"
+            )
+        return self._place.client
 
     def heartbeat(self, details: tuple[Any, ...]) -> None:
         """Say that it is alive, from whatever thread it runs in."""

@@ -66,7 +66,8 @@ async def tells(what: str, more: list[Any]) -> Any:
         return await workflow.execute_child_workflow(what, args=more, id="child")
     except ChildWorkflowError as error:
         said = [type(error.cause).__name__, str(error.cause), error.workflow_id, error.workflow_type]
-        return [*said, error.retry_state and error.retry_state.name]
+        said.append(error.retry_state and error.retry_state.name)
+        return [*said, error.namespace]
 
 
 @workflow.defn(name="chd.starts")
@@ -147,7 +148,14 @@ async def test_a_child_by_name_with_a_result_type(env: Env) -> None:
 @pytest.mark.temporal("child_workflow/throws_on_execute")
 async def test_a_child_that_fails(env: Env) -> None:
     told = await env.run(tells("chd.fails", ["boom"]), tells, failing)
-    assert told == ["ApplicationError", "Planned: boom", "child", "chd.fails", "RETRY_POLICY_NOT_SET"]
+    assert told == [
+        "ApplicationError",
+        "Planned: boom",
+        "child",
+        "chd.fails",
+        "RETRY_POLICY_NOT_SET",
+        "default",
+    ]
 
 
 async def test_a_failure_that_is_not_caught_fails_the_parent(env: Env) -> None:
@@ -205,6 +213,7 @@ async def test_a_child_that_an_operator_ends(env: Env) -> None:
             "child",
             "chd.waits",
             "NON_RETRYABLE_FAILURE",
+            "default",
         ]
     assert await events(handle) == [
         "Started",

@@ -68,7 +68,7 @@ class ChildOperation(Operation[Any], ChildWorkflowHandle[Any, Any]):
 class ChildMachine(Machine):
     """One child of one run."""
 
-    __slots__ = ("_converter", "_request", "asked", "behind", "handle", "starting")
+    __slots__ = ("_converter", "_namespace", "_request", "asked", "behind", "handle", "starting")
 
     table: ClassVar[Table] = {
         ("issued", "start"): "started",
@@ -82,6 +82,7 @@ class ChildMachine(Machine):
     }
 
     asked: StartChildWorkflowExecutionInitiated
+    _namespace: str
     handle: ChildOperation
 
     def __init__(self, id: int, request: ChildRequest, converter: DataConverter) -> None:
@@ -111,6 +112,7 @@ class ChildMachine(Machine):
             ConversionError: An argument or an entry of the memo cannot be stored, or is not of its type.
             ValueError: There are too many search attributes, or they are too large.
         """
+        self._namespace = namespace
         self._converter = self._converter.of_workflow(namespace, workflow_id)
         request, said, convert = self._request, self.options, self._converter
         path = f"{request.name} input"
@@ -251,6 +253,7 @@ class ChildMachine(Machine):
             run_id=asked.run_id,
             workflow_type=asked.workflow_type,
             retry_state=RetryState[state.upper()],
+            namespace=self._namespace,
         )
         error.__cause__ = cause
         return error

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from durable._internal.backoff import exponential
 from durable._internal.instants import MICROSECOND, Duration, to_duration
 from durable._internal.left_out import no_attribute as _no_attribute
+from durable._limits import CircuitBreaker, Concurrency, Priority
 from durable._search_attributes import (
     SearchAttributeIndexedValueType,
     SearchAttributeKey,
@@ -23,6 +24,8 @@ from durable._search_attributes import (
 __all__ = [
     "ActivityCancellationType",
     "ChildWorkflowCancellationType",
+    "CircuitBreaker",
+    "Concurrency",
     "ParentClosePolicy",
     "Priority",
     "QueryRejectCondition",
@@ -121,24 +124,6 @@ class RawValue:
     """
 
     payload: Any
-
-
-@dataclass(frozen=True)
-class Priority:
-    """Which of several things that are due is taken first. The names are Temporal's.
-
-    Attributes:
-        priority_key: From 1, first, to 5, last; 3 when None.
-    """
-
-    priority_key: int | None = None
-
-    def __post_init__(self) -> None:
-        key: object = self.priority_key
-        if key is not None and (isinstance(key, bool) or not isinstance(key, int)):
-            raise TypeError(f"priority_key must be a whole number from 1 to 5, not {type(key).__name__}")
-        if key is not None and not 1 <= key <= 5:
-            raise ValueError(f"priority_key must be from 1, first, to 5, last, not {key}")
 
 
 if TYPE_CHECKING:

@@ -14,6 +14,8 @@ import msgspec
 from msgspec import Struct
 
 from durable._engine._retry import Retry, RetryState, decide
+from durable._engine.hints import ANY_KEY, Hint, HintKind
+from durable._engine.lanes import CIRCUIT_OPEN, BreakerNews, breaker_news, is_gated, lane_of
 from durable._engine.records import ActivityRecord, ActivityState, Anew, AttemptOutcome, Message, NewActivity
 from durable.exceptions import HistoryCorruptError
 from durable.history import (
@@ -22,6 +24,7 @@ from durable.history import (
     ActivityTaskFailed,
     ActivityTaskScheduled,
     ActivityTaskTimedOut,
+    ApplicationFailure,
     EventType,
     Failure,
     Payload,
@@ -115,6 +118,12 @@ def close_by(scheduled: ActivityTaskScheduled, scheduled_at: int) -> int | None:
     return None if scheduled.schedule_to_close is None else scheduled_at + scheduled.schedule_to_close
 
 
+def asked_at(scheduled: ActivityTaskScheduled, scheduled_at: int) -> int:
+    """Return the instant from which the deadlines of all attempts count, of an activity that a task asked for then."""
+    local = scheduled.local
+    return scheduled_at if local is None or not local.since else local.since
+
+
 def row(
     scheduled: ActivityTaskScheduled,
     scheduled_at: int,
@@ -144,6 +153,8 @@ def row(
         progress=b"" if progress is None else encode_progress(progress),
         worker=worker,
         running_for=running_for,
+        priority=scheduled.priority,
+        lane=None if scheduled.limits is None else lane_of(scheduled.limits),
     )
 
 
@@ -191,6 +202,14 @@ def conclude(
         failure=outcome.failure,
         retry_state=decision.value,
     )
+
+
+def backed_off(
+    scheduled: ActivityTaskScheduled, failure: Failure, delay: int, *, attempt: int, identity: str
+) -> ActivityInputEvent:
+    """Return the failure of a local activity whose next attempt is the run's own affair, behind a timer."""
+    kind = ActivityTaskTimedOut if isinstance(failure.info, TimeoutFailure) else ActivityTaskFailed
+    return kind(id=scheduled.id, attempt=attempt, identity=identity, failure=failure, retry_in=delay)
 
 
 def message_of(run_id: str, event: ActivityInputEvent) -> Message:
@@ -313,6 +332,30 @@ def scheduled_of(record: ActivityRecord) -> ActivityTaskScheduled:
     return data
 
 
+def circuit_open(scheduled: ActivityTaskScheduled) -> Failed:
+    """Return how an activity ends that is to fail fast while its circuit breaker is open."""
+    key = "" if scheduled.limits is None or scheduled.limits.breaker is None else scheduled.limits.breaker.key
+    info = ApplicationFailure(type=CIRCUIT_OPEN, non_retryable=True)
+    return Failed(Failure(message=f"circuit breaker {key!r} is open", info=info))
+
+
+def hints_of(outcome: AttemptOutcome, scheduled: ActivityTaskScheduled) -> list[Hint]:
+    """Return whom the end of an attempt with a row concerns: its run, or whoever may run the next one."""
+    if scheduled.limits is not None and is_gated(scheduled.limits):
+        # Others under its key, on whatever queue, have waited for it to end.
+        others = [Hint(HintKind.ACTIVITY, ANY_KEY)]
+    else:
+        others = [] if outcome.message is not None else [Hint(HintKind.ACTIVITY, scheduled.task_queue)]
+    return others if outcome.message is None else [Hint(HintKind.MESSAGE, outcome.run_id), *others]
+
+
+def news_for_breaker(scheduled: ActivityTaskScheduled, outcome: Outcome) -> BreakerNews | None:
+    """Return what the end of an attempt tells the circuit breaker of its activity, if that is anything."""
+    if scheduled.limits is None or not isinstance(outcome, Completed | Failed):
+        return None
+    return breaker_news(scheduled.limits, outcome.failure if isinstance(outcome, Failed) else None)
+
+
 WORKER_LOST = "the worker that ran this attempt was lost"
 
 
@@ -347,6 +390,11 @@ def expiry(record: ActivityRecord) -> Failed | None:
     if record.start_to_close is not None and (began or 0) + record.start_to_close <= record.now:
         return timeout("start_to_close", heartbeat=progress.heartbeat)
     return timeout("heartbeat", heartbeat=progress.heartbeat)
+
+
+def began(record: ActivityRecord) -> bool:
+    """Whether an attempt of a row is under way, here or outside."""
+    return record.state is ActivityState.RUNNING or record.outside_since is not None
 
 
 def _schedule_to_close(progress: Progress) -> Failed:

@@ -6,6 +6,8 @@ from enum import IntEnum
 
 from msgspec import Struct
 
+from durable._engine.lanes import Lane
+
 
 class ActivityState(IntEnum):
     """Where an activity's row is in its life."""
@@ -41,6 +43,7 @@ class NewActivity(Struct, frozen=True, gc=False):
         heartbeat: Longest silence of an attempt.
         worker: The worker that runs it already (state RUNNING), or None (state QUEUED).
         running_for: How long that attempt has been running.
+        lane: Where it waits, if not with the rest of its queue.
     """
 
     id: int
@@ -58,6 +61,7 @@ class NewActivity(Struct, frozen=True, gc=False):
     progress: bytes = b""
     worker: str | None = None
     running_for: int = 0
+    lane: Lane | None = None
 
 
 class ActivityRecord(Struct, frozen=True, gc=False):
@@ -67,7 +71,7 @@ class ActivityRecord(Struct, frozen=True, gc=False):
     `outside_since` is when the attempt began that somebody outside is to end; such a row is QUEUED, and never due.
     So is one that operators paused, since `paused_at`, while it waited. `attempt` never falls, it is a fence: people
     count from `base`. `anew` is set while an attempt runs behind which the count begins again; `revision` goes up with
-    each change by operators.
+    each change by operators. `refused`: it was claimed to fail, since its circuit breaker is open.
     """
 
     run_id: str
@@ -98,6 +102,7 @@ class ActivityRecord(Struct, frozen=True, gc=False):
     base: int = 0
     anew: Anew = Anew.NO
     revision: int = 0
+    refused: bool = False
 
     @property
     def number(self) -> int:

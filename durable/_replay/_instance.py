@@ -19,6 +19,7 @@ from functools import partial
 from typing import Any, ClassVar
 from zlib import crc32
 
+from durable._replay._activities import LocalActivities, OpenIds, Serves, cancel_activity, not_served
 from durable._replay._awaitables import NumberedTask, TimerHandle
 from durable._replay._commands import READ_ONLY, Commands
 from durable._replay._conditions import Conditions
@@ -43,7 +44,7 @@ from durable._replay._updates import Updates
 from durable._replay.machines._activity import ActivityMachine
 from durable._replay.machines._signal import SignalBuffer
 from durable.activity._call import ActivityCall
-from durable.converter import DataConverter, PayloadConverter
+from durable.converter import DataConverter
 from durable.exceptions import (
     ReadOnlyContextError,
     SpinError,
@@ -100,7 +101,9 @@ class Instance(OwnRun):
         "_commands",
         "_conditions",
         "_converter",
+        "_ids",
         "_length",
+        "_locals",
         "_main",
         "_messages",
         "_note",
@@ -111,6 +114,7 @@ class Instance(OwnRun):
         "_patches",
         "_random",
         "_replaying",
+        "_serves",
         "_silent",
         "_size",
         "_started",
@@ -137,6 +141,7 @@ class Instance(OwnRun):
         trace: bool = False,
         silent: bool = False,
         activates: Activation | None = None,
+        serves: Serves | None = None,
     ) -> None:
         """Prepare a run's code; nothing of it runs before the first task.
 
@@ -149,6 +154,7 @@ class Instance(OwnRun):
             trace: Whether to remember which source line asked for each command.
             silent: Whether it logs nothing but in queries, for who only looks: the owner logs what happens.
             activates: Whether to turn a patch on that is asked for the first time, if not always.
+            serves: Which activities run here, for local ones; None for whoever runs none.
         """
         self.definition = definition
         self.run_id = self.children_of = run_id
@@ -173,6 +179,9 @@ class Instance(OwnRun):
         self._object: Any = None
         self._info: Info | None = None
         self._others: OtherWorkflows | None = None
+        self._serves = serves
+        self._ids: OpenIds | None = None
+        self._locals: LocalActivities | None = None
         self._details = ""
         self._updates = Updates(self, converter, self._messages.under_way)
 
@@ -462,24 +471,40 @@ class Instance(OwnRun):
 
     def start_activity(self, call: ActivityCall[Any]) -> asyncio.Future[Any]:
         """See `Runtime.start_activity`."""
-        id = self._commands.new_id()
+        commands = self._commands
+        id = commands.new_id()
         machine = ActivityMachine(id, call, self._converter)
         command = machine.start(self._started, self.namespace)
-        machine.operation = operation = self.loop.operation(id, partial(self._cancel_activity, machine))
-        self._commands.operations[id] = machine
-        self._commands.issue(command)
+        if self._ids is not None or call.options.activity_id is not None:
+            self.take_id(machine)
+        machine.operation = operation = self.loop.operation(
+            id, partial(cancel_activity, commands, self.loop, machine)
+        )
+        commands.operations[id] = machine
+        commands.issue(command)
         return operation
 
-    def _cancel_activity(self, machine: ActivityMachine) -> bool:
-        """Take an await's cancel; True when the await goes on until the activity has ended."""
-        if machine.id in self._commands.wanted:
-            self._commands.withdraw(machine.id, None)
-            return False
-        command = machine.cancel()
-        if command is not None:
-            self.loop.progress += 1
-            self._commands.withdraw(machine.id, command)
-        return machine.cancellation.name == "WAIT_CANCELLATION_COMPLETED"
+    def take_id(self, machine: ActivityMachine) -> None:
+        """Take the id of an activity that is asked for, unless another one that is open has it.
+
+        In a replay nothing is refused: an older release let it pass.
+        """
+        if self._ids is None:
+            self._ids = OpenIds(self._commands)
+        if not self._replaying and (error := self._ids.clash(machine)) is not None:
+            # Whether the code lets it pass or not.
+            self.fault(error)
+            raise error
+        self._ids.take(machine)
+
+    def start_local_activity(self, call: ActivityCall[Any]) -> asyncio.Future[Any]:
+        """See `Runtime.start_local_activity`."""
+        if self._serves is not None and not self._replaying and not self._serves(call.name):
+            self.fault(error := not_served(call.name))
+            raise error
+        if self._locals is None:
+            self._locals = LocalActivities(self, self._commands, self._started, self._converter)
+        return self._locals.start(call)
 
     def others(self) -> OtherWorkflows:
         """See `Runtime.others`."""
@@ -520,10 +545,6 @@ class Instance(OwnRun):
     def all_handlers_finished(self) -> bool:
         """See `Runtime.all_handlers_finished`."""
         return self._messages.under_way.none
-
-    def payload_converter(self) -> PayloadConverter:
-        """See `Runtime.payload_converter`."""
-        return self._converter.payload_converter
 
     def instance(self) -> Any:
         """See `Runtime.instance`."""

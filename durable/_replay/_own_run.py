@@ -10,7 +10,7 @@ from durable._replay._continue import LastRun
 from durable._replay._facts import info_of
 from durable._replay._found import Found
 from durable.common import SearchAttributeUpdate
-from durable.converter import DataConverter
+from durable.converter import DataConverter, PayloadConverter
 from durable.exceptions import ReadOnlyContextError
 from durable.history import WorkflowExecutionStarted
 from durable.workflow._info import Info
@@ -81,3 +81,7 @@ class OwnRun:
     def last_run(self) -> LastRun:
         """See `Runtime.last_run`."""
         return LastRun(self._started, self._converter)
+
+    def payload_converter(self) -> PayloadConverter:
+        """See `Runtime.payload_converter`."""
+        return self._converter.payload_converter

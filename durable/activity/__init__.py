@@ -31,7 +31,7 @@ from durable.activity._context import (
     wait_for_worker_shutdown,
     wait_for_worker_shutdown_sync,
 )
-from durable.activity._options import ActivityConfig
+from durable.activity._options import ActivityConfig, LocalActivityConfig
 
 __all__ = [
     "Activity",
@@ -40,6 +40,7 @@ __all__ = [
     "ActivityConfig",
     "ActivityMethod",
     "Info",
+    "LocalActivityConfig",
     "LoggerAdapter",
     "cancellation_details",
     "client",

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeAlias
 
-from durable.common import RetryPolicy
+from durable.common import Priority, RetryPolicy
 from durable.converter import PayloadConverter
 from durable.exceptions import NotInActivityError
 
@@ -48,7 +48,7 @@ class Info:
         idempotency_key: The same text at every attempt, recovery and replay of this call, and at no other call: for
             services that take one to keep a repeated request from acting twice.
         is_local: Whether it runs beside its workflow, without a row of its own.
-        priority: From 1, the first, to 5; None if nobody said.
+        priority: Its priority: what was said of it, and what it has from its workflow.
         retry_policy: What follows a failure of this attempt.
         schedule_to_close_timeout: The longest that all attempts may take together.
         scheduled_time: When the workflow asked for it.
@@ -70,7 +70,7 @@ class Info:
     heartbeat_timeout: timedelta | None
     idempotency_key: str
     is_local: bool
-    priority: int | None
+    priority: Priority
     retry_policy: RetryPolicy | None
     schedule_to_close_timeout: timedelta | None
     scheduled_time: datetime

@@ -16,6 +16,7 @@ from durable.client._history import (
     WorkflowHistoryEventAsyncIterator,
     WorkflowHistoryEventFilterType,
 )
+from durable.client._limits import CircuitBreakerDescription, CircuitState, ConcurrencyDescription
 from durable.client._listing import (
     WorkflowExecutionAsyncIterator,
     WorkflowExecutionCount,
@@ -99,7 +100,10 @@ __all__ = [
     "AsyncActivityIDReference",
     "BackfillScheduleInput",
     "CancelWorkflowInput",
+    "CircuitBreakerDescription",
+    "CircuitState",
     "Client",
+    "ConcurrencyDescription",
     "CountWorkflowsInput",
     "CreateScheduleInput",
     "DeleteScheduleInput",

@@ -24,6 +24,8 @@ from durable._engine._activities import (
     conclude_row,
     decode_progress,
     encode_progress,
+    hints_of,
+    news_for_breaker,
     read_task_token,
     scheduled_of,
 )
@@ -37,7 +39,7 @@ from durable.converter import (
 )
 from durable.exceptions import ActivityNotFoundError, AsyncActivityCancelledError
 from durable.history import CLOSING, ActivityTaskScheduled, decode_history
-from durable.store import ActivityRecord, ActivityState, Heartbeat, HeartbeatAnswer, Hint, HintKind
+from durable.store import ActivityRecord, ActivityState, Heartbeat, HeartbeatAnswer
 
 ROW_PATIENCE = 10.0
 """Seconds for which an attempt is waited for whose function has told its token and has not ended yet."""
@@ -200,9 +202,10 @@ class AsyncActivityHandle:
                     converter.to_payloads(last_heartbeat_details, path="heartbeat details"),
                     progress.last_failure,
                 )
+            ending = outcome_of(record, scheduled, converter)
             outcome = conclude_row(
                 record,
-                outcome_of(record, scheduled, converter),
+                ending,
                 worker=None,
                 now=record.now,
                 jitter=random.random(),
@@ -212,14 +215,9 @@ class AsyncActivityHandle:
             )
             (ended,) = await store.finish_attempts([outcome])
             if ended:
-                again = outcome.message is None
-                store.hint(
-                    [
-                        Hint(HintKind.ACTIVITY, record.task_queue)
-                        if again
-                        else Hint(HintKind.MESSAGE, record.run_id)
-                    ]
-                )
+                if (news := news_for_breaker(scheduled, ending)) is not None:
+                    await store.tell_breakers([news])
+                store.hint(hints_of(outcome, scheduled))
                 return
             # Somebody else has changed it just now, or has it locked; the next look tells.
             await asyncio.sleep(LOOK_FIRST)

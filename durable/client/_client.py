@@ -12,6 +12,7 @@ from durable._internal.left_out import refuse_options
 from durable.client._async_activity import AsyncActivityHandle, async_activity_handle
 from durable.client._connection import Connection
 from durable.client._handle import WorkflowHandle
+from durable.client._limits import ClientLimits
 from durable.client._listing import WorkflowExecutionAsyncIterator, WorkflowExecutionCount
 from durable.client._local import LocalRuns
 from durable.client._patience import Patience
@@ -62,7 +63,7 @@ class _Connecting:
             await self._client.aclose()
 
 
-class Client(UpdatesWithStart, ClientSchedules):
+class Client(UpdatesWithStart, ClientSchedules, ClientLimits):
     """A connection to a database of workflows. `Client.connect` makes one; one per process is enough.
 
     Attributes:

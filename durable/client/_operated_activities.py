@@ -97,11 +97,17 @@ class Operating:
         state = RunState.of(
             run_id, decode_history(await self._connection.patiently(lambda: store.read_events(run_id)))
         )
-        return {
+        found = {
             id: pending.scheduled
             for id, pending in state.activities.items()
             if self._wanted(pending.scheduled)
         }
+        reachable = {id: scheduled for id, scheduled in found.items() if scheduled.local is None}
+        if found and not reachable:
+            raise self._not_found(
+                f"activity {self._what} is a local one: nobody but the worker of its workflow knows of it"
+            )
+        return reachable
 
     async def _change_rows(
         self, scheduled: dict[int, ActivityTaskScheduled], make: Change

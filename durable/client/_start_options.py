@@ -19,13 +19,10 @@ from durable.common import (
     WorkflowIDConflictPolicy,
     WorkflowIDReusePolicy,
 )
-from durable.history import Payload, RetryPolicyData, encode_retry_policy
+from durable.history import DEFAULT_PRIORITY, Limits, Payload, RetryPolicyData, encode_retry_policy, limits_of
 from durable.history._search_attributes import encode_search_attributes
 from durable.workflow._calls import SignalCall
 from durable.workflow._definition import WorkflowOptions
-
-DEFAULT_PRIORITY = 3
-"""The priority of whatever names none: in the middle."""
 
 DEFAULT_QUEUE = "default"
 """The task queue of whatever names none."""
@@ -59,7 +56,7 @@ class StartOptions(TypedDict, total=False):
     """When it runs, again and again, as a cron expression in UTC (or behind `CRON_TZ=Europe/Berlin`): the first run waits
     for the first such time, and each further one, once the run before it has ended, for the next."""
     priority: Priority
-    """Which of several workflows that are due is taken first."""
+    """Which of several workflows that are due is taken first, they and their activities."""
     start_delay: Duration | None
     """How long until it first runs; a message to it ends the wait."""
     static_summary: str
@@ -95,6 +92,7 @@ class Start(Struct, frozen=True):
     retry_policy: RetryPolicyData | None
     cron_schedule: str
     priority: int
+    limits: Limits | None
     memo: Mapping[str, Any]
     search_attributes: dict[str, Payload]
     delay: int
@@ -144,6 +142,7 @@ def check(given: Mapping[str, Any], definition: WorkflowOptions | None) -> Start
         retry_policy=None if retry_policy is None else encode_retry_policy(retry_policy),
         cron_schedule=_cron(given),
         priority=_priority(given),
+        limits=limits_of(given.get("priority"), None, None, None),
         memo=_memo(given.get("memo")),
         search_attributes=_search_attributes(given.get("search_attributes")),
         delay=0 if delay is None else to_duration(delay, "start_delay"),

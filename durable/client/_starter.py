@@ -77,6 +77,7 @@ class Starter:
             retry_policy=said.retry_policy,
             cron_schedule=said.cron_schedule,
             priority=said.priority,
+            limits=said.limits,
             delay=await self._until_begin(said),
         )
         verdict = await self._create(

@@ -15,6 +15,7 @@ from durable.common import (
     ActivityCancellationType,
     ChildWorkflowCancellationType,
     ParentClosePolicy,
+    Priority,
     RetryPolicy,
     TypedSearchAttributes,
     WorkflowIDReusePolicy,
@@ -140,6 +141,7 @@ class StartActivityInput:
     summary: str | None
     arg_types: Sequence[Any] | None
     ret_type: Any
+    priority: Priority | None = None
     call: Any = field(default=None, repr=False)
     """What the code wrote, for the library."""
 
@@ -155,6 +157,7 @@ class StartLocalActivityInput:
     schedule_to_start_timeout: timedelta | None
     start_to_close_timeout: timedelta | None
     retry_policy: RetryPolicy | None
+    local_retry_threshold: timedelta | None
     cancellation_type: ActivityCancellationType
     headers: Headers
     summary: str | None
@@ -187,6 +190,7 @@ class StartChildWorkflowInput:
     static_details: str | None
     arg_types: Sequence[Any] | None
     ret_type: Any
+    priority: Priority | None = None
     call: Any = field(default=None, repr=False)
     """What the code wrote, for the library."""
 

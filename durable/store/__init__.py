@@ -6,6 +6,7 @@ import importlib
 from typing import Any
 
 from durable._engine.hints import ANY_KEY, Hint, HintKind
+from durable._engine.lanes import BreakerNews, BreakerRecord, Forced, KeyRecord, Lane
 from durable._engine.operations import ActivityChange, Operated, Reset, ResetView
 from durable._engine.records import (
     NEVER_DUE,
@@ -56,17 +57,22 @@ __all__ = [
     "ActivityState",
     "Anew",
     "AttemptOutcome",
+    "BreakerNews",
+    "BreakerRecord",
     "ChildStart",
     "ClaimedRun",
     "Close",
     "CommitResult",
     "EncodedStore",
     "ExternalSend",
+    "Forced",
     "Heartbeat",
     "HeartbeatAnswer",
     "Hint",
     "HintKind",
     "Hold",
+    "KeyRecord",
+    "Lane",
     "Lease",
     "ListedRun",
     "Message",

@@ -23,6 +23,7 @@ from durable._engine._activities import (
     Failed,
     HandedOut,
     Outcome,
+    circuit_open,
     decode_progress,
     idempotency_key,
     lost,
@@ -36,17 +37,23 @@ from durable.activity._context import CURRENT, ActivityCancellationDetails, Comp
 from durable.activity._definition import ActivityDefinition
 from durable.converter import ActivitySerializationContext, DataConverter, PayloadConverter
 from durable.exceptions import ApplicationError, CancelledError, ConversionError, HistoryError
-from durable.history import ActivityTaskScheduled, decode_retry_policy
+from durable.history import ActivityTaskScheduled, decode_retry_policy, priority_of
 from durable.interceptor.worker import Interceptor
 from durable.store import ActivityRecord, Store
 from durable.worker._attempts import Attempt, Flag, Owner
 from durable.worker._clock import DatabaseClock
 from durable.worker._intercepted import execute
 from durable.worker._interrupts import Interrupt
+from durable.worker._local_slots import LocalSlots
 from durable.worker._rate import Rate
 from durable.worker._reports import Reports
 
 logger = logging.getLogger("durable.worker")
+
+NO_ASYNC = (
+    "a local activity cannot be completed from outside, since only its worker knows of it; use "
+    "workflow.execute_activity for one that calls activity.raise_complete_async()"
+)
 
 LIMIT_AFTER = 0.02
 """Seconds after its start at which an attempt gets a timer for its deadlines; no timeout is that short in earnest."""
@@ -66,6 +73,7 @@ class Activities:
         served: Mapping[str, Activity[..., Any]],
         converter: DataConverter,
         slots: int,
+        local_slots: int,
         executor: ThreadPoolExecutor,
         clock: DatabaseClock,
         defect: Callable[[BaseException], None],
@@ -88,6 +96,7 @@ class Activities:
         self._eager = eager
         self._rate: Rate | None = None
         self._loop = asyncio.get_running_loop()
+        self._local = LocalSlots(local_slots, clock, self._launch, self._time_out)
         self._attempts: dict[tuple[str, int], Attempt] = {}
         self._running: set[asyncio.Task[None]] = set()
         self._unlimited: list[Attempt] = []
@@ -101,13 +110,16 @@ class Activities:
         self.shutdown = Flag()
         self.freed = asyncio.Event()
         self.was_full = False
+        self.queue_rate: float | None = None
+        self._remote_too = eager
+        self._best_waiting: int | None = None
 
     # ------------------------------------------------------------------ what can run here
 
     @property
     def free(self) -> int:
         """How many more attempts may start."""
-        free = self._slots - len(self._running) - self._promised
+        free = self._slots - len(self._running) + self._local.used - self._promised
         if free <= 0:
             self.was_full = True
         if self._rate is not None:
@@ -124,6 +136,10 @@ class Activities:
         """Names of the activities that are served."""
         return list(self._served)
 
+    def serves(self, activity_type: str) -> bool:
+        """Whether an activity of a type can run here at all."""
+        return activity_type in self._served
+
     def promise(self, scheduled: ActivityTaskScheduled) -> bool:
         """Whether this activity can run here, now, eagerly; then a slot is kept for it until it starts.
 
@@ -133,11 +149,16 @@ class Activities:
             self._eager
             and scheduled.task_queue == self._task_queue
             and scheduled.activity_type in self._served
+            and self.queue_rate is None
+            and (self._best_waiting is None or scheduled.priority <= self._best_waiting)
             and self.free > 0
             and not self.shutdown.is_set()
         )
         if possible:
             self._promised += 1
+        elif self.was_full and self._remote_too and scheduled.task_queue == self._task_queue:
+            # It goes to the queue. Until that is known to be empty, nothing less urgent passes it by.
+            self._best_waiting = min(self._best_waiting or scheduled.priority, scheduled.priority)
         return possible
 
     def give_back(self, count: int) -> None:
@@ -152,20 +173,53 @@ class Activities:
         self._promised -= 1
         return self._start(Attempt(self, owner, None, scheduled, scheduled_at, number=1, started_at=now))
 
-    def take(self, records: Sequence[ActivityRecord]) -> None:
-        """Start the attempts that a claim returned."""
+    def claimed(self, records: Sequence[ActivityRecord], *, all: bool) -> None:
+        """Start the attempts that a claim returned; `all` says whether nothing else waits."""
+        priorities = self.take(records)
+        # What still waits comes behind the last of them.
+        self._best_waiting = None if all else max(priorities, default=None)
+
+    def start_local(
+        self,
+        owner: Owner,
+        scheduled: ActivityTaskScheduled,
+        scheduled_at: int,
+        *,
+        number: int,
+        delay: int = 0,
+    ) -> Attempt:
+        """Start an attempt of a local activity, after `delay` microseconds, and as soon as there is a slot for it."""
+        attempt = Attempt(
+            self, owner, None, scheduled, scheduled_at, number=number, started_at=self._clock.now() + delay
+        )
+        attempt.due_at = attempt.started_at
+        self._attempts[attempt.key] = attempt
+        self._local.add(attempt, delay)
+        return attempt
+
+    def forget(self, attempt: Attempt) -> None:
+        """Let go of an attempt that has not begun, and will not."""
+        if attempt.timer is not None:
+            attempt.timer.cancel()
+        if self._attempts.get(attempt.key) is attempt:
+            del self._attempts[attempt.key]
+
+    def take(self, records: Sequence[ActivityRecord]) -> list[int]:
+        """Start attempts of rows that are this worker's, and return their priorities."""
+        priorities: list[int] = []
         for record in records:
             self._clock.observe(record.now)
             if record.fault is not None:
                 self.reports.give_back(record)
                 continue
             try:
-                self._take(record)
+                priorities.append(self._take(record))
             except HistoryError as error:
                 # Left as it is: its worker is this one, and does not answer for it; an operator has to look.
                 logger.error("activity %d of run %s cannot be read: %s", record.id, record.run_id, error)
+        return priorities
 
-    def _take(self, record: ActivityRecord) -> None:
+    def _take(self, record: ActivityRecord) -> int:
         attempt = Attempt(
             self,
             None,
@@ -178,14 +232,21 @@ class Activities:
         )
         if record.cancel_requested:
             self._conclude(attempt, Canceled())
+        elif record.refused:
+            self._conclude(attempt, circuit_open(attempt.scheduled))
         else:
             self._start(attempt)
+        return attempt.scheduled.priority
 
     def _start(self, attempt: Attempt) -> Attempt:
         if self._rate is not None:
             self._rate.take()
         if attempt.record is not None:
             self._begun.add((attempt.run_id, attempt.scheduled.id, attempt.number))
+        self._launch(attempt)
+        return attempt
+
+    def _launch(self, attempt: Attempt) -> None:
         task = self._loop.create_task(self._run(attempt), name=attempt.scheduled.activity_type)
         attempt.task = task
         self._attempts[attempt.key] = attempt
@@ -193,7 +254,6 @@ class Activities:
         if not self._unlimited:
             self._loop.call_later(LIMIT_AFTER, self._limit_all)
         self._unlimited.append(attempt)
-        return attempt
 
     def _limit_all(self) -> None:
         """Set the timers of the attempts that started lately and still run: most have ended by now and need none."""
@@ -234,6 +294,8 @@ class Activities:
                 attempt.timer.cancel()
             if attempt.beat_timer is not None:
                 attempt.beat_timer.cancel()
+            if attempt.scheduled.local is not None:
+                self._local.freed()
             if self.was_full:
                 self.freed.set()
             if not self._running and self.shutdown.is_set():
@@ -268,7 +330,11 @@ class Activities:
                 CURRENT.reset(entered)
             return self._completed(definition.name, result, converter)
         except CompleteAsyncError:
-            return HandedOut()
+            if scheduled.local is None:
+                return HandedOut()
+            return Failed(
+                converter.to_failure(ApplicationError(NO_ASYNC, type="TypeError", non_retryable=True))
+            )
         except (asyncio.CancelledError, CancelledError) as error:
             return _stopped(attempt, error, converter)
         except BaseException as error:
@@ -319,6 +385,7 @@ class Activities:
                 activity_task_queue=scheduled.task_queue,
                 workflow_id=owner.workflow_id,
                 workflow_type=owner.workflow_type,
+                is_local=scheduled.local is not None,
             )
         )
 
@@ -333,15 +400,15 @@ class Activities:
             heartbeat_details=self._converter_for(attempt).from_payloads(heartbeat) if heartbeat else [],
             heartbeat_timeout=None if scheduled.heartbeat is None else to_timedelta(scheduled.heartbeat),
             idempotency_key=idempotency_key(attempt.run_id, scheduled),
-            is_local=record is None,
-            priority=None,
+            is_local=scheduled.local is not None,
+            priority=priority_of(scheduled.priority, scheduled.limits),
             retry_policy=decode_retry_policy(scheduled.retry_policy),
             schedule_to_close_timeout=(
                 None if scheduled.schedule_to_close is None else to_timedelta(scheduled.schedule_to_close)
             ),
             scheduled_time=to_datetime(attempt.scheduled_at),
             current_attempt_scheduled_time=to_datetime(
-                attempt.scheduled_at if record is None else record.due_at
+                (attempt.due_at or attempt.scheduled_at) if record is None else record.due_at
             ),
             start_to_close_timeout=(
                 None if scheduled.start_to_close is None else to_timedelta(scheduled.start_to_close)
@@ -360,7 +427,9 @@ class Activities:
         return self._converter_for(attempt).payload_converter
 
     def heartbeat(self, attempt: Attempt, details: tuple[Any, ...]) -> None:
-        """See `Reports`."""
+        """See `Reports`. One of a local activity tells nobody anything: its worker knows, and there is no row."""
+        if attempt.scheduled.local is not None:
+            return
         self.reports.heartbeat(
             attempt, self._converter_for(attempt).to_payloads(details, path="heartbeat details")
         )
@@ -373,9 +442,13 @@ class Activities:
     def cancel(self, run_id: str, id: int) -> None:
         """Pass on that the workflow cancelled an activity, if an attempt of it runs here."""
         attempt = self._attempts.get((run_id, id))
-        if attempt is not None:
-            attempt.cancel_requested = True
-            attempt.stop(ActivityCancellationDetails(cancel_requested=True))
+        if attempt is None:
+            return
+        attempt.cancel_requested = True
+        attempt.stop(ActivityCancellationDetails(cancel_requested=True))
+        if attempt.task is None and not attempt.ended:
+            # A local one that has not begun never will.
+            self._conclude(attempt, Canceled())
 
     def reconcile(self, rows: Sequence[ActivityRecord]) -> None:
         """Compare what the database says runs here with what does.
@@ -399,7 +472,8 @@ class Activities:
                 continue
             if key in self._begun:
                 progress = decode_progress(record.progress)
-                self.reports.ended(record, lost(scheduled_of(record), progress.heartbeat), progress)
+                scheduled = scheduled_of(record)
+                self.reports.ended(record, scheduled, lost(scheduled, progress.heartbeat), progress)
             else:
                 logger.info(
                     "activity %d of run %s runs here since an interrupted claim", record.id, record.run_id
@@ -415,6 +489,10 @@ class Activities:
             if attempt.waiting_outcome is None:
                 attempt.waiting_outcome = outcome
             return
+        if attempt.scheduled.local is not None and attempt.interrupted and not isinstance(outcome, Completed):
+            # The worker stops. It is left open, for whoever owns the run next.
+            attempt.ended = True
+            return
         if attempt.record is None and isinstance(outcome, HandedOut):
             # Its row says that it goes on, and has to be there before.
             assert attempt.owner is not None
@@ -422,12 +500,18 @@ class Activities:
             attempt.owner.give_row(attempt)
             return
         attempt.ended = True
+        if attempt.task is None:
+            self.forget(attempt)
         if attempt.record is None:
             assert attempt.owner is not None
             attempt.owner.attempt_ended(attempt, outcome)
             return
         self.reports.ended(
-            attempt.record, outcome, attempt.progress, cancel_requested=attempt.cancel_requested
+            attempt.record,
+            attempt.scheduled,
+            outcome,
+            attempt.progress,
+            cancel_requested=attempt.cancel_requested,
         )
 
     def row_written(self, attempt: Attempt, record: ActivityRecord) -> None:
@@ -447,6 +531,7 @@ class Activities:
         self.shutdown.set()
         if grace > 0:
             await self._all_ended(grace)
+        self._local.stop()
         for attempt in list(self._attempts.values()):
             attempt.stop(ActivityCancellationDetails(worker_shutdown=True))
         await self._all_ended(1.0)

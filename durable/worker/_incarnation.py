@@ -185,7 +185,9 @@ class Incarnation:
         )
         self.turns = TurnQueue(self.watchdog, self.defect)
         self.timers = Timers(self.clock, self.defect)
-        self.executor = ThreadPoolExecutor(options.activity_slots, thread_name_prefix="durable-activity")
+        self.executor = ThreadPoolExecutor(
+            options.activity_slots + options.local_activity_slots, thread_name_prefix="durable-activity"
+        )
         self.activities = Activities(
             self.store,
             self.worker_id,
@@ -196,6 +198,7 @@ class Incarnation:
             served=options.activities,
             converter=options.converter,
             slots=options.activity_slots,
+            local_slots=options.local_activity_slots,
             executor=self.executor,
             clock=self.clock,
             defect=self.defect,
@@ -203,6 +206,9 @@ class Incarnation:
             eager=options.remote_activities and options.eager_activities,
             per_second=options.activities_per_second,
         )
+        if options.queue_activities_per_second is not None:
+            await self.store.set_rate(options.task_queue, options.queue_activities_per_second)
+        self.activities.queue_rate = await self.store.read_rate(options.task_queue)
         self.claims = Claims(self)
         self.housekeeping = Housekeeping(self)
         self.questions = Questions(self)

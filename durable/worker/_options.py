@@ -25,6 +25,7 @@ class WorkerOptions:
     namespace: str
     converter: DataConverter
     activity_slots: int
+    local_activity_slots: int
     cached_workflows: int
     lease: int
     grace: float
@@ -36,6 +37,7 @@ class WorkerOptions:
     remote_activities: bool = True
     eager_activities: bool = True
     activities_per_second: float | None = None
+    queue_activities_per_second: float | None = None
     activates: Activation | None = None
     interceptors: Sequence[Interceptor] = ()
     workflow_interceptors: Sequence[type[WorkflowInboundInterceptor]] = ()

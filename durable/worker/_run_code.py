@@ -93,6 +93,7 @@ class RunCode:
             note=self.note,
             trace=trace,
             activates=self._home.options.activates,
+            serves=self._home.activities.serves,
             interceptors=self._home.options.workflow_interceptors,
         )
 

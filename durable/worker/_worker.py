@@ -69,10 +69,15 @@ class Worker:
         max_concurrent_workflow_tasks: How many runs may be at work at once: running their code, or having what it asked
             for written. Runs that wait for something do not count. As many as there is room for by default.
         max_concurrent_activities: How many activities run at once; 100 by default.
-        tuner: Both of these numbers in one object.
-        no_remote_activities: Whether it leaves all activities on the queue to other workers.
+        max_concurrent_local_activities: How many local activities run at once, beside these; 100 by default.
+        tuner: All of these numbers in one object.
+        no_remote_activities: Whether it leaves all activities on the queue to other workers; local ones it runs.
         disable_eager_activity_execution: Whether activities of its own runs go through the queue, as those of others do.
         max_activities_per_second: How many attempts of activities it starts per second at most; no limit by default.
+        max_task_queue_activities_per_second: How many all workers of the queue together start per second at most. It
+            is kept in the database: the last worker that starts with one decides, and one without leaves it as it is;
+            `Client.set_task_queue_rate` takes it away. With such a rate no activity of the queue starts without going
+            through it.
         workflow_failure_exception_types: Further exceptions that fail any workflow which it runs, instead of blocking it.
         on_fatal_error: Awaited with the error when the worker ends by one, before `run` raises it.
         graceful_shutdown_timeout: How long activities may go on after `shutdown`.
@@ -100,10 +105,12 @@ class Worker:
         max_cached_workflows: int = DEFAULT_CACHE,
         max_concurrent_workflow_tasks: int | None = None,
         max_concurrent_activities: int | None = None,
+        max_concurrent_local_activities: int | None = None,
         tuner: WorkerTuner | None = None,
         no_remote_activities: bool = False,
         disable_eager_activity_execution: bool = False,
         max_activities_per_second: float | None = None,
+        max_task_queue_activities_per_second: float | None = None,
         workflow_failure_exception_types: Sequence[type[BaseException]] = (),
         on_fatal_error: Callable[[BaseException], Awaitable[None]] | None = None,
         graceful_shutdown_timeout: Duration = 0,
@@ -124,11 +131,18 @@ class Worker:
         self._interceptors = (*worker_interceptors(client.interceptors), *interceptors)
         self._identity = identity or client.identity or f"{os.getpid()}@{socket.gethostname()}"
         self._cached = count(max_cached_workflows, "max_cached_workflows", 0)
-        self._tasks, activity_slots = slots(tuner, max_concurrent_workflow_tasks, max_concurrent_activities)
-        self._slots = DEFAULT_SLOTS if activity_slots is None else activity_slots
+        given = slots(
+            tuner, max_concurrent_workflow_tasks, max_concurrent_activities, max_concurrent_local_activities
+        )
+        self._tasks = given.workflow_slots
+        self._slots = given.activity_slots or DEFAULT_SLOTS
+        self._local_slots = given.local_activity_slots or DEFAULT_SLOTS
         self._remote = not no_remote_activities
         self._eager = not disable_eager_activity_execution
         self._rate = per_second(max_activities_per_second, "max_activities_per_second")
+        self._queue_rate = per_second(
+            max_task_queue_activities_per_second, "max_task_queue_activities_per_second"
+        )
         self._failures = exceptions(workflow_failure_exception_types)
         self._on_fatal_error = on_fatal_error
         self._grace = to_duration(graceful_shutdown_timeout, "graceful_shutdown_timeout") / SECOND
@@ -168,10 +182,12 @@ class Worker:
             namespace=client.namespace,
             converter=client.data_converter,
             activity_slots=self._slots,
+            local_activity_slots=self._local_slots,
             workflow_tasks=self._tasks,
             remote_activities=self._remote,
             eager_activities=self._eager,
             activities_per_second=self._rate,
+            queue_activities_per_second=self._queue_rate,
             cached_workflows=self._cached,
             lease=self._lease,
             grace=self._grace,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from durable._internal.left_out import no_attribute as _no_attribute
-from durable.activity import ActivityConfig
+from durable.activity import ActivityConfig, LocalActivityConfig
 from durable.common import ActivityCancellationType, ChildWorkflowCancellationType, ParentClosePolicy
 from durable.exceptions import NondeterminismError, ReadOnlyContextError
 from durable.workflow import unsafe
@@ -38,6 +38,12 @@ from durable.workflow._last_run import (
     get_last_failure,
     has_last_completion_result,
     has_last_failure,
+)
+from durable.workflow._local_activities import (
+    execute_local_activity,
+    execute_local_activity_method,
+    start_local_activity,
+    start_local_activity_method,
 )
 from durable.workflow._messages import (
     Query,
@@ -116,6 +122,7 @@ __all__ = [
     "ExternalWorkflowHandle",
     "HandlerUnfinishedPolicy",
     "Info",
+    "LocalActivityConfig",
     "LoggerAdapter",
     "NondeterminismError",
     "ParentClosePolicy",
@@ -147,6 +154,8 @@ __all__ = [
     "execute_activity",
     "execute_activity_method",
     "execute_child_workflow",
+    "execute_local_activity",
+    "execute_local_activity_method",
     "get_current_details",
     "get_dynamic_query_handler",
     "get_dynamic_signal_handler",
@@ -193,6 +202,8 @@ __all__ = [
     "start_activity",
     "start_activity_method",
     "start_child_workflow",
+    "start_local_activity",
+    "start_local_activity_method",
     "time",
     "time_ns",
     "unsafe",

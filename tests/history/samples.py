@@ -11,6 +11,7 @@ from durable.history import (
     ActivityTaskScheduled,
     ActivityTaskTimedOut,
     ApplicationFailure,
+    BreakerData,
     CanceledFailure,
     ChildWorkflowExecutionCanceled,
     ChildWorkflowExecutionCompleted,
@@ -23,6 +24,8 @@ from durable.history import (
     ExternalWorkflowExecutionCancelRequested,
     ExternalWorkflowExecutionSignaled,
     Failure,
+    Limits,
+    LocalActivity,
     MarkerRecorded,
     ParentLink,
     Payload,
@@ -85,6 +88,8 @@ FAILURE = Failure(
         ),
     ),
 )
+
+LIMITS = Limits("tenant", 2.5, "customer-42", 3, 2, BreakerData("api", 7, 8, 9, 2, True, True))
 
 FULL: tuple[EventData, ...] = (
     WorkflowExecutionStarted(
@@ -247,5 +252,17 @@ SECOND: tuple[EventData, ...] = (
     ),
     WorkflowExecutionTerminated(v=2, reason="why", reset_run_id="r-2"),
     WorkflowExecutionStarted(v=2, workflow_id="w", original_run_id="r-0"),
+    ActivityTaskScheduled(v=2, id=3, activity_id="one", local=LocalActivity(50, 2, 7)),
+    ActivityTaskFailed(v=2, id=3, attempt=2, failure=Failure("no"), retry_in=60_000_000),
+    ActivityTaskTimedOut(
+        v=2,
+        id=3,
+        attempt=2,
+        failure=Failure("late", info=TimeoutFailure("start_to_close")),
+        retry_in=60_000_000,
+    ),
+    WorkflowExecutionStarted(v=2, workflow_id="w", priority=2, limits=LIMITS),
+    ActivityTaskScheduled(v=2, id=1, activity_type="charge", priority=4, limits=LIMITS),
+    StartChildWorkflowExecutionInitiated(id=1, workflow_id="w", priority=4, limits=LIMITS),
 )
 """What the second format added: new kinds, and kinds of the first with the fields that came later."""

@@ -26,6 +26,7 @@ from durable.common import ActivityCancellationType, RetryPolicy
 from durable.converter import ActivitySerializationContext, DataConverter
 from durable.exceptions import ActivityError, NondeterminismError, RetryState
 from durable.history import (
+    DEFAULT_PRIORITY,
     ActivityTaskCanceled,
     ActivityTaskCancelRequested,
     ActivityTaskCompleted,
@@ -37,6 +38,7 @@ from durable.history import (
     RetryPolicyData,
     WorkflowExecutionStarted,
     encode_retry_policy,
+    limits_of,
 )
 
 DEFAULT_START_TO_CLOSE = 300 * SECOND
@@ -47,6 +49,8 @@ class ActivityMachine(Machine):
     """One activity of one run."""
 
     __slots__ = ("_call", "_converter", "operation")
+
+    LOCAL: ClassVar[bool] = False
 
     table: ClassVar[Table] = {
         ("issued", "cancel"): "cancel requested",
@@ -62,6 +66,16 @@ class ActivityMachine(Machine):
         self.state = "issued"
         self._call = call
         self._converter = converter
+
+    @property
+    def name(self) -> str:
+        """The type of the activity."""
+        return self._call.name
+
+    @property
+    def activity_id(self) -> str:
+        """What it is known by within its run."""
+        return self._call.options.activity_id or str(self.id)
 
     @property
     def cancellation(self) -> ActivityCancellationType:
@@ -95,15 +109,31 @@ class ActivityMachine(Machine):
                     activity_task_queue=task_queue,
                     workflow_id=started.workflow_id,
                     workflow_type=started.workflow_type,
+                    is_local=self.LOCAL,
                 )
             )
-        return replace(
+        scheduled = replace(
             common,
             id=self.id,
             activity_id=activity_id,
             activity_type=call.name,
             task_queue=task_queue,
             input=self._input(),
+        )
+        if started.priority != DEFAULT_PRIORITY or started.limits is not None:
+            return self._inherit(scheduled, started)
+        return scheduled
+
+    def _inherit(
+        self, scheduled: ActivityTaskScheduled, started: WorkflowExecutionStarted
+    ) -> ActivityTaskScheduled:
+        """Return the command with what was not said about its priority as the workflow has it."""
+        said = self._call.options
+        own = said.priority
+        return replace(
+            scheduled,
+            priority=started.priority if own is None or own.priority_key is None else own.priority_key,
+            limits=limits_of(own, said.concurrency, said.circuit_breaker, started.limits),
         )
 
     def _input(self) -> Payloads:
@@ -161,7 +191,7 @@ class ActivityMachine(Machine):
         error = ActivityError(
             f"activity {self._call.name!r} failed: {message}",
             activity_type=self._call.name,
-            activity_id=self._call.options.activity_id or str(self.id),
+            activity_id=self.activity_id,
             retry_state=None if event.retry_state is None else RetryState[event.retry_state.upper()],
             identity=event.identity,
         )
@@ -197,6 +227,8 @@ def _scheduled_with(options: ActivityOptions) -> ActivityTaskScheduled:
         cancellation_type=options.cancellation_type.name.lower(),
         eager=options.eager,
         summary=options.summary,
+        priority=(options.priority and options.priority.priority_key) or DEFAULT_PRIORITY,
+        limits=limits_of(options.priority, options.concurrency, options.circuit_breaker, None),
     )
     if len(_remembered) >= _REMEMBERED:
         _remembered.clear()

@@ -1,10 +1,11 @@
 -- name: claim_activities
-select run_id, id from durable.claim_activities_2($1, $2, $3, $4, $5)
+select run_id, id from durable.claim_activities_3($1, $2, $3, $4, $5)
 
 -- name: read_activities
 select a.run_id, a.id, r.workflow_id, r.workflow_type, a.activity_type, a.task_queue, a.state, a.attempt, a.due_at,
     a.deadline, a.start_by, a.close_by, a.start_to_close, a.heartbeat, a.worker, a.started_at, a.scheduled_at, a.scheduled,
     a.progress, a.cancel_requested, a.outside_since, a.paused_at, a.pause_reason, a.attempt_base, a.anew, a.revision,
+    coalesce(a.refused, false) as refused,
     durable.now_us() as now
 from durable.activity_tasks a join durable.runs r using (run_id) where a.run_id = $1 order by a.id
 
@@ -12,6 +13,7 @@ from durable.activity_tasks a join durable.runs r using (run_id) where a.run_id 
 select a.run_id, a.id, r.workflow_id, r.workflow_type, a.activity_type, a.task_queue, a.state, a.attempt, a.due_at,
     a.deadline, a.start_by, a.close_by, a.start_to_close, a.heartbeat, a.worker, a.started_at, a.scheduled_at, a.scheduled,
     a.progress, a.cancel_requested, a.outside_since, a.paused_at, a.pause_reason, a.attempt_base, a.anew, a.revision,
+    coalesce(a.refused, false) as refused,
     durable.now_us() as now
 from unnest($1::uuid[], $2::integer[]) with ordinality t (run_id, id, n)
 join durable.activity_tasks a on a.run_id = t.run_id and a.id = t.id join durable.runs r on r.run_id = a.run_id
@@ -127,7 +129,7 @@ changed as (
         due_at = case when a.state = 1 then l.due_at else a.due_at end,
         deadline = case when a.state = 1 then l.deadline else a.deadline end,
         start_by = l.start_by, close_by = l.close_by, start_to_close = l.start_to_close, heartbeat = l.heartbeat,
-        task_queue = l.task_queue, scheduled = l.scheduled, progress = coalesce(l.progress, a.progress)
+        task_queue = case when a.lane is null then l.task_queue else chr(31) || l.task_queue end, scheduled = l.scheduled, progress = coalesce(l.progress, a.progress)
     from locked l where a.run_id = l.run_id and a.id = l.id
     returning l.n)
 select g.n in (select n from changed) as changed from given g order by g.n

@@ -23,10 +23,14 @@ from durable._search_attributes import (
 
 __all__ = [
     "ActivityCancellationType",
+    "ActivityExecutionStatus",
+    "ActivityIDConflictPolicy",
+    "ActivityIDReusePolicy",
     "ChildWorkflowCancellationType",
     "CircuitBreaker",
     "Concurrency",
     "ParentClosePolicy",
+    "PendingActivityState",
     "Priority",
     "QueryRejectCondition",
     "RawValue",
@@ -59,6 +63,53 @@ class WorkflowIDConflictPolicy(IntEnum):
     FAIL = 1
     USE_EXISTING = 2
     TERMINATE_EXISTING = 3
+
+
+class ActivityIDReusePolicy(IntEnum):
+    """Whether the id of an activity that a client starts may be used again once its last run has closed."""
+
+    UNSPECIFIED = 0
+    """ALLOW_DUPLICATE."""
+    ALLOW_DUPLICATE = 1
+    ALLOW_DUPLICATE_FAILED_ONLY = 2
+    REJECT_DUPLICATE = 3
+
+
+class ActivityIDConflictPolicy(IntEnum):
+    """What the start of an activity by a client does when its id has an open run."""
+
+    UNSPECIFIED = 0
+    """FAIL."""
+    FAIL = 1
+    USE_EXISTING = 2
+
+
+class ActivityExecutionStatus(IntEnum):
+    """Where an activity that a client started is in its life. Values are Temporal's."""
+
+    UNSPECIFIED = 0
+    RUNNING = 1
+    COMPLETED = 2
+    FAILED = 3
+    CANCELED = 4
+    TERMINATED = 5
+    TIMED_OUT = 6
+
+
+class PendingActivityState(IntEnum):
+    """What an open activity waits for. Values are Temporal's."""
+
+    UNSPECIFIED = 0
+    SCHEDULED = 1
+    """For a worker, or for the end of a wait before its next attempt."""
+    STARTED = 2
+    """For the end of an attempt."""
+    CANCEL_REQUESTED = 3
+    """For the end of an attempt that is asked to end."""
+    PAUSED = 4
+    """For an operator."""
+    PAUSE_REQUESTED = 5
+    """For the end of an attempt, and then for an operator."""
 
 
 class ParentClosePolicy(IntEnum):

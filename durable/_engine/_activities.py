@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from durable._engine._retry import Retry, RetryState, decide
+from durable._engine._sole import end_with, is_sole
 from durable._engine.hints import ANY_KEY, Hint, HintKind
 from durable._engine.lanes import CIRCUIT_OPEN, BreakerNews, breaker_news, is_gated, lane_of
 from durable._engine.records import ActivityRecord, ActivityState, Anew, AttemptOutcome, Message, NewActivity
@@ -260,12 +261,14 @@ def conclude_row(
     )
     if isinstance(outcome, Failed):
         progress = Progress(progress.heartbeat, outcome.failure)
+    sole = is_sole(record.workflow_type)
     return AttemptOutcome(
         run_id=record.run_id,
         id=record.id,
         attempt=record.attempt,
         worker=worker,
-        message=None if isinstance(result, Retry) else message_of(record.run_id, result),
+        message=None if isinstance(result, Retry) or sole else message_of(record.run_id, result),
+        sole=None if isinstance(result, Retry) or not sole else end_with(result),
         retry_in=result.delay if isinstance(result, Retry) else None,
         progress=encode_progress(progress),
         state=record.state,
@@ -313,13 +316,15 @@ def _made_again(
 
 def cancel_waiting(record: ActivityRecord) -> AttemptOutcome:
     """Return the end of an activity that was cancelled while it waited for a worker: it never starts (again)."""
+    sole = is_sole(record.workflow_type)
     canceled = ActivityTaskCanceled(id=record.id, attempt=record.number)
     return AttemptOutcome(
         run_id=record.run_id,
         id=record.id,
         attempt=record.attempt,
         worker=None,
-        message=message_of(record.run_id, canceled),
+        message=None if sole else message_of(record.run_id, canceled),
+        sole=end_with(canceled) if sole else None,
         progress=record.progress,
         state=ActivityState.QUEUED,
     )
@@ -345,7 +350,10 @@ def hints_of(outcome: AttemptOutcome, scheduled: ActivityTaskScheduled) -> list[
         # Others under its key, on whatever queue, have waited for it to end.
         others = [Hint(HintKind.ACTIVITY, ANY_KEY)]
     else:
-        others = [] if outcome.message is not None else [Hint(HintKind.ACTIVITY, scheduled.task_queue)]
+        over = outcome.message is not None or outcome.sole is not None
+        others = [] if over else [Hint(HintKind.ACTIVITY, scheduled.task_queue)]
+    if outcome.sole is not None:
+        return [Hint(HintKind.CLOSED, outcome.run_id), *others]
     return others if outcome.message is None else [Hint(HintKind.MESSAGE, outcome.run_id), *others]
 
 

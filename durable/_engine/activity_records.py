@@ -99,6 +99,7 @@ class ActivityRecord(Struct, frozen=True, gc=False):
     outside_since: int | None = None
     paused_at: int | None = None
     pause_reason: str = ""
+    cancel_reason: str = ""
     base: int = 0
     anew: Anew = Anew.NO
     revision: int = 0
@@ -108,3 +109,20 @@ class ActivityRecord(Struct, frozen=True, gc=False):
     def number(self) -> int:
         """The number of its attempt, as people count."""
         return self.attempt - self.base
+
+
+class SoleActivity(Struct, frozen=True, gc=False):
+    """The one activity of a run that has no code. Its limits count from when it begins; queue and priority are the run's.
+
+    Attributes:
+        scheduled: The encoded `ActivityTaskScheduled`, event 2 of the run and in the row.
+        lane: Where it waits, if not with the rest of its queue.
+    """
+
+    activity_type: str
+    scheduled: bytes
+    schedule_to_start: int | None = None
+    schedule_to_close: int | None = None
+    start_to_close: int | None = None
+    heartbeat: int | None = None
+    lane: Lane | None = None

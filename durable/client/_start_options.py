@@ -141,10 +141,10 @@ def check(given: Mapping[str, Any], definition: WorkflowOptions | None) -> Start
         conflict=conflict,
         retry_policy=None if retry_policy is None else encode_retry_policy(retry_policy),
         cron_schedule=_cron(given),
-        priority=_priority(given),
+        priority=check_priority(given.get("priority")),
         limits=limits_of(given.get("priority"), None, None, None),
         memo=_memo(given.get("memo")),
-        search_attributes=_search_attributes(given.get("search_attributes")),
+        search_attributes=check_search_attributes(given.get("search_attributes")),
         delay=0 if delay is None else to_duration(delay, "start_delay"),
         static_summary=_text(given, "static_summary"),
         static_details=_text(given, "static_details"),
@@ -169,7 +169,12 @@ def _memo(memo: object) -> Mapping[str, Any]:
     return {check_name(key, "memo key"): value for key, value in entries.items()}
 
 
-def _search_attributes(attributes: object) -> dict[str, Payload]:
+def check_search_attributes(attributes: object) -> dict[str, Payload]:
+    """Return search attributes as they are stored.
+
+    Raises:
+        TypeError: They are none.
+    """
     if attributes is None:
         return {}
     if not isinstance(attributes, TypedSearchAttributes):
@@ -180,8 +185,12 @@ def _search_attributes(attributes: object) -> dict[str, Payload]:
     return encode_search_attributes(attributes)
 
 
-def _priority(given: Mapping[str, Any]) -> int:
-    priority: object = given.get("priority")
+def check_priority(priority: object) -> int:
+    """Return a priority as it is stored, the default one if there is none.
+
+    Raises:
+        TypeError: It is none.
+    """
     if priority is None:
         return DEFAULT_PRIORITY
     if not isinstance(priority, Priority):

@@ -78,7 +78,8 @@ class Store(Protocol):
         At most one run of a workflow id is open at any time. The insert comes first and the policies are applied by
         later statements with a fresh view, so that no interleaving passes a policy it should not pass. A run id that is
         already there answers SAME. A delayed start is left without an owner, and its run timeout counts from the end of
-        the delay. TERMINATE_EXISTING (and reuse TERMINATE_IF_RUNNING) is not done here: the client
+        the delay. A run with an `activity` gets two events and the activity's row, QUEUED with id 1 and due at
+        the end of the delay, and neither an owner nor a `wake_at`. TERMINATE_EXISTING (and reuse TERMINATE_IF_RUNNING) is not done here: the client
         terminates the open run first, so here it acts as FAIL.
 
         The messages of a start (`NewRun.messages`) are put into the inbox of the run its verdict names, STARTED, SAME
@@ -355,7 +356,8 @@ class Store(Protocol):
         QUEUED under the same number, due at `NEVER_DUE`, with `outside_since` and the deadlines of a running attempt.
 
         The next attempt of a paused row is due at `NEVER_DUE`, unless its cancellation is requested. An outcome with a
-        `revision` that is not the row's is not taken.
+        `revision` that is not the row's is not taken. With `sole` the run is closed at once: its last two events are
+        appended behind the two it began with, and its row goes.
         """
         ...
 

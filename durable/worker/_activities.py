@@ -31,13 +31,14 @@ from durable._engine._activities import (
     task_token,
     timeout,
 )
+from durable._engine._sole import is_sole
 from durable._internal.instants import SECOND, to_datetime, to_timedelta
 from durable.activity._activity import Activity
 from durable.activity._context import CURRENT, ActivityCancellationDetails, CompleteAsyncError, Info
 from durable.activity._definition import ActivityDefinition
 from durable.converter import ActivitySerializationContext, DataConverter, PayloadConverter
 from durable.exceptions import ApplicationError, CancelledError, ConversionError, HistoryError
-from durable.history import ActivityTaskScheduled, decode_retry_policy, priority_of
+from durable.history import ActivityTaskScheduled, EventRow, decode_retry_policy, priority_of
 from durable.interceptor.worker import Interceptor
 from durable.store import ActivityRecord, Store
 from durable.worker._attempts import Attempt, Flag, Owner
@@ -81,9 +82,12 @@ class Activities:
         eager: bool = True,
         per_second: float | None = None,
         client: Any = None,
+        closed: Callable[[str, EventRow], None] = lambda run_id, event: None,
     ) -> None:
         self.client = client
-        self.reports = Reports(store, worker_id, identity=identity, task_queue=task_queue, clock=clock)
+        self.reports = Reports(
+            store, worker_id, identity=identity, task_queue=task_queue, clock=clock, closed=closed
+        )
         self._namespace = namespace
         self._task_queue = task_queue
         self._served = served
@@ -377,14 +381,15 @@ class Activities:
         if not self._converter.takes_context:
             return self._converter
         scheduled, owner = attempt.scheduled, attempt.asked_by
+        sole = is_sole(owner.workflow_type)
         return self._converter.with_context(
             ActivitySerializationContext(
                 namespace=self._namespace,
                 activity_id=scheduled.activity_id,
                 activity_type=scheduled.activity_type,
                 activity_task_queue=scheduled.task_queue,
-                workflow_id=owner.workflow_id,
-                workflow_type=owner.workflow_type,
+                workflow_id=None if sole else owner.workflow_id,
+                workflow_type=None if sole else owner.workflow_type,
                 is_local=scheduled.local is not None,
             )
         )
@@ -393,6 +398,7 @@ class Activities:
         """Return the facts about an attempt as it began: a heartbeat of its own, or a row it got, changes nothing."""
         scheduled, record, heartbeat = attempt.scheduled, attempt.claimed, attempt.previous_heartbeat
         owner = attempt.asked_by
+        sole = is_sole(owner.workflow_type)
         return Info(
             activity_id=scheduled.activity_id,
             activity_type=scheduled.activity_type,
@@ -400,7 +406,9 @@ class Activities:
             heartbeat_details=self._converter_for(attempt).from_payloads(heartbeat) if heartbeat else [],
             heartbeat_timeout=None if scheduled.heartbeat is None else to_timedelta(scheduled.heartbeat),
             idempotency_key=idempotency_key(attempt.run_id, scheduled),
+            activity_run_id=attempt.run_id if sole else None,
             is_local=scheduled.local is not None,
+            namespace=self._namespace,
             priority=priority_of(scheduled.priority, scheduled.limits),
             retry_policy=decode_retry_policy(scheduled.retry_policy),
             schedule_to_close_timeout=(
@@ -415,10 +423,10 @@ class Activities:
             ),
             started_time=to_datetime(attempt.started_at),
             task_queue=scheduled.task_queue,
-            workflow_id=owner.workflow_id,
-            workflow_namespace=self._namespace,
-            workflow_run_id=attempt.run_id,
-            workflow_type=owner.workflow_type,
+            workflow_id=None if sole else owner.workflow_id,
+            workflow_namespace=None if sole else self._namespace,
+            workflow_run_id=None if sole else attempt.run_id,
+            workflow_type=None if sole else owner.workflow_type,
             task_token=task_token(attempt.run_id, scheduled.id, attempt.number),
         )
 

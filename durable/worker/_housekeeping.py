@@ -25,7 +25,7 @@ from durable._engine._state import RunState
 from durable._internal.instants import SECOND
 from durable.client._parents import news_of
 from durable.exceptions import HistoryError, StoreUnavailableError
-from durable.history import decode_history
+from durable.history import decode_data, decode_history
 from durable.store import ActivityRecord, AttemptOutcome, BreakerNews, Hint, HintKind, RunRecord
 from durable.worker._clock import boottime
 from durable.worker._home import Home
@@ -105,7 +105,11 @@ class Housekeeping:
             answers = await finish_each(self._store, outcomes)
             hints: dict[Hint, None] = {}
             for outcome, accepted in zip(outcomes, answers, strict=True):
-                if accepted:
+                if accepted and outcome.sole is not None:
+                    self._home.ended(
+                        outcome.run_id, decode_data(outcome.sole.closing.type, outcome.sole.closing.data)
+                    )
+                elif accepted:
                     kind = HintKind.MESSAGE if outcome.message is not None else HintKind.ACTIVITY
                     hints[Hint(kind, outcome.run_id if outcome.message is not None else "*")] = None
             self._store.hint(list(hints))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -27,7 +27,7 @@ from durable._internal.backoff import exponential
 from durable._internal.instants import SECOND
 from durable.activity._context import ActivityCancellationDetails
 from durable.exceptions import PayloadCodecError, StoreUnavailableError
-from durable.history import ActivityTaskScheduled, Payloads
+from durable.history import ActivityTaskScheduled, EventRow, Payloads
 from durable.store import (
     ActivityRecord,
     ActivityState,
@@ -97,7 +97,9 @@ class Reports:
         identity: str,
         task_queue: str,
         clock: DatabaseClock,
+        closed: Callable[[str, EventRow], None],
     ) -> None:
+        self._closed = closed
         self._store = store
         self._bare = beneath(store)
         self._worker_id = worker_id
@@ -305,8 +307,12 @@ class Reports:
                 continue
             ended = self._made_of.pop((outcome.run_id, outcome.id, outcome.attempt), None)
             gated = self._gated.pop((outcome.run_id, outcome.id), None) if accepted else None
+            if accepted and outcome.sole is not None:
+                self._closed(outcome.run_id, outcome.sole.closing)
             if accepted and gated is not None:
                 hints += hints_of(outcome, gated)
+            elif accepted and outcome.sole is not None:
+                hints.append(Hint(HintKind.CLOSED, outcome.run_id))
             elif accepted and outcome.message is not None:
                 hints.append(Hint(HintKind.MESSAGE, outcome.run_id))
             elif accepted:

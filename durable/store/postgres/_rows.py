@@ -99,6 +99,7 @@ def activity(row: Row) -> ActivityRecord:
         refused=row["refused"],
         paused_at=row["paused_at"],
         pause_reason=row["pause_reason"],
+        cancel_reason=row["cancel_reason"],
         base=row["attempt_base"],
         anew=Anew(row["anew"]),
         revision=row["revision"],

@@ -197,6 +197,17 @@ def first_due(db: sqlite3.Connection, after: int, task_queues: Sequence[str]) ->
     )
 
 
+def fits(found: Sequence[object] | None, outcome: AttemptOutcome) -> bool:
+    """Whether a row, as `attempt` reads it, shows the attempt that ended."""
+    return (
+        found is not None
+        and found[0] == outcome.state
+        and found[1] == outcome.attempt
+        and (outcome.worker is None or found[2] == outcome.worker)
+        and (outcome.revision is None or found[7] == outcome.revision)
+    )
+
+
 def finish(transaction: Transaction, outcomes: Sequence[AttemptOutcome]) -> list[bool]:
     """See `Store.finish_attempts`."""
     db = transaction.db
@@ -205,15 +216,8 @@ def finish(transaction: Transaction, outcomes: Sequence[AttemptOutcome]) -> list
     for outcome in outcomes:
         key = (outcome.run_id, outcome.id)
         found = db.execute(SQL["attempt"], key).fetchone()
-        fits = (
-            found is not None
-            and found[0] == outcome.state
-            and found[1] == outcome.attempt
-            and (outcome.worker is None or found[2] == outcome.worker)
-            and (outcome.revision is None or found[7] == outcome.revision)
-        )
-        accepted.append(fits)
-        if not fits:
+        accepted.append(fits(found, outcome))
+        if not accepted[-1]:
             continue
         if outcome.outside:
             values = {

@@ -148,6 +148,7 @@ class _Activity(msgspec.Struct, array_like=True):
     outside_since: int | None
     paused_at: int | None
     pause_reason: str
+    cancel_reason: str
     attempt_base: int
     anew: Anew
     revision: int
@@ -271,6 +272,7 @@ def activities(
             refused=bool(row.refused),
             paused_at=row.paused_at,
             pause_reason=row.pause_reason,
+            cancel_reason=row.cancel_reason,
             base=row.attempt_base,
             anew=row.anew,
             revision=row.revision,

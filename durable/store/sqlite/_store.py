@@ -51,6 +51,7 @@ from durable.store.sqlite import (
     _schedules,
     _schema,
     _search,
+    _sole,
     _updates,
     _workers,
 )
@@ -305,7 +306,7 @@ class SQLiteStore:
         )
 
     async def finish_attempts(self, outcomes: Sequence[AttemptOutcome]) -> list[bool]:
-        return await self.writer.run(partial(_activities.finish, outcomes=outcomes))
+        return await self.writer.run(partial(_sole.finish, outcomes=outcomes))
 
     async def heartbeat(self, beats: Sequence[Heartbeat]) -> list[HeartbeatAnswer]:
         return await self.writer.run(partial(_activities.heartbeat, beats=beats))

@@ -31,6 +31,7 @@ from durable.testing.conformance import (
     _schedules,
     _sends,
     _sizes,
+    _soles,
     _start_messages,
     _starts,
     _successors,
@@ -66,6 +67,7 @@ _MODULES = (
     _lists,
     _lives,
     _sizes,
+    _soles,
 )
 
 CHECKS: tuple[Check, ...] = tuple(check for module in _MODULES for check in REGISTRY[module.__name__])

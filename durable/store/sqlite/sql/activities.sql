@@ -18,7 +18,7 @@ SELECT
     json_group_array(json_array(
         run_id, id, workflow_id, workflow_type, activity_type, task_queue, state, attempt, due_at, deadline, start_by,
         close_by, start_to_close, heartbeat, worker, started_at, scheduled_at, cancel_requested, outside_since,
-        paused_at, pause_reason, attempt_base, anew, revision, refused, length(scheduled),
+        paused_at, pause_reason, cancel_reason, attempt_base, anew, revision, refused, length(scheduled),
         length(progress))),
     CAST(group_concat(scheduled, '') AS BLOB),
     CAST(group_concat(progress, '') AS BLOB)
@@ -33,7 +33,7 @@ SELECT
     json_group_array(json_array(
         run_id, id, workflow_id, workflow_type, activity_type, task_queue, state, attempt, due_at, deadline, start_by,
         close_by, start_to_close, heartbeat, worker, started_at, scheduled_at, cancel_requested, outside_since,
-        paused_at, pause_reason, attempt_base, anew, revision, refused, length(scheduled),
+        paused_at, pause_reason, cancel_reason, attempt_base, anew, revision, refused, length(scheduled),
         length(progress))),
     CAST(group_concat(scheduled, '') AS BLOB),
     CAST(group_concat(progress, '') AS BLOB)
@@ -117,5 +117,10 @@ UPDATE activity_tasks SET paused_at = :paused_at, pause_reason = :pause_reason, 
     revision = revision + 1, start_by = :start_by, close_by = :close_by, start_to_close = :start_to_close,
     heartbeat = :heartbeat, task_queue = CASE WHEN lane IS NULL THEN :task_queue ELSE char(31) || :task_queue END, progress = coalesce(:progress, progress),
     due_at = CASE state WHEN 1 THEN :due_at ELSE due_at END,
-    deadline = CASE state WHEN 1 THEN :deadline ELSE deadline END
+    deadline = CASE state WHEN 1 THEN :deadline ELSE deadline END,
+    cancel_requested = cancel_requested OR :cancel,
+    cancel_reason = CASE WHEN :cancel THEN :cancel_reason ELSE cancel_reason END
 WHERE run_id = :run_id AND id = :id AND state = :state AND attempt = :attempt AND revision = :revision
+
+-- name: began
+SELECT started_at FROM runs WHERE run_id = ? AND status = 1

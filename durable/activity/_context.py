@@ -155,13 +155,13 @@ class Context(Protocol):
         """Why the attempt is asked to stop, None as long as it is not."""
         ...
 
-    def heartbeat(self, details: tuple[Any, ...]) -> None:
-        """Take a heartbeat, with its details, from whatever thread the activity runs in."""
-        ...
-
     @property
     def payload_converter(self) -> PayloadConverter:
-        """How its values are stored."""
+        """What makes values of the payloads of this attempt."""
+        ...
+
+    def heartbeat(self, details: tuple[Any, ...]) -> None:
+        """Take a heartbeat, with its details, from whatever thread the activity runs in."""
         ...
 
     @property
@@ -211,6 +211,15 @@ def info() -> Info:
     return current("activity.info()").info
 
 
+def payload_converter() -> PayloadConverter:
+    """Return what makes values of payloads, and payloads of values: for the `RawValue`s of a dynamic activity.
+
+    Raises:
+        NotInActivityError: The caller is no activity.
+    """
+    return current("activity.payload_converter()").payload_converter
+
+
 def heartbeat(*details: Any) -> None:
     """Say that the activity is alive and how far it came. The next attempt finds `details` in its info.
 
@@ -221,15 +230,6 @@ def heartbeat(*details: Any) -> None:
         NotInActivityError: The caller is no activity.
     """
     current("activity.heartbeat()").heartbeat(details)
-
-
-def payload_converter() -> PayloadConverter:
-    """Return what turns this activity's values into payloads and back, told of the activity if it wants to be.
-
-    Raises:
-        NotInActivityError: The caller is no activity.
-    """
-    return current("activity.payload_converter()").payload_converter
 
 
 def client() -> Any:

@@ -330,7 +330,7 @@ class Store(Protocol):
         self,
         worker_id: str,
         task_queues: Sequence[str],
-        activity_types: Sequence[str],
+        activity_types: Sequence[str] | None,
         limit: int,
         *,
         format: int,
@@ -343,8 +343,9 @@ class Store(Protocol):
         the limit counts as much as the limit, and one that does not fit holds up what is behind it under its key. Behind
         an open circuit breaker nothing is given out but what fails fast, `refused`. No more than a queue's rate.
 
-        Only of runs with a format up to `format`: what a newer release wrote waits for its workers. Only while the worker's own lease is live. The row becomes RUNNING, `started_at` is the database's now and
-        `deadline` the earliest of close_by, now + start_to_close and now + heartbeat.
+        Only of these queues and types (of all types if None), of runs with a format up to `format`: what a newer release
+        wrote waits for its workers. Only while the worker's own lease is live. The row becomes RUNNING, `started_at` is
+        the database's now and `deadline` the earliest of close_by, now + start_to_close and now + heartbeat.
         """
         ...
 

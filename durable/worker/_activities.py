@@ -35,8 +35,9 @@ from durable._engine._sole import is_sole
 from durable._internal.instants import SECOND, to_datetime, to_timedelta
 from durable.activity._activity import Activity
 from durable.activity._context import CURRENT, ActivityCancellationDetails, CompleteAsyncError, Info
-from durable.activity._definition import ActivityDefinition
-from durable.converter import ActivitySerializationContext, DataConverter, PayloadConverter
+from durable.activity._definition import DYNAMIC, ActivityDefinition
+from durable.common import RawValue
+from durable.converter import ActivitySerializationContext, DataConverter
 from durable.exceptions import ApplicationError, CancelledError, ConversionError, HistoryError
 from durable.history import ActivityTaskScheduled, EventRow, decode_retry_policy, priority_of
 from durable.interceptor.worker import Interceptor
@@ -91,6 +92,7 @@ class Activities:
         self._namespace = namespace
         self._task_queue = task_queue
         self._served = served
+        self._dynamic = served.get(DYNAMIC)
         self._converter = converter
         self._slots = slots
         self._executor = executor
@@ -136,13 +138,13 @@ class Activities:
         return 0.0 if self._rate is None else self._rate.wait(self._loop.time())
 
     @property
-    def types(self) -> list[str]:
-        """Names of the activities that are served."""
-        return list(self._served)
+    def types(self) -> list[str] | None:
+        """Names of the activities that are served; None for all."""
+        return list(self._served) if self._dynamic is None else None
 
     def serves(self, activity_type: str) -> bool:
         """Whether an activity of a type can run here at all."""
-        return activity_type in self._served
+        return activity_type in self._served or self._dynamic is not None
 
     def promise(self, scheduled: ActivityTaskScheduled) -> bool:
         """Whether this activity can run here, now, eagerly; then a slot is kept for it until it starts.
@@ -152,7 +154,7 @@ class Activities:
         possible = (
             self._eager
             and scheduled.task_queue == self._task_queue
-            and scheduled.activity_type in self._served
+            and (scheduled.activity_type in self._served or self._dynamic is not None)
             and self.queue_rate is None
             and (self._best_waiting is None or scheduled.priority <= self._best_waiting)
             and self.free > 0
@@ -308,20 +310,24 @@ class Activities:
     async def _execute(self, attempt: Attempt) -> Outcome:
         scheduled, converter = attempt.scheduled, self._converter
         if converter.takes_context:
-            converter = self._converter_for(attempt)
-        activity = self._served[scheduled.activity_type]
+            converter = self.converter_for(attempt)
+        activity = self._served.get(scheduled.activity_type) or self._dynamic
+        assert activity is not None
         definition = activity.definition
         try:
             if attempt.details is not None:
                 raise asyncio.CancelledError  # It was stopped before its first step.
-            given, parameters = scheduled.input, definition.parameters
-            values = converter.from_payloads(
-                given, parameters.types[: len(given)], path=f"{definition.name} input"
-            )
-            args = parameters.bind(tuple(values), {})
+            given, parameters, name = scheduled.input, definition.parameters, scheduled.activity_type
+            if definition.dynamic:
+                args: tuple[Any, ...] = (
+                    converter.from_payloads(given, [RawValue] * len(given), path=f"{name} input"),
+                )
+            else:
+                values = converter.from_payloads(given, parameters.types[: len(given)], path=f"{name} input")
+                args = parameters.bind(tuple(values), {})
             if self._interceptors:
                 result = await self._intercepted(attempt, activity, args)
-                return self._completed(definition.name, result, converter)
+                return self._completed(name, result, converter)
             entered = CURRENT.set(attempt)
             try:
                 if definition.is_async:
@@ -332,7 +338,7 @@ class Activities:
                     )
             finally:
                 CURRENT.reset(entered)
-            return self._completed(definition.name, result, converter)
+            return self._completed(name, result, converter)
         except CompleteAsyncError:
             if scheduled.local is None:
                 return HandedOut()
@@ -377,7 +383,8 @@ class Activities:
             refused = ApplicationError(str(error), type=type(error).__name__, non_retryable=True)
             return Failed(converter.to_failure(refused))
 
-    def _converter_for(self, attempt: Attempt) -> DataConverter:
+    def converter_for(self, attempt: Attempt) -> DataConverter:
+        """Return what makes values of an attempt's payloads."""
         if not self._converter.takes_context:
             return self._converter
         scheduled, owner = attempt.scheduled, attempt.asked_by
@@ -403,7 +410,7 @@ class Activities:
             activity_id=scheduled.activity_id,
             activity_type=scheduled.activity_type,
             attempt=attempt.number if record is None else record.number,
-            heartbeat_details=self._converter_for(attempt).from_payloads(heartbeat) if heartbeat else [],
+            heartbeat_details=self.converter_for(attempt).from_payloads(heartbeat) if heartbeat else [],
             heartbeat_timeout=None if scheduled.heartbeat is None else to_timedelta(scheduled.heartbeat),
             idempotency_key=idempotency_key(attempt.run_id, scheduled),
             activity_run_id=attempt.run_id if sole else None,
@@ -430,16 +437,12 @@ class Activities:
             task_token=task_token(attempt.run_id, scheduled.id, attempt.number),
         )
 
-    def payload_converter(self, attempt: Attempt) -> PayloadConverter:
-        """See `Place`."""
-        return self._converter_for(attempt).payload_converter
-
     def heartbeat(self, attempt: Attempt, details: tuple[Any, ...]) -> None:
         """See `Reports`. One of a local activity tells nobody anything: its worker knows, and there is no row."""
         if attempt.scheduled.local is not None:
             return
         self.reports.heartbeat(
-            attempt, self._converter_for(attempt).to_payloads(details, path="heartbeat details")
+            attempt, self.converter_for(attempt).to_payloads(details, path="heartbeat details")
         )
 
     def _time_out(self, attempt: Attempt, kind: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from durable._engine._activities import Outcome, Progress, close_by
 from durable.activity._context import ActivityCancellationDetails, Info
-from durable.converter import PayloadConverter
+from durable.converter import DataConverter, PayloadConverter
 from durable.history import ActivityTaskScheduled, Payloads
 from durable.store import ActivityRecord
 from durable.worker._interrupts import Interrupt
@@ -90,12 +90,12 @@ class Place(Protocol):
     shutdown: Flag
     client: Any
 
-    def payload_converter(self, attempt: Attempt) -> PayloadConverter:
-        """Return how values of an attempt are stored."""
-        ...
-
     def info(self, attempt: Attempt) -> Info:
         """Return the facts about an attempt."""
+        ...
+
+    def converter_for(self, attempt: Attempt) -> DataConverter:
+        """Return what makes values of its payloads."""
         ...
 
     def heartbeat(self, attempt: Attempt, details: tuple[Any, ...]) -> None:
@@ -181,6 +181,11 @@ class Attempt:
         return self._info
 
     @property
+    def payload_converter(self) -> PayloadConverter:
+        """What makes values of the payloads of this attempt."""
+        return self._place.converter_for(self).payload_converter
+
+    @property
     def worker_shutdown(self) -> Flag:
         """True once the worker begins to stop."""
         return self._place.shutdown
@@ -199,11 +204,6 @@ class Attempt:
     def cancellation_details(self) -> ActivityCancellationDetails | None:
         """Why it is asked to stop, None as long as it is not."""
         return self.details
-
-    @property
-    def payload_converter(self) -> PayloadConverter:
-        """How its values are stored."""
-        return self._place.payload_converter(self)
 
     @property
     def client(self) -> Any:

@@ -18,7 +18,7 @@ class Activities(Part):
         self,
         worker_id: str,
         task_queues: Sequence[str],
-        activity_types: Sequence[str],
+        activity_types: Sequence[str] | None,
         limit: int,
         *,
         format: int,
@@ -28,7 +28,7 @@ class Activities(Part):
             "claim_activities",
             worker_id,
             list(dict.fromkeys(task_queues)),
-            list(activity_types),
+            None if activity_types is None else list(activity_types),
             limit,
             format,
         )

@@ -98,7 +98,7 @@ def claim(
     lives: Lives,
     worker_id: str,
     task_queues: Sequence[str],
-    activity_types: Sequence[str],
+    activity_types: Sequence[str] | None,
     limit: int,
     format: int,
 ) -> list[ActivityRecord]:
@@ -119,7 +119,7 @@ def _claim_from_lanes(
     transaction: Transaction,
     worker_id: str,
     task_queues: Sequence[str],
-    activity_types: Sequence[str],
+    activity_types: Sequence[str] | None,
     limit: int,
     format: int,
 ) -> list[ActivityRecord]:
@@ -152,7 +152,7 @@ def _claim_from_lanes(
 def _due_of(
     transaction: Transaction,
     task_queues: Sequence[str],
-    activity_types: Sequence[str],
+    activity_types: Sequence[str] | None,
     limit: int,
     format: int,
     *,
@@ -168,7 +168,7 @@ def _due_of(
                 "queue": queue,
                 "priority": priority,
                 "now": now,
-                "types": ids(activity_types),
+                "types": None if activity_types is None else ids(activity_types),
                 "format": format,
                 "limit": wanted,
             }

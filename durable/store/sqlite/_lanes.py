@@ -99,12 +99,12 @@ def take_permits(transaction: Transaction, queue: str, left: float) -> None:
 
 
 def waiting(
-    transaction: Transaction, queue: str, activity_types: Sequence[str], limit: int, format: int
+    transaction: Transaction, queue: str, activity_types: Sequence[str] | None, limit: int, format: int
 ) -> list[Waiting]:
     """What waits in the lanes of a queue and may start: no more of a key, or behind a breaker, than there is room for."""
     db = transaction.db
     values = {
-        "queue": lane_queue(queue), "now": transaction.now, "types": ids(activity_types), "format": format,
+        "queue": lane_queue(queue), "now": transaction.now, "types": None if activity_types is None else ids(activity_types), "format": format,
     }  # fmt: skip
     heads = [
         (head, lane)

@@ -145,7 +145,7 @@ begin
             select a.share, a.limit_key, a.limit_weight, a.breaker, a.fails_fast from durable.activity_tasks a
             where a.state = 1 and a.lane is not null and a.task_queue = v_lanes_of and a.priority = l.priority
                 and a.lane between l.lane and l.lane and a.due_at <= v_now and (a.deadline is null or a.deadline > v_now)
-                and a.activity_type = any (p_types)
+                and (p_types is null or a.activity_type = any (p_types))
                 and exists (select from durable.runs r where r.run_id = a.run_id and r.format <= p_format and r.hold <> 3)
             order by a.lane, a.due_at limit 1) h),
     keys as materialized (
@@ -191,7 +191,7 @@ begin
                 from durable.activity_tasks a
                 where a.state = 1 and a.lane is not null and a.task_queue = v_lanes_of and a.priority = l.priority
                     and a.lane between l.lane and l.lane and a.due_at <= v_now and (a.deadline is null or a.deadline > v_now)
-                    and a.activity_type = any (p_types)
+                    and (p_types is null or a.activity_type = any (p_types))
                     and exists (
                         select from durable.runs r where r.run_id = a.run_id and r.format <= p_format and r.hold <> 3)
                 order by a.lane, a.due_at limit v_limit) w),
@@ -217,7 +217,7 @@ begin
             select p.* from ranges s cross join lateral (
                 select a.run_id, a.id, a.priority, a.due_at from durable.activity_tasks a
                 where a.state = 1 and a.task_queue = p_queue and a.priority = s.priority and a.due_at <= v_now
-                    and (a.deadline is null or a.deadline > v_now) and a.activity_type = any (p_types)
+                    and (a.deadline is null or a.deadline > v_now) and (p_types is null or a.activity_type = any (p_types))
                     and exists (select from durable.runs r where r.run_id = a.run_id and r.format <= p_format
                         and r.hold <> 3)
                 order by a.due_at limit v_limit) p),

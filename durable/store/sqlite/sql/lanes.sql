@@ -20,7 +20,7 @@ SELECT json_group_array(json_array(
     SELECT * FROM activity_tasks INDEXED BY activity_tasks_lanes
     WHERE state = 1 AND lane IS NOT NULL AND task_queue = :queue AND priority = :priority AND lane = :lane
       AND due_at <= :now AND (deadline IS NULL OR deadline > :now)
-      AND activity_type IN (SELECT value FROM json_each(:types))
+      AND (:types IS NULL OR activity_type IN (SELECT value FROM json_each(:types)))
       AND EXISTS (
           SELECT 1 FROM runs r WHERE r.run_id = activity_tasks.run_id AND r.format <= :format AND r.hold <> 3)
     ORDER BY due_at LIMIT :limit

@@ -183,6 +183,7 @@ class Worker:
             workflows=workflows,
             activities=collect_activities(self._activities, self._task_queue),
             identity=self._identity,
+            client=client,
             namespace=client.namespace,
             converter=client.data_converter,
             activity_slots=self._slots,

@@ -7,8 +7,10 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from msgspec import structs
 
-from durable import ApplicationError, RetryPolicy, activity, workflow
+from durable import ApplicationError, Client, RetryPolicy, Worker, activity, workflow
+from durable._engine._activities import Progress, conclude_row, timeout
 from durable.client import (
     ActivityExecutionStatus,
     ActivityFailureError,
@@ -525,8 +527,6 @@ class Recorder(Interceptor):
 
 
 async def test_interceptors_stand_around_every_call(store_url: str) -> None:
-    from durable import Client, Worker
-
     infos: asyncio.Queue[activity.Info] = asyncio.Queue()
 
     @activity.defn(name="alone.outside")
@@ -628,3 +628,30 @@ async def test_whoever_ends_it_first_does(plain: Env) -> None:
             ends.add((await kinds(plain, handle))[-1])
             assert await plain.client.store.read_activities(handle.run_id) == []
     assert ends <= {"Completed", "Canceled", "Terminated"}
+
+
+async def test_what_an_older_release_has_ended_is_closed(plain: Env) -> None:
+    """It knows of no such runs, and leaves the outcome of what it ends in an inbox that nobody reads."""
+    handle = await plain.client.start_activity(add, 1, id="stray", task_queue="nobody")
+    (row,) = await plain.client.store.read_activities(handle.run_id)
+    outcome = conclude_row(
+        structs.replace(row, workflow_type="plain"),
+        timeout("schedule_to_close"),
+        worker=None, now=row.now, jitter=0.0, identity="older", progress=Progress(), cancel_requested=False,
+    )  # fmt: skip
+    assert outcome.message is not None
+    assert await plain.client.store.finish_attempts([outcome]) == [True]
+    async with plain.worker(add):
+        assert isinstance(await cause(handle), TimeoutError)
+    assert await kinds(plain, handle) == ["Started", "ActivityScheduled", "ActivityTimedOut", "TimedOut"]
+
+
+async def test_a_closed_client_tells_who_waits(store_url: str) -> None:
+    client = await Client.connect(store_url)
+    handle = await client.start_activity(add, 1, id="open", start_delay=3600)
+    waiting = [asyncio.create_task(handle.result()) for _ in range(3)]
+    await until("they wait", lambda: len(client._connection.waiting._waiters) == 1)
+    await client.aclose()
+    for task in waiting:
+        with pytest.raises(RuntimeError, match="the client was closed"):
+            await task

@@ -330,3 +330,12 @@ async def test_what_is_refused(options: dict[str, Any], kind: type[Exception], t
     async with Client.connect("sqlite://:memory:") as client:
         with pytest.raises(kind, match=text):
             Worker(client, workflows=[plain_result], activities=[], **options)
+
+
+async def test_a_worker_leaves_alone_what_it_does_not_list(env: Env) -> None:
+    other = await env.start(fails_plainly())
+    async with env.worker(plain_result):
+        for _ in range(5):
+            assert await (await env.start(plain_result("a"))).result(timeout=PATIENCE) == "a"
+        assert (await other.describe()).hold == "", "who served it would have blocked it"
+    assert await events(other) == ["Started"]

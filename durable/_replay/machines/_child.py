@@ -139,7 +139,7 @@ class ChildMachine(Machine):
             memo={key: convert.to_payload(value, path=f"memo {key}") for key, value in said.memo.items()},
             search_attributes={} if attributes is None else encode_search_attributes(attributes),
             priority=(said.priority and said.priority.priority_key) or parent.priority,
-            limits=limits_of(said.priority, None, None, parent.limits),
+            limits=limits_of(said.priority, said.concurrency, None, parent.limits),
             static_summary=said.static_summary,
             static_details=said.static_details,
         )

@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from durable._internal.ids import check_name, check_text
 from durable._internal.instants import Duration, to_duration
+from durable._internal.left_out import why_no_option
 from durable._timetables.ticks import check_cron
 from durable.common import (
     Concurrency,
@@ -119,7 +120,7 @@ def check(given: Mapping[str, Any], definition: WorkflowOptions | None) -> Start
     for name in given:
         if name not in _KNOWN:
             raise TypeError(
-                f"a workflow's start has no option {name!r}; there are {', '.join(sorted(_KNOWN))}"
+                f"a workflow's start has no option {name!r}{why_no_option(name)}; there are {', '.join(sorted(_KNOWN))}"
             )
     said = _NOTHING_SAID if definition is None else definition
     if said.child is not None:

@@ -85,8 +85,10 @@ class Activities:
         per_second: float | None = None,
         processes: Processes | None = None,
         fatal: Callable[[BaseException], None] = lambda error: None,
+        client: Any = None,
         closed: Callable[[str, EventRow], None] = lambda run_id, event: None,
     ) -> None:
+        self.client = client
         self.reports = Reports(
             store, worker_id, identity=identity, task_queue=task_queue, clock=clock, closed=closed
         )

@@ -199,6 +199,7 @@ class Incarnation:
             identity=options.identity,
             namespace=options.namespace,
             task_queue=options.task_queue,
+            client=options.client,
             served=options.activities,
             converter=options.converter,
             slots=options.activity_slots,

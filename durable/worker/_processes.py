@@ -294,6 +294,12 @@ class _InProcess:
         found: PayloadConverter = pickle.loads(self._call.payload_converter)
         return found
 
+    @property
+    def client(self) -> Any:
+        raise RuntimeError(
+            "activity.client() is for `async def` activities; this one runs in another process"
+        )
+
     def heartbeat(self, details: tuple[Any, ...]) -> None:
         self.last = details
         self._call.heartbeats.send_heartbeat(self._call.token, *details)

@@ -192,6 +192,7 @@ class Worker:
             activity_executor=self._executor,
             shared_state_manager=self._shared,
             identity=self._identity,
+            client=client,
             namespace=client.namespace,
             converter=client.data_converter,
             activity_slots=self._slots,

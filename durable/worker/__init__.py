@@ -31,6 +31,7 @@ from durable.worker._replayer import (
     WorkflowReplayResult,
     WorkflowReplayResults,
 )
+from durable.worker._shared_state import SharedHeartbeatSender, SharedStateManager
 from durable.worker._tuning import FixedSizeSlotSupplier, WorkerTuner
 from durable.worker._worker import Worker
 
@@ -48,6 +49,8 @@ __all__ = [
     "PatchActivationInput",
     "Replayer",
     "ReplayerConfig",
+    "SharedHeartbeatSender",
+    "SharedStateManager",
     "SignalChildWorkflowInput",
     "SignalExternalWorkflowInput",
     "StartActivityInput",

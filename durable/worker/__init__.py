@@ -32,6 +32,7 @@ from durable.worker._replayer import (
     WorkflowReplayResult,
     WorkflowReplayResults,
 )
+from durable.worker._shared_state import SharedHeartbeatSender, SharedStateManager
 from durable.worker._tuning import FixedSizeSlotSupplier, WorkerTuner
 from durable.worker._versioning import WorkerDeploymentConfig
 from durable.worker._worker import Worker
@@ -50,6 +51,8 @@ __all__ = [
     "PatchActivationInput",
     "Replayer",
     "ReplayerConfig",
+    "SharedHeartbeatSender",
+    "SharedStateManager",
     "SignalChildWorkflowInput",
     "SignalExternalWorkflowInput",
     "StartActivityInput",

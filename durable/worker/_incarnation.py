@@ -52,6 +52,7 @@ from durable.worker._condemned import Condemned, condemns
 from durable.worker._housekeeping import Housekeeping
 from durable.worker._lease import LeaseKeeper
 from durable.worker._options import WorkerOptions
+from durable.worker._processes import Processes
 from durable.worker._questions import Questions
 from durable.worker._run_host import RunHost
 from durable.worker._schedules import Schedules
@@ -101,6 +102,7 @@ class Incarnation:
         self._lost = asyncio.Event()
         self._stopping = asyncio.Event()
         self.started = asyncio.Event()
+        self.fatal: BaseException | None = None
 
     @property
     def versions(self) -> Versions:
@@ -197,6 +199,8 @@ class Incarnation:
         self.executor = ThreadPoolExecutor(
             options.activity_slots + options.local_activity_slots, thread_name_prefix="durable-activity"
         )
+        given, shared = options.activity_executor, options.shared_state_manager
+        processes = None if given is None or shared is None else Processes(given, shared, self.executor)
         self.activities = Activities(
             self.store,
             self.worker_id,
@@ -208,7 +212,9 @@ class Incarnation:
             converter=options.converter,
             slots=options.activity_slots,
             local_slots=options.local_activity_slots,
-            executor=self.executor,
+            executor=self.executor if given is None or processes is not None else given,
+            processes=processes,
+            fatal=self._end_by,
             clock=self.clock,
             defect=self.defect,
             interceptors=options.interceptors,
@@ -227,6 +233,13 @@ class Incarnation:
         await self._versions.look()
         self.lease.start()
         self.watchdog.start()
+
+    def _end_by(self, error: BaseException) -> None:
+        """Leave, since the worker cannot do its work any more; no other incarnation could."""
+        if self.fatal is None:
+            logger.critical("the worker ends, since its activity executor is broken", exc_info=error)
+            self.fatal = error
+            self._stopping.set()
 
     def stop(self) -> None:
         """Begin to leave: no more claims; activities get their grace; then everything is handed back."""

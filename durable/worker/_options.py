@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +12,7 @@ from durable.activity._activity import Activity
 from durable.converter import DataConverter
 from durable.history import WorkflowTaskCompleted
 from durable.interceptor.worker import Interceptor, WorkflowInboundInterceptor
+from durable.worker._shared_state import SharedStateManager
 from durable.worker._watchdog import BREAK_AFTER, WARN_AFTER
 from durable.workflow._definition import WorkflowDefinition
 
@@ -40,7 +42,7 @@ class WorkerOptions:
     activities_per_second: float | None = None
     queue_activities_per_second: float | None = None
     activates: Activation | None = None
-    version: str = ""
-    served: Mapping[str, WorkflowTaskCompleted] = field(default_factory=dict[str, WorkflowTaskCompleted])
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
     interceptors: Sequence[Interceptor] = ()
     workflow_interceptors: Sequence[type[WorkflowInboundInterceptor]] = ()

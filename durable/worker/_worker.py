@@ -7,6 +7,7 @@ import logging
 import os
 import socket
 from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import Executor
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Never, Self
@@ -17,9 +18,11 @@ from durable.activity._collect import collect as collect_activities
 from durable.client import Client
 from durable.exceptions import StoreUnavailableError
 from durable.interceptor.worker import Interceptor, worker_interceptors, workflow_interceptors
+from durable.worker._executors import executable
 from durable.worker._incarnation import Incarnation
 from durable.worker._options import WorkerOptions
 from durable.worker._patches import PatchActivationInput, activation
+from durable.worker._shared_state import SharedStateManager
 from durable.worker._tuning import WorkerTuner, count, per_second, refuse, slots
 from durable.worker._versioning import WorkerDeploymentConfig, served, version_of
 from durable.worker._watchdog import BREAK_AFTER, WARN_AFTER
@@ -63,6 +66,9 @@ class Worker:
         task_queue: The queue it serves.
         workflows: What it serves; all that were defined in this process for its queue, if left out.
         activities: The same for activities; methods are listed with their instance.
+        activity_executor: Where plain `def` activities run: a `ThreadPoolExecutor`, its own if left out; or a
+            `ProcessPoolExecutor`, for those that need a processor to themselves. It is not shut down with the worker.
+        shared_state_manager: What the worker shares with the processes of such a pool, see `SharedStateManager`.
         interceptors: What stands around what it runs, behind those of the client that serve workers; the first one
             outermost.
         identity: How people find it in lists and events; process and host by default.
@@ -103,6 +109,8 @@ class Worker:
         task_queue: str = "default",
         workflows: Sequence[Any] | None = None,
         activities: Sequence[Any] | None = None,
+        activity_executor: Executor | None = None,
+        shared_state_manager: SharedStateManager | None = None,
         interceptors: Sequence[Interceptor] = (),
         identity: str | None = None,
         max_cached_workflows: int = DEFAULT_CACHE,
@@ -133,6 +141,8 @@ class Worker:
         self._workflows = workflows
         self._activities = activities
         self._interceptors = (*worker_interceptors(client.interceptors), *interceptors)
+        self._executor = activity_executor
+        self._shared = shared_state_manager
         self._identity = identity or client.identity or f"{os.getpid()}@{socket.gethostname()}"
         self._cached = count(max_cached_workflows, "max_cached_workflows", 0)
         given = slots(
@@ -181,7 +191,11 @@ class Worker:
         return WorkerOptions(
             task_queue=self._task_queue,
             workflows=workflows,
-            activities=collect_activities(self._activities, self._task_queue),
+            activities=executable(
+                collect_activities(self._activities, self._task_queue), self._executor, self._shared
+            ),
+            activity_executor=self._executor,
+            shared_state_manager=self._shared,
             identity=self._identity,
             client=client,
             namespace=client.namespace,
@@ -297,12 +311,13 @@ class Worker:
 
     async def _work(self, ready: asyncio.Future[None]) -> None:
         store = self._client.store
-        again = True
+        again, fatal = True, None
         while again and not self._stopping:
             incarnation = self._incarnation = Incarnation(store, self._options, self._client.local)
             announce = asyncio.create_task(_announce(incarnation, ready))
             try:
                 again = await incarnation.run()
+                fatal = incarnation.fatal
             except Exception as error:
                 if not ready.done():
                     raise
@@ -316,6 +331,8 @@ class Worker:
             finally:
                 announce.cancel()
                 self._incarnation = None
+            if fatal is not None:
+                raise RuntimeError("the worker has ended, since its activity executor is broken") from fatal
 
 
 async def _announce(incarnation: Incarnation, ready: asyncio.Future[None]) -> None:

@@ -170,8 +170,6 @@ GAPS: dict[str, tuple[str, str]] = {
         OUT,
         "a replay writes nothing, and runs on the calling thread; the error says it of each",
     ),
-    "worker.Shared*": (LATER, "activities in processes come later"),
-    "worker.Worker(shared_state_manager)": (LATER, "activities in processes come later"),
     "worker.WorkerConfig": (LATER, _PLUGINS),
     "worker.Worker.config": (LATER, _PLUGINS),
     "worker.Worker(*_executor)": (

@@ -42,7 +42,9 @@ class WorkerOptions:
     activities_per_second: float | None = None
     queue_activities_per_second: float | None = None
     activates: Activation | None = None
-from concurrent.futures import Executor
-from dataclasses import dataclass, field
+    activity_executor: Executor | None = None
+    shared_state_manager: SharedStateManager | None = None
+    version: str = ""
+    served: Mapping[str, WorkflowTaskCompleted] = field(default_factory=dict[str, WorkflowTaskCompleted])
     interceptors: Sequence[Interceptor] = ()
     workflow_interceptors: Sequence[type[WorkflowInboundInterceptor]] = ()

@@ -46,7 +46,9 @@ from durable._engine.records import (
     Transition,
     Unread,
 )
+from durable._engine.versioning import NO_VERSION, queue_of
 from durable.history import (
+    TARGET_CHANGED,
     ActivityTaskScheduled,
     CommandEvent,
     EventData,
@@ -55,6 +57,7 @@ from durable.history import (
     TimerFired,
     WorkflowExecutionSignaled,
     WorkflowExecutionTerminated,
+    WorkflowTaskCompleted,
 )
 
 NOTHING, SOON, NOW = Urgency.NOTHING, Urgency.SOON, Urgency.NOW
@@ -85,6 +88,7 @@ class Run:
         "_moves",
         "_recovering",
         "_refusals",
+        "_served",
         "_unproven",
         "end",
         "epoch",
@@ -104,6 +108,7 @@ class Run:
         deaths: int = 0,
         held: bool = False,
         fresh: bool = False,
+        served: WorkflowTaskCompleted = NO_VERSION,
     ) -> None:
         """Take a run over as its log, and the ids of its activities that have rows, show it.
 
@@ -114,7 +119,9 @@ class Run:
             deaths: How many owners in a row died with it.
             held: Whether it was blocked before.
             fresh: Whether nobody has run its first task: what waits when it is first owned joins that task.
+            served: Which version its owner is of, and what its workflow says of versions there.
         """
+        self._served = served
         self.state = state
         self.epoch = epoch
         self._deaths = deaths
@@ -165,18 +172,25 @@ class Run:
     # ------------------------------------------------------------------ what the code asked for
 
     def commands(
-        self, commands: Sequence[CommandEvent], *, local: Callable[[ActivityTaskScheduled], bool]
+        self,
+        commands: Sequence[CommandEvent],
+        *,
+        local: Callable[[ActivityTaskScheduled], bool],
+        live: bool = True,
     ) -> Effects:
         """Take the commands of the newest task, and return what to do about them now.
 
         Args:
             commands: In order; at most one closes the run, and then it is the last.
             local: Whether this worker can run an activity now, and will; asked once for each.
+            live: Whether the task was run now, and not before.
         """
         self._fresh = False
         effects = Effects([], [])
         recovering, self._recovering = self._recovering, False
         self.ran = True
+        if live:
+            commands = self._told(commands)
         if commands and type(commands[-1]) in CLOSING_STATUS:
             # Nothing of a closing task is released: a refused close runs the task again.
             *others, self._closing = commands
@@ -186,6 +200,18 @@ class Run:
         self._asked.commands.extend(commands)
         self._asked.take_in(commands, effects, local, self.state.task_time, recovering=recovering)
         return effects
+
+    def _told(self, commands: Sequence[CommandEvent]) -> Sequence[CommandEvent]:
+        """Return the commands of a task that has run, behind which version ran it, if that is news to the log."""
+        if self.state.completed is self._served or self.state.completed == self._served:
+            return commands
+        self._asked.completed = self._served
+        return [self._served, *commands]
+
+    def watch_target(self, *, changed: bool) -> None:
+        """Take the news whether it would be another version's by now, were it not pinned; its next tasks are told."""
+        flags = self._inputs.flags & ~TARGET_CHANGED
+        self._inputs.flags = flags | TARGET_CHANGED if changed else flags
 
     @property
     def unwritten(self) -> Sequence[CommandEvent]:
@@ -332,8 +358,9 @@ class Run:
         accepted = [one for one in trial.inputs if one.message not in rejected]
         counted = trial.counts(rejected)
         effects = Effects([], [])
+        commands = self._told(commands) if counted else ()
         if not counted:
-            commands = ()
+            pass
         elif commands and type(commands[-1]) in CLOSING_STATUS:
             *commands, self._closing = commands
             self._asked.close_with(commands)
@@ -386,7 +413,15 @@ class Run:
         if closing is not None:
             unread = Unread.MOVE if self._refusals else Unread.REFUSE_SIGNALS
             changes = facts if upserts else ()
-            ending = end(state, closing, now=now, untaken=self.untaken, unread=unread, commands=changes)
+            ending = end(
+                state,
+                closing,
+                now=now,
+                untaken=self.untaken,
+                unread=unread,
+                commands=changes,
+                pinned_to=asked.pinned_to,
+            )
             facts.append(ending.event)
         rows_done: list[int] = []
         # A task of a run that was started with a delay is not before the delay's end.
@@ -413,7 +448,9 @@ class Run:
                 more["time"] = tried.trial.time if tried.counted else None
             more["outcomes"] = tuple(told)
         if asked.outgoing:
-            more["starts"], more["sends"] = outgoing(state, asked.outgoing, closing=closing is not None)
+            more["starts"], more["sends"] = outgoing(
+                state, asked.outgoing, closing=closing is not None, pinned_to=asked.pinned_to
+            )
         if ending is not None:
             news = news_for_parent(state.started, ending.event)
             more["messages"] = () if news is None else (news,)
@@ -473,7 +510,7 @@ class Run:
             self._asked.rowed.discard(id)
         written = Written(inputs, flight.start, closed=flight.closing is not None)
         if transition.activities or transition.activities_canceled:
-            written.queued = [row.task_queue for row in transition.activities if row.worker is None]
+            written.queued = [queue_of(row.task_queue) for row in transition.activities if row.worker is None]
             written.canceled = transition.activities_canceled
         if transition.outcomes or tried is not None:
             written.cancel = () if tried is None else tried.cancel

@@ -169,7 +169,8 @@ class Asking:
         if found is not None:
             return found
         definition = definition_for(record.workflow_type, record.task_queue)
-        if definition is None:
+        if definition is None or (record.pinned_to and record.closed_at is None):
+            # The code of a pinned run is its version's, whatever this process has.
             return await self._ask_workers()
         rows = await connection.patiently(lambda: connection.store.read_events(record.run_id))
         return answer(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from durable._internal.left_out import no_attribute as _no_attribute
+from durable.common import WorkerDeploymentVersion
 from durable.interceptor.worker import (
     ActivityInboundInterceptor,
     ActivityOutboundInterceptor,
@@ -33,6 +34,7 @@ from durable.worker._replayer import (
 )
 from durable.worker._shared_state import SharedHeartbeatSender, SharedStateManager
 from durable.worker._tuning import FixedSizeSlotSupplier, WorkerTuner
+from durable.worker._versioning import WorkerDeploymentConfig
 from durable.worker._worker import Worker
 
 __all__ = [
@@ -57,6 +59,8 @@ __all__ = [
     "StartChildWorkflowInput",
     "StartLocalActivityInput",
     "Worker",
+    "WorkerDeploymentConfig",
+    "WorkerDeploymentVersion",
     "WorkerTuner",
     "WorkflowInboundInterceptor",
     "WorkflowInterceptorClassInput",

@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeVar
 from durable._replay._instance import Instance
 from durable.converter import DataConverter
 from durable.exceptions import DeadlockError
-from durable.history import EventData
+from durable.history import EventData, WorkflowTaskCompleted
 from durable.store import ClaimedRun, Hint, Store, Transition, UpdateOutcome
 from durable.worker._activities import Activities
 from durable.worker._clock import DatabaseClock
@@ -36,6 +36,10 @@ class Owned(Protocol):
         """Take messages that were read from the inbox."""
         ...
 
+    def watch_target(self) -> None:
+        """Take the news that the run's queue may belong to another version."""
+        ...
+
     def pause(self) -> None:
         """Give the run up as soon as nothing of it is under way."""
         ...
@@ -54,6 +58,28 @@ class Looking(Protocol):
 
     async def end_all(self) -> None:
         """Do now what a look does."""
+        ...
+
+
+class Versioned(Protocol):
+    """What is known of versions; see `_versioning.Versions`."""
+
+    version: str
+
+    def served(self, workflow_type: str) -> WorkflowTaskCompleted:
+        """What the log is to say of tasks of a workflow that this worker runs."""
+        ...
+
+    def changed(self, workflow_id: str) -> bool:
+        """Whether a run of this worker would be another version's, if it followed its queue."""
+        ...
+
+    async def look(self) -> None:
+        """Have every run given up that is not this worker's any more."""
+        ...
+
+    async def warn_of_stranded(self, now: float) -> None:
+        """Say which versions have runs that are ready and no worker."""
         ...
 
 
@@ -78,6 +104,11 @@ class Home(Protocol):
     @property
     def condemned(self) -> Looking:
         """What ends runs that the end of their parent ends."""
+        ...
+
+    @property
+    def versions(self) -> Versioned:
+        """What is known of versions."""
         ...
 
     @property

@@ -58,6 +58,7 @@ from durable.worker._run_host import RunHost
 from durable.worker._schedules import Schedules
 from durable.worker._timers import Timers
 from durable.worker._turn_queue import TurnQueue
+from durable.worker._versioning import Versions
 from durable.worker._watchdog import Watchdog
 
 logger = logging.getLogger("durable.worker")
@@ -89,6 +90,7 @@ class Incarnation:
         self.task_queue = options.task_queue
         self.converter = options.converter
         self.leaving = self._left = False
+        self._versions = Versions(self, options.version)
         self.hosts: dict[str, RunHost] = {}
         self._local = local
         self._parked: OrderedDict[str, RunHost] = OrderedDict()
@@ -101,6 +103,11 @@ class Incarnation:
         self._stopping = asyncio.Event()
         self.started = asyncio.Event()
         self.fatal: BaseException | None = None
+
+    @property
+    def versions(self) -> Versions:
+        """What is known of versions."""
+        return self._versions
 
     # ------------------------------------------------------------------ life
 
@@ -172,6 +179,7 @@ class Incarnation:
                 renewals=0,
                 expired=False,
                 dead=False,
+                version=options.version,
             )
         )
         self.watchdog = Watchdog(warn_after=options.warn_after, break_after=options.break_after)
@@ -222,6 +230,7 @@ class Incarnation:
         self.questions = Questions(self)
         self.condemned = Condemned(self)
         self.schedules = Schedules(self)
+        await self._versions.look()
         self.lease.start()
         self.watchdog.start()
 
@@ -438,7 +447,12 @@ class Incarnation:
         return structs.replace(transition, starts=tuple(starts), close=close)
 
     def _may_own(self, new: NewRun) -> bool:
-        return new.delay == 0 and not is_limited(new) and self.wants(new.task_queue, new.workflow_type)
+        return (
+            new.delay == 0
+            and not is_limited(new)
+            and self.wants(new.task_queue, new.workflow_type)
+            and self._versions.may_own(new.task_queue, new.version, new.workflow_id)
+        )
 
     def _adopt_started(self, new: NewRun, verdict: StartVerdict) -> None:
         """Take a run that a commit of this worker created as its own, on the way out too: it is handed back then."""

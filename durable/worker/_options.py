@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from durable._replay._patches import Activation
 from durable.activity._activity import Activity
 from durable.converter import DataConverter
+from durable.history import WorkflowTaskCompleted
 from durable.interceptor.worker import Interceptor, WorkflowInboundInterceptor
 from durable.worker._shared_state import SharedStateManager
 from durable.worker._watchdog import BREAK_AFTER, WARN_AFTER
@@ -43,5 +44,7 @@ class WorkerOptions:
     activates: Activation | None = None
     activity_executor: Executor | None = None
     shared_state_manager: SharedStateManager | None = None
+    version: str = ""
+    served: Mapping[str, WorkflowTaskCompleted] = field(default_factory=dict[str, WorkflowTaskCompleted])
     interceptors: Sequence[Interceptor] = ()
     workflow_interceptors: Sequence[type[WorkflowInboundInterceptor]] = ()

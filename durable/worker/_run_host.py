@@ -173,7 +173,7 @@ class RunHost:
         commands, self._code.commands = self._code.commands, []
         if instance.closing:
             self.run.untaken = instance.signals.untaken()
-        effects = self.run.commands(commands, local=self._activities.promise)
+        effects = self.run.commands(commands, local=self._activities.promise, live=self._code.live)
         now = self._home.clock.now()
         if effects.start or effects.cancel:
             self._activities.carry_out(effects, now)
@@ -202,7 +202,9 @@ class RunHost:
                 deaths=claimed.run.deaths,
                 held=claimed.run.hold is not Hold.NONE,
                 fresh=self._fresh and bool(claimed.messages),
+                served=self._home.versions.served(self.workflow_type),
             )
+            self.watch_target()
         self._code.open(turns, self.run, claimed, events)
 
     # ------------------------------------------------------------------ what arrives
@@ -522,8 +524,13 @@ class RunHost:
         self._claimed = claimed
         self._home.turns.add(self)
 
+    def watch_target(self) -> None:
+        """Take the news that the run's queue may belong to another version."""
+        if self.run is not None:
+            self.run.watch_target(changed=self._home.versions.changed(self.workflow_id))
+
     def pause(self) -> None:
-        """Give the run up as soon as nothing of it is under way: an operator has paused it."""
+        """Give the run up as soon as nothing of it is under way: an operator has paused it, or it is another version's."""
         self._paused = True
         self.pump()
 

@@ -24,6 +24,7 @@ from durable.worker._options import WorkerOptions
 from durable.worker._patches import PatchActivationInput, activation
 from durable.worker._shared_state import SharedStateManager
 from durable.worker._tuning import WorkerTuner, count, per_second, refuse, slots
+from durable.worker._versioning import WorkerDeploymentConfig, served, version_of
 from durable.worker._watchdog import BREAK_AFTER, WARN_AFTER
 from durable.workflow._workflow import collect as collect_workflows
 
@@ -93,6 +94,8 @@ class Worker:
         patch_activation_callback: Whether `workflow.patched` turns a patch on in a run that asks for it for the first
             time; always, if left out. For a deploy that goes step by step: while workers of the old code are there,
             runs that they may have to go on with stay on the old way. It must decide at once and change nothing.
+        deployment_config: Which version of the application it is, when it is to have only runs of that version; see
+            `docs/versioning.md`. Nothing runs on such workers before their version is made current.
 
     Raises:
         RegistrationError: Two definitions have one name, or something that is listed is none.
@@ -126,6 +129,7 @@ class Worker:
         poll_interval: Duration = DEFAULT_POLL,
         deadlock_timeout: Duration = BREAK_AFTER,
         patch_activation_callback: Callable[[PatchActivationInput], bool] | None = None,
+        deployment_config: WorkerDeploymentConfig | None = None,
         **elsewhere: Never,
     ) -> None:
         refuse(elsewhere)
@@ -164,6 +168,7 @@ class Worker:
                 f"deadlock_timeout must be at least {SHORTEST_DEADLOCK} s, not {deadlock_timeout!r}"
             )
         self._activates = activation(patch_activation_callback)
+        self._deployment = deployment_config
         self._incarnation: Incarnation | None = None
         self._running: asyncio.Task[None] | None = None
         self._ready: asyncio.Future[None] | None = None
@@ -211,6 +216,8 @@ class Worker:
             activates=self._activates,
             interceptors=self._interceptors,
             workflow_interceptors=workflow_interceptors(self._interceptors),
+            version=version_of(self._deployment),
+            served=served(self._deployment, workflows),
         )
 
     @property

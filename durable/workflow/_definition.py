@@ -13,6 +13,7 @@ from durable._internal.instants import Duration, check_timeout, to_duration
 from durable._internal.left_out import why_no_option
 from durable.activity._parameters import Parameters
 from durable.activity._registry import Registry
+from durable.common import VersioningBehavior
 from durable.workflow._child_options import CHILD_ONLY, ChildOptions
 
 __all__ = [
@@ -188,6 +189,7 @@ class WorkflowDefinition:
         updates: The handlers of updates in the class, by name.
         options: What the decorator says.
         failure_exception_types: Further exceptions that fail the workflow instead of blocking it.
+        versioning_behavior: What a new version of the workers means to its runs.
         dynamic: Whether it runs every type that has no definition of its own; never, in this release.
         where: Where it is defined, as `path/file.py:12`.
         module: The module it is defined in.
@@ -207,6 +209,7 @@ class WorkflowDefinition:
     queries: dict[str | None, QueryDefinition] = field(default_factory=dict[str | None, QueryDefinition])
     updates: dict[str | None, UpdateDefinition] = field(default_factory=dict[str | None, UpdateDefinition])
     failure_exception_types: tuple[type[BaseException], ...] = ()
+    versioning_behavior: VersioningBehavior = VersioningBehavior.UNSPECIFIED
     dynamic: bool = False
 
     @property

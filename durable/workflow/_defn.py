@@ -5,11 +5,13 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import replace
 from types import FrameType
 from typing import Any, ParamSpec, Protocol, TypeVar, Unpack, cast, overload
 
 from durable._internal.ids import check_name
 from durable.activity._parameters import Parameters, local_names, where_is
+from durable.common import VersioningBehavior
 from durable.exceptions import RegistrationError
 from durable.workflow._definition import (
     REGISTRY,
@@ -49,6 +51,7 @@ def defn(
     name: str | None = None,
     sandboxed: bool = False,
     failure_exception_types: Sequence[type[BaseException]] = (),
+    versioning_behavior: VersioningBehavior = VersioningBehavior.UNSPECIFIED,
     **options: Unpack[WorkflowConfig],
 ) -> _Defn: ...
 def defn(
@@ -58,6 +61,7 @@ def defn(
     name: str | None = None,
     sandboxed: bool = False,
     failure_exception_types: Sequence[type[BaseException]] = (),
+    versioning_behavior: VersioningBehavior = VersioningBehavior.UNSPECIFIED,
     **options: Unpack[WorkflowConfig],
 ) -> Any:
     """Make a workflow of an `async def`, or of a class with one under `@workflow.run`.
@@ -73,6 +77,8 @@ def defn(
         sandboxed: False, as it always is here: nothing is imported a second time.
         failure_exception_types: Further exceptions that fail the workflow when they leave it. Any other exception
             that is no failure by itself is taken for a bug: it blocks the run until the code is fixed.
+        versioning_behavior: What a new version of the workers means to a run that is under way: PINNED or AUTO_UPGRADE.
+            Only workers with a version look at it; they need it, here or as their default.
         options: See `WorkflowConfig`.
 
     Raises:
@@ -89,16 +95,23 @@ def defn(
     for kind in failures:
         if not (isinstance(kind, type) and issubclass(kind, BaseException)):
             raise TypeError(f"failure_exception_types takes exception classes, not {kind!r}")
+    behavior: object = versioning_behavior
+    if not isinstance(behavior, VersioningBehavior):
+        raise TypeError(f"versioning_behavior must be a VersioningBehavior, not {behavior!r}")
     frame = _frame(1)
 
     def decorate(found: Any) -> Any:
         if isinstance(found, type):
-            definition = _of_class(found, name, merged, failures)
+            definition = replace(
+                _of_class(found, name, merged, failures), versioning_behavior=versioning_behavior
+            )
             workflow: Workflow[Any, ..., Any] = Workflow(definition)
             setattr(found, ATTRIBUTE, workflow)
             REGISTRY.add(definition)
             return cast(Any, found)
-        definition = _of_function(found, name, merged, failures, frame)
+        definition = replace(
+            _of_function(found, name, merged, failures, frame), versioning_behavior=versioning_behavior
+        )
         REGISTRY.add(definition)
         return Workflow[None, ..., Any](definition)
 

@@ -26,7 +26,7 @@ from durable._engine._activities import (
     message_of,
 )
 from durable._engine._asked import Asked, AttemptEnd
-from durable._engine._chain import end
+from durable._engine._chain import Ending, end
 from durable._engine._children import condemns, news_for_parent, outgoing, told_by
 from durable._engine._effects import Effects, Urgency, Written
 from durable._engine._flight import Flight, holding_back, rows_of
@@ -404,15 +404,15 @@ class Run:
 
         Of a task that was tried it holds the rest too: what the code asked for, and what it refused.
         """
-        state, asked, closing, consumed = self.state, self._asked, self._closing, self._inputs.consumed
+        state, asked, closing = self.state, self._asked, self._closing
         commands = asked.commands
         facts: list[EventData] = [*commands, *inputs]
         if tried is not None:
             facts.extend(tried.answers)
-        upserts, ending = asked.upserts, None
+        ending: Ending | None = None
         if closing is not None:
             unread = Unread.MOVE if self._refusals else Unread.REFUSE_SIGNALS
-            changes = facts if upserts else ()
+            changes = facts if asked.upserts else ()
             ending = end(
                 state,
                 closing,
@@ -433,32 +433,7 @@ class Run:
             elif isinstance(data, TimerFired):
                 not_before = max(not_before, self._inputs.timers.pop(data.id))
         proven = self._unproven and self.ran
-        # Most steps have events alone, and pay for nothing else.
-        more: dict[str, Any] = {}
-        if consumed:
-            more["consumed"] = tuple(consumed)
-        if asked.rows or rows_done or asked.canceled_rows:
-            more["activities"] = tuple(asked.rows.values())
-            more["activities_done"] = tuple(rows_done)
-            more["activities_canceled"] = tuple(asked.canceled_rows)
-        if tried is not None or state.updates:
-            told = outcomes(facts)
-            if tried is not None:
-                told.extend(tried.rejected)
-                more["time"] = tried.trial.time if tried.counted else None
-            more["outcomes"] = tuple(told)
-        if asked.outgoing:
-            more["starts"], more["sends"] = outgoing(
-                state, asked.outgoing, closing=closing is not None, pinned_to=asked.pinned_to
-            )
-        if ending is not None:
-            news = news_for_parent(state.started, ending.event)
-            more["messages"] = () if news is None else (news,)
-            more["close"] = ending.close
-        elif self._refusals > 1:
-            more["hold_back"] = HOLD_BACK
-        if upserts:
-            more["upsert"] = upsert_of(state, facts)
+        more = self._beside_events(facts, rows_done, ending, tried)
         if proven:
             more["proven"] = True
         events = rows_of(facts, state, len(commands), task)
@@ -480,6 +455,38 @@ class Run:
         if proven:
             self._unproven = False
         return transition
+
+    def _beside_events(
+        self, facts: list[EventData], rows_done: list[int], ending: Ending | None, tried: Tried | None
+    ) -> dict[str, Any]:
+        """Return what a transition holds beside its events: most have nothing, and pay for nothing."""
+        state, asked = self.state, self._asked
+        more: dict[str, Any] = {}
+        if consumed := self._inputs.consumed:
+            more["consumed"] = tuple(consumed)
+        if asked.rows or rows_done or asked.canceled_rows:
+            more["activities"] = tuple(asked.rows.values())
+            more["activities_done"] = tuple(rows_done)
+            more["activities_canceled"] = tuple(asked.canceled_rows)
+        if tried is not None or state.updates:
+            told = outcomes(facts)
+            if tried is not None:
+                told.extend(tried.rejected)
+                more["time"] = tried.trial.time if tried.counted else None
+            more["outcomes"] = tuple(told)
+        if asked.outgoing:
+            more["starts"], more["sends"] = outgoing(
+                state, asked.outgoing, closing=ending is not None, pinned_to=asked.pinned_to
+            )
+        if ending is not None:
+            news = news_for_parent(state.started, ending.event)
+            more["messages"] = () if news is None else (news,)
+            more["close"] = ending.close
+        elif self._refusals > 1:
+            more["hold_back"] = HOLD_BACK
+        if asked.upserts:
+            more["upsert"] = upsert_of(state, facts)
+        return more
 
     def written(self, now: int) -> Written:
         """Take the news that the proposed transition is committed; `now` is the commit's time of the database."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 import os
 import socket
@@ -23,7 +24,7 @@ from durable.worker._incarnation import Incarnation
 from durable.worker._options import WorkerOptions
 from durable.worker._patches import PatchActivationInput, activation
 from durable.worker._shared_state import SharedStateManager
-from durable.worker._tuning import WorkerTuner, count, per_second, refuse, slots
+from durable.worker._tuning import WorkerTuner, check_list, count, per_second, refuse, slots
 from durable.worker._versioning import WorkerDeploymentConfig, served, version_of
 from durable.worker._watchdog import BREAK_AFTER, WARN_AFTER
 from durable.workflow._workflow import collect as collect_workflows
@@ -132,7 +133,10 @@ class Worker:
         deployment_config: WorkerDeploymentConfig | None = None,
         **elsewhere: Never,
     ) -> None:
-        refuse(elsewhere)
+        if elsewhere:
+            refuse(elsewhere, sorted(inspect.signature(Worker).parameters.keys() - {"client", "elsewhere"}))
+        check_list(workflows, "workflows")
+        check_list(activities, "activities")
         lease = to_duration(lease_duration, "lease_duration", allow_zero=False)
         if lease < SHORTEST_LEASE * SECOND:
             raise ValueError(f"lease_duration must be at least {SHORTEST_LEASE} s, not {lease_duration!r}")

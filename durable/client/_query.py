@@ -61,7 +61,7 @@ def answer(
     events = decode_history(rows)
     if isinstance(events[-1].data, CLOSING):
         # Which exceptions fail a workflow its worker may know alone; what ended it is in the log.
-        definition = replace(definition, failure_exception_types=(Exception,))
+        definition = replace(definition, failure_exception_types=(Exception,), always_failures=(Exception,))
 
     def instance(*, trace: bool = False) -> Instance:
         return new_instance(

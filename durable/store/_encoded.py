@@ -300,7 +300,7 @@ class EncodedStore:
         self,
         worker_id: str,
         task_queues: Sequence[str],
-        workflow_types: Sequence[str],
+        workflow_types: Sequence[str] | None,
         limit: int,
         *,
         format: int,
@@ -310,7 +310,7 @@ class EncodedStore:
         )
 
     async def claim_probationer(
-        self, worker_id: str, task_queues: Sequence[str], workflow_types: Sequence[str], *, format: int
+        self, worker_id: str, task_queues: Sequence[str], workflow_types: Sequence[str] | None, *, format: int
     ) -> ClaimedRun | None:
         found = await self.stored.claim_probationer(worker_id, task_queues, workflow_types, format=format)
         return None if found is None else (await self._claimed([found]))[0]
@@ -390,7 +390,7 @@ class EncodedStore:
         self,
         worker_id: str,
         task_queues: Sequence[str],
-        workflow_types: Sequence[str],
+        workflow_types: Sequence[str] | None,
         limit: int,
         *,
         format: int,

@@ -38,3 +38,16 @@ class WorkerOptions:
     activates: Activation | None = None
     interceptors: Sequence[Interceptor] = ()
     workflow_interceptors: Sequence[type[WorkflowInboundInterceptor]] = ()
+    dynamic_workflow: WorkflowDefinition | None = None
+
+    def workflow(self, workflow_type: str) -> WorkflowDefinition | None:
+        """Return what runs workflows of a type here; None if nothing does."""
+        known = self.workflows.get(workflow_type)
+        if known is None and self.dynamic_workflow is not None:
+            return self.dynamic_workflow.for_type(workflow_type)
+        return known
+
+    @property
+    def workflow_types(self) -> list[str] | None:
+        """The types that are run here; None for all."""
+        return list(self.workflows) if self.dynamic_workflow is None else None

@@ -48,7 +48,7 @@ class Questions:
     async def run(self) -> None:
         """Answer until cancelled. Whatever goes wrong, there is another look."""
         home = self._home
-        if not home.options.workflows:
+        if home.options.workflow_types == []:
             await asyncio.Event().wait()
         stop = home.store.listen(self._hinted)
         looks = 0
@@ -80,7 +80,7 @@ class Questions:
         home = self._home
         while home.lease.held and not home.leaving:
             questions = await home.store.take_questions(
-                home.worker_id, [home.task_queue], list(home.options.workflows), BATCH, format=FORMAT
+                home.worker_id, [home.task_queue], home.options.workflow_types, BATCH, format=FORMAT
             )
             for question in questions:
                 data = encode(await self._answered(question))
@@ -105,7 +105,7 @@ class Questions:
 
     def _from_log(self, question: Question, asked: Asked, rows: list[EventRow]) -> Payload:
         home = self._home
-        definition = home.options.workflows.get(question.workflow_type)
+        definition = home.options.workflow(question.workflow_type)
         if definition is None:
             raise WorkflowQueryFailedError(
                 f"query {question.name!r}: the worker that owns the run does not know workflow "

@@ -22,6 +22,7 @@ from durable.worker._options import WorkerOptions
 from durable.worker._patches import PatchActivationInput, activation
 from durable.worker._tuning import WorkerTuner, count, per_second, refuse, slots
 from durable.worker._watchdog import BREAK_AFTER, WARN_AFTER
+from durable.workflow._definition import DYNAMIC
 from durable.workflow._workflow import collect as collect_workflows
 
 logger = logging.getLogger("durable.worker")
@@ -149,19 +150,21 @@ class Worker:
 
     def _collect(self) -> WorkerOptions:
         client = self._client
-        workflows = collect_workflows(self._workflows, self._task_queue)
+        workflows = dict(collect_workflows(self._workflows, self._task_queue))
         if self._failures:
             workflows = {
                 name: replace(
-                    known, failure_exception_types=(*known.failure_exception_types, *self._failures)
+                    known,
+                    failure_exception_types=(*known.failure_exception_types, *self._failures),
+                    always_failures=self._failures,
                 )
                 for name, known in workflows.items()
             }
-        for definition in workflows.values():
-            definition.check()
+        dynamic = workflows.pop(DYNAMIC, None)
         return WorkerOptions(
             task_queue=self._task_queue,
             workflows=workflows,
+            dynamic_workflow=dynamic,
             activities=collect_activities(self._activities, self._task_queue),
             identity=self._identity,
             namespace=client.namespace,

@@ -27,7 +27,7 @@ from durable.workflow._children import (
     start_child_workflow,
 )
 from durable.workflow._continue import ContinueAsNewConfig, ContinueAsNewError, continue_as_new
-from durable.workflow._definition import HandlerUnfinishedPolicy, WorkflowConfig
+from durable.workflow._definition import DynamicWorkflowConfig, HandlerUnfinishedPolicy, WorkflowConfig
 from durable.workflow._defn import defn
 from durable.workflow._info import Info, ParentInfo, RootInfo
 from durable.workflow._last_run import (
@@ -61,6 +61,7 @@ from durable.workflow._methods import (
     RunMethod,
     SignalMethod,
     UpdateMethod,
+    dynamic_config,
     init,
     query,
     run,
@@ -109,6 +110,7 @@ __all__ = [
     "ChildWorkflowHandle",
     "ContinueAsNewConfig",
     "ContinueAsNewError",
+    "DynamicWorkflowConfig",
     "ExternalWorkflowHandle",
     "HandlerUnfinishedPolicy",
     "Info",
@@ -140,6 +142,7 @@ __all__ = [
     "current_update_info",
     "defn",
     "deprecate_patch",
+    "dynamic_config",
     "execute_activity",
     "execute_activity_method",
     "execute_child_workflow",

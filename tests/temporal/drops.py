@@ -74,6 +74,7 @@ DROPS: dict[str, str] = {
     "workflow: priority": f"{_CHILDREN}::test_options_reach_the_child{_ONE}",
     "workflow: cron_schedule": f"{_CHAINS}::test_a_child_with_a_cron_schedule_waits_for_its_tick[sqlite]",
     "workflow.defn: name": f"{_HELLO}::test_activity{_ONE}",
+    "workflow.defn: dynamic": f"{_S}/test_dynamic_workflows.py::test_a_function_that_runs_all{_ONE}",
     "workflow.defn: failure_exception_types": f"{_S}/test_faults.py::test_types_that_fail_a_workflow_by_choice{_ONE}",
     "workflow.signal: name": f"{_MESSAGES}::test_class_style_queries{_ONE}",
     "workflow.signal: unfinished_policy": f"{_UPDATES}::test_unfinished_handlers[sqlite-cached-HandlerUnfinishedPolicy.ABANDON]",

@@ -101,8 +101,6 @@ GAPS: dict[str, tuple[str, str]] = {
     "workflow.*ocal*ctivity*": (PROGRESS, "local activities are being built"),
     "workflow.*versioning*": (PROGRESS, _VERSIONS),
     "workflow.VersioningIntent": (OUT, _VERSIONS),
-    "workflow.*dynamic*": (LATER, "dynamic workflows come later"),
-    "workflow.DynamicWorkflowConfig": (LATER, "dynamic workflows come later"),
     "*priority": (LATER, "priorities of activities come later"),
     "*(priority)": (LATER, "priorities of activities come later"),
     "common.Priority.*": (LATER, "priorities of activities come later"),

@@ -19,7 +19,7 @@ class Claims(Commits):
         self,
         worker_id: str,
         task_queues: Sequence[str],
-        workflow_types: Sequence[str],
+        workflow_types: Sequence[str] | None,
         limit: int,
         *,
         format: int,
@@ -30,7 +30,7 @@ class Claims(Commits):
         return await self._claim(worker_id, task_queues, workflow_types, limit, format, 0, PROBATION - 1)
 
     async def claim_probationer(
-        self, worker_id: str, task_queues: Sequence[str], workflow_types: Sequence[str], *, format: int
+        self, worker_id: str, task_queues: Sequence[str], workflow_types: Sequence[str] | None, *, format: int
     ) -> ClaimedRun | None:
         """As `claim_runs`, for one ready run with two deaths or more (not quarantined), or None."""
         claimed = await self._claim(worker_id, task_queues, workflow_types, 1, format, PROBATION, _ANY)
@@ -40,7 +40,7 @@ class Claims(Commits):
         self,
         worker_id: str,
         task_queues: Sequence[str],
-        workflow_types: Sequence[str],
+        workflow_types: Sequence[str] | None,
         limit: int,
         format: int,
         least: int,
@@ -50,7 +50,7 @@ class Claims(Commits):
             "claim_runs",
             worker_id,
             list(dict.fromkeys(task_queues)),
-            list(workflow_types),
+            None if workflow_types is None else list(workflow_types),
             limit,
             format,
             least,

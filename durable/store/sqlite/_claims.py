@@ -33,7 +33,7 @@ class Wanted:
 
     Args:
         task_queues: Only runs of these queues.
-        workflow_types: Only runs of these types.
+        workflow_types: Only runs of these types; None for all.
         newest: Only runs of this format and older ones.
         probation: Runs with two deaths and more, instead of those with fewer.
     """
@@ -43,13 +43,13 @@ class Wanted:
     def __init__(
         self,
         task_queues: Sequence[str],
-        workflow_types: Sequence[str],
+        workflow_types: Sequence[str] | None,
         newest: int,
         *,
         probation: bool = False,
     ) -> None:
         self.task_queues = tuple(dict.fromkeys(task_queues))
-        self.types = ids(workflow_types)
+        self.types = None if workflow_types is None else ids(workflow_types)
         self.format = newest
         self.least = PROBATION if probation else 0
         self.most = _MANY_DEATHS if probation else PROBATION - 1

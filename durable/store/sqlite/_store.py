@@ -238,7 +238,7 @@ class SQLiteStore:
         self,
         worker_id: str,
         task_queues: Sequence[str],
-        workflow_types: Sequence[str],
+        workflow_types: Sequence[str] | None,
         limit: int,
         *,
         format: int,
@@ -246,7 +246,7 @@ class SQLiteStore:
         return await self._claim(worker_id, Wanted(task_queues, workflow_types, format), limit)
 
     async def claim_probationer(
-        self, worker_id: str, task_queues: Sequence[str], workflow_types: Sequence[str], *, format: int
+        self, worker_id: str, task_queues: Sequence[str], workflow_types: Sequence[str] | None, *, format: int
     ) -> ClaimedRun | None:
         claimed = await self._claim(worker_id, Wanted(task_queues, workflow_types, format, probation=True), 1)
         return claimed[0] if claimed else None
@@ -323,7 +323,7 @@ class SQLiteStore:
         self,
         worker_id: str,
         task_queues: Sequence[str],
-        workflow_types: Sequence[str],
+        workflow_types: Sequence[str] | None,
         limit: int,
         *,
         format: int,

@@ -2,7 +2,7 @@
 -- What never changes is looked up beside the claim.
 select c.*, coalesce((select r.first_run_id from durable.runs r where r.run_id = c.run_id), c.run_id) as first_run_id,
     (select r.parent_run_id from durable.runs r where r.run_id = c.run_id) as parent_run_id
-from durable.claim_1($1, $2, $3, $4, $5, $6, $7) c
+from durable.claim_2($1, $2, $3, $4, $5, $6, $7) c
 
 -- name: owned_runs
 select run_id, epoch from durable.runs where owner = $1

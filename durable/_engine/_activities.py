@@ -33,6 +33,9 @@ from durable.history import (
 
 ActivityInputEvent = ActivityTaskCompleted | ActivityTaskFailed | ActivityTaskTimedOut | ActivityTaskCanceled
 
+ACTIVITY_INPUTS = (ActivityTaskCompleted, ActivityTaskFailed, ActivityTaskTimedOut, ActivityTaskCanceled)
+"""The same, to be looked for: every step does, and a tuple is found through faster than a union."""
+
 
 class Dispatch(Enum):
     """Where and when the first attempt of an activity starts."""

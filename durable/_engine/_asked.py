@@ -7,7 +7,8 @@ gets a row with that. A result that comes is an input; an attempt that fails bec
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TypedDict, Unpack
+
+from msgspec import Struct
 
 from durable._engine._activities import (
     Dispatch,
@@ -35,19 +36,22 @@ from durable.history import (
 )
 
 
-class AttemptEnd(TypedDict):
-    """How an attempt ended, beside its outcome."""
+class AttemptEnd(Struct, frozen=True, gc=False):
+    """How an attempt ended, beside its outcome.
+
+    Attributes:
+        attempt: Which it was.
+        now: The database's time, at most.
+        jitter: A random number from 0 to 1, for the wait before another attempt.
+        identity: Who ran it.
+        progress: What its last heartbeat told.
+    """
 
     attempt: int
-    """Which it was."""
     now: int
-    """The database's time, at most."""
-    jitter: float
-    """A random number from 0 to 1, for the wait before another attempt."""
-    identity: str
-    """Who ran it."""
-    progress: Progress
-    """What its last heartbeat told."""
+    jitter: float = 0.0
+    identity: str = ""
+    progress: Progress = Progress()
 
 
 class Asked:
@@ -96,9 +100,7 @@ class Asked:
 
     # ------------------------------------------------------------------ activities
 
-    def attempt_ended(
-        self, scheduled: ActivityTaskScheduled, outcome: Outcome, **how: Unpack[AttemptEnd]
-    ) -> None:
+    def attempt_ended(self, scheduled: ActivityTaskScheduled, outcome: Outcome, how: AttemptEnd) -> None:
         """Take the end of an attempt that ran here without a row: a result, or a row for the next attempt."""
         id = scheduled.id
         pending = self._state.activities.get(id)
@@ -108,11 +110,11 @@ class Asked:
         result = conclude(
             scheduled,
             outcome,
-            attempt=how["attempt"],
+            attempt=how.attempt,
             scheduled_at=scheduled_at,
-            now=how["now"],
-            jitter=how["jitter"],
-            identity=how["identity"],
+            now=how.now,
+            jitter=how.jitter,
+            identity=how.identity,
             cancel_requested=id in self.canceled,
         )
         if isinstance(result, Retry):
@@ -121,9 +123,9 @@ class Asked:
                 row(
                     scheduled,
                     scheduled_at,
-                    attempt=how["attempt"] + 1,
+                    attempt=how.attempt + 1,
                     due_in=result.delay,
-                    progress=Progress(how["progress"].heartbeat, failure),
+                    progress=Progress(how.progress.heartbeat, failure),
                 )
             )
         else:
@@ -144,15 +146,7 @@ class Asked:
         """Count the lost attempt of every activity that ran at a dead owner: it has neither a row nor an outcome."""
         for id, pending in list(self._state.activities.items()):
             if id not in self.rowed and id not in self._inputs.resulted:
-                self.attempt_ended(
-                    pending.scheduled,
-                    lost(pending.scheduled),
-                    attempt=1,
-                    now=now,
-                    jitter=jitter,
-                    identity="",
-                    progress=Progress(),
-                )
+                self.attempt_ended(pending.scheduled, lost(pending.scheduled), AttemptEnd(1, now, jitter))
 
     # ------------------------------------------------------------------ commands
 
@@ -204,15 +198,7 @@ class Asked:
             effects.start.append(scheduled)
         elif how is Dispatch.NOW:
             # The owner before may have started it before it died. A lost attempt is an attempt.
-            self.attempt_ended(
-                scheduled,
-                lost(scheduled),
-                attempt=1,
-                now=self.unwritten[scheduled.id],
-                jitter=0.0,
-                identity="",
-                progress=Progress(),
-            )
+            self.attempt_ended(scheduled, lost(scheduled), AttemptEnd(1, self.unwritten[scheduled.id]))
         elif how is Dispatch.AFTER_COMMIT:
             self.after_commit.append(scheduled)
         else:

@@ -118,14 +118,10 @@ class Inputs:
             heappop(heap)
         return heap[0][0] if heap else None
 
-    def waiting(self, now: int) -> bool:
-        """Whether there is an input for a next task."""
-        return bool(
-            self.results
-            or self.messages
-            or self.cancels
-            or (self._heap and (due := self.next_timer()) is not None and due <= now)
-        )
+    def is_due(self, now: int) -> bool:
+        """Whether a timer is due."""
+        due = self.next_timer()
+        return due is not None and due <= now
 
     @property
     def any_but_timers(self) -> bool:

@@ -18,10 +18,10 @@ forms them into tasks and into transitions, under rules that are the heart of th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Unpack
+from typing import Any
 
 from durable._engine._activities import (
-    ActivityInputEvent,
+    ACTIVITY_INPUTS,
     Outcome,
     message_of,
 )
@@ -37,8 +37,6 @@ from durable._engine._state import CLOSING_STATUS, RunState
 from durable._engine._trial import Trial, Tried, begin, take_back
 from durable._engine._updates import outcomes, rejections
 from durable._engine.records import (
-    ChildStart,
-    ExternalSend,
     Hold,
     Message,
     NewActivity,
@@ -145,11 +143,9 @@ class Run:
         """
         self._inputs.receive(message, decode)
 
-    def attempt_ended(
-        self, scheduled: ActivityTaskScheduled, outcome: Outcome, **how: Unpack[AttemptEnd]
-    ) -> None:
+    def attempt_ended(self, scheduled: ActivityTaskScheduled, outcome: Outcome, how: AttemptEnd) -> None:
         """Take the end of an attempt that ran here without a row: a result, or a row for the next attempt."""
-        self._asked.attempt_ended(scheduled, outcome, **how)
+        self._asked.attempt_ended(scheduled, outcome, how)
 
     def add_row(self, new: NewActivity) -> None:
         """Give an activity a row with the next transition; from now on the row decides what becomes of it."""
@@ -242,19 +238,23 @@ class Run:
         """Return how soon `propose` should be called."""
         if self._in_flight is not None:
             return NOTHING
+        asked, inputs = self._asked, self._inputs
         if (
             self._closing is not None
-            or self._asked.rows
-            or self._asked.after_commit
-            or self._asked.canceled_rows
-            or self._asked.urgent
-            or self._asked.outgoing
-            or self._inputs.waiting(now)
+            or inputs.results
+            or inputs.messages
+            or asked.rows
+            or asked.after_commit
+            or asked.canceled_rows
+            or asked.urgent
+            or asked.outgoing
+            or inputs.cancels
+            or (inputs.timers and inputs.is_due(now))
         ):
             return NOW
         if self._unproven and self.ran:
             return NOW if self._deaths > 1 else SOON
-        if self._asked.commands or self._inputs.consumed:
+        if asked.commands or inputs.consumed:
             return SOON
         return NOTHING
 
@@ -374,7 +374,7 @@ class Run:
 
         Of a task that was tried it holds the rest too: what the code asked for, and what it refused.
         """
-        state, asked, closing = self.state, self._asked, self._closing
+        state, asked, closing, consumed = self.state, self._asked, self._closing, self._inputs.consumed
         commands = asked.commands
         facts: list[EventData] = [*commands, *inputs]
         if tried is not None:
@@ -389,38 +389,40 @@ class Run:
         # A task of a run that was started with a delay is not before the delay's end.
         not_before = state.time if task == 1 else max(state.time, state.task_time)
         for data in inputs:
-            if isinstance(data, ActivityInputEvent) and data.id in asked.rowed:
-                rows_done.append(data.id)
+            if isinstance(data, ACTIVITY_INPUTS):
+                if data.id in asked.rowed:
+                    rows_done.append(data.id)
             elif isinstance(data, TimerFired):
                 not_before = max(not_before, self._inputs.timers.pop(data.id))
         proven = self._unproven and self.ran
-        told = outcomes(facts) if tried is not None or state.updates else []
-        if tried is not None:
-            told.extend(tried.rejected)
-        starts: tuple[ChildStart, ...] = ()
-        sends: tuple[ExternalSend, ...] = ()
+        # Most steps have events alone, and pay for nothing else.
+        more: dict[str, Any] = {}
+        if consumed:
+            more["consumed"] = tuple(consumed)
+        if asked.rows or rows_done or asked.canceled_rows:
+            more["activities"] = tuple(asked.rows.values())
+            more["activities_done"] = tuple(rows_done)
+            more["activities_canceled"] = tuple(asked.canceled_rows)
+        if tried is not None or state.updates:
+            told = outcomes(facts)
+            if tried is not None:
+                told.extend(tried.rejected)
+                more["time"] = tried.trial.time if tried.counted else None
+            more["outcomes"] = tuple(told)
         if asked.outgoing:
-            starts, sends = outgoing(state, asked.outgoing, closing=closing is not None)
-        news = None if ending is None else news_for_parent(state.started, ending.event)
-        transition = Transition(
-            run_id=state.run_id,
-            epoch=self.epoch,
-            events=rows_of(facts, state, len(commands), task),
-            not_before=not_before,
-            time=tried.trial.time if tried is not None and tried.counted else None,
-            consumed=tuple(self._inputs.consumed),
-            activities=tuple(asked.rows.values()),
-            activities_done=tuple(rows_done),
-            activities_canceled=tuple(asked.canceled_rows),
-            messages=() if news is None else (news,),
-            starts=starts,
-            sends=sends,
-            outcomes=tuple(told),
-            upsert=upsert_of(state, facts) if upserts else None,
-            close=None if ending is None else ending.close,
-            hold_back=HOLD_BACK if closing is None and self._refusals > 1 else 0,
-            proven=proven,
-        )
+            more["starts"], more["sends"] = outgoing(state, asked.outgoing, closing=closing is not None)
+        if ending is not None:
+            news = news_for_parent(state.started, ending.event)
+            more["messages"] = () if news is None else (news,)
+            more["close"] = ending.close
+        elif self._refusals > 1:
+            more["hold_back"] = HOLD_BACK
+        if upserts:
+            more["upsert"] = upsert_of(state, facts)
+        if proven:
+            more["proven"] = True
+        events = rows_of(facts, state, len(commands), task)
+        transition = Transition(state.run_id, self.epoch, events, not_before, **more)
         self._in_flight = Flight(
             commands,
             inputs,
@@ -450,7 +452,7 @@ class Run:
             if isinstance(command, ActivityTaskScheduled):
                 unwritten.pop(command.id, None)
         for data in flight.inputs:
-            if isinstance(data, ActivityInputEvent):
+            if isinstance(data, ACTIVITY_INPUTS):
                 self._inputs.resulted.discard(data.id)
                 self._asked.canceled.discard(data.id)
         if inputs:
@@ -466,16 +468,13 @@ class Run:
             self._inputs.forget(transition.consumed)
         for id in transition.activities_done:
             self._asked.rowed.discard(id)
-        queued = [row.task_queue for row in transition.activities if row.worker is None]
-        written = Written(
-            inputs,
-            flight.start,
-            queued,
-            transition.activities_canceled,
-            flight.closing is not None,
-            () if tried is None else tried.cancel,
-            transition.outcomes,
-        )
+        written = Written(inputs, flight.start, closed=flight.closing is not None)
+        if transition.activities or transition.activities_canceled:
+            written.queued = [row.task_queue for row in transition.activities if row.worker is None]
+            written.canceled = transition.activities_canceled
+        if transition.outcomes or tried is not None:
+            written.cancel = () if tried is None else tried.cancel
+            written.updated = transition.outcomes
         if flight.outgoing or written.closed:
             written.told = told_by(transition, state)
             written.replied = bool(flight.outgoing)

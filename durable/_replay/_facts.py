@@ -24,8 +24,9 @@ def counted_to(task: Sequence[Event]) -> int:
     It is that of its last input; but when updates are among them it is that before the first one, since what a trial
     will have for positions is known only when some of its updates may have been refused.
     """
-    if any(isinstance(event.data, WorkflowExecutionUpdateAccepted) for event in task):
-        return task[0].seq - 1
+    for event in task:
+        if type(event.data) is WorkflowExecutionUpdateAccepted:
+            return task[0].seq - 1
     return task[-1].seq
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from functools import lru_cache
 from typing import Any, TypedDict
 
 from durable._internal.ids import check_name, check_text
@@ -81,6 +82,7 @@ TIMEOUTS = (
     "start_to_close_timeout",
     "heartbeat_timeout",
 )
+_REMEMBERED = 1000
 _KNOWN = frozenset(field.name for field in fields(ActivityOptions)) - {"priority"}
 
 
@@ -101,6 +103,16 @@ def merge(base: ActivityOptions, given: Mapping[str, Any], caller: str) -> Activ
         TypeError: There is no such option, or its value is of a wrong type.
         ValueError: A duration is not positive or is too long, or a name cannot be one.
     """
+    if not given:
+        return base
+    try:
+        return _merged_before(base, caller, **given)
+    except TypeError:
+        # An option that cannot be a key, or one that is wrong: only this way finds out which, and says so.
+        return _merged(base, caller, **given)
+
+
+def _merged(base: ActivityOptions, caller: str, /, **given: Any) -> ActivityOptions:
     said: dict[str, Any] = {}
     for name, value in given.items():
         if name not in _KNOWN:
@@ -111,3 +123,7 @@ def merge(base: ActivityOptions, given: Mapping[str, Any], caller: str) -> Activ
         if value is not None:
             said[name] = to_duration(value, name, allow_zero=False) if name in TIMEOUTS else value
     return replace(base, **said) if said else base
+
+
+_merged_before = lru_cache(_REMEMBERED, typed=True)(_merged)
+"""`_merged`, for options that were given before: a program has a handful of them, and merges them at every step."""

@@ -26,26 +26,32 @@ class Hosting(Owner, Protocol):
 
 
 class RunActivities:
-    """See the module."""
+    """See the module.
+
+    Attributes:
+        awaiting_rows: Attempts whose rows are to be written; `rows_proposed` is called when they are on their way.
+        rows_in_flight: Attempts whose rows are on their way.
+        promised: How many slots are kept for activities that have not started here yet.
+    """
 
     __slots__ = (
         "_attempts",
-        "_awaiting_rows",
         "_home",
         "_host",
         "_postponed",
-        "_promised",
-        "_rows_in_flight",
+        "awaiting_rows",
+        "promised",
+        "rows_in_flight",
     )
 
     def __init__(self, home: Home, host: Hosting) -> None:
         self._home = home
         self._host = host
         self._attempts: dict[int, Attempt] = {}
-        self._awaiting_rows: list[Attempt] = []
-        self._rows_in_flight: list[Attempt] = []
+        self.awaiting_rows: list[Attempt] = []
+        self.rows_in_flight: list[Attempt] = []
         self._postponed: list[ActivityTaskScheduled] = []
-        self._promised = 0
+        self.promised = 0
 
     @property
     def idle(self) -> bool:
@@ -58,19 +64,19 @@ class RunActivities:
         """Whether an activity can run here; then a slot is kept for it until it starts."""
         possible = self._home.activities.promise(scheduled)
         if possible:
-            self._promised += 1
+            self.promised += 1
         return possible
 
     def keep_promises(self) -> None:
         """Give back the slots that are kept for activities which will not start here after all."""
-        if self._promised:
+        if self.promised:
             assert self._host.run is not None
             self._keep_promises(len(self._host.run.waiting_for_commit) + len(self._postponed))
 
     def _keep_promises(self, count: int) -> None:
-        if self._promised > count:
-            self._home.activities.give_back(self._promised - count)
-            self._promised = count
+        if self.promised > count:
+            self._home.activities.give_back(self.promised - count)
+            self.promised = count
 
     def carry_out(self, effects: Effects, now: int) -> None:
         """Start what is to start here, and stop what is cancelled."""
@@ -97,7 +103,7 @@ class RunActivities:
     def _start(self, scheduled: ActivityTaskScheduled, now: int) -> None:
         run = self._host.run
         assert run is not None
-        self._promised -= 1
+        self.promised -= 1
         self._attempts[scheduled.id] = self._home.activities.start(
             self._host, scheduled, run.scheduled_at(scheduled.id), now
         )
@@ -137,7 +143,7 @@ class RunActivities:
 
     def row_for(self, attempt: Attempt) -> NewActivity:
         """Return the row that an attempt gets with the next transition."""
-        self._awaiting_rows.append(attempt)
+        self.awaiting_rows.append(attempt)
         return self._row_of(attempt)
 
     def rows_to_release(self) -> list[NewActivity]:
@@ -145,7 +151,7 @@ class RunActivities:
         attempts = [a for a in self._attempts.values() if a.record is None and not a.awaiting_row]
         for attempt in attempts:
             attempt.awaiting_row = True
-        self._awaiting_rows.extend(attempts)
+        self.awaiting_rows.extend(attempts)
         run = self._host.run
         assert run is not None
         postponed, self._postponed = self._postponed, []
@@ -156,19 +162,19 @@ class RunActivities:
 
     def rows_proposed(self) -> None:
         """Take the news that a transition with the rows that wait is on its way."""
-        if self._awaiting_rows:
-            self._rows_in_flight, self._awaiting_rows = self._awaiting_rows, []
+        if self.awaiting_rows:
+            self.rows_in_flight, self.awaiting_rows = self.awaiting_rows, []
 
     def rows_refused(self) -> None:
         """Take the news that it was not written, and will be proposed again."""
-        self._awaiting_rows = [*self._rows_in_flight, *self._awaiting_rows]
-        self._rows_in_flight = []
+        self.awaiting_rows = [*self.rows_in_flight, *self.awaiting_rows]
+        self.rows_in_flight = []
 
     def rows_written(self) -> None:
         """Take the news that it is committed: the rows decide from now on."""
-        if not self._rows_in_flight:
+        if not self.rows_in_flight:
             return
-        attempts, self._rows_in_flight = self._rows_in_flight, []
+        attempts, self.rows_in_flight = self.rows_in_flight, []
         for attempt in attempts:
             self._attempts.pop(attempt.scheduled.id, None)
             self._home.activities.row_written(attempt, self._record_of(attempt))

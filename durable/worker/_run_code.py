@@ -104,11 +104,6 @@ class RunCode:
             "workflow %s (run %s): %s", self._workflow_id, self._run_id, message, exc_info=exception
         )
 
-    def take_commands(self) -> list[CommandEvent]:
-        """Return what the last turn asked for, once."""
-        commands, self.commands = self.commands, []
-        return commands
-
     def take_tried(self) -> Tried | None:
         """Return what the trial gave, once."""
         tried, self.tried = self.tried, None

@@ -15,6 +15,7 @@ import random
 from collections.abc import Sequence
 
 from durable._engine._activities import Outcome
+from durable._engine._asked import AttemptEnd
 from durable._engine._effects import Effects, Urgency
 from durable._engine._run import Run
 from durable._engine._state import RunState
@@ -166,14 +167,15 @@ class RunHost:
         if instance is None:
             self._postpone()
             return
-        commands = self._code.take_commands()
+        commands, self._code.commands = self._code.commands, []
         if instance.closing:
             self.run.untaken = instance.signals.untaken()
         effects = self.run.commands(commands, local=self._activities.promise)
         now = self._home.clock.now()
         if effects.start or effects.cancel:
             self._activities.carry_out(effects, now)
-        self._activities.keep_promises()
+        if self._activities.promised:
+            self._activities.keep_promises()
         self._pump(now)
 
     def _open(self, turns: Turns, claimed: ClaimedRun) -> None:
@@ -223,15 +225,8 @@ class RunHost:
         if self.gone or self.run is None:
             return
         now = self._home.clock.now()
-        self.run.attempt_ended(
-            attempt.scheduled,
-            outcome,
-            attempt=attempt.number,
-            now=now,
-            jitter=random.random(),
-            identity=self._home.identity,
-            progress=attempt.progress,
-        )
+        how = AttemptEnd(attempt.number, now, random.random(), self._home.identity, attempt.progress)
+        self.run.attempt_ended(attempt.scheduled, outcome, how)
         self._pump(now)
 
     def give_row(self, attempt: Attempt) -> None:
@@ -320,7 +315,8 @@ class RunHost:
             self._pump(now)
         else:
             self._busy = True
-            self._activities.rows_proposed()
+            if self._activities.awaiting_rows:
+                self._activities.rows_proposed()
             if transition.starts or transition.close is not None:
                 transition = self._news.claim_starts(transition)
         return transition
@@ -405,7 +401,8 @@ class RunHost:
         assert self.run is not None
         written = self.run.written(now)
         self._code.trying = False
-        self._activities.rows_written()
+        if self._activities.rows_in_flight:
+            self._activities.rows_written()
         self._news.spread(written)
         if written.closed:
             if self.instance is not None and (unfinished := self.instance.unfinished):

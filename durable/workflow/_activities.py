@@ -16,6 +16,8 @@ from durable.workflow._runtime import current
 R = TypeVar("R")
 Ts = TypeVarTuple("Ts")
 
+_NOTHING_SAID = ActivityOptions()
+
 ActivityHandle = asyncio.Future
 """What starting an activity returns: a future that gets its result, and whose `cancel()` cancels the activity."""
 
@@ -126,7 +128,7 @@ def _call(
     if isinstance(activity, ActivityCall):
         return _again(caller, cast(ActivityCall[object], activity), given, result_type, options)
     if isinstance(activity, str):
-        merged = merge(ActivityOptions(), options, caller)
+        merged = merge(_NOTHING_SAID, options, caller)
         return ActivityCall(check_name(activity, "activity"), given, merged, result_type=result_type)
     found: Activity[..., Any] = activity_of(activity)
     definition = found.definition

@@ -21,6 +21,7 @@ from durable._engine._activities import (
     conclude_row,
     row,
 )
+from durable._engine._asked import AttemptEnd
 from durable._engine._effects import Effects, Urgency
 from durable._engine._messages import message
 from durable._engine._retry import Retry
@@ -380,9 +381,7 @@ class World:
         scheduled = self.attempts.pop(id)
         if isinstance(outcome, Completed):
             self.came.add(id)
-        self.run.attempt_ended(
-            scheduled, outcome, attempt=1, now=self.store.now, jitter=0.0, identity="", progress=Progress()
-        )
+        self.run.attempt_ended(scheduled, outcome, AttemptEnd(1, self.store.now))
 
     def give_row(self, id: int) -> None:
         """A heartbeat of an attempt without a row. It goes on as a row of this worker."""

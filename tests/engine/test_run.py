@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from durable._engine._activities import Canceled, Completed, Failed, Progress, decode_progress
+from durable._engine._asked import AttemptEnd
 from durable._engine._effects import Urgency
 from durable._engine._messages import message
 from durable._engine._run import Run
@@ -454,7 +455,7 @@ def test_the_end_of_an_attempt_that_has_a_row_is_not_taken_from_memory() -> None
     made = world([ONE])
     made.give_row(1)
     assert made.run is not None
-    made.run.attempt_ended(ONE, RESULT, attempt=1, now=0, jitter=0, identity="", progress=Progress())
+    made.run.attempt_ended(ONE, RESULT, AttemptEnd(1, 0))
     transition = made.propose()
     assert transition is not None
     assert kinds(transition.events) == ["Scheduled"]

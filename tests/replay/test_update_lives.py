@@ -11,7 +11,8 @@ import msgspec
 import pytest
 
 from durable import ApplicationError, activity, workflow
-from durable._engine._activities import Completed, Progress, message_of
+from durable._engine._activities import Completed, message_of
+from durable._engine._asked import AttemptEnd
 from durable._engine._messages import message
 from durable._engine._run import Run
 from durable._engine._state import RunState
@@ -316,15 +317,8 @@ class Life:
         assert self.run is not None
         if self.started and self.flying is None:
             _, scheduled = self.started.popitem()
-            self.run.attempt_ended(
-                scheduled,
-                Completed(CONVERTER.to_payload(0, path="test")),
-                attempt=1,
-                now=self.now,
-                jitter=0.0,
-                identity="",
-                progress=Progress(),
-            )
+            result = Completed(CONVERTER.to_payload(0, path="test"))
+            self.run.attempt_ended(scheduled, result, AttemptEnd(1, self.now))
 
     def end_row(self) -> None:
         """Another worker runs what has a row, and says so."""

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 # The packages that HOUSE's floors call pure: they compute, and nothing else.
-PURE = ("history", "converter", "workflow", "activity", "interceptor", "_replay", "_engine")
+PURE = ("_timetables", "history", "converter", "workflow", "activity", "interceptor", "_replay", "_engine")
 
 
 def public_modules() -> list[str]:

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from durable._engine._retry import Retry, RetryState, decide
-from durable._engine.records import ActivityRecord, ActivityState, AttemptOutcome, Message, NewActivity
+from durable._engine.records import ActivityRecord, ActivityState, Anew, AttemptOutcome, Message, NewActivity
 from durable.exceptions import HistoryCorruptError
 from durable.history import (
     ActivityTaskCanceled,
@@ -62,9 +62,10 @@ class Completed(Struct, frozen=True, gc=False):
 
 
 class Failed(Struct, frozen=True, gc=False):
-    """An attempt raised, timed out, or was lost with its worker."""
+    """An attempt raised, timed out, or was lost with its worker. `paused` is set when it ended because of a pause."""
 
     failure: Failure
+    paused: bool = False
 
 
 class Canceled(Struct, frozen=True, gc=False):
@@ -112,6 +113,12 @@ def dispatch(scheduled: ActivityTaskScheduled, *, local: bool) -> Dispatch:
 def close_by(scheduled: ActivityTaskScheduled, scheduled_at: int) -> int | None:
     """Return the instant by which all attempts must be over."""
     return None if scheduled.schedule_to_close is None else scheduled_at + scheduled.schedule_to_close
+
+
+def asked_at(scheduled: ActivityTaskScheduled, scheduled_at: int) -> int:
+    """Return the instant from which the deadlines of all attempts count, of an activity that a task asked for then."""
+    local = scheduled.local
+    return scheduled_at if local is None or not local.since else local.since
 
 
 def row(
@@ -192,6 +199,14 @@ def conclude(
     )
 
 
+def backed_off(
+    scheduled: ActivityTaskScheduled, failure: Failure, delay: int, *, attempt: int, identity: str
+) -> ActivityInputEvent:
+    """Return the failure of a local activity whose next attempt is the run's own affair, behind a timer."""
+    kind = ActivityTaskTimedOut if isinstance(failure.info, TimeoutFailure) else ActivityTaskFailed
+    return kind(id=scheduled.id, attempt=attempt, identity=identity, failure=failure, retry_in=delay)
+
+
 def message_of(run_id: str, event: ActivityInputEvent) -> Message:
     """Return the message that brings an activity's outcome to its run from elsewhere; its id names the activity."""
     message_id = f"activity:{event.id}"
@@ -226,10 +241,12 @@ def conclude_row(
             state=record.state,
             outside=True,
         )
+    if isinstance(outcome, Failed) and not cancel_requested and _again(record, outcome, now):
+        return _made_again(record, outcome, worker=worker, progress=progress)
     result = conclude(
         scheduled_of(record),
         outcome,
-        attempt=record.attempt,
+        attempt=record.number,
         scheduled_at=record.scheduled_at,
         now=now,
         jitter=jitter,
@@ -247,12 +264,51 @@ def conclude_row(
         retry_in=result.delay if isinstance(result, Retry) else None,
         progress=encode_progress(progress),
         state=record.state,
+        # What operators changed meanwhile matters to what failed, and to nothing else.
+        revision=record.revision if isinstance(outcome, Failed) else None,
+        base=record.base,
+    )
+
+
+def _again(record: ActivityRecord, outcome: Failed, now: int) -> bool:
+    """Whether an attempt that failed is made again whatever its retry policy says about the number of attempts."""
+    if not (outcome.paused or record.anew is not Anew.NO):
+        return False
+    scheduled = scheduled_of(record)
+    allowed = msgspec.structs.replace(scheduled.retry_policy, maximum_attempts=0, initial_interval=0)
+    end = close_by(scheduled, record.scheduled_at)
+    return isinstance(decide(allowed, 1, outcome.failure, now=now, close_by=end, jitter=0.0), Retry)
+
+
+def _made_again(
+    record: ActivityRecord, outcome: Failed, *, worker: str | None, progress: Progress
+) -> AttemptOutcome:
+    """Return the end of an attempt behind which people count from one, or on from where it was if it ended by a pause."""
+    failure: Failure | None = outcome.failure
+    base = record.base + 1
+    if record.anew is not Anew.NO:
+        base = record.attempt
+        if record.anew is Anew.FORGETTING:
+            progress = Progress()
+    elif outcome.paused:
+        # It did not fail.
+        failure = decode_progress(record.progress).last_failure
+    return AttemptOutcome(
+        run_id=record.run_id,
+        id=record.id,
+        attempt=record.attempt,
+        worker=worker,
+        retry_in=0,
+        progress=encode_progress(Progress(progress.heartbeat, failure)),
+        state=record.state,
+        revision=record.revision,
+        base=base,
     )
 
 
 def cancel_waiting(record: ActivityRecord) -> AttemptOutcome:
     """Return the end of an activity that was cancelled while it waited for a worker: it never starts (again)."""
-    canceled = ActivityTaskCanceled(id=record.id, attempt=record.attempt)
+    canceled = ActivityTaskCanceled(id=record.id, attempt=record.number)
     return AttemptOutcome(
         run_id=record.run_id,
         id=record.id,

@@ -11,9 +11,12 @@ from collections.abc import Callable, Iterable, Sequence
 from msgspec import Struct
 
 from durable._engine._activities import (
+    Canceled,
     Dispatch,
     Outcome,
     Progress,
+    asked_at,
+    backed_off,
     conclude,
     dispatch,
     lost,
@@ -45,6 +48,7 @@ class AttemptEnd(Struct, frozen=True, gc=False):
         jitter: A random number from 0 to 1, for the wait before another attempt.
         identity: Who ran it.
         progress: What its last heartbeat told.
+        leaving: Whether the run is about to be given up, so that nothing of it may wait in memory.
     """
 
     attempt: int
@@ -52,6 +56,7 @@ class AttemptEnd(Struct, frozen=True, gc=False):
     jitter: float = 0.0
     identity: str = ""
     progress: Progress = Progress()
+    leaving: bool = False
 
 
 class Asked:
@@ -100,18 +105,24 @@ class Asked:
 
     # ------------------------------------------------------------------ activities
 
-    def attempt_ended(self, scheduled: ActivityTaskScheduled, outcome: Outcome, how: AttemptEnd) -> None:
-        """Take the end of an attempt that ran here without a row: a result, or a row for the next attempt."""
+    def attempt_ended(
+        self, scheduled: ActivityTaskScheduled, outcome: Outcome, how: AttemptEnd
+    ) -> Retry | None:
+        """Take the end of an attempt that ran here without a row: a result, or a row for the next attempt.
+
+        Returns:
+            When the next attempt of a local activity starts here; it gets no row.
+        """
         id = scheduled.id
         pending = self._state.activities.get(id)
         scheduled_at = self.unwritten.get(id) if pending is None else pending.scheduled_at
         if scheduled_at is None or id in self.rowed or id in self._inputs.resulted:
-            return
+            return None
         result = conclude(
             scheduled,
             outcome,
             attempt=how.attempt,
-            scheduled_at=scheduled_at,
+            scheduled_at=scheduled_at if scheduled.local is None else asked_at(scheduled, scheduled_at),
             now=how.now,
             jitter=how.jitter,
             identity=how.identity,
@@ -119,6 +130,15 @@ class Asked:
         )
         if isinstance(result, Retry):
             failure = getattr(outcome, "failure", None)
+            if scheduled.local is not None and failure is not None:
+                if result.delay <= scheduled.local.retry_threshold and not how.leaving:
+                    return result
+                result = backed_off(
+                    scheduled, failure, result.delay, attempt=how.attempt, identity=how.identity
+                )
+                self._inputs.resulted.add(id)
+                self._inputs.results.append(result)
+                return None
             self.add_row(
                 row(
                     scheduled,
@@ -131,6 +151,7 @@ class Asked:
         else:
             self._inputs.resulted.add(id)
             self._inputs.results.append(result)
+        return None
 
     def add_row(self, new: NewActivity) -> None:
         """Give an activity a row with the next transition; from now on the row decides what becomes of it."""
@@ -142,11 +163,34 @@ class Asked:
         pending = self._state.activities.get(id)
         return self.unwritten.get(id, self._state.task_time) if pending is None else pending.scheduled_at
 
-    def recover(self, *, now: int, jitter: float) -> None:
-        """Count the lost attempt of every activity that ran at a dead owner: it has neither a row nor an outcome."""
+    @property
+    def has_local(self) -> bool:
+        """Whether a local activity is open, which only an owner of the run can run."""
+        return any(
+            pending.scheduled.local is not None and id not in self._inputs.resulted
+            for id, pending in self._state.activities.items()
+        ) or any(
+            isinstance(command, ActivityTaskScheduled) and command.local is not None
+            for command in self.commands
+        )
+
+    def recover(self, *, now: int, jitter: float) -> list[ActivityTaskScheduled]:
+        """Count the lost attempt of every activity that ran at a dead owner: it has neither a row nor an outcome.
+
+        Returns:
+            Local activities, whose attempts nobody counts: they begin again, here.
+        """
+        local: list[ActivityTaskScheduled] = []
         for id, pending in list(self._state.activities.items()):
             if id not in self.rowed and id not in self._inputs.resulted:
-                self.attempt_ended(pending.scheduled, lost(pending.scheduled), AttemptEnd(1, now, jitter))
+                how = AttemptEnd(1, now, jitter)
+                if pending.scheduled.local is None:
+                    self.attempt_ended(pending.scheduled, lost(pending.scheduled), how)
+                elif id in self.canceled:
+                    self.attempt_ended(pending.scheduled, Canceled(), how)
+                else:
+                    local.append(pending.scheduled)
+        return local
 
     # ------------------------------------------------------------------ commands
 
@@ -193,6 +237,10 @@ class Asked:
         *,
         recovering: bool,
     ) -> None:
+        if scheduled.local is not None:
+            # Started again by an owner that finds it open: it is only as good as that.
+            effects.start.append(scheduled)
+            return
         how = dispatch(scheduled, local=local(scheduled))
         if how is Dispatch.NOW and not recovering:
             effects.start.append(scheduled)

@@ -17,7 +17,6 @@ from hashlib import sha256
 from msgspec import Struct
 from msgspec.structs import replace
 
-from durable._engine._cron import next_tick
 from durable._engine._messages import message
 from durable._engine._retry import Retry, RetryState, decide
 from durable._engine._run_info import after
@@ -26,6 +25,7 @@ from durable._engine._state import CLOSING_STATUS, RunState
 from durable._engine._updates import LOST
 from durable._engine.records import Close, RunStatus, Unread
 from durable._internal.ids import derived_uuid
+from durable._timetables.ticks import next_tick
 from durable.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from durable.history import (
     EventData,

@@ -16,11 +16,11 @@ from hashlib import sha256
 
 from msgspec.structs import replace
 
-from durable._engine._cron import first_delay
 from durable._engine._start import start
 from durable._engine._state import RunState
 from durable._engine.hints import ANY_KEY
 from durable._engine.records import ChildStart, ExternalSend, Message, Reply, Transition
+from durable._timetables.ticks import first_delay
 from durable.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from durable.history import (
     ChildWorkflowExecutionCanceled,

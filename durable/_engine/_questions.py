@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TypeVar
 
 import msgspec
@@ -47,3 +48,19 @@ def decode(data: bytes, kind: type[S]) -> S:
         return msgspec.json.decode(data, type=kind)
     except msgspec.MsgspecError as error:
         raise HistoryCorruptError(f"a query cannot be read: {error}") from error
+
+
+_WANTED_ROWS = "__durable_rows:"
+"""The name of a question that no workflow is asked: give these activities of yours rows, since they have none."""
+
+
+def rows_wanted(ids: Iterable[int]) -> str:
+    """Return the name of the question for rows of these activities."""
+    return _WANTED_ROWS + ",".join(map(str, ids))
+
+
+def wanted_rows(name: str) -> set[int] | None:
+    """Return the activities that a question wants rows for, None if it is a query."""
+    if not name.startswith(_WANTED_ROWS):
+        return None
+    return {int(number) for number in name.removeprefix(_WANTED_ROWS).split(",") if number.isdecimal()}

@@ -39,7 +39,8 @@ def release(
         proven: Whether its code has run as far as the log goes.
     """
     for scheduled in asked.after_commit:
-        asked.add_row(row(scheduled, state.task_time))
+        if scheduled.local is None:
+            asked.add_row(row(scheduled, state.task_time))
     starts, sends = outgoing(state, asked.outgoing, closing=False)
     rows = tuple(
         EventRow(seq, state.task, int(command.type), encode_data(command))

@@ -180,8 +180,16 @@ class Base:
             if open_run is None
             else _end(view, self.cut if open_run == self.run_id else 0, run_id, reason, identity, excluded),
             messages=(*told, *said),
-            activities=tuple(row(pending.scheduled, view.now) for pending in activities.values()),
-            activities_canceled=tuple(id for id, pending in activities.items() if pending.cancel_requested),
+            activities=tuple(
+                row(pending.scheduled, view.now)
+                for pending in activities.values()
+                if pending.scheduled.local is None
+            ),
+            activities_canceled=tuple(
+                id
+                for id, pending in activities.items()
+                if pending.cancel_requested and pending.scheduled.local is None
+            ),
             outcomes=tuple(outcomes(event.data for event in self.prefix)),
             info=info_of(
                 replace(started, memo=self.state.memo, search_attributes=self.state.search_attributes)

@@ -32,6 +32,7 @@ from durable._engine._effects import Effects, Urgency, Written
 from durable._engine._flight import Flight, holding_back, rows_of
 from durable._engine._inputs import Inputs
 from durable._engine._release import release, unwritten_results
+from durable._engine._retry import Retry
 from durable._engine._run_info import changes_what_is_found, upsert_of
 from durable._engine._state import CLOSING_STATUS, RunState
 from durable._engine._trial import Trial, Tried, begin, take_back
@@ -143,9 +144,11 @@ class Run:
         """
         self._inputs.receive(message, decode)
 
-    def attempt_ended(self, scheduled: ActivityTaskScheduled, outcome: Outcome, how: AttemptEnd) -> None:
-        """Take the end of an attempt that ran here without a row: a result, or a row for the next attempt."""
-        self._asked.attempt_ended(scheduled, outcome, how)
+    def attempt_ended(
+        self, scheduled: ActivityTaskScheduled, outcome: Outcome, how: AttemptEnd
+    ) -> Retry | None:
+        """Take the end of an attempt that ran here without a row; see `Asked.attempt_ended`."""
+        return self._asked.attempt_ended(scheduled, outcome, how)
 
     def add_row(self, new: NewActivity) -> None:
         """Give an activity a row with the next transition; from now on the row decides what becomes of it."""
@@ -155,9 +158,9 @@ class Run:
         """Return the time from which an activity's deadlines count."""
         return self._asked.scheduled_at(id)
 
-    def recover(self, *, now: int, jitter: float) -> None:
-        """Count the lost attempt of every activity that ran at a dead owner: it has neither a row nor an outcome."""
-        self._asked.recover(now=now, jitter=jitter)
+    def recover(self, *, now: int, jitter: float) -> list[ActivityTaskScheduled]:
+        """Count lost attempts, and return what is to be started again; see `Asked.recover`."""
+        return self._asked.recover(now=now, jitter=jitter)
 
     # ------------------------------------------------------------------ what the code asked for
 
@@ -556,6 +559,11 @@ class Run:
             if result.id in self.state.activities
         ]
 
+    @property
+    def _needs_an_owner(self) -> bool:
+        """Whether something of it waits that no timer and no message brings about."""
+        return self._inputs.any_but_timers or not self.ran or self._asked.has_local
+
     def release(
         self,
         running: Iterable[NewActivity] = (),
@@ -580,7 +588,7 @@ class Run:
             self._asked.forget()
             self.ran = False
         begins = self._begins
-        if begins is None and wake_in is None and (self._inputs.any_but_timers or not self.ran):
+        if begins is None and wake_in is None and self._needs_an_owner:
             wake_in = 0
         wake_at = (begins or self.next_timer()) if wake_in is None else None
         return release(

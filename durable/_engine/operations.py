@@ -6,7 +6,7 @@ from enum import IntEnum
 
 from msgspec import Struct
 
-from durable._engine.records import Close, Message, NewActivity, UpdateOutcome
+from durable._engine.records import ActivityState, Anew, Close, Message, NewActivity, UpdateOutcome
 from durable.history import EventRow, Payload
 
 
@@ -18,6 +18,42 @@ class Operated(IntEnum):
     """It is so already, or cannot be done to a run in this state."""
     CLOSED = 3
     NOT_FOUND = 4
+
+
+class ActivityChange(Struct, frozen=True, gc=False):
+    """What an operator makes of an activity's row, written only while that is as it was read.
+
+    Attributes:
+        state: The state the row must be in.
+        attempt: Its attempt, likewise.
+        revision: Its revision, likewise; it goes up by one.
+        paused_at: Since when it is paused, None if it is not.
+        pause_reason: Why, for people.
+        base: From which attempt people count.
+        anew: Whether it begins again behind the attempt that runs.
+        due_at: When it may be claimed; counts for a QUEUED row only, and so does `deadline`.
+        scheduled: The encoded `ActivityTaskScheduled`, with other options perhaps.
+        progress: What the next attempt is told; None to leave it.
+    """
+
+    run_id: str
+    id: int
+    state: ActivityState
+    attempt: int
+    revision: int
+    paused_at: int | None
+    pause_reason: str
+    base: int
+    anew: Anew
+    due_at: int
+    deadline: int | None
+    start_by: int | None
+    close_by: int | None
+    start_to_close: int | None
+    heartbeat: int | None
+    task_queue: str
+    scheduled: bytes
+    progress: bytes | None = None
 
 
 class Reset(Struct, frozen=True, gc=False):

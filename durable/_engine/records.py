@@ -11,6 +11,10 @@ from enum import IntEnum
 
 from msgspec import Struct
 
+from durable._engine.activity_records import ActivityRecord as ActivityRecord
+from durable._engine.activity_records import ActivityState as ActivityState
+from durable._engine.activity_records import Anew as Anew
+from durable._engine.activity_records import NewActivity as NewActivity
 from durable.common import ParentClosePolicy, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from durable.history import EventRow, Payload
 
@@ -261,82 +265,6 @@ class UpdateOutcome(Struct, frozen=True, gc=False):
     data: bytes = b""
 
 
-class ActivityState(IntEnum):
-    """Where an activity's row is in its life."""
-
-    QUEUED = 1
-    """It may be claimed from `due_at` on."""
-    RUNNING = 2
-    """`worker` runs attempt `attempt`, until `deadline`."""
-    DONE = 3
-    """Its outcome is in the inbox; the row lives until the owner has appended it, as the fence against other attempts."""
-
-
-class NewActivity(Struct, frozen=True, gc=False):
-    """An activity that needs a row: queued, backing off, or running here and heartbeating.
-
-    Attributes:
-        id: The command's number in its run.
-        scheduled: The encoded `ActivityTaskScheduled`.
-        progress: Encoded `ActivityProgress`: heartbeat details, last failure.
-        due_in: How long until it may be claimed.
-        start_by: Instant at which schedule-to-start passes, None for never. Only the first attempt has one.
-        close_by: Instant at which schedule-to-close passes, None for never.
-        start_to_close: Longest attempt.
-        heartbeat: Longest silence of an attempt.
-        worker: The worker that runs it already (state RUNNING), or None (state QUEUED).
-        running_for: How long that attempt has been running.
-    """
-
-    id: int
-    activity_type: str
-    task_queue: str
-    scheduled: bytes
-    scheduled_at: int
-    attempt: int = 1
-    priority: int = 3
-    due_in: int = 0
-    start_by: int | None = None
-    close_by: int | None = None
-    start_to_close: int | None = None
-    heartbeat: int | None = None
-    progress: bytes = b""
-    worker: str | None = None
-    running_for: int = 0
-
-
-class ActivityRecord(Struct, frozen=True, gc=False):
-    """An activity's row. `workflow_id` and `workflow_type` are the run's.
-
-    `fault` is why `scheduled` and `progress` could not be decoded by a codec; then they are as they are stored.
-    `outside_since` is when the attempt began that somebody outside is to end; such a row is QUEUED, and never due.
-    """
-
-    run_id: str
-    id: int
-    workflow_id: str
-    workflow_type: str
-    activity_type: str
-    task_queue: str
-    state: ActivityState
-    attempt: int
-    due_at: int
-    deadline: int | None
-    start_by: int | None
-    close_by: int | None
-    start_to_close: int | None
-    heartbeat: int | None
-    worker: str | None
-    started_at: int | None
-    scheduled_at: int
-    scheduled: bytes
-    progress: bytes
-    cancel_requested: bool
-    now: int
-    fault: Exception | None = None
-    outside_since: int | None = None
-
-
 class Close(Struct, frozen=True, gc=False):
     """The run ends with this transition; its last event says how.
 
@@ -486,6 +414,8 @@ class AttemptOutcome(Struct, frozen=True, gc=False):
         progress: What the next attempt is given.
         state: The state the row must be in; scanners also end QUEUED rows whose deadline passed.
         outside: The attempt goes on without its worker, until somebody outside ends it.
+        revision: What the row's must be, if it matters to the outcome.
+        base: From which attempt people count behind it.
     """
 
     run_id: str
@@ -497,6 +427,8 @@ class AttemptOutcome(Struct, frozen=True, gc=False):
     progress: bytes = b""
     state: ActivityState = ActivityState.RUNNING
     outside: bool = False
+    revision: int | None = None
+    base: int = 0
 
 
 NEVER_DUE = 4_000_000_000 * 1_000_000
@@ -520,6 +452,10 @@ class HeartbeatAnswer(IntEnum):
     CANCEL_REQUESTED = 2
     GONE = 3
     """The attempt is no longer wanted: timed out, taken over, or its run has closed."""
+    PAUSED = 4
+    """An operator paused the activity; the attempt is to end, and is made again later."""
+    RESET = 5
+    """An operator sent the activity back to its first attempt."""
 
 
 QUERY_PATIENCE = 1_000_000

@@ -19,6 +19,7 @@ from functools import partial
 from typing import Any, ClassVar
 from zlib import crc32
 
+from durable._replay._activities import LocalActivities, OpenIds, Serves, cancel_activity, not_served
 from durable._replay._awaitables import NumberedTask, TimerHandle
 from durable._replay._commands import READ_ONLY, Commands
 from durable._replay._conditions import Conditions
@@ -30,7 +31,7 @@ from durable._replay._found import Found
 from durable._replay._handlers import Handler
 from durable._replay._loop import POISONED, DeterministicLoop
 from durable._replay._messages import Messages, Note
-from durable._replay._others import FirstTick, OtherWorkflows
+from durable._replay._others import OtherWorkflows
 from durable._replay._patches import NONE, Activation, Patches
 from durable._replay._queries import NO_HEADERS, Ask, Headers, UnknownQueryError, answer, call_handler
 from durable._replay._randomness import Randomness
@@ -103,8 +104,10 @@ class Instance:
         "_created_at",
         "_details",
         "_found",
+        "_ids",
         "_info",
         "_length",
+        "_locals",
         "_main",
         "_messages",
         "_note",
@@ -115,6 +118,7 @@ class Instance:
         "_patches",
         "_random",
         "_replaying",
+        "_serves",
         "_silent",
         "_size",
         "_started",
@@ -123,7 +127,6 @@ class Instance:
         "_updates",
         "children_of",
         "definition",
-        "first_tick",
         "loop",
         "namespace",
         "run_id",
@@ -142,7 +145,7 @@ class Instance:
         trace: bool = False,
         silent: bool = False,
         activates: Activation | None = None,
-        first_tick: FirstTick | None = None,
+        serves: Serves | None = None,
     ) -> None:
         """Prepare a run's code; nothing of it runs before the first task.
 
@@ -155,12 +158,11 @@ class Instance:
             trace: Whether to remember which source line asked for each command.
             silent: Whether it logs nothing but in queries, for who only looks: the owner logs what happens.
             activates: Whether to turn a patch on that is asked for the first time, if not always.
-            first_tick: What knows about the cron schedules of children.
+            serves: Which activities run here, for local ones; None for whoever runs none.
         """
         self.definition = definition
         self.run_id = self.children_of = run_id
         self.namespace = namespace
-        self.first_tick = first_tick
         # Every method of an event loop is there: those that are refused are set when the class is made.
         self.loop = DeterministicLoop(self, salt=crc32(run_id.encode()))  # type: ignore[abstract]
         self._converter = converter
@@ -181,6 +183,9 @@ class Instance:
         self._object: Any = None
         self._info: Info | None = None
         self._others: OtherWorkflows | None = None
+        self._serves = serves
+        self._ids: OpenIds | None = None
+        self._locals: LocalActivities | None = None
         self._details = ""
         self._updates = Updates(self, converter, self._messages.under_way)
 
@@ -494,24 +499,40 @@ class Instance:
 
     def start_activity(self, call: ActivityCall[Any]) -> asyncio.Future[Any]:
         """See `Runtime.start_activity`."""
-        id = self._commands.new_id()
+        commands = self._commands
+        id = commands.new_id()
         machine = ActivityMachine(id, call, self._converter)
         command = machine.start(self._started, self.namespace)
-        machine.operation = operation = self.loop.operation(id, partial(self._cancel_activity, machine))
-        self._commands.operations[id] = machine
-        self._commands.issue(command)
+        if self._ids is not None or call.options.activity_id is not None:
+            self.take_id(machine)
+        machine.operation = operation = self.loop.operation(
+            id, partial(cancel_activity, commands, self.loop, machine)
+        )
+        commands.operations[id] = machine
+        commands.issue(command)
         return operation
 
-    def _cancel_activity(self, machine: ActivityMachine) -> bool:
-        """Take an await's cancel; True when the await goes on until the activity has ended."""
-        if machine.id in self._commands.wanted:
-            self._commands.withdraw(machine.id, None)
-            return False
-        command = machine.cancel()
-        if command is not None:
-            self.loop.progress += 1
-            self._commands.withdraw(machine.id, command)
-        return machine.cancellation.name == "WAIT_CANCELLATION_COMPLETED"
+    def take_id(self, machine: ActivityMachine) -> None:
+        """Take the id of an activity that is asked for, unless another one that is open has it.
+
+        In a replay nothing is refused: an older release let it pass.
+        """
+        if self._ids is None:
+            self._ids = OpenIds(self._commands)
+        if not self._replaying and (error := self._ids.clash(machine)) is not None:
+            # Whether the code lets it pass or not.
+            self.fault(error)
+            raise error
+        self._ids.take(machine)
+
+    def start_local_activity(self, call: ActivityCall[Any]) -> asyncio.Future[Any]:
+        """See `Runtime.start_local_activity`."""
+        if self._serves is not None and not self._replaying and not self._serves(call.name):
+            self.fault(error := not_served(call.name))
+            raise error
+        if self._locals is None:
+            self._locals = LocalActivities(self, self._commands, self._started, self._converter)
+        return self._locals.start(call)
 
     def others(self) -> OtherWorkflows:
         """See `Runtime.others`."""

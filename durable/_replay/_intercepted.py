@@ -21,12 +21,13 @@ from typing import Any, NoReturn
 from msgspec import structs
 
 from durable._internal.instants import to_duration, to_timedelta
+from durable._replay._activities import Serves
 from durable._replay._commands import Commands
 from durable._replay._handlers import Handler, for_name
 from durable._replay._instance import Instance
 from durable._replay._loop import NumberedTask
 from durable._replay._messages import Note
-from durable._replay._others import FirstTick, OtherWorkflows
+from durable._replay._others import OtherWorkflows
 from durable._replay._patches import Activation
 from durable._replay._queries import Ask, Headers
 from durable.activity._call import ActivityCall
@@ -75,7 +76,7 @@ def new_instance(
     silent: bool = False,
     interceptors: Interceptors = (),
     activates: Activation | None = None,
-    first_tick: FirstTick | None = None,
+    serves: Serves | None = None,
 ) -> Instance:
     """Return a run's code, with interceptors around it if there are any; see `Instance` for the rest."""
     make = partial(InterceptedInstance, interceptors) if interceptors else Instance
@@ -88,7 +89,7 @@ def new_instance(
         trace=trace,
         silent=silent,
         activates=activates,
-        first_tick=first_tick,
+        serves=serves,
     )
 
 
@@ -204,11 +205,35 @@ class InterceptedInstance(Instance):
             )
         )
 
-    def issue_activity(self, call: ActivityCall[Any], headers: Headers) -> asyncio.Future[Any]:
+    def start_local_activity(self, call: ActivityCall[Any]) -> asyncio.Future[Any]:
+        """See `Runtime.start_local_activity`."""
+        said = call.options
+        return self._outbound.start_local_activity(
+            StartLocalActivityInput(
+                activity=call.name,
+                args=call.args,
+                activity_id=said.activity_id,
+                schedule_to_close_timeout=_told(said.schedule_to_close_timeout),
+                schedule_to_start_timeout=_told(said.schedule_to_start_timeout),
+                start_to_close_timeout=_told(said.start_to_close_timeout),
+                retry_policy=said.retry_policy,
+                local_retry_threshold=_told(said.local_retry_threshold),
+                cancellation_type=said.cancellation_type,
+                headers={},
+                summary=said.summary or None,
+                arg_types=None if call.definition is None else call.definition.arg_types,
+                ret_type=call.result_type,
+                call=call,
+            )
+        )
+
+    def issue_activity(
+        self, call: ActivityCall[Any], headers: Headers, *, local: bool = False
+    ) -> asyncio.Future[Any]:
         """Do what a plain instance does, with headers on the command."""
         self.carry(headers)
         try:
-            return super().start_activity(call)
+            return super().start_local_activity(call) if local else super().start_activity(call)
         finally:
             self.carry({})
 
@@ -375,9 +400,13 @@ class _Outbound(WorkflowOutboundInterceptor):
             ("activity_id", "retry_policy", "cancellation_type"),
             ("schedule_to_close_timeout", "schedule_to_start_timeout", "start_to_close_timeout"),
         )
+        threshold = input.local_retry_threshold
+        kept = None if threshold is None else to_duration(threshold, "local_retry_threshold")
+        if kept != said.local_retry_threshold:
+            changed["local_retry_threshold"] = kept
         if (input.summary or "") != said.summary:
             changed["summary"] = input.summary or ""
-        return self._instance.issue_activity(_called(input, changed), input.headers)
+        return self._instance.issue_activity(_called(input, changed), input.headers, local=True)
 
     async def start_child_workflow(self, input: StartChildWorkflowInput) -> Any:
         request: ChildRequest = input.call

@@ -1,10 +1,10 @@
 """What the code asks for now, held against what its history recorded.
 
-Compared are the kind of each command, its number, and what names it: an activity's or a child's type and id, the
-workflow and the name of a signal, an update's id, a patch. Timeouts, retry policies, queues and durations may change under a
-running workflow, and are not compared. Arguments are: a difference
-means that something else than the log decided, though the order of commands happened to stay; it is reported as a
-warning, and as an error in strict mode.
+Compared are the kind of each command, its number, and what names it: an activity's or a child's type and id, whether an
+activity is local, the workflow and the name of a signal, an update's id, a patch. Timeouts, retry policies, queues and
+durations may change under a running workflow, and are not compared. Arguments are: a difference means that something
+else than the log decided, though the order of commands happened to stay; it is reported as a warning, and as an error in
+strict mode.
 """
 
 from __future__ import annotations
@@ -31,7 +31,11 @@ def differs(recorded: CommandEvent, wanted: CommandEvent) -> bool:
     if type(recorded) is not type(wanted) or recorded.id != wanted.id:
         return True
     if isinstance(recorded, ActivityTaskScheduled) and isinstance(wanted, ActivityTaskScheduled):
-        return recorded.activity_type != wanted.activity_type or recorded.activity_id != wanted.activity_id
+        return (
+            recorded.activity_type != wanted.activity_type
+            or recorded.activity_id != wanted.activity_id
+            or (recorded.local is None) != (wanted.local is None)
+        )
     return any(getattr(recorded, name) != getattr(wanted, name) for name in _NAMES.get(type(wanted), ()))
 
 
@@ -91,7 +95,7 @@ def describe(command: CommandEvent) -> str:
     """Return a command as a person reads it, in a few words."""
     kind = type(command).__name__
     if isinstance(command, ActivityTaskScheduled):
-        return f"{kind} {command.activity_type}"
+        return f"{kind} {command.activity_type}{'' if command.local is None else ' (local)'}"
     if isinstance(command, StartChildWorkflowExecutionInitiated):
         return f"{kind} {command.workflow_type} {command.workflow_id}"
     if isinstance(command, SignalExternalWorkflowExecutionInitiated):

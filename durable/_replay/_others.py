@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, Protocol, cast
 
@@ -18,6 +18,7 @@ from durable._replay._loop import DeterministicLoop
 from durable._replay._randomness import Randomness
 from durable._replay.machines._child import CancelChildMachine, ChildMachine, ChildOperation
 from durable._replay.machines._external import ExternalMachine
+from durable._timetables.ticks import first_delay
 from durable.converter import DataConverter
 from durable.history import (
     ExternalCommand,
@@ -27,9 +28,6 @@ from durable.history import (
 )
 from durable.workflow._runtime import ChildRequest, Target
 
-FirstTick = Callable[[str, int], int]
-"""How long the first run of a cron schedule waits at an instant; `ValueError` when it cannot be one."""
-
 
 class Asking(Protocol):
     """The run whose code asks."""
@@ -38,7 +36,6 @@ class Asking(Protocol):
     run_id: str
     children_of: str
     namespace: str
-    first_tick: FirstTick | None
 
     def now_us(self) -> int:
         """Return the time of the present workflow task."""
@@ -113,8 +110,8 @@ class OtherWorkflows:
         """See `Others.run_child`. It is the handle, too, which nobody has before the child is there."""
         instance, id = self._instance, self._commands.new_id()
         machine = ChildMachine(id, request, self._converter)
-        if machine.options.cron_schedule and self._instance.first_tick is not None:
-            self._instance.first_tick(machine.options.cron_schedule, self._instance.now_us())
+        if machine.options.cron_schedule:
+            first_delay(machine.options.cron_schedule, instance.now_us())  # refuses one that never comes
         command = machine.start(
             self._started,
             namespace=instance.namespace,

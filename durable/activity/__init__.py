@@ -26,7 +26,7 @@ from durable.activity._context import (
     wait_for_worker_shutdown,
     wait_for_worker_shutdown_sync,
 )
-from durable.activity._options import ActivityConfig
+from durable.activity._options import ActivityConfig, LocalActivityConfig
 
 __all__ = [
     "Activity",
@@ -35,6 +35,7 @@ __all__ = [
     "ActivityConfig",
     "ActivityMethod",
     "Info",
+    "LocalActivityConfig",
     "LoggerAdapter",
     "cancellation_details",
     "defn",

@@ -11,7 +11,7 @@ from durable._internal.ids import check_name, check_text
 from durable._internal.instants import Duration, check_timeout, to_duration
 from durable.common import ActivityCancellationType, RetryPolicy
 
-__all__ = ["ActivityConfig", "ActivityOptions", "merge"]
+__all__ = ["ActivityConfig", "ActivityOptions", "LocalActivityConfig", "merge"]
 
 
 class ActivityConfig(TypedDict, total=False):
@@ -41,6 +41,35 @@ class ActivityConfig(TypedDict, total=False):
     """Whether the worker that runs the workflow may start it before the request is recorded; True by default."""
 
 
+class LocalActivityConfig(TypedDict, total=False):
+    """The options of a local activity, each optional. What is left out, or None, is decided by the definition, then by
+    the library's defaults; what a definition says that a local activity does not have, its queue for example, is not
+    looked at.
+    """
+
+    schedule_to_close_timeout: Duration | None
+    """The longest that all attempts and the waits between them may take together; no limit by default."""
+    schedule_to_start_timeout: Duration | None
+    """The longest wait for a free slot of the worker. It is never retried; no limit by default."""
+    start_to_close_timeout: Duration | None
+    """The longest that one attempt may take; 5 minutes by default."""
+    retry_policy: RetryPolicy | None
+    """How often and how fast a failed attempt is followed by another one."""
+    local_retry_threshold: Duration | None
+    """The longest wait before another attempt that is spent in the worker's memory; a longer one is a timer of the
+    workflow, and survives the worker. 1 minute by default."""
+    cancellation_type: ActivityCancellationType
+    """What the workflow sees when it cancels the activity."""
+    activity_id: str | None
+    """The id within the run; numbered by the run by default."""
+    summary: str
+    """A line for people, shown wherever the activity is."""
+
+
+DEFAULT_RETRY_THRESHOLD = 60_000_000
+"""Microseconds that a local activity waits in memory before another attempt (Temporal's)."""
+
+
 @dataclass(frozen=True, slots=True)
 class ActivityOptions:
     """Options of an activity, validated. Durations are microseconds; None means that nothing was said."""
@@ -56,6 +85,7 @@ class ActivityOptions:
     summary: str = ""
     eager: bool = True
     priority: int | None = None
+    local_retry_threshold: int | None = None
 
     def __post_init__(self) -> None:
         if self.task_queue is not None:
@@ -83,7 +113,11 @@ TIMEOUTS = (
     "heartbeat_timeout",
 )
 _REMEMBERED = 1000
-_KNOWN = frozenset(field.name for field in fields(ActivityOptions)) - {"priority"}
+KNOWN = frozenset(field.name for field in fields(ActivityOptions)) - {"priority", "local_retry_threshold"}
+"""The options of an activity."""
+
+KNOWN_LOCAL = KNOWN - {"task_queue", "heartbeat_timeout", "eager"} | {"local_retry_threshold"}
+"""The options of a local activity."""
 
 
 def _check(value: object, kind: Any, name: str, expected: str) -> None:
@@ -91,13 +125,16 @@ def _check(value: object, kind: Any, name: str, expected: str) -> None:
         raise TypeError(f"{name} must be {expected}, not {type(value).__name__}: {value!r}")
 
 
-def merge(base: ActivityOptions, given: Mapping[str, Any], caller: str) -> ActivityOptions:
+def merge(
+    base: ActivityOptions, given: Mapping[str, Any], caller: str, known: frozenset[str] = KNOWN
+) -> ActivityOptions:
     """Return `base` with what `given` says on top; an option that is None there says nothing.
 
     Args:
         base: What holds so far.
         given: Options as people write them, with the names of `ActivityConfig`.
         caller: What they were written in, for the error's text.
+        known: The options there are.
 
     Raises:
         TypeError: There is no such option, or its value is of a wrong type.
@@ -106,24 +143,42 @@ def merge(base: ActivityOptions, given: Mapping[str, Any], caller: str) -> Activ
     if not given:
         return base
     try:
-        return _merged_before(base, caller, **given)
+        return _merged_before(base, caller, known, **given)
     except TypeError:
         # An option that cannot be a key, or one that is wrong: only this way finds out which, and says so.
-        return _merged(base, caller, **given)
+        return _merged(base, caller, known, **given)
 
 
-def _merged(base: ActivityOptions, caller: str, /, **given: Any) -> ActivityOptions:
+def _merged(base: ActivityOptions, caller: str, known: frozenset[str], /, **given: Any) -> ActivityOptions:
     said: dict[str, Any] = {}
     for name, value in given.items():
-        if name not in _KNOWN:
+        if name not in known:
             raise TypeError(
-                f"{caller} has no option {name!r}; there are {', '.join(sorted(_KNOWN))}. "
+                f"{caller} has no option {name!r}; there are {', '.join(sorted(known))}. "
                 "(Arguments of the activity are passed by position here.)"
             )
-        if value is not None:
+        if name == "local_retry_threshold" and value is not None:
+            said[name] = to_duration(value, name)
+        elif value is not None:
             said[name] = to_duration(value, name, allow_zero=False) if name in TIMEOUTS else value
     return replace(base, **said) if said else base
 
 
+def local(options: ActivityOptions) -> ActivityOptions:
+    """Return options without what a local activity does not have, whatever its definition says about other times.
+
+    Its queue is its workflow's, and nobody but its worker waits for a sign of life.
+    """
+    try:
+        return _local_before(options)
+    except TypeError:  # it holds something that cannot be a key
+        return _local(options)
+
+
+def _local(options: ActivityOptions) -> ActivityOptions:
+    return replace(options, task_queue=None, heartbeat_timeout=None, eager=True)
+
+
+_local_before = lru_cache(_REMEMBERED, typed=True)(_local)
 _merged_before = lru_cache(_REMEMBERED, typed=True)(_merged)
 """`_merged`, for options that were given before: a program has a handful of them, and merges them at every step."""

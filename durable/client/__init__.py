@@ -7,7 +7,12 @@ from durable.client._async_activity import AsyncActivityHandle, AsyncActivityIDR
 from durable.client._client import Client
 from durable.client._describe import PendingActivity, WorkflowExecutionDescription
 from durable.client._executions import WorkflowExecution
-from durable.client._handle import WorkflowHandle, WorkflowHistory
+from durable.client._handle import WorkflowHandle
+from durable.client._history import (
+    WorkflowHistory,
+    WorkflowHistoryEventAsyncIterator,
+    WorkflowHistoryEventFilterType,
+)
 from durable.client._listing import (
     WorkflowExecutionAsyncIterator,
     WorkflowExecutionCount,
@@ -154,6 +159,8 @@ __all__ = [
     "WorkflowFailureError",
     "WorkflowHandle",
     "WorkflowHistory",
+    "WorkflowHistoryEventAsyncIterator",
+    "WorkflowHistoryEventFilterType",
     "WorkflowQueryFailedError",
     "WorkflowQueryRejectedError",
     "WorkflowUpdateFailedError",

@@ -179,6 +179,10 @@ class AsyncActivityHandle:
             (answer,) = await store.heartbeat([beat])
             if answer is HeartbeatAnswer.CANCEL_REQUESTED:
                 raise AsyncActivityCancelledError(ActivityCancellationDetails(cancel_requested=True))
+            if answer is HeartbeatAnswer.PAUSED:
+                raise AsyncActivityCancelledError(ActivityCancellationDetails(paused=True))
+            if answer is HeartbeatAnswer.RESET:
+                raise AsyncActivityCancelledError(ActivityCancellationDetails(reset=True))
             if answer is HeartbeatAnswer.GO_ON:
                 return
 

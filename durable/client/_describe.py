@@ -24,13 +24,16 @@ class PendingActivity:
 
     Attributes:
         state: "eager" while it runs beside its workflow, else "queued", "running", "outside" (somebody outside is to end
-            it) or "done" (its outcome is on its way).
+            it), "paused" (it waits for an operator) or "done" (its outcome is on its way).
         attempt: The number of the present or next attempt.
         next_attempt_time: When it may be claimed, if it waits.
         worker: The worker that runs it.
         last_failure: What the attempt before ended with.
         heartbeat_details: What it said last.
         reason: Why it does not go on, where that can be told.
+        paused: Whether an operator has paused it; an attempt may be under way all the same.
+        pause_time: Since when.
+        pause_reason: Why, as the operator said.
     """
 
     activity_id: str
@@ -44,6 +47,9 @@ class PendingActivity:
     last_failure: BaseException | None = None
     heartbeat_details: Sequence[Any] = ()
     reason: str = ""
+    paused: bool = False
+    pause_time: datetime | None = None
+    pause_reason: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,13 +200,16 @@ def _pending(
     progress = decode_progress(row.progress)
     failure = progress.last_failure
     outside = row.outside_since is not None
-    waits = row.state is ActivityState.QUEUED and not outside
+    queued = row.state is ActivityState.QUEUED and not outside
+    paused = row.paused_at is not None
+    state = "paused" if queued and paused else row.state.name.lower()
+    waits = queued and not paused
     return PendingActivity(
         activity_id=activity_id,
         activity_type=scheduled.activity_type,
         task_queue=scheduled.task_queue,
-        state="outside" if outside else row.state.name.lower(),
-        attempt=row.attempt,
+        state="outside" if outside else state,
+        attempt=row.number,
         scheduled_time=to_datetime(row.scheduled_at),
         next_attempt_time=to_datetime(row.due_at) if waits else None,
         worker=row.worker,
@@ -211,4 +220,7 @@ def _pending(
             if waits
             else ""
         ),
+        paused=paused,
+        pause_time=None if row.paused_at is None else to_datetime(row.paused_at),
+        pause_reason=row.pause_reason,
     )

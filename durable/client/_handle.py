@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar, TypeVarTuple, overload
 
 from durable._internal.instants import SECOND, Duration, to_duration
@@ -14,17 +13,25 @@ from durable.client._checked import to_checked_payloads
 from durable.client._describe import WorkflowExecutionDescription, describe
 from durable.client._handle_operations import OperatedByHandle
 from durable.client._handle_updates import UpdatedByHandle
+from durable.client._history import (
+    PAGE,
+    WorkflowHistory,
+    WorkflowHistoryEventAsyncIterator,
+    WorkflowHistoryEventFilterType,
+    check_page_size,
+)
+from durable.client._operated_activities import OperatesOnActivities
 from durable.client._outcome import next_run_of, result_of
 from durable.client._query import Asking, check_condition
 from durable.common import QueryRejectCondition
 from durable.exceptions import PayloadCodecError, WorkflowNotFoundError
 from durable.history import (
-    Event,
     EventRow,
     Payload,
     WorkflowExecutionCancelRequested,
     WorkflowExecutionSignaled,
     WorkflowExecutionTerminated,
+    check_history,
     decode_history,
     encode_data,
 )
@@ -48,16 +55,9 @@ QUERY_TIMEOUT = 10.0
 """Seconds a query waits for its answer, and for messages that were acknowledged before it was asked."""
 
 
-@dataclass(frozen=True)
-class WorkflowHistory:
-    """The log of one run."""
-
-    workflow_id: str
-    run_id: str
-    events: Sequence[Event]
-
-
-class WorkflowHandle(UpdatedByHandle[W_co, R_co], OperatedByHandle[W_co, R_co]):
+class WorkflowHandle(
+    UpdatedByHandle[W_co, R_co], OperatedByHandle[W_co, R_co], OperatesOnActivities[W_co, R_co]
+):
     """One workflow, by id: to wait for, to send messages to, to ask, and to end.
 
     Made by `Client.start_workflow` and `Client.get_workflow_handle`; making one asks nothing of the database.
@@ -341,36 +341,79 @@ class WorkflowHandle(UpdatedByHandle[W_co, R_co], OperatedByHandle[W_co, R_co]):
         history, namespace = decode_history(rows), self._connection.namespace
         return describe(record, history, activities, workers, now, lock, self._converter, namespace)
 
-    async def fetch_history(self) -> WorkflowHistory:
-        """Return the run's whole log.
+    async def fetch_history(
+        self, *, event_filter_type: WorkflowHistoryEventFilterType = WorkflowHistoryEventFilterType.ALL_EVENT
+    ) -> WorkflowHistory:
+        """Return the run's log as it is now, whole, for a `Replayer` or to be kept as a file.
+
+        Args:
+            event_filter_type: CLOSE_EVENT for nothing but the event that closed it.
 
         Raises:
             WorkflowNotFoundError: There is no such workflow.
             HistoryError: It cannot be read by this release.
         """
         run_id = (await self._find_own()).run_id
-        events = self._connection.outbound.fetch_workflow_history_events(
-            FetchWorkflowHistoryEventsInput(
-                self.id, run_id, WorkflowHandle(self._connection, self.id, run_id=run_id)
-            )
-        )
-        return WorkflowHistory(self.id, run_id, [event async for event in events])
+        own = WorkflowHandle[object, object](self._connection, self.id, run_id=run_id)
+        events = [event async for event in own.fetch_history_events(event_filter_type=event_filter_type)]
+        if event_filter_type is WorkflowHistoryEventFilterType.ALL_EVENT:
+            check_history(events)
+        return WorkflowHistory(self.id, run_id, events, self._connection.namespace)
 
-    async def _read_events(self) -> list[Event]:
-        """Return the run's events: what `fetch_history` does behind its interceptors."""
-        record = await self._find_own()
-        rows = await self._connection.patiently(lambda: self._connection.store.read_events(record.run_id))
-        return decode_history(rows)
+    def fetch_history_events(
+        self,
+        *,
+        page_size: int | None = None,
+        next_page_token: bytes | None = None,
+        wait_new_event: bool = False,
+        event_filter_type: WorkflowHistoryEventFilterType = WorkflowHistoryEventFilterType.ALL_EVENT,
+    ) -> WorkflowHistoryEventAsyncIterator:
+        """Return the run's events, in order, read while they are gone through.
 
-    async def fetch_history_events(self) -> AsyncIterator[Event]:
-        """Yield the run's events, in order.
+        Args:
+            page_size: How many are read at once; 1,000 by default.
+            next_page_token: Where an earlier iterator of the run was.
+            wait_new_event: Whether to go on as new events come, until the run closes.
+            event_filter_type: CLOSE_EVENT for nothing but the event that closes it.
 
         Raises:
-            WorkflowNotFoundError: There is no such workflow.
+            WorkflowNotFoundError: There is no such workflow; while it is gone through, as the errors below.
             HistoryError: They cannot be read by this release.
+            ValueError: The size or the token cannot be one.
         """
-        for event in (await self.fetch_history()).events:
-            yield event
+        found: Any = self._connection.outbound.fetch_workflow_history_events(
+            FetchWorkflowHistoryEventsInput(
+                self.id,
+                self.run_id,
+                PAGE if page_size is None else check_page_size(page_size),
+                next_page_token,
+                wait_new_event,
+                WorkflowHistoryEventFilterType(event_filter_type),
+                self,
+            )
+        )
+        return found  # type: ignore[no-any-return]
+
+    def _read_events(self, input: FetchWorkflowHistoryEventsInput) -> WorkflowHistoryEventAsyncIterator:
+        """Return the run's events: what `fetch_history_events` does behind its interceptors."""
+        run_id = ""
+
+        async def read(after: int, limit: int) -> list[EventRow]:
+            nonlocal run_id
+            store = self._connection.store
+            run_id = run_id or (await self._find_own()).run_id
+            rows = await self._connection.patiently(lambda: store.read_events(run_id, after, limit))
+            if not rows:
+                await self._find(run_id)
+            return rows
+
+        return WorkflowHistoryEventAsyncIterator(
+            read,
+            check_page_size(input.page_size),
+            input.next_page_token,
+            input.wait_new_event,
+            WorkflowHistoryEventFilterType(input.event_filter_type),
+        )
 
 
 def _text(value: object) -> str:

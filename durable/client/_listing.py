@@ -8,7 +8,8 @@ from functools import partial
 
 from durable.client._connection import Connection
 from durable.client._executions import WorkflowExecution, execution_of
-from durable.client._handle import WorkflowHandle, WorkflowHistory
+from durable.client._handle import WorkflowHandle
+from durable.client._history import WorkflowHistory, WorkflowHistoryEventFilterType
 from durable.common import SearchAttributeIndexedValueType, WorkflowExecutionStatus
 from durable.exceptions import WorkflowNotFoundError
 from durable.store import ListedRun
@@ -168,10 +169,15 @@ class WorkflowExecutionAsyncIterator:
         connection = self._connection
         return execution_of(run, connection.namespace, connection.converter_for(run.workflow_id))
 
-    async def map_histories(self) -> AsyncIterator[WorkflowHistory]:
+    async def map_histories(
+        self, *, event_filter_type: WorkflowHistoryEventFilterType = WorkflowHistoryEventFilterType.ALL_EVENT
+    ) -> AsyncIterator[WorkflowHistory]:
         """Yield the whole log of each run, for a `Replayer` or an archive.
 
         Runs that were deleted meanwhile are left out.
+
+        Args:
+            event_filter_type: CLOSE_EVENT for nothing but the events that closed them.
 
         Raises:
             HistoryError: A log cannot be read by this release.
@@ -180,7 +186,7 @@ class WorkflowExecutionAsyncIterator:
         async for run in self:
             handle = WorkflowHandle[object, object](self._connection, run.id, run_id=run.run_id)
             try:
-                history = await handle.fetch_history()
+                history = await handle.fetch_history(event_filter_type=event_filter_type)
             except WorkflowNotFoundError:
                 continue
             yield history

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -12,6 +12,7 @@ from durable._internal.ids import check_name, uuid7
 from durable.client._checked import to_checked_payloads
 from durable.client._connection import Connection
 from durable.client._handle import WorkflowHandle
+from durable.client._history import WorkflowHistoryEventAsyncIterator
 from durable.client._listing import WorkflowExecutionAsyncIterator, WorkflowExecutionCount, count
 from durable.client._schedule_calls import ScheduleCalls
 from durable.client._start_options import Start, check
@@ -19,7 +20,7 @@ from durable.client._starter import Starter
 from durable.client._starting_update import start_with_update
 from durable.client._target import Target
 from durable.client._updates import WorkflowUpdateHandle, WorkflowUpdateStage, new_update
-from durable.history import Event, WorkflowExecutionSignaled
+from durable.history import WorkflowExecutionSignaled
 from durable.interceptor._headers import checked_headers
 from durable.interceptor.client import (
     CancelWorkflowInput,
@@ -102,11 +103,10 @@ class Outbound(ScheduleCalls):
     async def count_workflows(self, input: CountWorkflowsInput) -> WorkflowExecutionCount:
         return await count(self._connection, input.query)
 
-    async def fetch_workflow_history_events(
+    def fetch_workflow_history_events(
         self, input: FetchWorkflowHistoryEventsInput
-    ) -> AsyncIterator[Event]:
-        for event in await self._meant(input)._read_events():
-            yield event
+    ) -> WorkflowHistoryEventAsyncIterator:
+        return self._meant(input)._read_events(input)
 
     async def query_workflow(self, input: QueryWorkflowInput) -> Any:
         return await self._meant(input)._query(

@@ -11,7 +11,6 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
 
-from durable._engine._cron import first_delay
 from durable._engine._questions import Answered, Asked, decode, encode
 from durable._internal.ids import uuid7
 from durable._internal.instants import SECOND
@@ -73,7 +72,6 @@ def answer(
             trace=trace,
             silent=True,
             interceptors=interceptors,
-            first_tick=first_delay,
         )
 
     code = instance()

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, TypeVar, cast
 
-from durable._engine.schedules._fields import SPANS
-from durable._engine.schedules._times import check_interval, timetable
-from durable._engine.schedules.records import CalendarRecord, IntervalRecord, RangeRecord, Ranges, SpecRecord
 from durable._internal.ids import check_text
 from durable._internal.instants import SECOND, Duration, from_datetime, to_datetime, to_duration, to_timedelta
+from durable._timetables._fields import SPANS
+from durable._timetables._times import check_interval, timetable
+from durable._timetables.records import CalendarRecord, IntervalRecord, RangeRecord, Ranges, SpecRecord
 
 MAX_JITTER = 366 * 24 * 3600 * SECOND
 """The longest jitter, in microseconds: a year. What is longer was meant in another unit."""

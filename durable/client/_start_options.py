@@ -8,9 +8,9 @@ from typing import Any, TypedDict, TypeVar, cast
 
 from msgspec import Struct
 
-from durable._engine._cron import check_cron
 from durable._internal.ids import check_name, check_text
 from durable._internal.instants import Duration, to_duration
+from durable._timetables.ticks import check_cron
 from durable.common import (
     Priority,
     RetryPolicy,

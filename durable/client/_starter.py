@@ -8,9 +8,9 @@ from typing import Any
 
 import msgspec
 
-from durable._engine._cron import first_delay
 from durable._engine._start import start
 from durable._internal.ids import uuid7
+from durable._timetables.ticks import first_delay
 from durable.client._attribute_types import check_types
 from durable.client._checked import to_checked_payloads
 from durable.client._connection import Connection

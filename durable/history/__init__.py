@@ -10,6 +10,7 @@ from durable.history._activity_events import (
     ActivityTaskFailed,
     ActivityTaskScheduled,
     ActivityTaskTimedOut,
+    LocalActivity,
     TimerCanceled,
     TimerFired,
     TimerStarted,
@@ -23,6 +24,7 @@ from durable.history._events import (
     Event,
     EventRow,
 )
+from durable.history._export import EXPORT_FORMAT, export_history, import_history
 from durable.history._facts import (
     MESSAGES_FIRST,
     CommandEvent,
@@ -75,6 +77,7 @@ from durable.history._wire import (
     FORMAT,
     UPCASTERS,
     Upcaster,
+    check_history,
     decode_data,
     decode_event,
     decode_history,
@@ -106,6 +109,7 @@ __all__ = [
     "BINARY_PLAIN",
     "CLOSING",
     "COMMANDS",
+    "EXPORT_FORMAT",
     "FORMAT",
     "FROM_OUTSIDE",
     "INPUTS",
@@ -144,6 +148,7 @@ __all__ = [
     "Failure",
     "FailureInfo",
     "Input",
+    "LocalActivity",
     "MarkerRecorded",
     "OperationInput",
     "ParentLink",
@@ -177,6 +182,7 @@ __all__ = [
     "WorkflowExecutionUpdateCompleted",
     "WorkflowPropertiesModified",
     "begins_at",
+    "check_history",
     "decode_data",
     "decode_event",
     "decode_history",
@@ -184,7 +190,9 @@ __all__ = [
     "encode_data",
     "encode_event",
     "encode_retry_policy",
+    "export_history",
     "first_task_time",
+    "import_history",
     "modified_memo",
     "with_payloads",
 ]

@@ -2,9 +2,25 @@
 
 from __future__ import annotations
 
+from msgspec import Struct
+
 from durable.history._facts import CommandEvent, EventType, Input, RetryPolicyData
 from durable.history._failures import Failure
 from durable.history._payloads import Payload, Payloads
+
+
+class LocalActivity(Struct, frozen=True, gc=False, omit_defaults=True):
+    """What an activity that runs in the process of its run's owner has besides.
+
+    Attributes:
+        retry_threshold: Microseconds; a longer wait before another attempt is a timer of the run.
+        attempt: The number of its first attempt here: more than 1 behind such a timer.
+        since: When it was asked for first, behind such a timer; else 0.
+    """
+
+    retry_threshold: int = 60_000_000
+    attempt: int = 1
+    since: int = 0
 
 
 class ActivityTaskScheduled(CommandEvent, frozen=True, omit_defaults=True):
@@ -12,10 +28,11 @@ class ActivityTaskScheduled(CommandEvent, frozen=True, omit_defaults=True):
 
     `schedule_to_close` bounds all attempts together, `schedule_to_start` the wait for a worker, `start_to_close` one
     attempt, `heartbeat` the time between two heartbeats. `eager` is False when the workflow wants the event recorded
-    before anything runs.
+    before anything runs. `local` is there when it never gets a row: then nobody but the run's owner runs it.
     """
 
     type = EventType.ACTIVITY_TASK_SCHEDULED
+    NEWER = {"local": 2}
 
     activity_id: str = ""
     activity_type: str = ""
@@ -30,6 +47,7 @@ class ActivityTaskScheduled(CommandEvent, frozen=True, omit_defaults=True):
     eager: bool = True
     headers: dict[str, Payload] = {}
     summary: str = ""
+    local: LocalActivity | None = None
 
 
 class ActivityTaskCancelRequested(CommandEvent, frozen=True, omit_defaults=True):
@@ -55,21 +73,31 @@ class ActivityTaskCompleted(ActivityInput, frozen=True, omit_defaults=True):
 
 
 class ActivityTaskFailed(ActivityInput, frozen=True, omit_defaults=True):
-    """The activity failed and will not be tried again."""
+    """The activity failed and will not be tried again.
+
+    `retry_in` is there when a local activity will be: by the run's own code, so many microseconds later.
+    """
 
     type = EventType.ACTIVITY_TASK_FAILED
+    NEWER = {"retry_in": 2}
 
     failure: Failure = Failure()
     retry_state: str | None = None
+    retry_in: int | None = None
 
 
 class ActivityTaskTimedOut(ActivityInput, frozen=True, omit_defaults=True):
-    """A deadline of the activity passed, or its worker was lost, and it will not be tried again."""
+    """A deadline of the activity passed, or its worker was lost, and it will not be tried again.
+
+    `retry_in` is there when a local activity will be: by the run's own code, so many microseconds later.
+    """
 
     type = EventType.ACTIVITY_TASK_TIMED_OUT
+    NEWER = {"retry_in": 2}
 
     failure: Failure = Failure()
     retry_state: str | None = None
+    retry_in: int | None = None
 
 
 class ActivityTaskCanceled(ActivityInput, frozen=True, omit_defaults=True):

@@ -132,10 +132,14 @@ def decode_history(rows: Iterable[EventRow]) -> list[Event]:
             not a start, or something behind the closing event.
         UnknownEventError: A newer release wrote part of it.
     """
-    from_rows = [decode_event(row) for row in rows]
+    return check_history([decode_event(row) for row in rows])
+
+
+def check_history(events: list[Event]) -> list[Event]:
+    """Return events that are a whole history; see `decode_history` for what it raises."""
     task = time = 0
     closed = False
-    for position, event in enumerate(from_rows, 1):
+    for position, event in enumerate(events, 1):
         if closed:
             raise HistoryCorruptError(f"event {event.seq} stands behind the event that closes the run")
         if event.seq != position:
@@ -155,4 +159,4 @@ def decode_history(rows: Iterable[EventRow]) -> list[Event]:
             raise HistoryCorruptError(f"event {event.seq} is {event.type.name}")
         task, time = event.task, event.time
         closed = type(event.data) in _CLOSING
-    return from_rows
+    return events

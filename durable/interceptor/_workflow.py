@@ -155,6 +155,7 @@ class StartLocalActivityInput:
     schedule_to_start_timeout: timedelta | None
     start_to_close_timeout: timedelta | None
     retry_policy: RetryPolicy | None
+    local_retry_threshold: timedelta | None
     cancellation_type: ActivityCancellationType
     headers: Headers
     summary: str | None

@@ -163,10 +163,21 @@ class CountWorkflowsInput:
 
 @dataclass
 class FetchWorkflowHistoryEventsInput:
-    """A look at a workflow's log."""
+    """A look at a workflow's log.
+
+    Attributes:
+        page_size: How many events are read at once.
+        next_page_token: Where an earlier look was.
+        wait_new_event: Whether to go on as new events come.
+        event_filter_type: Which of them; a `durable.client.WorkflowHistoryEventFilterType`.
+    """
 
     id: str
     run_id: str | None
+    page_size: int = 1000
+    next_page_token: bytes | None = None
+    wait_new_event: bool = False
+    event_filter_type: int = 1
     handle: Any = field(default=None, repr=False)
     """The handle that is asked, for the library."""
 

@@ -6,12 +6,13 @@ import importlib
 from typing import Any
 
 from durable._engine.hints import ANY_KEY, Hint, HintKind
-from durable._engine.operations import Operated, Reset, ResetView
+from durable._engine.operations import ActivityChange, Operated, Reset, ResetView
 from durable._engine.records import (
     NEVER_DUE,
     RECENT,
     ActivityRecord,
     ActivityState,
+    Anew,
     AttemptOutcome,
     ChildStart,
     ClaimedRun,
@@ -50,8 +51,10 @@ __all__ = [
     "ANY_KEY",
     "NEVER_DUE",
     "RECENT",
+    "ActivityChange",
     "ActivityRecord",
     "ActivityState",
+    "Anew",
     "AttemptOutcome",
     "ChildStart",
     "ClaimedRun",

@@ -21,7 +21,7 @@ from typing import TypeVar
 from msgspec.structs import replace
 
 from durable._engine.hints import Hint
-from durable._engine.operations import Operated, Reset, ResetView
+from durable._engine.operations import ActivityChange, Operated, Reset, ResetView
 from durable._engine.records import (
     ActivityRecord,
     AttemptOutcome,
@@ -365,6 +365,9 @@ class EncodedStore:
             else:
                 found.append(next(heard))
         return found
+
+    async def change_activities(self, changes: Sequence[ActivityChange]) -> list[bool]:
+        return await self.stored.change_activities(await self._all(encoded, Parcel.change, changes))
 
     async def owned_activities(self, worker_id: str) -> list[ActivityRecord]:
         return await self._activities(await self.stored.owned_activities(worker_id))

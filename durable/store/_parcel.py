@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from durable._engine._activities import Progress, decode_progress, encode_progress
 from durable._engine._questions import Answered, Asked, decode, encode
+from durable._engine.operations import ActivityChange
 from durable._engine.records import (
     ActivityRecord,
     AttemptOutcome,
@@ -217,6 +218,12 @@ class Parcel:
         own = Whose("", one.run_id)
         message = None if one.message is None else self.message(one.message)
         return replace(one, message=message, progress=self._progress(own, one.progress))
+
+    def change(self, one: ActivityChange) -> ActivityChange:
+        """Walk what an operator makes of an activity."""
+        own = Whose("", one.run_id)
+        progress = None if one.progress is None else self._progress(own, one.progress)
+        return replace(one, scheduled=self.event(own, SCHEDULED, one.scheduled), progress=progress)
 
     def heartbeat(self, one: Heartbeat) -> Heartbeat:
         """Walk a sign of life."""

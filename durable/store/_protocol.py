@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from durable._engine.hints import Hint
-from durable._engine.operations import Operated, Reset, ResetView
+from durable._engine.operations import ActivityChange, Operated, Reset, ResetView
 from durable._engine.records import (
     ActivityRecord,
     AttemptOutcome,
@@ -346,11 +346,21 @@ class Store(Protocol):
         With a message the row becomes DONE and the message goes to the run's inbox, together, if the run is open. With
         `retry_in` the row becomes QUEUED with the next attempt number, without a `start_by`. With `outside` it becomes
         QUEUED under the same number, due at `NEVER_DUE`, with `outside_since` and the deadlines of a running attempt.
+
+        The next attempt of a paused row is due at `NEVER_DUE`, unless its cancellation is requested. An outcome with a
+        `revision` that is not the row's is not taken.
         """
         ...
 
     async def heartbeat(self, beats: Sequence[Heartbeat]) -> list[HeartbeatAnswer]:
         """Record signs of life: progress, and a new deadline; answers whether the attempt is still wanted."""
+        ...
+
+    async def change_activities(self, changes: Sequence[ActivityChange]) -> list[bool]:
+        """Write what operators make of activities of open runs; each stands or falls alone. Waits for rows that are locked.
+
+        False: the row is not as it was read, it has no such state, attempt or revision (any more). Read it again.
+        """
         ...
 
     async def owned_activities(self, worker_id: str) -> list[ActivityRecord]:

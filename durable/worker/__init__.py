@@ -22,6 +22,12 @@ from durable.interceptor.worker import (
     WorkflowOutboundInterceptor,
 )
 from durable.worker._patches import PatchActivationInput
+from durable.worker._replayer import (
+    Replayer,
+    ReplayerConfig,
+    WorkflowReplayResult,
+    WorkflowReplayResults,
+)
 from durable.worker._tuning import FixedSizeSlotSupplier, WorkerTuner
 from durable.worker._worker import Worker
 
@@ -37,6 +43,8 @@ __all__ = [
     "HandleUpdateInput",
     "Interceptor",
     "PatchActivationInput",
+    "Replayer",
+    "ReplayerConfig",
     "SignalChildWorkflowInput",
     "SignalExternalWorkflowInput",
     "StartActivityInput",
@@ -47,4 +55,6 @@ __all__ = [
     "WorkflowInboundInterceptor",
     "WorkflowInterceptorClassInput",
     "WorkflowOutboundInterceptor",
+    "WorkflowReplayResult",
+    "WorkflowReplayResults",
 ]

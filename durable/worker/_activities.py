@@ -43,10 +43,16 @@ from durable.worker._attempts import Attempt, Flag, Owner
 from durable.worker._clock import DatabaseClock
 from durable.worker._intercepted import execute
 from durable.worker._interrupts import Interrupt
+from durable.worker._local_slots import LocalSlots
 from durable.worker._rate import Rate
 from durable.worker._reports import Reports
 
 logger = logging.getLogger("durable.worker")
+
+NO_ASYNC = (
+    "a local activity cannot be completed from outside, since only its worker knows of it; use "
+    "workflow.execute_activity for one that calls activity.raise_complete_async()"
+)
 
 LIMIT_AFTER = 0.02
 """Seconds after its start at which an attempt gets a timer for its deadlines; no timeout is that short in earnest."""
@@ -66,6 +72,7 @@ class Activities:
         served: Mapping[str, Activity[..., Any]],
         converter: DataConverter,
         slots: int,
+        local_slots: int,
         executor: ThreadPoolExecutor,
         clock: DatabaseClock,
         defect: Callable[[BaseException], None],
@@ -86,6 +93,7 @@ class Activities:
         self._eager = eager
         self._rate: Rate | None = None
         self._loop = asyncio.get_running_loop()
+        self._local = LocalSlots(local_slots, clock, self._launch, self._time_out)
         self._attempts: dict[tuple[str, int], Attempt] = {}
         self._running: set[asyncio.Task[None]] = set()
         self._unlimited: list[Attempt] = []
@@ -105,7 +113,7 @@ class Activities:
     @property
     def free(self) -> int:
         """How many more attempts may start."""
-        free = self._slots - len(self._running) - self._promised
+        free = self._slots - len(self._running) + self._local.used - self._promised
         if free <= 0:
             self.was_full = True
         if self._rate is not None:
@@ -121,6 +129,10 @@ class Activities:
     def types(self) -> list[str]:
         """Names of the activities that are served."""
         return list(self._served)
+
+    def serves(self, activity_type: str) -> bool:
+        """Whether an activity of a type can run here at all."""
+        return activity_type in self._served
 
     def promise(self, scheduled: ActivityTaskScheduled) -> bool:
         """Whether this activity can run here, now, eagerly; then a slot is kept for it until it starts.
@@ -149,6 +161,31 @@ class Activities:
         """Start the first attempt of an activity for a run of this worker, in the slot that was promised to it."""
         self._promised -= 1
         return self._start(Attempt(self, owner, None, scheduled, scheduled_at, number=1, started_at=now))
+
+    def start_local(
+        self,
+        owner: Owner,
+        scheduled: ActivityTaskScheduled,
+        scheduled_at: int,
+        *,
+        number: int,
+        delay: int = 0,
+    ) -> Attempt:
+        """Start an attempt of a local activity, after `delay` microseconds, and as soon as there is a slot for it."""
+        attempt = Attempt(
+            self, owner, None, scheduled, scheduled_at, number=number, started_at=self._clock.now() + delay
+        )
+        attempt.due_at = attempt.started_at
+        self._attempts[attempt.key] = attempt
+        self._local.add(attempt, delay)
+        return attempt
+
+    def forget(self, attempt: Attempt) -> None:
+        """Let go of an attempt that has not begun, and will not."""
+        if attempt.timer is not None:
+            attempt.timer.cancel()
+        if self._attempts.get(attempt.key) is attempt:
+            del self._attempts[attempt.key]
 
     def take(self, records: Sequence[ActivityRecord]) -> None:
         """Start the attempts that a claim returned."""
@@ -184,6 +221,10 @@ class Activities:
             self._rate.take()
         if attempt.record is not None:
             self._begun.add((attempt.run_id, attempt.scheduled.id, attempt.number))
+        self._launch(attempt)
+        return attempt
+
+    def _launch(self, attempt: Attempt) -> None:
         task = self._loop.create_task(self._run(attempt), name=attempt.scheduled.activity_type)
         attempt.task = task
         self._attempts[attempt.key] = attempt
@@ -191,7 +232,6 @@ class Activities:
         if not self._unlimited:
             self._loop.call_later(LIMIT_AFTER, self._limit_all)
         self._unlimited.append(attempt)
-        return attempt
 
     def _limit_all(self) -> None:
         """Set the timers of the attempts that started lately and still run: most have ended by now and need none."""
@@ -232,6 +272,8 @@ class Activities:
                 attempt.timer.cancel()
             if attempt.beat_timer is not None:
                 attempt.beat_timer.cancel()
+            if attempt.scheduled.local is not None:
+                self._local.freed()
             if self.was_full:
                 self.freed.set()
             if not self._running and self.shutdown.is_set():
@@ -266,17 +308,13 @@ class Activities:
                 CURRENT.reset(entered)
             return self._completed(definition.name, result, converter)
         except CompleteAsyncError:
-            return HandedOut()
-        except (asyncio.CancelledError, CancelledError) as error:
-            if attempt.details is None:
-                return Failed(converter.to_failure(error))
-            if attempt.details.cancel_requested:
-                return Canceled()
-            if not attempt.details.worker_shutdown:
-                return Failed(converter.to_failure(error))
+            if scheduled.local is None:
+                return HandedOut()
             return Failed(
-                converter.to_failure(ApplicationError("the worker was shut down", type="WorkerShutdown"))
+                converter.to_failure(ApplicationError(NO_ASYNC, type="TypeError", non_retryable=True))
             )
+        except (asyncio.CancelledError, CancelledError) as error:
+            return _stopped(attempt, error, converter)
         except BaseException as error:
             # SystemExit and the like too: an activity fails, it does not end its worker.
             return Failed(converter.to_failure(error))
@@ -325,6 +363,7 @@ class Activities:
                 activity_task_queue=scheduled.task_queue,
                 workflow_id=owner.workflow_id,
                 workflow_type=owner.workflow_type,
+                is_local=scheduled.local is not None,
             )
         )
 
@@ -335,11 +374,11 @@ class Activities:
         return Info(
             activity_id=scheduled.activity_id,
             activity_type=scheduled.activity_type,
-            attempt=attempt.number,
+            attempt=attempt.number if record is None else record.number,
             heartbeat_details=self._converter_for(attempt).from_payloads(heartbeat) if heartbeat else [],
             heartbeat_timeout=None if scheduled.heartbeat is None else to_timedelta(scheduled.heartbeat),
             idempotency_key=idempotency_key(attempt.run_id, scheduled),
-            is_local=record is None,
+            is_local=scheduled.local is not None,
             priority=None,
             retry_policy=decode_retry_policy(scheduled.retry_policy),
             schedule_to_close_timeout=(
@@ -347,7 +386,7 @@ class Activities:
             ),
             scheduled_time=to_datetime(attempt.scheduled_at),
             current_attempt_scheduled_time=to_datetime(
-                attempt.scheduled_at if record is None else record.due_at
+                (attempt.due_at or attempt.scheduled_at) if record is None else record.due_at
             ),
             start_to_close_timeout=(
                 None if scheduled.start_to_close is None else to_timedelta(scheduled.start_to_close)
@@ -362,7 +401,9 @@ class Activities:
         )
 
     def heartbeat(self, attempt: Attempt, details: tuple[Any, ...]) -> None:
-        """See `Reports`."""
+        """See `Reports`. One of a local activity tells nobody anything: its worker knows, and there is no row."""
+        if attempt.scheduled.local is not None:
+            return
         self.reports.heartbeat(
             attempt, self._converter_for(attempt).to_payloads(details, path="heartbeat details")
         )
@@ -375,9 +416,13 @@ class Activities:
     def cancel(self, run_id: str, id: int) -> None:
         """Pass on that the workflow cancelled an activity, if an attempt of it runs here."""
         attempt = self._attempts.get((run_id, id))
-        if attempt is not None:
-            attempt.cancel_requested = True
-            attempt.stop(ActivityCancellationDetails(cancel_requested=True))
+        if attempt is None:
+            return
+        attempt.cancel_requested = True
+        attempt.stop(ActivityCancellationDetails(cancel_requested=True))
+        if attempt.task is None and not attempt.ended:
+            # A local one that has not begun never will.
+            self._conclude(attempt, Canceled())
 
     def reconcile(self, rows: Sequence[ActivityRecord]) -> None:
         """Compare what the database says runs here with what does.
@@ -417,6 +462,10 @@ class Activities:
             if attempt.waiting_outcome is None:
                 attempt.waiting_outcome = outcome
             return
+        if attempt.scheduled.local is not None and attempt.interrupted and not isinstance(outcome, Completed):
+            # The worker stops. It is left open, for whoever owns the run next.
+            attempt.ended = True
+            return
         if attempt.record is None and isinstance(outcome, HandedOut):
             # Its row says that it goes on, and has to be there before.
             assert attempt.owner is not None
@@ -424,6 +473,8 @@ class Activities:
             attempt.owner.give_row(attempt)
             return
         attempt.ended = True
+        if attempt.task is None:
+            self.forget(attempt)
         if attempt.record is None:
             assert attempt.owner is not None
             attempt.owner.attempt_ended(attempt, outcome)
@@ -449,6 +500,7 @@ class Activities:
         self.shutdown.set()
         if grace > 0:
             await self._all_ended(grace)
+        self._local.stop()
         for attempt in list(self._attempts.values()):
             attempt.stop(ActivityCancellationDetails(worker_shutdown=True))
         await self._all_ended(1.0)
@@ -472,6 +524,21 @@ class Activities:
         for attempt in list(self._attempts.values()):
             attempt.abandon()
             attempt.leave_behind()
+
+
+def _stopped(attempt: Attempt, error: BaseException, converter: DataConverter) -> Outcome:
+    """Return the outcome of an attempt whose function was cancelled, or says so."""
+    details = attempt.details
+    if details is not None and (details.cancel_requested or attempt.cancel_requested):
+        return Canceled()
+    if details is not None and details.paused:
+        paused = ApplicationError("the activity was paused", type="ActivityPause")
+        return Failed(converter.to_failure(paused), paused=True)
+    if details is not None and details.reset:
+        error = ApplicationError("the activity was reset", type="ActivityReset")
+    elif details is not None and details.worker_shutdown:
+        error = ApplicationError("the worker was shut down", type="WorkerShutdown")
+    return Failed(converter.to_failure(error))
 
 
 def _call(context: contextvars.Context, function: Callable[[], Any]) -> Any:

@@ -96,6 +96,10 @@ class Place(Protocol):
         """Take a heartbeat of an attempt, from any thread."""
         ...
 
+    def forget(self, attempt: Attempt) -> None:
+        """Let go of an attempt that has not begun, and will not."""
+        ...
+
 
 class Attempt:
     """One attempt: whose it is, how far it came, and how it is stopped. It is the context of its function.
@@ -114,6 +118,7 @@ class Attempt:
         begun: Whether its task has taken its first step.
         in_thread: Whether its function runs in a thread. The task waits for it, and a cancel leaves the task alone.
         interrupt: What a cancel does to the function in the thread, unless it looks for itself.
+        due_at: When it became due, of a local activity; else that is in its row, or when it was asked for.
         ended: Whether its end counts already, or does not count any more.
     """
 
@@ -125,6 +130,7 @@ class Attempt:
     begun = False
     ended = False
     in_thread = False
+    due_at = 0
     interrupt: Interrupt | None = None
     task: asyncio.Task[None] | None = None
     timer: asyncio.TimerHandle | None = None
@@ -226,10 +232,22 @@ class Attempt:
         if self.task is not None:
             self.task.cancel()
 
+    @property
+    def at_work(self) -> bool:
+        """Whether its function runs."""
+        return self.task is not None and not self.ended
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether it was asked to end because its worker stops."""
+        return self.details is not None and self.details.worker_shutdown
+
     def abandon(self) -> None:
         """Stop it, since nobody waits for it any more; its end is not reported."""
         self.stop(ActivityCancellationDetails(not_found=True))
         self.ended = True
+        if self.task is None:
+            self._place.forget(self)
 
     def limits(self) -> Sequence[tuple[int, str]]:
         """Return the instants by which this attempt must end, with the name of each deadline."""

@@ -12,7 +12,7 @@ import contextlib
 import logging
 import random
 from collections import Counter, OrderedDict
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -185,7 +185,9 @@ class Incarnation:
         )
         self.turns = TurnQueue(self.watchdog, self.defect)
         self.timers = Timers(self.clock, self.defect)
-        self.executor = ThreadPoolExecutor(options.activity_slots, thread_name_prefix="durable-activity")
+        self.executor = ThreadPoolExecutor(
+            options.activity_slots + options.local_activity_slots, thread_name_prefix="durable-activity"
+        )
         self.activities = Activities(
             self.store,
             self.worker_id,
@@ -195,6 +197,7 @@ class Incarnation:
             served=options.activities,
             converter=options.converter,
             slots=options.activity_slots,
+            local_slots=options.local_activity_slots,
             executor=self.executor,
             clock=self.clock,
             defect=self.defect,
@@ -492,6 +495,11 @@ class Incarnation:
         finally:
             if instance.spoiled:
                 host.evict()
+
+    def give_rows(self, run_id: str, ids: Collection[int]) -> None:
+        """Give rows to those of these activities that run beside their workflow here: an operator wants to reach them."""
+        if (host := self.hosts.get(run_id)) is not None:
+            host.give_rows(ids)
 
     def unbroken(self, run: object, work: Callable[[], Payload]) -> Payload:
         """Return what workflow code gives outside of its run's turns, unless it holds the event loop for too long.

@@ -25,6 +25,7 @@ class WorkerOptions:
     namespace: str
     converter: DataConverter
     activity_slots: int
+    local_activity_slots: int
     cached_workflows: int
     lease: int
     grace: float

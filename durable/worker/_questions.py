@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Protocol
 
-from durable._engine._questions import Answered, Asked, decode, encode
+from durable._engine._questions import Answered, Asked, decode, encode, wanted_rows
 from durable.client._query import answer as answer_from_log
 from durable.exceptions import DurableError, StoreUnavailableError, WorkflowQueryFailedError
 from durable.history import FORMAT, EventRow, Payload, Payloads
@@ -31,6 +31,10 @@ class Answering(Home, Protocol):
         self, run_id: str, name: str, input: Payloads, headers: Mapping[str, Payload]
     ) -> Payload | None:
         """Answer a query from memory, or None when the run is not here, at rest and up to date."""
+        ...
+
+    def give_rows(self, run_id: str, ids: Collection[int]) -> None:
+        """Give rows to those of these activities that run beside their workflow here."""
         ...
 
     def unbroken(self, run: object, work: Callable[[], Payload]) -> Payload:
@@ -92,6 +96,9 @@ class Questions:
 
     async def _answered(self, question: Question) -> Answered:
         home, run_id, name = self._home, question.run_id, question.name
+        if (wanted := wanted_rows(name)) is not None:
+            home.give_rows(run_id, wanted)
+            return Answered(result=home.converter.to_payload(None))
         try:
             asked = decode(question.input, Asked)
             found = home.query(run_id, name, asked.input, asked.headers)

@@ -11,6 +11,9 @@ import logging
 import random
 from collections.abc import Sequence
 
+from msgspec import Struct
+from msgspec.structs import replace
+
 from durable._engine._activities import Outcome, Progress, conclude_row, encode_progress
 from durable._internal.backoff import exponential
 from durable._internal.instants import SECOND
@@ -19,6 +22,7 @@ from durable.exceptions import PayloadCodecError, StoreUnavailableError
 from durable.history import Payloads
 from durable.store import (
     ActivityRecord,
+    ActivityState,
     AttemptOutcome,
     Heartbeat,
     HeartbeatAnswer,
@@ -64,6 +68,15 @@ async def finish_each(store: Store, outcomes: Sequence[AttemptOutcome]) -> list[
     return [answer for answers in alone for answer in answers]
 
 
+class _Ended(Struct, frozen=True):
+    """How an attempt ended, from which its outcome was made."""
+
+    record: ActivityRecord
+    outcome: Outcome
+    progress: Progress
+    cancel_requested: bool
+
+
 class Reports:
     """Outcomes and heartbeats that wait to be told to the database; see the module."""
 
@@ -84,6 +97,7 @@ class Reports:
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._outcomes: list[AttemptOutcome] = []
+        self._made_of: dict[tuple[str, int, int], _Ended] = {}
         self._returned: list[AttemptOutcome] = []
         self._beats: dict[tuple[str, int], Attempt] = {}
         self._post = asyncio.Event()
@@ -105,19 +119,24 @@ class Reports:
         self, record: ActivityRecord, outcome: Outcome, progress: Progress, *, cancel_requested: bool = False
     ) -> None:
         """Tell how the attempt of a row ended."""
-        self._outcomes.append(
-            conclude_row(
-                record,
-                outcome,
-                worker=self._worker_id,
-                now=self._clock.now(),
-                jitter=random.random(),
-                identity=self._identity,
-                progress=progress,
-                cancel_requested=record.cancel_requested or cancel_requested,
-            )
-        )
+        self._outcomes.append(self._conclude(_Ended(record, outcome, progress, cancel_requested)))
         self._post.set()
+
+    def _conclude(self, ended: _Ended) -> AttemptOutcome:
+        record = ended.record
+        made = conclude_row(
+            record,
+            ended.outcome,
+            worker=self._worker_id,
+            now=self._clock.now(),
+            jitter=random.random(),
+            identity=self._identity,
+            progress=ended.progress,
+            cancel_requested=record.cancel_requested or ended.cancel_requested,
+        )
+        if made.revision is not None:
+            self._made_of[record.run_id, record.id, record.attempt] = ended
+        return made
 
     def give_back(self, record: ActivityRecord) -> None:
         """Let whoever can decode it have an activity that was claimed; the failure is the codec's, not the activity's.
@@ -140,6 +159,7 @@ class Reports:
                 worker=self._worker_id,
                 retry_in=pause,
                 progress=record.progress,
+                base=record.base,
             )
         )
         self._post.set()
@@ -250,11 +270,13 @@ class Reports:
         for outcome, accepted in zip(batch, await finish_each(self._store, batch), strict=True):
             if accepted is None:
                 held_up.append(outcome)
-            elif accepted and outcome.message is not None:
+                continue
+            ended = self._made_of.pop((outcome.run_id, outcome.id, outcome.attempt), None)
+            if accepted and outcome.message is not None:
                 hints.append(Hint(HintKind.MESSAGE, outcome.run_id))
             elif accepted:
                 hints.append(Hint(HintKind.ACTIVITY, self._task_queue))
-            else:
+            elif ended is None or not await self._ended_anew(ended):
                 logger.info(
                     "activity %d of run %s: attempt %d had been ended otherwise, its outcome is dropped",
                     outcome.id,
@@ -263,6 +285,22 @@ class Reports:
                 )
         self._store.hint(hints)
         return held_up
+
+    async def _ended_anew(self, ended: _Ended) -> bool:
+        """Tell once more how an attempt ended if operators have changed its activity while it ran; return whether they have."""
+        known = ended.record
+        try:
+            rows = await self._store.read_activities(known.run_id)
+        except BaseException:
+            # It is told again, and refused again.
+            self._made_of[known.run_id, known.id, known.attempt] = ended
+            raise
+        for row in rows:
+            ours = (row.id, row.attempt, row.worker) == (known.id, known.attempt, self._worker_id)
+            if ours and row.state is ActivityState.RUNNING and row.revision != known.revision:
+                self._outcomes.append(self._conclude(replace(ended, record=row)))
+                return True
+        return False
 
     async def _post_beats(self) -> None:
         beating, self._beats = list(self._beats.values()), {}
@@ -285,5 +323,9 @@ class Reports:
             if answer is HeartbeatAnswer.CANCEL_REQUESTED:
                 attempt.cancel_requested = True
                 attempt.stop(ActivityCancellationDetails(cancel_requested=True))
+            elif answer is HeartbeatAnswer.PAUSED:
+                attempt.stop(ActivityCancellationDetails(paused=True))
+            elif answer is HeartbeatAnswer.RESET:
+                attempt.stop(ActivityCancellationDetails(reset=True))
             elif answer is HeartbeatAnswer.GONE:
                 attempt.abandon()

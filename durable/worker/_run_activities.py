@@ -6,10 +6,10 @@ it sends a heartbeat, or when its run is given up; from the commit of that row o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
-from durable._engine._activities import cancel_waiting, row
+from durable._engine._activities import asked_at, cancel_waiting, row
 from durable._engine._effects import Effects
 from durable._engine._run import Run
 from durable.history import ActivityTaskScheduled
@@ -71,7 +71,8 @@ class RunActivities:
         """Give back the slots that are kept for activities which will not start here after all."""
         if self.promised:
             assert self._host.run is not None
-            self._keep_promises(len(self._host.run.waiting_for_commit) + len(self._postponed))
+            waiting = (*self._host.run.waiting_for_commit, *self._postponed)
+            self._keep_promises(sum(one.local is None for one in waiting))
 
     def _keep_promises(self, count: int) -> None:
         if self.promised > count:
@@ -103,6 +104,12 @@ class RunActivities:
     def _start(self, scheduled: ActivityTaskScheduled, now: int) -> None:
         run = self._host.run
         assert run is not None
+        if (local := scheduled.local) is not None:
+            since = asked_at(scheduled, run.scheduled_at(scheduled.id))
+            self._attempts[scheduled.id] = self._home.activities.start_local(
+                self._host, scheduled, since, number=local.attempt
+            )
+            return
         self.promised -= 1
         self._attempts[scheduled.id] = self._home.activities.start(
             self._host, scheduled, run.scheduled_at(scheduled.id), now
@@ -111,6 +118,17 @@ class RunActivities:
     def ended(self, attempt: Attempt) -> None:
         """Take the end of an attempt that ran here without a row."""
         self._attempts.pop(attempt.scheduled.id, None)
+
+    def follow(self, attempt: Attempt, delay: int) -> None:
+        """Start the next attempt of a local activity, so many microseconds after this one."""
+        self._attempts[attempt.scheduled.id] = self._home.activities.start_local(
+            self._host, attempt.scheduled, attempt.scheduled_at, number=attempt.number + 1, delay=delay
+        )
+
+    @property
+    def local_at_work(self) -> bool:
+        """Whether a local activity runs: what it has done would be done again if the run were given up now."""
+        return any(one.scheduled.local is not None and one.at_work for one in self._attempts.values())
 
     def abandon(self) -> None:
         """Stop all that run here: what they bring counts no more."""
@@ -141,6 +159,18 @@ class RunActivities:
 
     # ------------------------------------------------------------------ rows
 
+    def without_row(self, ids: Collection[int]) -> list[Attempt]:
+        """Return the attempts of these activities that run here, have no row, and are to get none yet."""
+        return [
+            attempt
+            for id, attempt in self._attempts.items()
+            if id in ids
+            and attempt.record is None
+            and attempt.scheduled.local is None
+            and not attempt.awaiting_row
+            and not attempt.ended
+        ]
+
     def row_for(self, attempt: Attempt) -> NewActivity:
         """Return the row that an attempt gets with the next transition."""
         self.awaiting_rows.append(attempt)
@@ -148,6 +178,9 @@ class RunActivities:
 
     def rows_to_release(self) -> list[NewActivity]:
         """Return rows for all that run here or wait to be started, for whoever owns the run next."""
+        for attempt in [a for a in self._attempts.values() if a.scheduled.local is not None]:
+            # The next owner begins it again.
+            self._attempts.pop(attempt.scheduled.id).abandon()
         attempts = [a for a in self._attempts.values() if a.record is None and not a.awaiting_row]
         for attempt in attempts:
             attempt.awaiting_row = True
@@ -157,7 +190,7 @@ class RunActivities:
         postponed, self._postponed = self._postponed, []
         return [
             *(self._row_of(attempt) for attempt in attempts),
-            *(row(scheduled, run.scheduled_at(scheduled.id)) for scheduled in postponed),
+            *(row(one, run.scheduled_at(one.id)) for one in postponed if one.local is None),
         ]
 
     def rows_proposed(self) -> None:

@@ -9,7 +9,6 @@ import logging
 from collections.abc import Sequence
 from itertools import accumulate
 
-from durable._engine._cron import first_delay
 from durable._engine._run import Run
 from durable._replay._instance import Instance, Tried
 from durable._replay._intercepted import new_instance
@@ -94,7 +93,7 @@ class RunCode:
             note=self.note,
             trace=trace,
             activates=self._home.options.activates,
-            first_tick=first_delay,
+            serves=self._home.activities.serves,
             interceptors=self._home.options.workflow_interceptors,
         )
 

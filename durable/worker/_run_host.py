@@ -12,17 +12,18 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from durable._engine._activities import Outcome
 from durable._engine._asked import AttemptEnd
 from durable._engine._effects import Effects, Urgency
 from durable._engine._run import Run
 from durable._engine._state import RunState
+from durable._replay._activities import not_served
 from durable._replay._instance import Instance
 from durable._replay._turns import Turns
 from durable.exceptions import HistoryError, PayloadCodecError
-from durable.history import Event, decode_data, decode_history
+from durable.history import ActivityTaskScheduled, Event, decode_data, decode_history
 from durable.store import (
     ActivityState,
     ClaimedRun,
@@ -162,7 +163,9 @@ class RunHost:
             ]
             if canceled:
                 self._home.spawn(self._activities.end_waiting(canceled))
-            self.run.recover(now=self._home.clock.now(), jitter=random.random())
+            again = self.run.recover(now=self._home.clock.now(), jitter=random.random())
+            if again and not self._start_again(again):
+                return
         instance = self._code.instance
         if instance is None:
             self._postpone()
@@ -177,6 +180,15 @@ class RunHost:
         if self._activities.promised:
             self._activities.keep_promises()
         self._pump(now)
+
+    def _start_again(self, local: Sequence[ActivityTaskScheduled]) -> bool:
+        """Start local activities that were open at another owner; False if one cannot run here."""
+        for scheduled in local:
+            if not self._home.activities.serves(scheduled.activity_type):
+                self._block(not_served(scheduled.activity_type))
+                return False
+        self._activities.carry_out(Effects(start=[*local]), self._home.clock.now())
+        return True
 
     def _open(self, turns: Turns, claimed: ClaimedRun) -> None:
         if claimed.fault is not None:
@@ -225,8 +237,17 @@ class RunHost:
         if self.gone or self.run is None:
             return
         now = self._home.clock.now()
-        how = AttemptEnd(attempt.number, now, random.random(), self._home.identity, attempt.progress)
-        self.run.attempt_ended(attempt.scheduled, outcome, how)
+        how = AttemptEnd(
+            attempt.number,
+            now,
+            random.random(),
+            self._home.identity,
+            attempt.progress,
+            self._paused or self._home.leaving,
+        )
+        again = self.run.attempt_ended(attempt.scheduled, outcome, how)
+        if again is not None:
+            self._activities.follow(attempt, again.delay)
         self._pump(now)
 
     def give_row(self, attempt: Attempt) -> None:
@@ -235,6 +256,12 @@ class RunHost:
             return
         self.run.add_row(self._activities.row_for(attempt))
         self.pump()
+
+    def give_rows(self, ids: Collection[int]) -> None:
+        """Write rows for those of these activities that run here without one."""
+        for attempt in self._activities.without_row(ids):
+            attempt.awaiting_row = True
+            self.give_row(attempt)
 
     def _forget_timer(self) -> None:
         if self._timer is not None:
@@ -503,6 +530,9 @@ class RunHost:
     def release(self) -> None:
         """Give the run up, with all that waits, so that any worker can claim it."""
         if self.gone or self.run is None or self._busy:
+            return
+        if self._paused and not self._home.leaving and self._activities.local_at_work:
+            # It is given up when that has ended.
             return
         self._give_up(self.run.release(self._activities.rows_to_release()))
 

@@ -56,38 +56,62 @@ class WorkerTuner:
 
     workflow_slots: int | None
     activity_slots: int | None
+    local_activity_slots: int | None = None
 
     @classmethod
-    def create_fixed(cls, *, workflow_slots: int | None = None, activity_slots: int | None = None) -> Self:
+    def create_fixed(
+        cls,
+        *,
+        workflow_slots: int | None = None,
+        activity_slots: int | None = None,
+        local_activity_slots: int | None = None,
+    ) -> Self:
         """Return a tuner with fixed numbers; None for the worker's default.
 
         Raises:
             TypeError: A number is none.
             ValueError: It is less than 1.
         """
-        for name, value in (("workflow_slots", workflow_slots), ("activity_slots", activity_slots)):
+        given = {
+            "workflow_slots": workflow_slots,
+            "activity_slots": activity_slots,
+            "local_activity_slots": local_activity_slots,
+        }
+        for name, value in given.items():
             if value is not None:
                 count(value, name, 1)
-        return cls(workflow_slots, activity_slots)
+        return cls(**given)
 
     @classmethod
     def create_composite(
-        cls, *, workflow_supplier: FixedSizeSlotSupplier, activity_supplier: FixedSizeSlotSupplier
+        cls,
+        *,
+        workflow_supplier: FixedSizeSlotSupplier,
+        activity_supplier: FixedSizeSlotSupplier,
+        local_activity_supplier: FixedSizeSlotSupplier | None = None,
     ) -> Self:
         """Return a tuner made of suppliers; there are fixed ones only.
 
         Raises:
             TypeError: One of them is no `FixedSizeSlotSupplier`.
         """
-        for supplier in (workflow_supplier, activity_supplier):
+        local = local_activity_supplier
+        for supplier in (workflow_supplier, activity_supplier, *(() if local is None else (local,))):
             if not isinstance(supplier, FixedSizeSlotSupplier):
                 raise TypeError(f"a supplier must be a FixedSizeSlotSupplier, not {supplier!r}")
-        return cls(workflow_supplier.num_slots, activity_supplier.num_slots)
+        return cls(
+            workflow_supplier.num_slots,
+            activity_supplier.num_slots,
+            None if local is None else local.num_slots,
+        )
 
 
 def slots(
-    tuner: WorkerTuner | None, workflow_tasks: int | None, activities: int | None
-) -> tuple[int | None, int | None]:
+    tuner: WorkerTuner | None,
+    workflow_tasks: int | None,
+    activities: int | None,
+    local_activities: int | None,
+) -> WorkerTuner:
     """Return how many workflow tasks and activities may be under way, each None if nothing was said.
 
     Raises:
@@ -97,16 +121,17 @@ def slots(
     for name, value in (
         ("max_concurrent_workflow_tasks", workflow_tasks),
         ("max_concurrent_activities", activities),
+        ("max_concurrent_local_activities", local_activities),
     ):
         if value is not None:
             count(value, name, 1)
             if tuner is not None:
                 raise ValueError(f"tuner and {name} exclude each other: the tuner says how many there are")
     if tuner is None:
-        return workflow_tasks, activities
+        return WorkerTuner(workflow_tasks, activities, local_activities)
     if not isinstance(tuner, WorkerTuner):
         raise TypeError(f"tuner must be a WorkerTuner, not {tuner!r}")
-    return tuner.workflow_slots, tuner.activity_slots
+    return tuner
 
 
 def count(value: object, name: str, least: int) -> int:

@@ -70,8 +70,9 @@ class Worker:
         max_concurrent_workflow_tasks: How many runs may be at work at once: running their code, or having what it asked
             for written. Runs that wait for something do not count. As many as there is room for by default.
         max_concurrent_activities: How many activities run at once; 100 by default.
-        tuner: Both of these numbers in one object.
-        no_remote_activities: Whether it leaves all activities on the queue to other workers.
+        max_concurrent_local_activities: How many local activities run at once, beside these; 100 by default.
+        tuner: All of these numbers in one object.
+        no_remote_activities: Whether it leaves all activities on the queue to other workers; local ones it runs.
         disable_eager_activity_execution: Whether activities of its own runs go through the queue, as those of others do.
         max_activities_per_second: How many attempts of activities it starts per second at most; no limit by default.
         workflow_failure_exception_types: Further exceptions that fail any workflow which it runs, instead of blocking it.
@@ -101,6 +102,7 @@ class Worker:
         max_cached_workflows: int = DEFAULT_CACHE,
         max_concurrent_workflow_tasks: int | None = None,
         max_concurrent_activities: int | None = None,
+        max_concurrent_local_activities: int | None = None,
         tuner: WorkerTuner | None = None,
         no_remote_activities: bool = False,
         disable_eager_activity_execution: bool = False,
@@ -125,12 +127,16 @@ class Worker:
         self._interceptors = (*worker_interceptors(client.interceptors), *interceptors)
         self._identity = identity or client.identity or f"{os.getpid()}@{socket.gethostname()}"
         self._cached = count(max_cached_workflows, "max_cached_workflows", 0)
-        self._tasks, activity_slots = slots(tuner, max_concurrent_workflow_tasks, max_concurrent_activities)
-        self._slots = DEFAULT_SLOTS if activity_slots is None else activity_slots
+        given = slots(
+            tuner, max_concurrent_workflow_tasks, max_concurrent_activities, max_concurrent_local_activities
+        )
+        self._tasks = given.workflow_slots
+        self._slots = given.activity_slots or DEFAULT_SLOTS
+        self._local_slots = given.local_activity_slots or DEFAULT_SLOTS
         self._remote = not no_remote_activities
         self._eager = not disable_eager_activity_execution
         self._rate = per_second(max_activities_per_second, "max_activities_per_second")
-        self._failures = _exceptions(workflow_failure_exception_types)
+        self._failures = exceptions(workflow_failure_exception_types)
         self._on_fatal_error = on_fatal_error
         self._grace = to_duration(graceful_shutdown_timeout, "graceful_shutdown_timeout") / SECOND
         self._lease = lease
@@ -170,6 +176,7 @@ class Worker:
             namespace=client.namespace,
             converter=client.data_converter,
             activity_slots=self._slots,
+            local_activity_slots=self._local_slots,
             workflow_tasks=self._tasks,
             remote_activities=self._remote,
             eager_activities=self._eager,
@@ -303,7 +310,12 @@ async def _announce(incarnation: Incarnation, ready: asyncio.Future[None]) -> No
         ready.set_result(None)
 
 
-def _exceptions(kinds: Sequence[type[BaseException]]) -> tuple[type[BaseException], ...]:
+def exceptions(kinds: Sequence[type[BaseException]]) -> tuple[type[BaseException], ...]:
+    """Return exception classes that are some.
+
+    Raises:
+        TypeError: One is none.
+    """
     for kind in kinds:
         if not (isinstance(kind, type) and issubclass(kind, BaseException)):
             raise TypeError(f"workflow_failure_exception_types takes exception classes, not {kind!r}")

@@ -6,7 +6,7 @@ again from that record after a crash, so it takes time, chance and the world out
 
 from __future__ import annotations
 
-from durable.activity import ActivityConfig
+from durable.activity import ActivityConfig, LocalActivityConfig
 from durable.common import ActivityCancellationType, ChildWorkflowCancellationType, ParentClosePolicy
 from durable.exceptions import NondeterminismError, ReadOnlyContextError
 from durable.workflow import unsafe
@@ -35,6 +35,12 @@ from durable.workflow._last_run import (
     get_last_failure,
     has_last_completion_result,
     has_last_failure,
+)
+from durable.workflow._local_activities import (
+    execute_local_activity,
+    execute_local_activity_method,
+    start_local_activity,
+    start_local_activity_method,
 )
 from durable.workflow._messages import (
     Query,
@@ -114,6 +120,7 @@ __all__ = [
     "ExternalWorkflowHandle",
     "HandlerUnfinishedPolicy",
     "Info",
+    "LocalActivityConfig",
     "LoggerAdapter",
     "NondeterminismError",
     "ParentClosePolicy",
@@ -146,6 +153,8 @@ __all__ = [
     "execute_activity",
     "execute_activity_method",
     "execute_child_workflow",
+    "execute_local_activity",
+    "execute_local_activity_method",
     "get_current_details",
     "get_dynamic_query_handler",
     "get_dynamic_signal_handler",
@@ -191,6 +200,8 @@ __all__ = [
     "start_activity",
     "start_activity_method",
     "start_child_workflow",
+    "start_local_activity",
+    "start_local_activity_method",
     "time",
     "time_ns",
     "unsafe",

@@ -10,7 +10,7 @@ from durable._internal.ids import check_name
 from durable.activity._activity import Activity
 from durable.activity._call import ActivityCall
 from durable.activity._collect import activity_of
-from durable.activity._options import ActivityConfig, ActivityOptions, merge
+from durable.activity._options import KNOWN, ActivityConfig, ActivityOptions, merge
 from durable.workflow._runtime import current
 
 R = TypeVar("R")
@@ -61,7 +61,7 @@ async def execute_activity(activity: Any, /, *arguments: object, **keywords: Any
         ValueError: A duration or a name cannot be one.
     """
     current("workflow.execute_activity()")
-    return await _call("execute_activity()", activity, arguments, keywords)
+    return await call_of("execute_activity()", activity, arguments, keywords)
 
 
 @overload
@@ -102,7 +102,7 @@ def start_activity(activity: Any, /, *arguments: object, **keywords: Any) -> asy
         ValueError: A duration or a name cannot be one.
     """
     current("workflow.start_activity()")
-    return _call("start_activity()", activity, arguments, keywords).start()
+    return call_of("start_activity()", activity, arguments, keywords).start()
 
 
 execute_activity_method = execute_activity
@@ -112,9 +112,14 @@ start_activity_method = start_activity
 """`start_activity`, under the name that Temporal has for activities that are methods."""
 
 
-def _call(
-    caller: str, activity: object, arguments: tuple[object, ...], keywords: Mapping[str, Any]
+def call_of(
+    caller: str,
+    activity: object,
+    arguments: tuple[object, ...],
+    keywords: Mapping[str, Any],
+    known: frozenset[str] = KNOWN,
 ) -> ActivityCall[Any]:
+    """Return the call that these arguments and options make; `known` says which options there are."""
     options = dict(keywords)
     listed = options.pop("args", None)
     result_type = options.pop("result_type", None)
@@ -126,16 +131,16 @@ def _call(
         raise TypeError(f"{caller}: pass the arguments one by one or as args=[...], not both")
     given = arguments or tuple(cast(Sequence[Any], listed or ()))
     if isinstance(activity, ActivityCall):
-        return _again(caller, cast(ActivityCall[object], activity), given, result_type, options)
+        return _again(caller, cast(ActivityCall[object], activity), given, result_type, options, known)
     if isinstance(activity, str):
-        merged = merge(_NOTHING_SAID, options, caller)
+        merged = merge(_NOTHING_SAID, options, caller, known)
         return ActivityCall(check_name(activity, "activity"), given, merged, result_type=result_type)
     found: Activity[..., Any] = activity_of(activity)
     definition = found.definition
     return ActivityCall(
         definition.name,
         definition.parameters.bind(given, {}),
-        merge(found.call_options, options, caller),
+        merge(found.call_options, options, caller, known),
         definition,
         found.instance,
         result_type=result_type,
@@ -148,6 +153,7 @@ def _again(
     given: tuple[Any, ...],
     result_type: Any,
     options: Mapping[str, Any],
+    known: frozenset[str],
 ) -> ActivityCall[Any]:
     """Return a call with more options in the place of one that nobody has awaited."""
     if given:
@@ -157,7 +163,7 @@ def _again(
     made = ActivityCall[Any](
         call.name,
         call.args,
-        merge(call.options, options, caller),
+        merge(call.options, options, caller, known),
         call.definition,
         result_type=call.result_type if result_type is None else result_type,
     )

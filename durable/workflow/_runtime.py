@@ -147,6 +147,10 @@ class Runtime(Protocol):
         """Schedule an activity; the future gets its decoded result or its failure."""
         ...
 
+    def start_local_activity(self, call: ActivityCall[Any]) -> asyncio.Future[Any]:
+        """Schedule an activity that runs in the process of this run's worker."""
+        ...
+
     def others(self) -> Others:
         """Return what the run can do to other workflows."""
         ...

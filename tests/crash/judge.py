@@ -6,7 +6,6 @@ from collections import defaultdict
 from typing import Any
 
 from durable import Client
-from durable._engine._cron import first_delay
 from durable._replay._instance import Instance
 from durable._replay._replay import replay
 from durable._replay._turns import Turns
@@ -108,7 +107,6 @@ def judge_replay(definition: Any, run_id: str, events: list[Event] | Any) -> Non
             namespace="default",
             note=lambda text, error: None,
             trace=trace,
-            first_tick=first_delay,
         )
         made.append(one)
         return one

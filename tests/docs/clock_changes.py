@@ -8,9 +8,9 @@ from itertools import islice
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from durable._engine.schedules._times import Timetable
-from durable._engine.schedules.records import SpecRecord
 from durable._internal.instants import from_datetime, to_datetime
+from durable._timetables._times import Timetable
+from durable._timetables.records import SpecRecord
 
 PAGE = Path(__file__).parents[2] / "docs" / "schedules.md"
 NEW_YORK, LORD_HOWE = "America/New_York", "Australia/Lord_Howe"

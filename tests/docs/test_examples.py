@@ -22,6 +22,7 @@ doc-7: approved and decided by ada
 approver: please read 'Imprint'
 doc-8: expired
 """,
+    "local_activity": "ada paid 65\n",
     "fan_out": "30 thumbnails, from 0-small.jpg to 29-small.jpg, 10 at a time\n",
     "saga": """\
 flight booked

@@ -41,8 +41,8 @@ async def test_the_first_program_runs(store_url: str) -> None:
 
 
 def test_the_calendar_leaves_christmas_out() -> None:
-    from durable._engine.schedules._times import timetable
     from durable._internal.instants import from_datetime, to_datetime
+    from durable._timetables._times import timetable
 
     times = timetable(programs()[1]["WORKDAYS"].to_record())
     days = times.between(

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from durable._engine._chain import end, next_run_id, timed_out
-from durable._engine._cron import check_cron, first_delay, next_tick
 from durable._engine._run import HOLD_BACK
 from durable._engine._state import PendingActivity, PendingChild, RunState
 from durable._engine.records import NewRun, RunStatus, Transition, Unread, Verdict
+from durable._timetables.ticks import check_cron, first_delay, next_tick
 from durable.common import ParentClosePolicy
 from durable.history import (
     ActivityTaskCompleted,

@@ -23,6 +23,7 @@ from durable.history import (
     ExternalWorkflowExecutionCancelRequested,
     ExternalWorkflowExecutionSignaled,
     Failure,
+    LocalActivity,
     MarkerRecorded,
     ParentLink,
     Payload,
@@ -245,5 +246,14 @@ SECOND: tuple[EventData, ...] = (
     ),
     WorkflowExecutionTerminated(v=2, reason="why", reset_run_id="r-2"),
     WorkflowExecutionStarted(v=2, workflow_id="w", original_run_id="r-0"),
+    ActivityTaskScheduled(v=2, id=3, activity_id="one", local=LocalActivity(50, 2, 7)),
+    ActivityTaskFailed(v=2, id=3, attempt=2, failure=Failure("no"), retry_in=60_000_000),
+    ActivityTaskTimedOut(
+        v=2,
+        id=3,
+        attempt=2,
+        failure=Failure("late", info=TimeoutFailure("start_to_close")),
+        retry_in=60_000_000,
+    ),
 )
 """What the second format added: new kinds, and kinds of the first with the fields that came later."""

@@ -395,6 +395,38 @@ async def upserts() -> list[Any]:
     return [dict(workflow.memo()), len(workflow.info().typed_search_attributes)]
 
 
+@activity.defn(name="golden_unsteady")
+async def unsteady(succeeds: int) -> int:
+    if activity.info().attempt < succeeds:
+        raise ApplicationError(f"attempt {activity.info().attempt}")
+    return succeeds
+
+
+@workflow.defn(name="golden_local")
+async def local_activities() -> list[Any]:
+    """Of several one that is tried again in memory, one that waits behind a timer, one that is cancelled, and their order."""
+    quick = RetryPolicy(initial_interval=0.001, backoff_coefficient=1.0)
+    order: list[int] = []
+
+    async def run(succeeds: int, threshold: float) -> None:
+        order.append(
+            await workflow.execute_local_activity(
+                unsteady, succeeds, retry_policy=quick, local_retry_threshold=threshold
+            )
+        )
+
+    await asyncio.gather(run(3, 60), run(1, 60), run(2, 0), run(4, 0))
+    late = workflow.start_local_activity(slow, 100)
+    await workflow.sleep(0.001)
+    late.cancel()
+    waits = workflow.start_local_activity(
+        unsteady, 9, retry_policy=RetryPolicy(initial_interval=9), local_retry_threshold=0
+    )
+    await workflow.sleep(0.02)
+    waits.cancel()
+    return [order, late.cancelled(), waits.cancelled(), str(workflow.uuid4())]
+
+
 PROGRAMS = [
     Program("gather", lambda: gather_(5)),
     Program("wait", lambda: wait_(4)),
@@ -418,4 +450,5 @@ PROGRAMS = [
     Program("children", lambda: children()),
     Program("patched", lambda: Patched.run(3), signals=[("told", "a")], updates=[("asked", "b")]),
     Program("upserts", lambda: upserts()),
+    Program("local_activities", lambda: local_activities()),
 ]

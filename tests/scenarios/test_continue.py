@@ -68,6 +68,8 @@ async def test_a_workflow_goes_on_as_another_run_of_itself(env: Env) -> None:
 async def turns(how: str) -> str:
     if how == "other":
         workflow.continue_as_new(same(0, [workflow.info().run_id]))
+    if how == "named":
+        workflow.continue_as_new(args=[0, [workflow.info().run_id]], workflow="cont.same")
     if how == "late":
         workflow.continue_as_new("done", backoff_start_interval=0.3, run_timeout=60, memo={"new": 1})
     if how == "fails":
@@ -81,6 +83,8 @@ async def test_it_may_go_on_as_another_workflow_and_fail_there(env: Env) -> None
     async with env.worker(turns, same, note):
         handle = await env.start(turns("other"))
         assert len(await env.client.get_workflow_handle(handle.id).result(timeout=PATIENCE)) == 2
+        named = await env.start(turns("named"))
+        assert len(await env.client.get_workflow_handle(named.id).result(timeout=PATIENCE)) == 2
         with pytest.raises(WorkflowFailureError) as failed:
             await (await env.start(turns("fails"))).result(timeout=PATIENCE)
     assert str(failed.value.cause) == "boom"

@@ -162,6 +162,11 @@ async def test_no_remote_activities(env: Env) -> None:
 
 async def test_no_eager_activities(env: Env) -> None:
     """They go through the queue, where the worker finds them."""
+    rows: list[Any] = []
+
+    async def commit(method: Any, transitions: Any, *rest: Any) -> Any:
+        rows.extend(row for one in transitions for row in one.activities)
+        return await method(transitions, *rest)
 
     @activity.defn(name="tun.is_local")
     async def is_local() -> bool:
@@ -171,10 +176,13 @@ async def test_no_eager_activities(env: Env) -> None:
     async def asks() -> bool:
         return await is_local()
 
+    env.store.hooks["commit"] = commit
     async with env.worker(asks, is_local, disable_eager_activity_execution=True):
         assert await (await env.start(asks())).result(timeout=PATIENCE) is False
+    assert len(rows) == 1
     async with env.worker(asks, is_local):
-        assert await (await env.start(asks())).result(timeout=PATIENCE) is True
+        assert await (await env.start(asks())).result(timeout=PATIENCE) is False
+    assert len(rows) == 1
 
 
 async def test_a_worker_of_activities_and_one_of_workflows(env: Env) -> None:

@@ -166,6 +166,7 @@ async def test_terminate_drops_what_an_ending_attempt_brings(
     await stranger.execute(
         store._sql["finish_attempts"],
         [run], [1], [1], ["me"], [2], [None], [b""], [message.message_id], [22], [True], [b""], [False],
+        [None], [0],
     )  # fmt: skip
     ending = asyncio.create_task(terminate(store, run))
     await until_waiting(stranger)

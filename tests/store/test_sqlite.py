@@ -373,10 +373,7 @@ async def test_no_statement_reads_a_table_from_end_to_end(store: SQLiteStore) ->
             for name, sql in module.SQL.items():
                 parameters: Any = [None] * sql.count("?")
                 if re.search(r":[a-z]", sql):
-                    parameters = dict.fromkeys(
-                        ("queue", "priority", "now", "types", "format", "least", "most", "limit", "progress", "run_id",
-                         "id", "owner", "probation", "reason", "worker", "due_at")
-                    )  # fmt: skip
+                    parameters = dict.fromkeys(re.findall(r":([a-z_]+)", sql))
                 plan = transaction.db.execute(f"EXPLAIN QUERY PLAN {sql}", parameters).fetchall()
                 found += [
                     f"{name}: {line[3]}"

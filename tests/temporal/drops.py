@@ -4,6 +4,7 @@ from __future__ import annotations
 
 _S = "tests/scenarios"
 _ACTIVITIES = f"{_S}/test_activities.py"
+_LOCAL = f"{_S}/test_local_activities.py"
 _HELLO = f"{_S}/samples/test_hello.py"
 _STARTS = f"{_S}/test_starts.py"
 _CHAINS = f"{_S}/test_chains.py"
@@ -44,6 +45,8 @@ DROPS: dict[str, str] = {
     "activity: activity_id": "tests/workflow/test_operations.py::test_every_way_to_write_an_activity",
     "activity: summary": "tests/workflow/test_operations.py::test_every_way_to_write_an_activity",
     "activity: eager": f"{_S}/test_cancel.py::test_a_queued_activity_that_was_cancelled_never_runs{_ONE}",
+    "activity: local_retry_threshold": f"{_LOCAL}::test_a_threshold_of_zero_waits_in_no_memory{_ONE}",
+    "worker: max_concurrent_local_activities": f"{_LOCAL}::test_cancelled_while_it_waits_for_a_slot{_ONE}",
     "activity.defn: name": f"{_HELLO}::test_activity{_ONE}",
     "activity.defn: no_thread_cancel_exception": f"{_S}/test_cancel_activities.py::"
     f"test_no_thread_cancel_exception{_ONE}",
@@ -130,7 +133,7 @@ DROPS: dict[str, str] = {
     "worker: max_concurrent_activities": f"{_ACTIVITIES}::test_more_activities_than_slots{_ONE}",
     "worker: graceful_shutdown_timeout": f"{_S}/test_behaviours.py::test_worker_shutdown_graceful[sqlite-async]",
     "worker: lease_duration": f"{_S}/test_bad_input.py::test_workers_that_contradict_themselves[sqlite]",
-    "worker: deadlock_timeout": f"{_S}/test_bad_input.py::test_workers_that_contradict_themselves[sqlite]",
+    "worker: deadlock_timeout": f"{_S}/test_behaviours.py::test_a_run_whose_turn_was_ended_is_taken_down_and_goes_on_with_mended_code[sqlite]",
     "connect: data_converter": f"{_S}/test_codec.py::"
     f"test_everything_comes_back_and_nothing_is_readable_in_the_database{_ONE}",
     "connect: migrate": f"{_S}/test_bad_input.py::"

@@ -85,6 +85,7 @@ async def activities() -> AsyncIterator[Activities]:
             served={one.name: one for one in (waits, waits_in_a_thread, beats)},
             converter=DataConverter(),
             slots=SLOTS,
+            local_slots=SLOTS,
             executor=executor,
             clock=DatabaseClock(1_000, lambda: 0),
             defect=defect,
@@ -162,7 +163,7 @@ async def test_the_facts_are_those_it_began_with(activities: Activities) -> None
     assert attempt.owner is owner
     activities.row_written(attempt, a_row())
     assert attempt.owner is None
-    assert (attempt.info.is_local, attempt.info.workflow_id) == (True, "order-42")
+    assert (attempt.info.is_local, attempt.info.workflow_id) == (False, "order-42")
     assert list(attempt.info.heartbeat_details) == []
     assert DataConverter().from_payloads(attempt.last_heartbeat) == ["mine"]
 

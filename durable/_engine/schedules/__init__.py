@@ -1,4 +1,4 @@
-"""Schedules: which instants a spec means (`_times`), and what is done about them (`_decide`). Pure.
+"""Schedules: what is done about the instants that a spec means (`_decide`; which ones, `_timetables` knows). Pure.
 
     SpecRecord --Timetable--> nominal instants --jitter--> due instants --decide--> starts, cancels, terminations
 

@@ -21,7 +21,6 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from durable._engine.schedules._overlap import MAX_BUFFER, resolve
-from durable._engine.schedules._times import Timetable, timetable
 from durable._engine.schedules.records import (
     Asked,
     PendingStart,
@@ -32,6 +31,7 @@ from durable._engine.schedules.records import (
     ScheduleRecord,
 )
 from durable._internal.instants import SECOND, to_datetime
+from durable._timetables._times import Timetable, timetable
 from durable.history import Failure, Payloads
 
 MINIMUM_CATCHUP_WINDOW = 10 * SECOND

@@ -10,7 +10,6 @@ from msgspec.structs import replace
 
 from durable._engine.schedules._decide import passed
 from durable._engine.schedules._overlap import MAX_BUFFER
-from durable._engine.schedules._times import timetable
 from durable._engine.schedules.records import (
     Asked,
     PendingBackfill,
@@ -23,6 +22,7 @@ from durable._engine.schedules.records import (
     Standing,
 )
 from durable._internal.instants import SECOND
+from durable._timetables._times import timetable
 from durable.common import WorkflowExecutionStatus
 from durable.history import Failure, Payloads
 

@@ -48,6 +48,8 @@ class ActivityMachine(Machine):
 
     __slots__ = ("_call", "_converter", "operation")
 
+    LOCAL: ClassVar[bool] = False
+
     table: ClassVar[Table] = {
         ("issued", "cancel"): "cancel requested",
         ("issued", "close"): "done",
@@ -62,6 +64,16 @@ class ActivityMachine(Machine):
         self.state = "issued"
         self._call = call
         self._converter = converter
+
+    @property
+    def name(self) -> str:
+        """The type of the activity."""
+        return self._call.name
+
+    @property
+    def activity_id(self) -> str:
+        """What it is known by within its run."""
+        return self._call.options.activity_id or str(self.id)
 
     @property
     def cancellation(self) -> ActivityCancellationType:
@@ -95,6 +107,7 @@ class ActivityMachine(Machine):
                     activity_task_queue=task_queue,
                     workflow_id=started.workflow_id,
                     workflow_type=started.workflow_type,
+                    is_local=self.LOCAL,
                 )
             )
         return replace(
@@ -161,7 +174,7 @@ class ActivityMachine(Machine):
         error = ActivityError(
             f"activity {self._call.name!r} failed: {message}",
             activity_type=self._call.name,
-            activity_id=self._call.options.activity_id or str(self.id),
+            activity_id=self.activity_id,
             retry_state=None if event.retry_state is None else RetryState[event.retry_state.upper()],
             identity=event.identity,
         )

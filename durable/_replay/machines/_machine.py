@@ -13,12 +13,12 @@ from typing import ClassVar, Literal, Protocol
 from durable.exceptions import NondeterminismError
 from durable.history import Input
 
-State = Literal["issued", "started", "cancel requested", "done"]
+State = Literal["issued", "started", "backing off", "cancel requested", "done"]
 """Where a command is in its life."""
 
-Trigger = Literal["start", "cancel", "close"]
-"""What can happen to a command: an event says that it has begun, the code no longer wants it, or an event brings its
-outcome."""
+Trigger = Literal["start", "back off", "cancel", "close"]
+"""What can happen to a command: an event says that it has begun, or that it begins again later; the code no longer wants
+it; or an event brings its outcome."""
 
 Table = Mapping[tuple[State, Trigger], State]
 

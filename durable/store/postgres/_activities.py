@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from durable._engine.operations import ActivityChange
 from durable._engine.records import ActivityRecord, AttemptOutcome, Heartbeat, HeartbeatAnswer
 from durable.store.postgres import _rows
 from durable.store.postgres._part import Part
@@ -73,6 +74,8 @@ class Activities(Part):
             [message and message.internal for message in messages],
             [message and message.data for message in messages],
             [outcome.outside for outcome in outcomes],
+            [outcome.revision for outcome in outcomes],
+            [outcome.base for outcome in outcomes],
         )
         return [row["ended"] for row in rows]
 
@@ -89,3 +92,30 @@ class Activities(Part):
             [beat.progress for beat in beats],
         )
         return [HeartbeatAnswer(row["answer"]) for row in rows]
+
+    async def change_activities(self, changes: Sequence[ActivityChange]) -> list[bool]:
+        """Write what operators make of activities; each stands or falls alone."""
+        if not changes:
+            return []
+        rows = await self._fetch(
+            "change_activities",
+            [change.run_id for change in changes],
+            [change.id for change in changes],
+            [change.state for change in changes],
+            [change.attempt for change in changes],
+            [change.revision for change in changes],
+            [change.paused_at for change in changes],
+            [_rows.readable(change.pause_reason) for change in changes],
+            [change.base for change in changes],
+            [change.anew for change in changes],
+            [change.due_at for change in changes],
+            [change.deadline for change in changes],
+            [change.start_by for change in changes],
+            [change.close_by for change in changes],
+            [change.start_to_close for change in changes],
+            [change.heartbeat for change in changes],
+            [change.task_queue for change in changes],
+            [change.scheduled for change in changes],
+            [change.progress for change in changes],
+        )
+        return [row["changed"] for row in rows]

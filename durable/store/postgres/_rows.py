@@ -8,6 +8,7 @@ from typing import Any
 from durable._engine.records import (
     ActivityRecord,
     ActivityState,
+    Anew,
     ClaimedRun,
     Hold,
     Message,
@@ -94,6 +95,11 @@ def activity(row: Row) -> ActivityRecord:
         cancel_requested=row["cancel_requested"],
         now=row["now"],
         outside_since=row["outside_since"],
+        paused_at=row["paused_at"],
+        pause_reason=row["pause_reason"],
+        base=row["attempt_base"],
+        anew=Anew(row["anew"]),
+        revision=row["revision"],
     )
 
 

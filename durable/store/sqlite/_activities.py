@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator, Sequence
 
+from durable._engine.operations import ActivityChange
 from durable._engine.records import (
     NEVER_DUE,
     ActivityRecord,
@@ -150,6 +151,7 @@ def finish(transaction: Transaction, outcomes: Sequence[AttemptOutcome]) -> list
             and found[0] == outcome.state
             and found[1] == outcome.attempt
             and (outcome.worker is None or found[2] == outcome.worker)
+            and (outcome.revision is None or found[7] == outcome.revision)
         )
         accepted.append(fits)
         if not fits:
@@ -164,7 +166,15 @@ def finish(transaction: Transaction, outcomes: Sequence[AttemptOutcome]) -> list
             }
             db.execute(SQL["hand_out"], values)
         elif outcome.retry_in is not None and outcome.message is None:
-            db.execute(SQL["retry"], (transaction.now + outcome.retry_in, outcome.progress, *key))
+            values = {
+                "due_at": transaction.now + outcome.retry_in,
+                "never": NEVER_DUE,
+                "base": outcome.base,
+                "progress": outcome.progress,
+                "run_id": outcome.run_id,
+                "id": outcome.id,
+            }
+            db.execute(SQL["retry"], values)
         else:
             db.execute(SQL["finish"], key)
             if outcome.message is not None:
@@ -188,8 +198,26 @@ def heartbeat(transaction: Transaction, beats: Sequence[Heartbeat]) -> list[Hear
             continue
         values = {"progress": beat.progress, "now": transaction.now, "run_id": beat.run_id, "id": beat.id}
         db.execute(SQL["beat"], values)
-        answers.append(HeartbeatAnswer.CANCEL_REQUESTED if found[3] else HeartbeatAnswer.GO_ON)
+        if found[3]:
+            answers.append(HeartbeatAnswer.CANCEL_REQUESTED)
+        elif found[6]:
+            answers.append(HeartbeatAnswer.RESET)
+        else:
+            answers.append(HeartbeatAnswer.GO_ON if found[5] is None else HeartbeatAnswer.PAUSED)
     return answers
+
+
+def change(transaction: Transaction, changes: Sequence[ActivityChange]) -> list[bool]:
+    """See `Store.change_activities`."""
+    db = transaction.db
+    changed: list[bool] = []
+    for one in changes:
+        values = {name: getattr(one, name) for name in one.__struct_fields__}
+        done = db.execute(SQL["change"], values).rowcount == 1
+        if done:
+            _replace_inputs(db, [(one.run_id, one.id, one.scheduled)])
+        changed.append(done)
+    return changed
 
 
 def owned(db: sqlite3.Connection, now: int, worker_id: str) -> list[ActivityRecord]:

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from durable._engine.records import ActivityRecord, ActivityState, Hold, Message, RunRecord, RunStatus
+from durable._engine.records import ActivityRecord, ActivityState, Anew, Hold, Message, RunRecord, RunStatus
 from durable._internal import named_sql
 from durable.history import EventRow
 
@@ -145,6 +145,11 @@ class _Activity(msgspec.Struct, array_like=True):
     scheduled_at: int
     cancel_requested: int
     outside_since: int | None
+    paused_at: int | None
+    pause_reason: str
+    attempt_base: int
+    anew: Anew
+    revision: int
     scheduled_length: int
     progress_length: int
 
@@ -261,6 +266,11 @@ def activities(
             cancel_requested=bool(row.cancel_requested),
             now=now,
             outside_since=row.outside_since,
+            paused_at=row.paused_at,
+            pause_reason=row.pause_reason,
+            base=row.attempt_base,
+            anew=row.anew,
+            revision=row.revision,
         )
         for row, one, two in zip(rows, inputs, states, strict=True)
     ]

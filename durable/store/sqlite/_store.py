@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import TypeVar
 
 from durable._engine.hints import Hint
-from durable._engine.operations import Operated, Reset, ResetView
+from durable._engine.operations import ActivityChange, Operated, Reset, ResetView
 from durable._engine.records import (
     ActivityRecord,
     AttemptOutcome,
@@ -307,6 +307,9 @@ class SQLiteStore:
 
     async def heartbeat(self, beats: Sequence[Heartbeat]) -> list[HeartbeatAnswer]:
         return await self.writer.run(partial(_activities.heartbeat, beats=beats))
+
+    async def change_activities(self, changes: Sequence[ActivityChange]) -> list[bool]:
+        return await self.writer.run(partial(_activities.change, changes=changes))
 
     async def owned_activities(self, worker_id: str) -> list[ActivityRecord]:
         return await self._read(lambda db: _activities.owned(db, self._stamp(), worker_id))

@@ -9,9 +9,9 @@ from durable._engine.schedules.records import (
     PolicyRecord,
     ScheduleOverlapPolicy,
     ScheduleRecord,
-    SpecRecord,
     Standing,
 )
+from durable._timetables.records import SpecRecord
 from durable.common import WorkflowExecutionStatus
 from durable.history import Failure, Payloads
 from tests.engine.schedules.said import MINUTE, at

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from durable._engine.schedules._fields import SPANS
-from durable._engine.schedules._times import Timetable
-from durable._engine.schedules.records import CalendarRecord, RangeRecord, SpecRecord
 from durable._internal.instants import SECOND, from_datetime, to_datetime
+from durable._timetables._fields import SPANS
+from durable._timetables._times import Timetable
+from durable._timetables.records import CalendarRecord, RangeRecord, SpecRecord
 
 MINUTE = 60 * SECOND
 HOUR = 60 * MINUTE

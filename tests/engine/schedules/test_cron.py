@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from durable._engine.schedules._cron import parse_cron
-from durable._engine.schedules._fields import LAST, Fields
-from durable._engine.schedules.records import IntervalRecord, SpecRecord
+from durable._timetables._cron import parse_cron
+from durable._timetables._fields import LAST, Fields
+from durable._timetables.records import IntervalRecord, SpecRecord
 from tests.engine.schedules.said import HOUR, MINUTE, SECOND, at, instants, shown
 
 DURABLE = Path(__file__).parents[3] / "durable"
@@ -167,14 +167,14 @@ def test_croniter_is_imported_in_one_module() -> None:
         for one in DURABLE.rglob("*.py")
         if "import croniter" in one.read_text() or "from croniter" in one.read_text()
     ]
-    assert importers == ["_engine/schedules/_cron.py"]
+    assert importers == ["_timetables/_cron.py"]
 
 
 def test_croniter_is_loaded_for_an_expression_only() -> None:
     program = (
         "import sys\n"
-        "from durable._engine.schedules._times import Timetable\n"
-        "from durable._engine.schedules.records import IntervalRecord, SpecRecord\n"
+        "from durable._timetables._times import Timetable\n"
+        "from durable._timetables.records import IntervalRecord, SpecRecord\n"
         "assert Timetable(SpecRecord(intervals=(IntervalRecord(60_000_000),), zone='Europe/Berlin')).next(0)\n"
         "assert Timetable(SpecRecord(cron=('@every 1m',))).next(0)\n"
         "assert 'croniter' not in sys.modules\n"

@@ -29,18 +29,17 @@ from durable._engine.schedules._requests import (
     unpaused,
     updated,
 )
-from durable._engine.schedules._times import Timetable, timetable
 from durable._engine.schedules.records import (
     ActionRecord,
     Asked,
-    IntervalRecord,
     PendingBackfill,
     PolicyRecord,
     ScheduleOverlapPolicy,
     ScheduleRecord,
-    SpecRecord,
     Standing,
 )
+from durable._timetables._times import Timetable, timetable
+from durable._timetables.records import IntervalRecord, SpecRecord
 from durable.common import WorkflowExecutionStatus
 from durable.history import Failure, Payload
 from tests.engine.schedules.said import HOUR, MINUTE, SECOND, WHOLE_DAY, at, calendar

@@ -17,13 +17,8 @@ from durable._engine.schedules._requests import (
     triggered,
     updated,
 )
-from durable._engine.schedules.records import (
-    Asked,
-    PendingBackfill,
-    PendingStart,
-    SpecRecord,
-    Standing,
-)
+from durable._engine.schedules.records import Asked, PendingBackfill, PendingStart, Standing
+from durable._timetables.records import SpecRecord
 from tests.engine.schedules.life import (
     ALLOW_ALL,
     BUFFER_ALL,

@@ -7,8 +7,8 @@ from itertools import pairwise
 
 import pytest
 
-from durable._engine.schedules._times import Timetable
-from durable._engine.schedules.records import CalendarRecord, IntervalRecord, SpecRecord
+from durable._timetables._times import Timetable
+from durable._timetables.records import CalendarRecord, IntervalRecord, SpecRecord
 from tests.engine.schedules.said import DAY, HOUR, MINUTE, SECOND, WHOLE_DAY, at, calendar, instants, shown
 
 NEW_YORK = "America/New_York"
@@ -360,7 +360,7 @@ def test_a_zone_may_be_said_in_the_cron_text() -> None:
 
 
 def test_without_zone_data_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    from durable._engine.schedules import _zones
+    from durable._timetables import _zones
 
     def missing(name: str) -> None:
         raise _zones.ZoneInfoNotFoundError(name)

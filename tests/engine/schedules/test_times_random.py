@@ -15,8 +15,8 @@ from zoneinfo import ZoneInfo
 import pytest
 from croniter import CroniterBadDateError, croniter
 
-from durable._engine.schedules._times import Timetable
-from durable._engine.schedules.records import CalendarRecord, IntervalRecord, SpecRecord
+from durable._timetables._times import Timetable
+from durable._timetables.records import CalendarRecord, IntervalRecord, SpecRecord
 from tests.engine.schedules.said import SECOND, at, calendar
 
 KEPT: tuple[int, ...] = ()

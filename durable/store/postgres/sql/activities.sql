@@ -4,13 +4,15 @@ select run_id, id from durable.claim_activities_2($1, $2, $3, $4, $5)
 -- name: read_activities
 select a.run_id, a.id, r.workflow_id, r.workflow_type, a.activity_type, a.task_queue, a.state, a.attempt, a.due_at,
     a.deadline, a.start_by, a.close_by, a.start_to_close, a.heartbeat, a.worker, a.started_at, a.scheduled_at, a.scheduled,
-    a.progress, a.cancel_requested, a.outside_since, durable.now_us() as now
+    a.progress, a.cancel_requested, a.outside_since, a.paused_at, a.pause_reason, a.attempt_base, a.anew, a.revision,
+    durable.now_us() as now
 from durable.activity_tasks a join durable.runs r using (run_id) where a.run_id = $1 order by a.id
 
 -- name: read_activity_rows
 select a.run_id, a.id, r.workflow_id, r.workflow_type, a.activity_type, a.task_queue, a.state, a.attempt, a.due_at,
     a.deadline, a.start_by, a.close_by, a.start_to_close, a.heartbeat, a.worker, a.started_at, a.scheduled_at, a.scheduled,
-    a.progress, a.cancel_requested, a.outside_since, durable.now_us() as now
+    a.progress, a.cancel_requested, a.outside_since, a.paused_at, a.pause_reason, a.attempt_base, a.anew, a.revision,
+    durable.now_us() as now
 from unnest($1::uuid[], $2::integer[]) with ordinality t (run_id, id, n)
 join durable.activity_tasks a on a.run_id = t.run_id and a.id = t.id join durable.runs r on r.run_id = a.run_id
 order by t.n
@@ -32,19 +34,22 @@ order by deadline limit $1
 -- locked, the worker that ran the attempt waits for it.
 with given as materialized (
     select g.* from unnest($1::uuid[], $2::integer[], $3::integer[], $4::text[], $5::smallint[], $6::bigint[], $7::bytea[],
-            $8::text[], $9::smallint[], $10::boolean[], $11::bytea[], $12::boolean[]) with ordinality
-        as g (run_id, id, attempt, worker, state, retry_in, progress, message_id, type, internal, data, outside, n)
+            $8::text[], $9::smallint[], $10::boolean[], $11::bytea[], $12::boolean[], $13::integer[], $14::integer[]) with ordinality
+        as g (run_id, id, attempt, worker, state, retry_in, progress, message_id, type, internal, data, outside, revision,
+            base, n)
     order by g.run_id, g.id, g.n),
 waited as materialized (
     select g.n from given g cross join lateral (
         select from durable.activity_tasks a
         where a.run_id = g.run_id and a.id = g.id and a.attempt = g.attempt and a.state = g.state and a.worker = g.worker
+            and (g.revision is null or a.revision = g.revision)
         for no key update) l
     where g.worker is not null),
 scanned as materialized (
     select g.n from given g cross join lateral (
         select from durable.activity_tasks a
         where a.run_id = g.run_id and a.id = g.id and a.attempt = g.attempt and a.state = g.state
+            and (g.revision is null or a.revision = g.revision)
         for no key update skip locked) l
     where g.worker is null),
 firsts as materialized (
@@ -54,7 +59,9 @@ ended as (
     update durable.activity_tasks a set
         state = case when f.retry_in is null and not f.outside then 3 else 1 end,
         attempt = case when f.retry_in is null then a.attempt else a.attempt + 1 end,
-        due_at = case when f.outside then 4000000000000000
+        attempt_base = case when f.retry_in is null then a.attempt_base else f.base end,
+        anew = case when f.retry_in is null then a.anew else 0 end,
+        due_at = case when f.outside or (f.retry_in is not null and a.paused_at is not null and not a.cancel_requested) then 4000000000000000
             when f.retry_in is null then a.due_at else durable.now_us() + f.retry_in end,
         start_by = case when f.retry_in is null then a.start_by end,
         deadline = case
@@ -92,7 +99,35 @@ beaten as (
         deadline = least(a.close_by, coalesce(a.outside_since, a.started_at) + a.start_to_close,
             durable.now_us() + a.heartbeat)
     from latest l where a.run_id = l.run_id and a.id = l.id
-    returning a.run_id, a.id, a.cancel_requested)
-select case when k.n is null then 3 when b.cancel_requested then 2 else 1 end as answer
+    returning a.run_id, a.id, a.cancel_requested, a.anew, a.paused_at)
+select case when k.n is null then 3 when b.cancel_requested then 2 when b.anew > 0 then 5
+    when b.paused_at is not null then 4 else 1 end as answer
 from given g left join locked k on k.n = g.n left join beaten b on b.run_id = g.run_id and b.id = g.id
 order by g.n
+
+-- name: change_activities
+with given as materialized (
+    select g.* from unnest($1::uuid[], $2::integer[], $3::smallint[], $4::integer[], $5::integer[], $6::bigint[],
+            $7::text[], $8::integer[], $9::smallint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[],
+            $14::bigint[], $15::bigint[], $16::text[], $17::bytea[], $18::bytea[]) with ordinality
+        as g (run_id, id, state, attempt, revision, paused_at, pause_reason, base, anew, due_at, deadline, start_by, close_by,
+            start_to_close, heartbeat, task_queue, scheduled, progress, n)
+    order by g.run_id, g.id, g.n),
+locked as materialized (
+    select distinct on (g.run_id, g.id) g.* from given g cross join lateral (
+        select from durable.activity_tasks a
+        where a.run_id = g.run_id and a.id = g.id and a.state = g.state and a.attempt = g.attempt
+            and a.revision = g.revision
+        for no key update) l
+    order by g.run_id, g.id, g.n),
+changed as (
+    update durable.activity_tasks a set
+        paused_at = l.paused_at, pause_reason = l.pause_reason, attempt_base = l.base, anew = l.anew,
+        revision = a.revision + 1,
+        due_at = case when a.state = 1 then l.due_at else a.due_at end,
+        deadline = case when a.state = 1 then l.deadline else a.deadline end,
+        start_by = l.start_by, close_by = l.close_by, start_to_close = l.start_to_close, heartbeat = l.heartbeat,
+        task_queue = l.task_queue, scheduled = l.scheduled, progress = coalesce(l.progress, a.progress)
+    from locked l where a.run_id = l.run_id and a.id = l.id
+    returning l.n)
+select g.n in (select n from changed) as changed from given g order by g.n

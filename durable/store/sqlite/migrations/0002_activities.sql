@@ -1,5 +1,10 @@
--- Activities that are not a worker's for a while. See the migration for PostgreSQL for the why.
+-- Activities that are not a worker's for a while, and what operators do to activities. See the migration for PostgreSQL for the why.
 --
 -- Everything here only adds: workers of the release before go on beside it.
 
 ALTER TABLE activity_tasks ADD COLUMN outside_since INTEGER;
+ALTER TABLE activity_tasks ADD COLUMN paused_at INTEGER;
+ALTER TABLE activity_tasks ADD COLUMN pause_reason TEXT NOT NULL DEFAULT '';
+ALTER TABLE activity_tasks ADD COLUMN attempt_base INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE activity_tasks ADD COLUMN anew INTEGER NOT NULL DEFAULT 0 CHECK (anew BETWEEN 0 AND 2);
+ALTER TABLE activity_tasks ADD COLUMN revision INTEGER NOT NULL DEFAULT 0;

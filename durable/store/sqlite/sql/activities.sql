@@ -17,7 +17,8 @@ UPDATE activity_tasks SET cancel_requested = 1 WHERE (run_id, id) IN (VALUES (?,
 SELECT
     json_group_array(json_array(
         run_id, id, workflow_id, workflow_type, activity_type, task_queue, state, attempt, due_at, deadline, start_by,
-        close_by, start_to_close, heartbeat, worker, started_at, scheduled_at, cancel_requested, outside_since, length(scheduled),
+        close_by, start_to_close, heartbeat, worker, started_at, scheduled_at, cancel_requested, outside_since,
+        paused_at, pause_reason, attempt_base, anew, revision, length(scheduled),
         length(progress))),
     CAST(group_concat(scheduled, '') AS BLOB),
     CAST(group_concat(progress, '') AS BLOB)
@@ -31,7 +32,8 @@ FROM (
 SELECT
     json_group_array(json_array(
         run_id, id, workflow_id, workflow_type, activity_type, task_queue, state, attempt, due_at, deadline, start_by,
-        close_by, start_to_close, heartbeat, worker, started_at, scheduled_at, cancel_requested, outside_since, length(scheduled),
+        close_by, start_to_close, heartbeat, worker, started_at, scheduled_at, cancel_requested, outside_since,
+        paused_at, pause_reason, attempt_base, anew, revision, length(scheduled),
         length(progress))),
     CAST(group_concat(scheduled, '') AS BLOB),
     CAST(group_concat(progress, '') AS BLOB)
@@ -68,15 +70,16 @@ UPDATE activity_tasks SET state = 2, worker = given.column3, started_at = given.
 FROM (VALUES (?, ?, ?, ?)) AS given WHERE run_id = given.column1 AND id = given.column2
 
 -- name: attempt
-SELECT state, attempt, worker, cancel_requested, outside_since FROM activity_tasks WHERE run_id = ? AND id = ?
+SELECT state, attempt, worker, cancel_requested, outside_since, paused_at, anew, revision FROM activity_tasks WHERE run_id = ? AND id = ?
 
 -- name: finish
 UPDATE activity_tasks SET state = 3, outside_since = NULL, worker = NULL, started_at = NULL, deadline = NULL WHERE run_id = ? AND id = ?
 
 -- name: retry
 UPDATE activity_tasks SET state = 1, attempt = attempt + 1, worker = NULL, started_at = NULL, start_by = NULL,
-    outside_since = NULL, due_at = ?, deadline = close_by, progress = ?
-WHERE run_id = ? AND id = ?
+    outside_since = NULL, deadline = close_by, progress = :progress, attempt_base = :base, anew = 0,
+    due_at = CASE WHEN paused_at IS NOT NULL AND NOT cancel_requested THEN :never ELSE :due_at END
+WHERE run_id = :run_id AND id = :id
 
 -- name: hand_out
 UPDATE activity_tasks SET state = 1, worker = NULL, outside_since = started_at, started_at = NULL, due_at = :due_at,
@@ -108,3 +111,11 @@ SELECT json_group_array(json_array(run_id, id)) FROM (
     )
     LIMIT :limit
 )
+
+-- name: change
+UPDATE activity_tasks SET paused_at = :paused_at, pause_reason = :pause_reason, attempt_base = :base, anew = :anew,
+    revision = revision + 1, start_by = :start_by, close_by = :close_by, start_to_close = :start_to_close,
+    heartbeat = :heartbeat, task_queue = :task_queue, progress = coalesce(:progress, progress),
+    due_at = CASE state WHEN 1 THEN :due_at ELSE due_at END,
+    deadline = CASE state WHEN 1 THEN :deadline ELSE deadline END
+WHERE run_id = :run_id AND id = :id AND state = :state AND attempt = :attempt AND revision = :revision

@@ -10,9 +10,9 @@ from __future__ import annotations
 import re
 from typing import Any, NamedTuple
 
-from durable._engine.schedules._fields import LAST, NONE, SPANS, TIME_FIELDS, Fields, Numbers
-from durable._engine.schedules.records import IntervalRecord
 from durable._internal.instants import HORIZON, SECOND
+from durable._timetables._fields import LAST, NONE, SPANS, TIME_FIELDS, Fields, Numbers
+from durable._timetables.records import IntervalRecord
 
 SHORTHANDS = {
     "@yearly": "0 0 1 1 *",

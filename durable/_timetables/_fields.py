@@ -11,8 +11,8 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 
-from durable._engine.schedules._zones import DAY
-from durable._engine.schedules.records import CalendarRecord, Ranges
+from durable._timetables._zones import DAY
+from durable._timetables.records import CalendarRecord, Ranges
 
 SPANS = {
     "second": (0, 59),

@@ -21,11 +21,11 @@ import hashlib
 from collections.abc import Iterator
 from functools import lru_cache
 
-from durable._engine.schedules._cron import parse_cron
-from durable._engine.schedules._fields import SPANS, Fields, every, fields_of
-from durable._engine.schedules._zones import DAY, Stretch, date_of, load_zone
-from durable._engine.schedules.records import IntervalRecord, SpecRecord
 from durable._internal.instants import HORIZON, SECOND
+from durable._timetables._cron import parse_cron
+from durable._timetables._fields import SPANS, Fields, every, fields_of
+from durable._timetables._zones import DAY, Stretch, date_of, load_zone
+from durable._timetables.records import IntervalRecord, SpecRecord
 
 _FIRST_YEAR, _LAST_YEAR = SPANS["year"]
 _LAST_SECOND = 4_102_444_799

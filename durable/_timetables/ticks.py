@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from durable._engine.schedules._cron import parse_cron
-from durable._engine.schedules._times import Timetable
-from durable._engine.schedules.records import IntervalRecord, SpecRecord
+from durable._timetables._cron import parse_cron
+from durable._timetables._times import Timetable
+from durable._timetables.records import IntervalRecord, SpecRecord
 
 
 @lru_cache(maxsize=1000)

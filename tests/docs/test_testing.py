@@ -1,0 +1,45 @@
+"""`docs/testing.md`: what it shows runs, and the file it shows is one."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from durable import Client, Worker
+from durable.client import WorkflowHistory
+from durable.worker import Replayer
+
+PAGE = Path(__file__).parents[2] / "docs" / "testing.md"
+
+
+def shown(language: str) -> list[str]:
+    found: list[str] = re.findall(
+        rf"^```{language}\n(.*?)^```$", PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL
+    )
+    return found
+
+
+async def test_the_programs_run(store_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {"__name__": "shown"}
+    for text in shown("python"):
+        exec(compile(text, str(PAGE), "exec"), names)
+    async with Client.connect(store_url) as client:
+        await client.start_workflow(names["checkout"]("waits"), id="o-1")
+        await names["check_what_is_under_way"](client)
+        async with Worker(client, workflows=[names["checkout"]], activities=[names["charge"]]):
+            await client.execute_workflow(names["checkout"]("book"), id="o-42")
+        await names["keep"](client, "o-42")
+    await names["test_old_runs_still_replay"]()
+
+
+async def test_the_file_is_a_history_and_as_it_would_be_written() -> None:
+    (text,) = shown("json")
+    history = WorkflowHistory.from_json("o-42", text)
+    assert history.to_json_dict() == json.loads(text)
+    with pytest.raises(Exception, match="no workflow 'checkout': it has none"):
+        await Replayer(workflows=[]).replay_workflow(history)

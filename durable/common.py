@@ -10,6 +10,7 @@ from typing import Any
 
 from durable._internal.backoff import exponential
 from durable._internal.instants import MICROSECOND, Duration, to_duration
+from durable._limits import CircuitBreaker, Concurrency, Priority
 from durable._search_attributes import (
     SearchAttributeIndexedValueType,
     SearchAttributeKey,
@@ -21,8 +22,14 @@ from durable._search_attributes import (
 
 __all__ = [
     "ActivityCancellationType",
+    "ActivityExecutionStatus",
+    "ActivityIDConflictPolicy",
+    "ActivityIDReusePolicy",
     "ChildWorkflowCancellationType",
+    "CircuitBreaker",
+    "Concurrency",
     "ParentClosePolicy",
+    "PendingActivityState",
     "Priority",
     "QueryRejectCondition",
     "RawValue",
@@ -55,6 +62,53 @@ class WorkflowIDConflictPolicy(IntEnum):
     FAIL = 1
     USE_EXISTING = 2
     TERMINATE_EXISTING = 3
+
+
+class ActivityIDReusePolicy(IntEnum):
+    """Whether the id of an activity that a client starts may be used again once its last run has closed."""
+
+    UNSPECIFIED = 0
+    """ALLOW_DUPLICATE."""
+    ALLOW_DUPLICATE = 1
+    ALLOW_DUPLICATE_FAILED_ONLY = 2
+    REJECT_DUPLICATE = 3
+
+
+class ActivityIDConflictPolicy(IntEnum):
+    """What the start of an activity by a client does when its id has an open run."""
+
+    UNSPECIFIED = 0
+    """FAIL."""
+    FAIL = 1
+    USE_EXISTING = 2
+
+
+class ActivityExecutionStatus(IntEnum):
+    """Where an activity that a client started is in its life. Values are Temporal's."""
+
+    UNSPECIFIED = 0
+    RUNNING = 1
+    COMPLETED = 2
+    FAILED = 3
+    CANCELED = 4
+    TERMINATED = 5
+    TIMED_OUT = 6
+
+
+class PendingActivityState(IntEnum):
+    """What an open activity waits for. Values are Temporal's."""
+
+    UNSPECIFIED = 0
+    SCHEDULED = 1
+    """For a worker, or for the end of a wait before its next attempt."""
+    STARTED = 2
+    """For the end of an attempt."""
+    CANCEL_REQUESTED = 3
+    """For the end of an attempt that is asked to end."""
+    PAUSED = 4
+    """For an operator."""
+    PAUSE_REQUESTED = 5
+    """For the end of an attempt, and then for an operator."""
 
 
 class ParentClosePolicy(IntEnum):
@@ -120,24 +174,6 @@ class RawValue:
     """
 
     payload: Any
-
-
-@dataclass(frozen=True)
-class Priority:
-    """Which of several things that are due is taken first. The names are Temporal's.
-
-    Attributes:
-        priority_key: From 1, first, to 5, last; 3 when None.
-    """
-
-    priority_key: int | None = None
-
-    def __post_init__(self) -> None:
-        key: object = self.priority_key
-        if key is not None and (isinstance(key, bool) or not isinstance(key, int)):
-            raise TypeError(f"priority_key must be a whole number from 1 to 5, not {type(key).__name__}")
-        if key is not None and not 1 <= key <= 5:
-            raise ValueError(f"priority_key must be from 1, first, to 5, last, not {key}")
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,9 @@
      |   |- TimeoutError                      a deadline passed, or a worker was lost; `type` says which
      |   |- ActivityError                     an activity failed for good; `cause` says why
      |   |- ChildWorkflowError                a child workflow failed; `cause` says why
+     |   |- ActivityAlreadyStartedError       the id of an activity that a client starts is taken, likewise
      |   `- WorkflowAlreadyStartedError       the workflow id is taken; wait, or choose another id or policy
+     |- ActivityFailureError                  the same of an activity that a client started
      |- WorkflowFailureError                  the client waited for a result, and there is none; `cause` says why
      |- WorkflowContinuedAsNewError           the client waited for one run, and the workflow goes on in another
      |- ScheduleAlreadyRunningError           a schedule of that id is there already; update it, or delete it first
@@ -56,7 +58,9 @@ from typing import Any
 from durable._internal.instants import Duration
 
 __all__ = [
+    "ActivityAlreadyStartedError",
     "ActivityError",
+    "ActivityFailureError",
     "ActivityNotFoundError",
     "ApplicationError",
     "ApplicationErrorCategory",
@@ -264,6 +268,27 @@ class WorkflowAlreadyStartedError(FailureError):
         self.workflow_id = workflow_id
         self.workflow_type = workflow_type
         self.run_id = run_id
+
+
+class ActivityAlreadyStartedError(FailureError):
+    """The id of an activity is in use, or its policy does not allow another run. `run_id` is the run that is in the way."""
+
+    def __init__(self, activity_id: str, activity_type: str, *, run_id: str | None = None) -> None:
+        super().__init__(
+            f"activity {activity_id!r} was already started{f' (run {run_id})' if run_id else ''}; use another id, "
+            "another id_conflict_policy or id_reuse_policy, or get_activity_handle() to reach the one that is there"
+        )
+        self.activity_id = activity_id
+        self.activity_type = activity_type
+        self.run_id = run_id
+
+
+class ActivityFailureError(DurableError):
+    """An activity that a client started closed without a result. `cause` says why, as with `WorkflowFailureError`."""
+
+    def __init__(self, *, cause: BaseException) -> None:
+        super().__init__(f"activity execution failed: {cause}")
+        self.__cause__ = cause
 
 
 class WorkflowFailureError(DurableError):

@@ -14,6 +14,9 @@ import msgspec
 from msgspec import Struct
 
 from durable._engine._retry import Retry, RetryState, decide
+from durable._engine._sole import end_with, is_sole
+from durable._engine.hints import ANY_KEY, Hint, HintKind
+from durable._engine.lanes import CIRCUIT_OPEN, BreakerNews, breaker_news, is_gated, lane_of
 from durable._engine.records import ActivityRecord, ActivityState, Anew, AttemptOutcome, Message, NewActivity
 from durable.exceptions import HistoryCorruptError
 from durable.history import (
@@ -22,6 +25,7 @@ from durable.history import (
     ActivityTaskFailed,
     ActivityTaskScheduled,
     ActivityTaskTimedOut,
+    ApplicationFailure,
     EventType,
     Failure,
     Payload,
@@ -150,6 +154,8 @@ def row(
         progress=b"" if progress is None else encode_progress(progress),
         worker=worker,
         running_for=running_for,
+        priority=scheduled.priority,
+        lane=None if scheduled.limits is None else lane_of(scheduled.limits),
     )
 
 
@@ -255,12 +261,14 @@ def conclude_row(
     )
     if isinstance(outcome, Failed):
         progress = Progress(progress.heartbeat, outcome.failure)
+    sole = is_sole(record.workflow_type)
     return AttemptOutcome(
         run_id=record.run_id,
         id=record.id,
         attempt=record.attempt,
         worker=worker,
-        message=None if isinstance(result, Retry) else message_of(record.run_id, result),
+        message=None if isinstance(result, Retry) or sole else message_of(record.run_id, result),
+        sole=None if isinstance(result, Retry) or not sole else end_with(result),
         retry_in=result.delay if isinstance(result, Retry) else None,
         progress=encode_progress(progress),
         state=record.state,
@@ -308,13 +316,15 @@ def _made_again(
 
 def cancel_waiting(record: ActivityRecord) -> AttemptOutcome:
     """Return the end of an activity that was cancelled while it waited for a worker: it never starts (again)."""
+    sole = is_sole(record.workflow_type)
     canceled = ActivityTaskCanceled(id=record.id, attempt=record.number)
     return AttemptOutcome(
         run_id=record.run_id,
         id=record.id,
         attempt=record.attempt,
         worker=None,
-        message=message_of(record.run_id, canceled),
+        message=None if sole else message_of(record.run_id, canceled),
+        sole=end_with(canceled) if sole else None,
         progress=record.progress,
         state=ActivityState.QUEUED,
     )
@@ -325,6 +335,33 @@ def scheduled_of(record: ActivityRecord) -> ActivityTaskScheduled:
     data = decode_data(EventType.ACTIVITY_TASK_SCHEDULED, record.scheduled)
     assert isinstance(data, ActivityTaskScheduled)
     return data
+
+
+def circuit_open(scheduled: ActivityTaskScheduled) -> Failed:
+    """Return how an activity ends that is to fail fast while its circuit breaker is open."""
+    key = "" if scheduled.limits is None or scheduled.limits.breaker is None else scheduled.limits.breaker.key
+    info = ApplicationFailure(type=CIRCUIT_OPEN, non_retryable=True)
+    return Failed(Failure(message=f"circuit breaker {key!r} is open", info=info))
+
+
+def hints_of(outcome: AttemptOutcome, scheduled: ActivityTaskScheduled) -> list[Hint]:
+    """Return whom the end of an attempt with a row concerns: its run, or whoever may run the next one."""
+    if scheduled.limits is not None and is_gated(scheduled.limits):
+        # Others under its key, on whatever queue, have waited for it to end.
+        others = [Hint(HintKind.ACTIVITY, ANY_KEY)]
+    else:
+        over = outcome.message is not None or outcome.sole is not None
+        others = [] if over else [Hint(HintKind.ACTIVITY, scheduled.task_queue)]
+    if outcome.sole is not None:
+        return [Hint(HintKind.CLOSED, outcome.run_id), *others]
+    return others if outcome.message is None else [Hint(HintKind.MESSAGE, outcome.run_id), *others]
+
+
+def news_for_breaker(scheduled: ActivityTaskScheduled, outcome: Outcome) -> BreakerNews | None:
+    """Return what the end of an attempt tells the circuit breaker of its activity, if that is anything."""
+    if scheduled.limits is None or not isinstance(outcome, Completed | Failed):
+        return None
+    return breaker_news(scheduled.limits, outcome.failure if isinstance(outcome, Failed) else None)
 
 
 WORKER_LOST = "the worker that ran this attempt was lost"
@@ -361,6 +398,11 @@ def expiry(record: ActivityRecord) -> Failed | None:
     if record.start_to_close is not None and (began or 0) + record.start_to_close <= record.now:
         return timeout("start_to_close", heartbeat=progress.heartbeat)
     return timeout("heartbeat", heartbeat=progress.heartbeat)
+
+
+def began(record: ActivityRecord) -> bool:
+    """Whether an attempt of a row is under way, here or outside."""
+    return record.state is ActivityState.RUNNING or record.outside_since is not None
 
 
 def _schedule_to_close(progress: Progress) -> Failed:

@@ -28,6 +28,7 @@ from durable._engine._inputs import Inputs
 from durable._engine._retry import Retry
 from durable._engine._run_info import UPSERTS, changes_what_is_found
 from durable._engine._state import RunState
+from durable._engine.lanes import is_gated
 from durable._engine.records import NewActivity
 from durable.history import (
     ActivityTaskCancelRequested,
@@ -241,7 +242,9 @@ class Asked:
             # Started again by an owner that finds it open: it is only as good as that.
             effects.start.append(scheduled)
             return
-        how = dispatch(scheduled, local=local(scheduled))
+        # What is limited starts where the database says so: an eager start would pass all that wait for it.
+        free = scheduled.limits is None or not is_gated(scheduled.limits)
+        how = dispatch(scheduled, local=free and local(scheduled))
         if how is Dispatch.NOW and not recovering:
             effects.start.append(scheduled)
         elif how is Dispatch.NOW:

@@ -107,6 +107,7 @@ def _start(state: RunState, asked: StartChildWorkflowExecutionInitiated) -> Chil
         cron_schedule=asked.cron_schedule,
         search_attributes=asked.search_attributes,
         priority=asked.priority,
+        limits=asked.limits,
         delay=first_delay(asked.cron_schedule, state.task_time) if asked.cron_schedule else 0,
     )
     run = start(

@@ -104,6 +104,11 @@ def _options(record: ActivityRecord, scheduled: ActivityTaskScheduled) -> dict[s
     }
 
 
+def request_cancel(record: ActivityRecord, reason: str) -> ActivityChange:
+    """Return what asks an attempt that runs to end; no other follows it."""
+    return replace(_change(record), cancel=True, cancel_reason=reason)
+
+
 def _unpaused(record: ActivityRecord) -> ActivityChange:
     start_by = record.start_by
     if start_by is not None and record.paused_at is not None:

@@ -6,6 +6,8 @@ from enum import IntEnum
 
 from msgspec import Struct
 
+from durable._engine.lanes import Lane
+
 
 class ActivityState(IntEnum):
     """Where an activity's row is in its life."""
@@ -41,6 +43,7 @@ class NewActivity(Struct, frozen=True, gc=False):
         heartbeat: Longest silence of an attempt.
         worker: The worker that runs it already (state RUNNING), or None (state QUEUED).
         running_for: How long that attempt has been running.
+        lane: Where it waits, if not with the rest of its queue.
     """
 
     id: int
@@ -58,6 +61,7 @@ class NewActivity(Struct, frozen=True, gc=False):
     progress: bytes = b""
     worker: str | None = None
     running_for: int = 0
+    lane: Lane | None = None
 
 
 class ActivityRecord(Struct, frozen=True, gc=False):
@@ -67,7 +71,7 @@ class ActivityRecord(Struct, frozen=True, gc=False):
     `outside_since` is when the attempt began that somebody outside is to end; such a row is QUEUED, and never due.
     So is one that operators paused, since `paused_at`, while it waited. `attempt` never falls, it is a fence: people
     count from `base`. `anew` is set while an attempt runs behind which the count begins again; `revision` goes up with
-    each change by operators.
+    each change by operators. `refused`: it was claimed to fail, since its circuit breaker is open.
     """
 
     run_id: str
@@ -95,11 +99,30 @@ class ActivityRecord(Struct, frozen=True, gc=False):
     outside_since: int | None = None
     paused_at: int | None = None
     pause_reason: str = ""
+    cancel_reason: str = ""
     base: int = 0
     anew: Anew = Anew.NO
     revision: int = 0
+    refused: bool = False
 
     @property
     def number(self) -> int:
         """The number of its attempt, as people count."""
         return self.attempt - self.base
+
+
+class SoleActivity(Struct, frozen=True, gc=False):
+    """The one activity of a run that has no code. Its limits count from when it begins; queue and priority are the run's.
+
+    Attributes:
+        scheduled: The encoded `ActivityTaskScheduled`, event 2 of the run and in the row.
+        lane: Where it waits, if not with the rest of its queue.
+    """
+
+    activity_type: str
+    scheduled: bytes
+    schedule_to_start: int | None = None
+    schedule_to_close: int | None = None
+    start_to_close: int | None = None
+    heartbeat: int | None = None
+    lane: Lane | None = None

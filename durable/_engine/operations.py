@@ -34,6 +34,7 @@ class ActivityChange(Struct, frozen=True, gc=False):
         due_at: When it may be claimed; counts for a QUEUED row only, and so does `deadline`.
         scheduled: The encoded `ActivityTaskScheduled`, with other options perhaps.
         progress: What the next attempt is told; None to leave it.
+        cancel: Whether its cancellation is requested from now on, and `cancel_reason` why, for people.
     """
 
     run_id: str
@@ -54,6 +55,8 @@ class ActivityChange(Struct, frozen=True, gc=False):
     task_queue: str
     scheduled: bytes
     progress: bytes | None = None
+    cancel: bool = False
+    cancel_reason: str = ""
 
 
 class Reset(Struct, frozen=True, gc=False):

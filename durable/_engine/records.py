@@ -15,6 +15,7 @@ from durable._engine.activity_records import ActivityRecord as ActivityRecord
 from durable._engine.activity_records import ActivityState as ActivityState
 from durable._engine.activity_records import Anew as Anew
 from durable._engine.activity_records import NewActivity as NewActivity
+from durable._engine.activity_records import SoleActivity as SoleActivity
 from durable.common import ParentClosePolicy, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from durable.history import EventRow, Payload
 
@@ -70,6 +71,7 @@ class NewRun(Struct, frozen=True, gc=False):
         messages: What is put into the inbox of the run that the verdict names, with it or not at all: of the new run, or
             of the existing one that the start was content with. Their `run_id` is ignored.
         search_attributes: What the run is found by.
+        activity: Its one activity, if it has no code: nobody owns or claims it, and its end is the activity's.
     """
 
     run_id: str
@@ -90,6 +92,7 @@ class NewRun(Struct, frozen=True, gc=False):
     parent_close_policy: ParentClosePolicy | None = None
     messages: tuple[Message, ...] = ()
     search_attributes: dict[str, Payload] = {}
+    activity: SoleActivity | None = None
 
 
 class StartOutcome(IntEnum):
@@ -404,6 +407,14 @@ class ClaimedRun(Struct, frozen=True, gc=False):
     fault: Exception | None = None
 
 
+class SoleEnd(Struct, frozen=True, gc=False):
+    """How a run of one activity ends with it: its status, and its last two events, the activity's outcome and its own."""
+
+    status: RunStatus
+    outcome: EventRow
+    closing: EventRow
+
+
 class AttemptOutcome(Struct, frozen=True, gc=False):
     """How an attempt of an activity with a row ended; applied only while the row still shows that attempt, running.
 
@@ -416,6 +427,7 @@ class AttemptOutcome(Struct, frozen=True, gc=False):
         outside: The attempt goes on without its worker, until somebody outside ends it.
         revision: What the row's must be, if it matters to the outcome.
         base: From which attempt people count behind it.
+        sole: Instead of a message: the end of the run whose only activity it is.
     """
 
     run_id: str
@@ -429,6 +441,7 @@ class AttemptOutcome(Struct, frozen=True, gc=False):
     outside: bool = False
     revision: int | None = None
     base: int = 0
+    sole: SoleEnd | None = None
 
 
 NEVER_DUE = 4_000_000_000 * 1_000_000

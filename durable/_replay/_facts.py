@@ -7,12 +7,12 @@ from datetime import datetime, timedelta
 
 from durable._internal.instants import to_datetime, to_timedelta
 from durable._replay._found import Found
-from durable.common import Priority
 from durable.history import (
     Event,
     WorkflowExecutionStarted,
     WorkflowExecutionUpdateAccepted,
     decode_retry_policy,
+    priority_of,
 )
 from durable.history._search_attributes import decode_search_attributes
 from durable.workflow._info import Info, ParentInfo, RootInfo
@@ -66,7 +66,7 @@ def info_of(
         run_timeout=_timedelta(started.run_timeout),
         task_timeout=_timedelta(started.task_timeout),
         retry_policy=decode_retry_policy(started.retry_policy),
-        priority=Priority(priority_key=started.priority),
+        priority=priority_of(started.priority, started.limits),
         headers=started.headers,
         schedule_id=started.schedule_id or None,
         scheduled_start_time=_datetime(started.scheduled_at),

@@ -201,6 +201,7 @@ class InterceptedInstance(Instance):
                 summary=said.summary or None,
                 arg_types=None if call.definition is None else call.definition.arg_types,
                 ret_type=call.result_type,
+                priority=said.priority,
                 call=call,
             )
         )
@@ -378,7 +379,7 @@ class _Outbound(WorkflowOutboundInterceptor):
         changed = _changes(
             said,
             input,
-            ("activity_id", "task_queue", "retry_policy", "cancellation_type"),
+            ("activity_id", "task_queue", "retry_policy", "cancellation_type", "priority"),
             (
                 "schedule_to_close_timeout",
                 "schedule_to_start_timeout",
@@ -422,6 +423,7 @@ class _Outbound(WorkflowOutboundInterceptor):
                 "retry_policy",
                 "cron_schedule",
                 "search_attributes",
+                "priority",
             ),
         )
         for name in ("static_summary", "static_details"):
@@ -485,6 +487,7 @@ class _Others:
                 static_details=child.static_details or None,
                 arg_types=None if request.definition is None else request.definition.arg_types,
                 ret_type=request.result_type,
+                priority=child.priority,
                 call=request,
             )
         )

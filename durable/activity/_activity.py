@@ -151,11 +151,31 @@ class Activity(Generic[P, R]):
         """Return the activity as a method of `instance`; itself, when it is no method or `instance` is None."""
         if instance is None or not self.definition.is_method:
             return self
-        bound: Activity[P, R] = Activity(self.definition, self.call_options, instance)
+        bound: Activity[P, R] = type(self)(self.definition, self.call_options, instance)
         return bound
 
     def __repr__(self) -> str:
         return f"<activity {self.definition.name} from {self.definition.where}>"
+
+
+class DynamicActivity(Activity[P, R]):
+    """An activity that runs every type which has no definition of its own; workflow code calls it by those types."""
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> ActivityCall[R]:
+        self._refuse()
+        return super().__call__(*args, **kwargs)
+
+    def start(self, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
+        """See `Activity`."""
+        self._refuse()
+        return super().start(*args, **kwargs)
+
+    def _refuse(self) -> None:
+        if getattr(_running_loop(), "host", None) is not None:
+            raise TypeError(
+                f"{self.definition.parameters.what} ({self.definition.where}) has no name to be called by in a "
+                'workflow; use workflow.execute_activity("the type", ...)'
+            )
 
 
 class ActivityMethod(Generic[P, R]):
@@ -198,6 +218,7 @@ def defn(
     name: str | None = None,
     executor: str | None = None,
     no_thread_cancel_exception: bool = False,
+    dynamic: bool = False,
     **options: Unpack[ActivityConfig],
 ) -> _Defn: ...
 def defn(
@@ -207,6 +228,7 @@ def defn(
     name: str | None = None,
     executor: str | None = None,
     no_thread_cancel_exception: bool = False,
+    dynamic: bool = False,
     **options: Unpack[ActivityConfig],
 ) -> Any:
     """Make an activity of a function: `async def` runs on the worker's event loop, a plain `def` in a thread.
@@ -220,6 +242,9 @@ def defn(
         executor: `"async"` or `"thread"`, to have it checked; it follows from the function.
         no_thread_cancel_exception: Whether a cancel leaves a plain `def` alone, which then looks at
             `activity.is_cancelled()`. Else `CancelledError` is raised in its thread, wherever it is.
+        dynamic: Whether it runs the activities of every type that its worker has no definition of. It takes one
+            argument, `args: Sequence[RawValue]`, and has no name; `activity.info().activity_type` tells which it runs,
+            and `activity.payload_converter()` reads an argument. A worker serves one at most.
         options: See `ActivityConfig`.
 
     Raises:
@@ -238,9 +263,10 @@ def defn(
             options=merged,
             frame=frame,
             no_thread_cancel_exception=no_thread_cancel_exception,
+            dynamic=dynamic,
         )
         REGISTRY.add(definition)
-        return Activity(definition)
+        return DynamicActivity(definition) if dynamic else Activity(definition)
 
     return decorate if fn is None else decorate(fn)
 
@@ -255,6 +281,7 @@ def method(
     name: str | None = None,
     executor: str | None = None,
     no_thread_cancel_exception: bool = False,
+    dynamic: bool = False,
     **options: Unpack[ActivityConfig],
 ) -> _Method: ...
 def method(
@@ -264,6 +291,7 @@ def method(
     name: str | None = None,
     executor: str | None = None,
     no_thread_cancel_exception: bool = False,
+    dynamic: bool = False,
     **options: Unpack[ActivityConfig],
 ) -> Any:
     """Make an activity of a method, so that it can use what its instance was made with.
@@ -276,6 +304,7 @@ def method(
         name: The activity's type; the method's name by default.
         executor: `"async"` or `"thread"`, to have it checked; it follows from the method.
         no_thread_cancel_exception: As in `defn`.
+        dynamic: As in `defn`.
         options: See `ActivityConfig`.
 
     Raises:
@@ -295,8 +324,9 @@ def method(
             frame=frame,
             method=True,
             no_thread_cancel_exception=no_thread_cancel_exception,
+            dynamic=dynamic,
         )
         REGISTRY.add(definition)
-        return ActivityMethod(Activity(definition))
+        return ActivityMethod(DynamicActivity(definition) if dynamic else Activity(definition))
 
     return decorate if fn is None else decorate(fn)

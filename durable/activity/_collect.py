@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from durable.activity._activity import Activity, ActivityMethod
+from durable.activity._definition import check_dynamic
 from durable.activity._registry import REGISTRY, only
 from durable.exceptions import RegistrationError
 
@@ -55,6 +56,8 @@ def collect(activities: Sequence[Any] | None, task_queue: str) -> Mapping[str, A
                 _add(found, activity)
     for activity in found.values():
         _ = activity.definition.arg_types, activity.definition.ret_type
+        if activity.definition.dynamic:
+            check_dynamic(activity.definition)
     return found
 
 

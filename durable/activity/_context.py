@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeAlias
 
-from durable.common import RetryPolicy
+from durable.common import Priority, RetryPolicy
+from durable.converter import PayloadConverter
 from durable.exceptions import NotInActivityError
 
 __all__ = [
@@ -39,7 +40,8 @@ class Info:
     """Facts about an attempt of an activity.
 
     Attributes:
-        activity_id: The activity's id within its run.
+        activity_id: The activity's id within its run; of one that a client started, its id.
+        activity_run_id: The run of one that a client started; None of a workflow's.
         activity_type: The name of its definition.
         attempt: The number of this attempt, from 1.
         heartbeat_details: What the last attempt that sent a heartbeat said with it.
@@ -47,7 +49,8 @@ class Info:
         idempotency_key: The same text at every attempt, recovery and replay of this call, and at no other call: for
             services that take one to keep a repeated request from acting twice.
         is_local: Whether it runs beside its workflow, without a row of its own.
-        priority: From 1, the first, to 5; None if nobody said.
+        namespace: The namespace it lives in.
+        priority: Its priority: what was said of it, and what it has from its workflow.
         retry_policy: What follows a failure of this attempt.
         schedule_to_close_timeout: The longest that all attempts may take together.
         scheduled_time: When the workflow asked for it.
@@ -55,7 +58,7 @@ class Info:
         start_to_close_timeout: The longest that this attempt may take.
         started_time: When this attempt began.
         task_queue: The queue on which it was found.
-        workflow_id: Whose it is.
+        workflow_id: Whose it is; this and the rest about a workflow is None of one that a client started.
         workflow_namespace: The namespace of that workflow.
         workflow_run_id: Which run of that workflow asked for it.
         workflow_type: The name of that workflow's definition.
@@ -69,7 +72,7 @@ class Info:
     heartbeat_timeout: timedelta | None
     idempotency_key: str
     is_local: bool
-    priority: int | None
+    priority: Priority
     retry_policy: RetryPolicy | None
     schedule_to_close_timeout: timedelta | None
     scheduled_time: datetime
@@ -77,11 +80,18 @@ class Info:
     start_to_close_timeout: timedelta | None
     started_time: datetime
     task_queue: str
-    workflow_id: str
-    workflow_namespace: str
-    workflow_run_id: str
-    workflow_type: str
+    workflow_id: str | None
+    workflow_namespace: str | None
+    workflow_run_id: str | None
+    workflow_type: str | None
     task_token: bytes = b""
+    activity_run_id: str | None = None
+    namespace: str = "default"
+
+    @property
+    def in_workflow(self) -> bool:
+        """Whether a workflow asked for it, and not a client."""
+        return self.workflow_id is not None
 
 
 @dataclass(frozen=True)
@@ -145,6 +155,11 @@ class Context(Protocol):
         """Why the attempt is asked to stop, None as long as it is not."""
         ...
 
+    @property
+    def payload_converter(self) -> PayloadConverter:
+        """What makes values of the payloads of this attempt."""
+        ...
+
     def heartbeat(self, details: tuple[Any, ...]) -> None:
         """Take a heartbeat, with its details, from whatever thread the activity runs in."""
         ...
@@ -185,6 +200,15 @@ def info() -> Info:
         NotInActivityError: The caller is no activity.
     """
     return current("activity.info()").info
+
+
+def payload_converter() -> PayloadConverter:
+    """Return what makes values of payloads, and payloads of values: for the `RawValue`s of a dynamic activity.
+
+    Raises:
+        NotInActivityError: The caller is no activity.
+    """
+    return current("activity.payload_converter()").payload_converter
 
 
 def heartbeat(*details: Any) -> None:

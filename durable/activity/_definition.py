@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any, Literal
@@ -11,11 +11,15 @@ from typing import Any, Literal
 from durable._internal.ids import check_name
 from durable.activity._options import ActivityConfig, ActivityOptions
 from durable.activity._parameters import Parameters, local_names, where_is
+from durable.common import RawValue
 from durable.exceptions import RegistrationError
 
 __all__ = ["ActivityConfig", "ActivityDefinition", "ActivityOptions", "Executor", "define"]
 
 Executor = Literal["async", "thread", "process"]
+
+DYNAMIC = "(dynamic)"
+"""Stands for the name of a dynamic activity, which has none; no activity may be called so."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
@@ -34,6 +38,7 @@ class ActivityDefinition:
         qualname: Its name within the module.
         is_method: Whether it needs an instance to run.
         no_thread_cancel_exception: Whether a function in a thread is never interrupted, and looks for itself instead.
+        dynamic: Whether it runs every type that has no definition of its own.
     """
 
     name: str
@@ -47,6 +52,7 @@ class ActivityDefinition:
     qualname: str
     is_method: bool = False
     no_thread_cancel_exception: bool = False
+    dynamic: bool = False
 
     @property
     def signature(self) -> inspect.Signature:
@@ -97,6 +103,7 @@ def define(
     frame: FrameType | None,
     method: bool = False,
     no_thread_cancel_exception: bool = False,
+    dynamic: bool = False,
 ) -> ActivityDefinition:
     """Return the definition of a function.
 
@@ -107,8 +114,8 @@ def define(
     """
     _check_function(fn)
     where = where_is(fn)
-    shown = check_name(fn.__name__ if name is None else name, "name")
-    what = f"activity {shown!r}"
+    shown = _name_of(fn.__name__ if name is None else name, dynamic=dynamic, given=name is not None)
+    what = f"dynamic activity {fn.__name__!r}" if dynamic else f"activity {shown!r}"
     is_async = inspect.iscoroutinefunction(fn)
     if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
         raise RegistrationError(f"{what} ({where}) is a generator; an activity returns its result, once")
@@ -129,7 +136,34 @@ def define(
         qualname=fn.__qualname__,
         is_method=method,
         no_thread_cancel_exception=no_thread_cancel_exception,
+        dynamic=dynamic,
     )
+
+
+def _name_of(name: object, *, dynamic: bool, given: bool) -> str:
+    if dynamic and given:
+        raise RegistrationError(
+            f"activity {name!r}: a dynamic activity runs every type and has no name itself"
+        )
+    if dynamic:
+        return DYNAMIC
+    if name == DYNAMIC:
+        raise ValueError(f"name must not be {DYNAMIC!r}: that stands for dynamic activities")
+    return check_name(name, "name")
+
+
+def check_dynamic(definition: ActivityDefinition) -> None:
+    """See that a dynamic activity takes what it is given.
+
+    Raises:
+        RegistrationError: It does not.
+    """
+    types = definition.arg_types
+    if len(types) != 1 or types[0] not in (Sequence[RawValue], list[RawValue]):
+        raise RegistrationError(
+            f"{definition.parameters.what} ({definition.where}) must take one argument, annotated Sequence[RawValue]: "
+            "it gets the arguments of any activity, as they are stored"
+        )
 
 
 def _check_function(fn: object) -> None:

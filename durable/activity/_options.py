@@ -9,7 +9,7 @@ from typing import Any, TypedDict
 
 from durable._internal.ids import check_name, check_text
 from durable._internal.instants import Duration, check_timeout, to_duration
-from durable.common import ActivityCancellationType, RetryPolicy
+from durable.common import ActivityCancellationType, CircuitBreaker, Concurrency, Priority, RetryPolicy
 
 __all__ = ["ActivityConfig", "ActivityOptions", "LocalActivityConfig", "merge"]
 
@@ -39,6 +39,12 @@ class ActivityConfig(TypedDict, total=False):
     """A line for people, shown wherever the activity is."""
     eager: bool
     """Whether the worker that runs the workflow may start it before the request is recorded; True by default."""
+    priority: Priority | None
+    """Which of several activities that wait is taken first; the workflow's by default."""
+    concurrency: Concurrency | None
+    """At most so many with its key run at once, over all workers; no limit by default."""
+    circuit_breaker: CircuitBreaker | None
+    """What keeps it waiting while others with its key fail; nothing by default."""
 
 
 class LocalActivityConfig(TypedDict, total=False):
@@ -84,7 +90,9 @@ class ActivityOptions:
     activity_id: str | None = None
     summary: str = ""
     eager: bool = True
-    priority: int | None = None
+    priority: Priority | None = None
+    concurrency: Concurrency | None = None
+    circuit_breaker: CircuitBreaker | None = None
     local_retry_threshold: int | None = None
 
     def __post_init__(self) -> None:
@@ -104,6 +112,9 @@ class ActivityOptions:
         _check(self.summary, str, "summary", "a string")
         check_text(self.summary, "summary")
         _check(self.eager, bool, "eager", "True or False")
+        _check(self.priority, Priority | None, "priority", "a Priority")
+        _check(self.concurrency, Concurrency | None, "concurrency", "a Concurrency")
+        _check(self.circuit_breaker, CircuitBreaker | None, "circuit_breaker", "a CircuitBreaker")
 
 
 TIMEOUTS = (
@@ -113,10 +124,17 @@ TIMEOUTS = (
     "heartbeat_timeout",
 )
 _REMEMBERED = 1000
-KNOWN = frozenset(field.name for field in fields(ActivityOptions)) - {"priority", "local_retry_threshold"}
+KNOWN = frozenset(field.name for field in fields(ActivityOptions)) - {"local_retry_threshold"}
 """The options of an activity."""
 
-KNOWN_LOCAL = KNOWN - {"task_queue", "heartbeat_timeout", "eager"} | {"local_retry_threshold"}
+KNOWN_LOCAL = KNOWN - {
+    "task_queue",
+    "heartbeat_timeout",
+    "eager",
+    "priority",
+    "concurrency",
+    "circuit_breaker",
+} | {"local_retry_threshold"}
 """The options of a local activity."""
 
 
@@ -168,6 +186,9 @@ def local(options: ActivityOptions) -> ActivityOptions:
     """Return options without what a local activity does not have, whatever its definition says about other times.
 
     Its queue is its workflow's, and nobody but its worker waits for a sign of life.
+
+    Raises:
+        ValueError: It is limited, over all workers: a local activity starts without asking the database.
     """
     try:
         return _local_before(options)
@@ -176,6 +197,12 @@ def local(options: ActivityOptions) -> ActivityOptions:
 
 
 def _local(options: ActivityOptions) -> ActivityOptions:
+    for name in ("concurrency", "circuit_breaker"):
+        if getattr(options, name) is not None:
+            raise ValueError(
+                f"a local activity cannot keep to {name}: it starts without asking the database, which knows what "
+                "other workers do; call it as an activity"
+            )
     return replace(options, task_queue=None, heartbeat_timeout=None, eager=True)
 
 

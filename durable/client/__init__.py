@@ -3,6 +3,15 @@
 from __future__ import annotations
 
 from durable._engine.schedules.records import ScheduleOverlapPolicy
+from durable.activity._context import ActivityCancellationDetails
+from durable.client._activities import ActivityStart
+from durable.client._activity_executions import (
+    ActivityExecution,
+    ActivityExecutionAsyncIterator,
+    ActivityExecutionCount,
+    ActivityExecutionCountAggregationGroup,
+)
+from durable.client._activity_handle import ActivityExecutionDescription, ActivityHandle
 from durable.client._async_activity import AsyncActivityHandle, AsyncActivityIDReference
 from durable.client._client import Client
 from durable.client._describe import PendingActivity, WorkflowExecutionDescription
@@ -13,6 +22,7 @@ from durable.client._history import (
     WorkflowHistoryEventAsyncIterator,
     WorkflowHistoryEventFilterType,
 )
+from durable.client._limits import CircuitBreakerDescription, CircuitState, ConcurrencyDescription
 from durable.client._listing import (
     WorkflowExecutionAsyncIterator,
     WorkflowExecutionCount,
@@ -51,8 +61,9 @@ from durable.client._schedule_types import (
 from durable.client._schedules import ScheduleHandle
 from durable.client._updates import WorkflowUpdateHandle, WorkflowUpdateStage
 from durable.client._with_start import WithStartWorkflowOperation
-from durable.common import WorkflowExecutionStatus
+from durable.common import ActivityExecutionStatus, PendingActivityState, WorkflowExecutionStatus
 from durable.exceptions import (
+    ActivityFailureError,
     AsyncActivityCancelledError,
     ScheduleAlreadyRunningError,
     ScheduleNotFoundError,
@@ -65,23 +76,33 @@ from durable.exceptions import (
 )
 from durable.interceptor.client import (
     BackfillScheduleInput,
+    CancelActivityInput,
     CancelWorkflowInput,
+    CompleteAsyncActivityInput,
+    CountActivitiesInput,
     CountWorkflowsInput,
     CreateScheduleInput,
     DeleteScheduleInput,
+    DescribeActivityInput,
     DescribeScheduleInput,
     DescribeWorkflowInput,
+    FailAsyncActivityInput,
     FetchWorkflowHistoryEventsInput,
+    HeartbeatAsyncActivityInput,
     Interceptor,
+    ListActivitiesInput,
     ListSchedulesInput,
     ListWorkflowsInput,
     OutboundInterceptor,
     PauseScheduleInput,
     QueryWorkflowInput,
+    ReportCancellationAsyncActivityInput,
     SignalWorkflowInput,
+    StartActivityInput,
     StartWorkflowInput,
     StartWorkflowUpdateInput,
     StartWorkflowUpdateWithStartInput,
+    TerminateActivityInput,
     TerminateWorkflowInput,
     TriggerScheduleInput,
     UnpauseScheduleInput,
@@ -91,25 +112,47 @@ from durable.interceptor.client import (
 )
 
 __all__ = [
+    "ActivityCancellationDetails",
+    "ActivityExecution",
+    "ActivityExecutionAsyncIterator",
+    "ActivityExecutionCount",
+    "ActivityExecutionCountAggregationGroup",
+    "ActivityExecutionDescription",
+    "ActivityExecutionStatus",
+    "ActivityFailureError",
+    "ActivityHandle",
+    "ActivityStart",
     "AsyncActivityCancelledError",
     "AsyncActivityHandle",
     "AsyncActivityIDReference",
     "BackfillScheduleInput",
+    "CancelActivityInput",
     "CancelWorkflowInput",
+    "CircuitBreakerDescription",
+    "CircuitState",
     "Client",
+    "CompleteAsyncActivityInput",
+    "ConcurrencyDescription",
+    "CountActivitiesInput",
     "CountWorkflowsInput",
     "CreateScheduleInput",
     "DeleteScheduleInput",
+    "DescribeActivityInput",
     "DescribeScheduleInput",
     "DescribeWorkflowInput",
+    "FailAsyncActivityInput",
     "FetchWorkflowHistoryEventsInput",
+    "HeartbeatAsyncActivityInput",
     "Interceptor",
+    "ListActivitiesInput",
     "ListSchedulesInput",
     "ListWorkflowsInput",
     "OutboundInterceptor",
     "PauseScheduleInput",
     "PendingActivity",
+    "PendingActivityState",
     "QueryWorkflowInput",
+    "ReportCancellationAsyncActivityInput",
     "Schedule",
     "ScheduleAction",
     "ScheduleActionExecution",
@@ -139,9 +182,11 @@ __all__ = [
     "ScheduleUpdate",
     "ScheduleUpdateInput",
     "SignalWorkflowInput",
+    "StartActivityInput",
     "StartWorkflowInput",
     "StartWorkflowUpdateInput",
     "StartWorkflowUpdateWithStartInput",
+    "TerminateActivityInput",
     "TerminateWorkflowInput",
     "TriggerScheduleInput",
     "UnpauseScheduleInput",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -24,9 +24,12 @@ from durable._engine._activities import (
     conclude_row,
     decode_progress,
     encode_progress,
+    hints_of,
+    news_for_breaker,
     read_task_token,
     scheduled_of,
 )
+from durable._engine._sole import is_sole, sole_name
 from durable._internal.ids import check_name
 from durable.activity._context import ActivityCancellationDetails
 from durable.client._connection import Connection
@@ -36,8 +39,14 @@ from durable.converter import (
     SerializationContext,
 )
 from durable.exceptions import ActivityNotFoundError, AsyncActivityCancelledError
-from durable.history import CLOSING, ActivityTaskScheduled, decode_history
-from durable.store import ActivityRecord, ActivityState, Heartbeat, HeartbeatAnswer, Hint, HintKind
+from durable.history import CLOSING, ActivityTaskScheduled, decode_data, decode_history
+from durable.interceptor.client import (
+    CompleteAsyncActivityInput,
+    FailAsyncActivityInput,
+    HeartbeatAsyncActivityInput,
+    ReportCancellationAsyncActivityInput,
+)
+from durable.store import ActivityRecord, ActivityState, Heartbeat, HeartbeatAnswer
 
 ROW_PATIENCE = 10.0
 """Seconds for which an attempt is waited for whose function has told its token and has not ended yet."""
@@ -54,12 +63,12 @@ class AsyncActivityIDReference:
     """An activity by its ids, whichever attempt of it is open.
 
     Attributes:
-        workflow_id: The workflow that asked for it.
+        workflow_id: The workflow that asked for it; None for one that a client started.
         run_id: Which run of that; the open one when None.
         activity_id: Its id there, `activity.info().activity_id`.
     """
 
-    workflow_id: str
+    workflow_id: str | None
     run_id: str | None
     activity_id: str
 
@@ -90,7 +99,8 @@ class AsyncActivityHandle:
         if isinstance(id_or_token, bytes):
             self._token = read_task_token(id_or_token)
         else:
-            check_name(id_or_token.workflow_id, "workflow_id")
+            if id_or_token.workflow_id is not None:
+                check_name(id_or_token.workflow_id, "workflow_id")
             check_name(id_or_token.activity_id, "activity_id")
 
     def __repr__(self) -> str:
@@ -111,6 +121,11 @@ class AsyncActivityHandle:
             ConversionError: The result cannot be stored.
             StoreUnavailableError: The database is away; whether it was done is not known. Say it again.
         """
+        await self._connection.outbound.complete_async_activity(
+            CompleteAsyncActivityInput(self._id_or_token, result, self._override, self)
+        )
+
+    async def _complete(self, result: Any) -> None:
         await self._end(
             lambda record, scheduled, converter: Completed(
                 converter.to_payload(result, path=f"result of activity {scheduled.activity_type}")
@@ -130,6 +145,11 @@ class AsyncActivityHandle:
             ConversionError: The details cannot be stored.
             StoreUnavailableError: The database is away; whether it was done is not known. Say it again.
         """
+        await self._connection.outbound.fail_async_activity(
+            FailAsyncActivityInput(self._id_or_token, error, last_heartbeat_details, self._override, self)
+        )
+
+    async def _fail(self, error: Exception, last_heartbeat_details: Any) -> None:
         await self._end(
             lambda record, scheduled, converter: Failed(converter.to_failure(error)), last_heartbeat_details
         )
@@ -144,6 +164,11 @@ class AsyncActivityHandle:
             ValueError: Nobody has asked the activity to end.
         """
 
+        await self._connection.outbound.report_cancellation_async_activity(
+            ReportCancellationAsyncActivityInput(self._id_or_token, details, self._override, self)
+        )
+
+    async def _report_cancellation(self, details: Sequence[Any]) -> None:
         def canceled(
             record: ActivityRecord, scheduled: ActivityTaskScheduled, converter: DataConverter
         ) -> Outcome:
@@ -165,6 +190,11 @@ class AsyncActivityHandle:
             ConversionError: The details cannot be stored.
             StoreUnavailableError: The database is away.
         """
+        await self._connection.outbound.heartbeat_async_activity(
+            HeartbeatAsyncActivityInput(self._id_or_token, details, self._override, self)
+        )
+
+    async def _heartbeat(self, details: Sequence[Any]) -> None:
         store = self._connection.store
         while True:
             record = await self._find()
@@ -200,9 +230,10 @@ class AsyncActivityHandle:
                     converter.to_payloads(last_heartbeat_details, path="heartbeat details"),
                     progress.last_failure,
                 )
+            ending = outcome_of(record, scheduled, converter)
             outcome = conclude_row(
                 record,
-                outcome_of(record, scheduled, converter),
+                ending,
                 worker=None,
                 now=record.now,
                 jitter=random.random(),
@@ -212,14 +243,12 @@ class AsyncActivityHandle:
             )
             (ended,) = await store.finish_attempts([outcome])
             if ended:
-                again = outcome.message is None
-                store.hint(
-                    [
-                        Hint(HintKind.ACTIVITY, record.task_queue)
-                        if again
-                        else Hint(HintKind.MESSAGE, record.run_id)
-                    ]
-                )
+                if outcome.sole is not None:
+                    closing = outcome.sole.closing
+                    self._connection.local.closed(record.run_id, decode_data(closing.type, closing.data))
+                if (news := news_for_breaker(scheduled, ending)) is not None:
+                    await store.tell_breakers([news])
+                store.hint(hints_of(outcome, scheduled))
                 return
             # Somebody else has changed it just now, or has it locked; the next look tells.
             await asyncio.sleep(LOOK_FIRST)
@@ -259,12 +288,16 @@ class AsyncActivityHandle:
             return self._token.run_id
         reference = self._id_or_token
         assert isinstance(reference, AsyncActivityIDReference)
-        store = self._connection.store
+        store, workflow_id = self._connection.store, reference.workflow_id
+        if workflow_id is None:
+            workflow_id = sole_name(reference.activity_id)
         run = await self._connection.patiently(
-            lambda: store.find_run(reference.workflow_id, reference.run_id)
+            lambda: store.find_run(workflow_id, reference.run_id, measured=False)
         )
         if run is None:
-            raise self._unknown("there is no such workflow")
+            raise self._unknown(
+                "no client has started it" if reference.workflow_id is None else "there is no such workflow"
+            )
         return run.run_id
 
     def _means(self, row: ActivityRecord) -> bool:
@@ -299,14 +332,15 @@ class AsyncActivityHandle:
         converter = self._override or self._connection.converter
         if self._override is not None or not converter.takes_context:
             return converter
+        sole = is_sole(record.workflow_type)
         return converter.with_context(
             ActivitySerializationContext(
                 namespace=self._connection.namespace,
                 activity_id=scheduled.activity_id,
                 activity_type=scheduled.activity_type,
                 activity_task_queue=scheduled.task_queue,
-                workflow_id=record.workflow_id,
-                workflow_type=record.workflow_type,
+                workflow_id=None if sole else record.workflow_id,
+                workflow_type=None if sole else record.workflow_type,
             )
         )
 
@@ -316,8 +350,8 @@ class AsyncActivityHandle:
             what = f"attempt {self._token.attempt} of activity {name} of run {self._token.run_id}"
         else:
             assert isinstance(self._id_or_token, AsyncActivityIDReference)
-            name, workflow_id = self._id_or_token.activity_id, self._id_or_token.workflow_id
-            what = f"activity {name!r} of workflow {workflow_id!r}"
+            name, workflow_id = self._id_or_token.activity_id, self._id_or_token.workflow_id or ""
+            what = f"activity {name!r} of workflow {workflow_id!r}" if workflow_id else f"activity {name!r}"
         return ActivityNotFoundError(
             f"{what} is not open: {why}", activity_id=name, workflow_id=workflow_id, run_id=run_id
         )
@@ -339,6 +373,8 @@ def async_activity_handle(
         if workflow_id is not None or run_id is not None or activity_id is not None:
             raise ValueError("get_async_activity_handle() takes the task_token or the ids, not both")
         return AsyncActivityHandle(connection, task_token)
-    if workflow_id is None or activity_id is None:
-        raise ValueError("get_async_activity_handle() takes workflow_id= and activity_id=, or task_token=")
+    if activity_id is None:
+        raise ValueError(
+            "get_async_activity_handle() takes activity_id=, with workflow_id= unless a client started it, or task_token="
+        )
     return AsyncActivityHandle(connection, AsyncActivityIDReference(workflow_id, run_id, activity_id))

@@ -8,9 +8,10 @@ from collections.abc import Callable, Generator, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar, TypeVarTuple, Unpack, overload
 
-from durable.client._async_activity import AsyncActivityHandle, async_activity_handle
+from durable.client._activities import ClientActivities
 from durable.client._connection import Connection
 from durable.client._handle import WorkflowHandle
+from durable.client._limits import ClientLimits
 from durable.client._listing import WorkflowExecutionAsyncIterator, WorkflowExecutionCount
 from durable.client._local import LocalRuns
 from durable.client._patience import Patience
@@ -61,7 +62,7 @@ class _Connecting:
             await self._client.aclose()
 
 
-class Client(UpdatesWithStart, ClientSchedules):
+class Client(UpdatesWithStart, ClientSchedules, ClientActivities, ClientLimits):
     """A connection to a database of workflows. `Client.connect` makes one; one per process is enough.
 
     Attributes:
@@ -313,27 +314,6 @@ class Client(UpdatesWithStart, ClientSchedules):
             first_execution_run_id=first_execution_run_id,
             result_type=result_type,
         )
-
-    def get_async_activity_handle(
-        self,
-        *,
-        workflow_id: str | None = None,
-        run_id: str | None = None,
-        activity_id: str | None = None,
-        task_token: bytes | None = None,
-    ) -> AsyncActivityHandle:
-        """Return a handle of an activity whose function has called `activity.raise_complete_async()`, to end it.
-
-        Args:
-            workflow_id: The workflow that asked for the activity, with `activity_id`.
-            run_id: Which run of it; the open one by default.
-            activity_id: The activity's id there, whichever attempt is open.
-            task_token: Instead of the ids: the attempt that `activity.info().task_token` named.
-
-        Raises:
-            ValueError: Neither way is taken, or both, or one of them cannot be an id or a token.
-        """
-        return async_activity_handle(self._connection, workflow_id, run_id, activity_id, task_token)
 
     @overload
     def get_workflow_handle_for(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -10,11 +10,12 @@ from typing import Any
 from durable._engine._activities import decode_progress
 from durable._engine._state import PendingActivity as RunActivity
 from durable._engine._state import RunState
+from durable._engine.lanes import is_gated
 from durable._internal.instants import SECOND, from_datetime, to_datetime
 from durable.client._executions import WorkflowExecution, attributes_of, shown
 from durable.common import WorkflowExecutionStatus
 from durable.converter import ActivitySerializationContext, DataConverter
-from durable.history import Event, WorkflowExecutionStarted
+from durable.history import ActivityTaskScheduled, Event, Limits, WorkflowExecutionStarted
 from durable.store import ActivityRecord, ActivityState, Hold, RunRecord, WorkerRecord
 
 
@@ -94,8 +95,12 @@ def describe(
     lock: str,
     converter: DataConverter,
     namespace: str,
+    waits: Mapping[Limits, str],
 ) -> WorkflowExecutionDescription:
-    """Return the description of a run from its row, its log, its activities' rows, the workers there are, and who locks it."""
+    """Return the description of a run from its row, its log, its activities' rows, the workers there are, and who locks it.
+
+    `waits` tells why those activities do not go on that wait for their limits.
+    """
     state = RunState.of(run.run_id, events)
     started = events[0].data
     assert isinstance(started, WorkflowExecutionStarted)
@@ -129,7 +134,9 @@ def describe(
         raw_static_summary=started.static_summary,
         raw_static_details=started.static_details,
         pending_activities=[
-            _pending(pending, by_id.get(id), workers, now, _of_activity(converter, namespace, run, pending))
+            _pending(
+                pending, by_id.get(id), workers, now, _of_activity(converter, namespace, run, pending), waits
+            )
             for id, pending in state.activities.items()
             if open_run
         ],
@@ -139,6 +146,16 @@ def describe(
         root_id=started.root_workflow_id or started.workflow_id,
         root_run_id=started.root_run_id or run.run_id,
     )
+
+
+def limits_waited_for(events: Sequence[Event], rows: Sequence[ActivityRecord]) -> list[Limits]:
+    """Return the limits of those activities of a run that wait."""
+    waiting = {row.id for row in rows if row.state is ActivityState.QUEUED and row.outside_since is None}
+    if not waiting:
+        return []
+    scheduled = [event.data for event in events if isinstance(event.data, ActivityTaskScheduled)]
+    found = {one.limits for one in scheduled if one.id in waiting and one.limits is not None}
+    return [limits for limits in found if is_gated(limits)]
 
 
 LATEST = from_datetime(datetime.max.replace(microsecond=0, tzinfo=UTC), "latest")
@@ -185,6 +202,7 @@ def _pending(
     workers: Sequence[WorkerRecord],
     now: int,
     converter: DataConverter,
+    waits: Mapping[Limits, str],
 ) -> PendingActivity:
     scheduled = pending.scheduled
     activity_id = scheduled.activity_id
@@ -203,7 +221,12 @@ def _pending(
     queued = row.state is ActivityState.QUEUED and not outside
     paused = row.paused_at is not None
     state = "paused" if queued and paused else row.state.name.lower()
-    waits = queued and not paused
+    waits_to_start = queued and not paused
+    reason = ""
+    if waits_to_start:
+        limited = "" if scheduled.limits is None or row.due_at > now else waits.get(scheduled.limits, "")
+        what = f"activity {scheduled.activity_type!r}"
+        reason = limited or _untaken(row.due_at, row.task_queue, what, workers, now)
     return PendingActivity(
         activity_id=activity_id,
         activity_type=scheduled.activity_type,
@@ -211,15 +234,11 @@ def _pending(
         state="outside" if outside else state,
         attempt=row.number,
         scheduled_time=to_datetime(row.scheduled_at),
-        next_attempt_time=to_datetime(row.due_at) if waits else None,
+        next_attempt_time=to_datetime(row.due_at) if waits_to_start else None,
         worker=row.worker,
         last_failure=None if failure is None else converter.from_failure(failure),
         heartbeat_details=[shown(detail, converter) for detail in progress.heartbeat],
-        reason=(
-            _untaken(row.due_at, row.task_queue, f"activity {scheduled.activity_type!r}", workers, now)
-            if waits
-            else ""
-        ),
+        reason=reason,
         paused=paused,
         pause_time=None if row.paused_at is None else to_datetime(row.paused_at),
         pause_reason=row.pause_reason,

@@ -10,7 +10,7 @@ from durable._internal.instants import SECOND, Duration, to_duration
 from durable.client._addressed import CLOSED, R_co, W_co
 from durable.client._calls import call_of
 from durable.client._checked import to_checked_payloads
-from durable.client._describe import WorkflowExecutionDescription, describe
+from durable.client._describe import WorkflowExecutionDescription, describe, limits_waited_for
 from durable.client._handle_operations import OperatedByHandle
 from durable.client._handle_updates import UpdatedByHandle
 from durable.client._history import (
@@ -20,6 +20,7 @@ from durable.client._history import (
     WorkflowHistoryEventFilterType,
     check_page_size,
 )
+from durable.client._limits import waits_for
 from durable.client._operated_activities import OperatesOnActivities
 from durable.client._outcome import next_run_of, result_of
 from durable.client._query import Asking, check_condition
@@ -339,7 +340,11 @@ class WorkflowHandle(
         now = await self._connection.patiently(store.now)
         lock = await self._connection.patiently(lambda: store.locked_by(run_id))
         history, namespace = decode_history(rows), self._connection.namespace
-        return describe(record, history, activities, workers, now, lock, self._converter, namespace)
+        waiting = limits_waited_for(history, activities)
+        waits = (
+            await self._connection.patiently(lambda: waits_for(self._connection, waiting)) if waiting else {}
+        )
+        return describe(record, history, activities, workers, now, lock, self._converter, namespace, waits)
 
     async def fetch_history(
         self, *, event_filter_type: WorkflowHistoryEventFilterType = WorkflowHistoryEventFilterType.ALL_EVENT

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Generic, Self, TypeVar
 
 from durable.client._connection import Connection
 from durable.client._executions import WorkflowExecution, execution_of
@@ -15,22 +16,27 @@ from durable.exceptions import WorkflowNotFoundError
 from durable.store import ListedRun
 from durable.store._filter import (
     CustomTypes,
+    Filter,
     ListQuery,
     Position,
     check_count,
     check_list,
     decode_token,
     encode_token,
+    of_workflows,
     parse,
 )
 
 MAX_PAGE = 10_000
 """Runs of a page: what is held in memory at once, and read under one view of the database."""
 
+E_co = TypeVar("E_co", covariant=True)
+
 CountValue = str | WorkflowExecutionStatus | None
 
 
-async def _types(connection: Connection) -> CustomTypes:
+async def types_of(connection: Connection) -> CustomTypes:
+    """Return the search attributes there are, by name."""
     known = await connection.patiently(connection.store.attribute_types)
     return {name: SearchAttributeIndexedValueType(kind) for name, kind in known.items()}
 
@@ -63,30 +69,31 @@ class WorkflowExecutionCount:
 
 async def count(connection: Connection, query: str | None) -> WorkflowExecutionCount:
     """See `Client.count_workflows`."""
-    asked = check_count(parse(query or ""), await _types(connection))
+    asked = check_count(of_workflows(parse(query or "")), await types_of(connection))
     rows = await connection.patiently(lambda: connection.store.count_runs(asked))
     groups = [
-        WorkflowExecutionCountAggregationGroup(number, [_group(value)])
+        WorkflowExecutionCountAggregationGroup(number, [group_name(value)])
         for value, number in rows
         if value is not None
     ]
     return WorkflowExecutionCount(sum(number for _, number in rows), groups)
 
 
-def _group(value: str | int) -> str:
+def group_name(value: str | int) -> str:
+    """Return the value of a group as filters have it."""
     if isinstance(value, str):
         return value
     return WorkflowExecutionStatus(value).name.title().replace("_", "")
 
 
-class WorkflowExecutionAsyncIterator:
-    """The runs that a filter finds, page by page as they are asked for. `Client.list_workflows` makes it.
-
-    A run that is started or closed meanwhile shifts nothing: each page begins behind the last run of the page before.
+class ExecutionPages(Generic[E_co]):
+    """What a filter finds, page by page as it is asked for; a base of lists.
 
     Attributes:
-        next_page_token: Where to go on behind the present page, for another `list_workflows`; None behind the last one.
+        next_page_token: Where to go on behind the present page, for another list; None behind the last one.
     """
+
+    scope: Callable[[Filter], Filter] = staticmethod(of_workflows)
 
     def __init__(
         self,
@@ -99,16 +106,16 @@ class WorkflowExecutionAsyncIterator:
     ) -> None:
         self._connection = connection
         self._text = query or ""
-        self._tree = parse(self._text)
+        self._tree = type(self).scope(parse(self._text))
         self._query: ListQuery | None = None
         self._left = None if limit is None else _check_number(limit, "limit", least=0)
         self._page_size = _check_number(page_size, "page_size", least=1, most=MAX_PAGE)
         self.next_page_token = next_page_token
-        self._page: Sequence[WorkflowExecution] | None = None
+        self._page: Sequence[E_co] | None = None
         self._index = 0
 
     @property
-    def current_page(self) -> Sequence[WorkflowExecution] | None:
+    def current_page(self) -> Sequence[E_co] | None:
         """The page that is read now; None before the first one."""
         return self._page
 
@@ -117,10 +124,10 @@ class WorkflowExecutionAsyncIterator:
         """Which run of the present page comes next."""
         return self._index
 
-    def __aiter__(self) -> WorkflowExecutionAsyncIterator:
+    def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> WorkflowExecution:
+    async def __anext__(self) -> E_co:
         while True:
             if self._left == 0:
                 raise StopAsyncIteration
@@ -153,7 +160,7 @@ class WorkflowExecutionAsyncIterator:
         if self._left is not None:
             size = max(1, min(size, self._left))
         if self._query is None:
-            self._query = check_list(self._tree, await _types(connection))
+            self._query = check_list(self._tree, await types_of(connection))
         query, token = self._query, self.next_page_token
         behind = None if token is None else decode_token(query, token)
         runs, last = await connection.patiently(partial(self._read, query, size, behind))
@@ -164,6 +171,19 @@ class WorkflowExecutionAsyncIterator:
         self, query: ListQuery, size: int, behind: Position | None
     ) -> tuple[list[ListedRun], Position | None]:
         return await self._connection.store.list_runs(query, size, behind)
+
+    def _shown(self, run: ListedRun) -> E_co:
+        raise NotImplementedError
+
+
+class WorkflowExecutionAsyncIterator(ExecutionPages[WorkflowExecution]):
+    """The runs that a filter finds, page by page as they are asked for. `Client.list_workflows` makes it.
+
+    A run that is started or closed meanwhile shifts nothing: each page begins behind the last run of the page before.
+
+    Attributes:
+        next_page_token: Where to go on behind the present page, for another `list_workflows`; None behind the last one.
+    """
 
     def _shown(self, run: ListedRun) -> WorkflowExecution:
         connection = self._connection

@@ -9,6 +9,7 @@ import msgspec
 
 from durable._engine._messages import message
 from durable._internal.ids import check_name, uuid7
+from durable.client._activity_calls import ActivityCalls
 from durable.client._checked import to_checked_payloads
 from durable.client._connection import Connection
 from durable.client._handle import WorkflowHandle
@@ -57,7 +58,7 @@ def intercepted(
     return found
 
 
-class Outbound(ScheduleCalls):
+class Outbound(ScheduleCalls, ActivityCalls):
     """The innermost: what the client does."""
 
     def __init__(self, connection: Connection, starter: Starter) -> None:

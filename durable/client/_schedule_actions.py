@@ -19,8 +19,8 @@ from durable.client._schedule_types import (
 )
 from durable.client._start_options import check
 from durable.client._target import Target
-from durable.common import Priority, TypedSearchAttributes
-from durable.history import Payload, Payloads, decode_retry_policy
+from durable.common import TypedSearchAttributes
+from durable.history import Payload, Payloads, decode_retry_policy, priority_of
 from durable.history._search_attributes import decode_search_attributes, encode_search_attributes
 from durable.interceptor._headers import checked_headers
 
@@ -87,6 +87,7 @@ def _action(connection: Connection, action: ScheduleAction) -> ActionRecord:
             action.typed_search_attributes or TypedSearchAttributes.empty
         ),
         priority=said.priority,
+        limits=said.limits,
         static_summary=said.static_summary,
         static_details=said.static_details,
     )
@@ -124,7 +125,7 @@ def from_record(record: ScheduleRecord, state: ScheduleState) -> Schedule:
             retry_policy=decode_retry_policy(action.retry_policy),
             memo=dict(memo) or None,
             typed_search_attributes=decode_search_attributes(action.search_attributes),
-            priority=Priority(priority_key=action.priority),
+            priority=priority_of(action.priority, action.limits),
             headers=action.headers or None,
             static_summary=action.static_summary,
             static_details=action.static_details,

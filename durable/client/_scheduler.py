@@ -328,6 +328,7 @@ def new_run(record: ScheduleRecord, schedule_id: str, one: Start, identity: str)
         static_details=action.static_details,
         search_attributes=action.search_attributes | encode_search_attributes(own, reserved=True),
         priority=action.priority,
+        limits=action.limits,
         last_result=one.last_result[0] if one.last_result else None,
         last_failure=one.last_failure,
         schedule_id=schedule_id,

@@ -18,13 +18,10 @@ from durable.common import (
     WorkflowIDConflictPolicy,
     WorkflowIDReusePolicy,
 )
-from durable.history import Payload, RetryPolicyData, encode_retry_policy
+from durable.history import DEFAULT_PRIORITY, Limits, Payload, RetryPolicyData, encode_retry_policy, limits_of
 from durable.history._search_attributes import encode_search_attributes
 from durable.workflow._calls import SignalCall
 from durable.workflow._definition import WorkflowOptions
-
-DEFAULT_PRIORITY = 3
-"""The priority of whatever names none: in the middle."""
 
 DEFAULT_QUEUE = "default"
 """The task queue of whatever names none."""
@@ -58,7 +55,7 @@ class StartOptions(TypedDict, total=False):
     """When it runs, again and again, as a cron expression in UTC (or behind `CRON_TZ=Europe/Berlin`): the first run waits
     for the first such time, and each further one, once the run before it has ended, for the next."""
     priority: Priority
-    """Which of several workflows that are due is taken first."""
+    """Which of several workflows that are due is taken first, they and their activities."""
     start_delay: Duration | None
     """How long until it first runs; a message to it ends the wait."""
     static_summary: str
@@ -94,6 +91,7 @@ class Start(Struct, frozen=True):
     retry_policy: RetryPolicyData | None
     cron_schedule: str
     priority: int
+    limits: Limits | None
     memo: Mapping[str, Any]
     search_attributes: dict[str, Payload]
     delay: int
@@ -142,9 +140,10 @@ def check(given: Mapping[str, Any], definition: WorkflowOptions | None) -> Start
         conflict=conflict,
         retry_policy=None if retry_policy is None else encode_retry_policy(retry_policy),
         cron_schedule=_cron(given),
-        priority=_priority(given),
+        priority=check_priority(given.get("priority")),
+        limits=limits_of(given.get("priority"), None, None, None),
         memo=_memo(given.get("memo")),
-        search_attributes=_search_attributes(given.get("search_attributes")),
+        search_attributes=check_search_attributes(given.get("search_attributes")),
         delay=0 if delay is None else to_duration(delay, "start_delay"),
         static_summary=_text(given, "static_summary"),
         static_details=_text(given, "static_details"),
@@ -169,7 +168,12 @@ def _memo(memo: object) -> Mapping[str, Any]:
     return {check_name(key, "memo key"): value for key, value in entries.items()}
 
 
-def _search_attributes(attributes: object) -> dict[str, Payload]:
+def check_search_attributes(attributes: object) -> dict[str, Payload]:
+    """Return search attributes as they are stored.
+
+    Raises:
+        TypeError: They are none.
+    """
     if attributes is None:
         return {}
     if not isinstance(attributes, TypedSearchAttributes):
@@ -180,8 +184,12 @@ def _search_attributes(attributes: object) -> dict[str, Payload]:
     return encode_search_attributes(attributes)
 
 
-def _priority(given: Mapping[str, Any]) -> int:
-    priority: object = given.get("priority")
+def check_priority(priority: object) -> int:
+    """Return a priority as it is stored, the default one if there is none.
+
+    Raises:
+        TypeError: It is none.
+    """
     if priority is None:
         return DEFAULT_PRIORITY
     if not isinstance(priority, Priority):

@@ -40,11 +40,11 @@ class Starter:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._store = connection.store
-        self._starts = Starts(connection.store)
+        self.starts = Starts(connection.store)
 
     async def aclose(self) -> None:
         """See `Starts.aclose`."""
-        await self._starts.aclose()
+        await self.starts.aclose()
 
     async def start(
         self, workflow_id: str, target: Target, said: Start, *messages: Message
@@ -77,6 +77,7 @@ class Starter:
             retry_policy=said.retry_policy,
             cron_schedule=said.cron_schedule,
             priority=said.priority,
+            limits=said.limits,
             delay=await self._until_begin(said),
         )
         verdict = await self._create(
@@ -108,7 +109,7 @@ class Starter:
             if new.delay == 0:
                 worker = self._connection.local.owner_for(new.task_queue, new.workflow_type)
             owned = msgspec.structs.replace(new, owner=worker.worker_id) if worker is not None else new
-            verdict = await self._connection.patiently(partial(self._starts.create, owned))
+            verdict = await self._connection.patiently(partial(self.starts.create, owned))
             if (
                 verdict.outcome is StartOutcome.REJECTED
                 and new.conflict is WorkflowIDConflictPolicy.TERMINATE_EXISTING

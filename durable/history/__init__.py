@@ -47,6 +47,14 @@ from durable.history._failures import (
     TimeoutFailure,
 )
 from durable.history._first_task import begins_at, first_task_time
+from durable.history._limits import (
+    DEFAULT_PRIORITY,
+    BreakerData,
+    Limits,
+    concurrency_of,
+    limits_of,
+    priority_of,
+)
 from durable.history._other_events import (
     ChildWorkflowExecutionCanceled,
     ChildWorkflowExecutionCompleted,
@@ -109,6 +117,7 @@ __all__ = [
     "BINARY_PLAIN",
     "CLOSING",
     "COMMANDS",
+    "DEFAULT_PRIORITY",
     "EXPORT_FORMAT",
     "FORMAT",
     "FROM_OUTSIDE",
@@ -128,6 +137,7 @@ __all__ = [
     "ActivityTaskScheduled",
     "ActivityTaskTimedOut",
     "ApplicationFailure",
+    "BreakerData",
     "CanceledFailure",
     "Change",
     "ChildWorkflowExecutionCanceled",
@@ -148,6 +158,7 @@ __all__ = [
     "Failure",
     "FailureInfo",
     "Input",
+    "Limits",
     "LocalActivity",
     "MarkerRecorded",
     "OperationInput",
@@ -183,6 +194,7 @@ __all__ = [
     "WorkflowPropertiesModified",
     "begins_at",
     "check_history",
+    "concurrency_of",
     "decode_data",
     "decode_event",
     "decode_history",
@@ -193,6 +205,8 @@ __all__ = [
     "export_history",
     "first_task_time",
     "import_history",
+    "limits_of",
     "modified_memo",
+    "priority_of",
     "with_payloads",
 ]

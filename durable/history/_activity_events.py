@@ -6,6 +6,7 @@ from msgspec import Struct
 
 from durable.history._facts import CommandEvent, EventType, Input, RetryPolicyData
 from durable.history._failures import Failure
+from durable.history._limits import Limits
 from durable.history._payloads import Payload, Payloads
 
 
@@ -32,7 +33,7 @@ class ActivityTaskScheduled(CommandEvent, frozen=True, omit_defaults=True):
     """
 
     type = EventType.ACTIVITY_TASK_SCHEDULED
-    NEWER = {"local": 2}
+    NEWER = {"priority": 2, "limits": 2, "local": 2}
 
     activity_id: str = ""
     activity_type: str = ""
@@ -47,6 +48,8 @@ class ActivityTaskScheduled(CommandEvent, frozen=True, omit_defaults=True):
     eager: bool = True
     headers: dict[str, Payload] = {}
     summary: str = ""
+    priority: int = 3
+    limits: Limits | None = None
     local: LocalActivity | None = None
 
 

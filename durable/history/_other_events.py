@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from durable.history._facts import CommandEvent, EventType, Input, RetryPolicyData
 from durable.history._failures import Failure
+from durable.history._limits import Limits
 from durable.history._payloads import Payload, Payloads
 
 
@@ -35,6 +36,7 @@ class StartChildWorkflowExecutionInitiated(CommandEvent, frozen=True, omit_defau
     search_attributes: dict[str, Payload] = {}
     headers: dict[str, Payload] = {}
     priority: int = 3
+    limits: Limits | None = None
     static_summary: str = ""
     static_details: str = ""
 

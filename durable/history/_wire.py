@@ -48,8 +48,8 @@ _DECODERS: dict[int, Callable[[bytes], EventData]] = {
 }
 
 _NEWEST: dict[int, int] = {code: max(kind.NEWER.values(), default=1) for code, kind in _KINDS.items()}
-_DEFAULTS: dict[type[EventData], dict[str, Any]] = {
-    kind: {field: getattr(kind(), field) for field in kind.NEWER}
+_VERSIONS: dict[type[EventData], tuple[tuple[str, int, Any], ...]] = {
+    kind: tuple((field, newer, getattr(kind(), field)) for field, newer in kind.NEWER.items())
     for kind in (*INPUTS, *COMMANDS)
     if kind.NEWER
 }
@@ -66,12 +66,10 @@ def encode_data(data: EventData) -> bytes:
 
 
 def _versioned(data: EventData) -> EventData:
-    used = [
-        version
-        for field, version in data.NEWER.items()
-        if getattr(data, field) != _DEFAULTS[type(data)][field]
-    ]
-    version = max(used, default=1)
+    version = 1
+    for field, newer, default in _VERSIONS[type(data)]:
+        if getattr(data, field) != default and newer > version:
+            version = newer
     return data if data.v == version else msgspec.structs.replace(data, v=version)
 
 

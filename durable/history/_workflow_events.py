@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from durable.history._facts import CommandEvent, EventType, Input, RetryPolicyData
 from durable.history._failures import Failure
+from durable.history._limits import Limits
 from durable.history._payloads import Payload, Payloads
 
 
@@ -65,6 +66,7 @@ class WorkflowExecutionStarted(Input, frozen=True, omit_defaults=True):
             "scheduled_at",
             "scheduled_before",
             "original_run_id",
+            "limits",
         ),
         2,
     )
@@ -102,6 +104,7 @@ class WorkflowExecutionStarted(Input, frozen=True, omit_defaults=True):
     scheduled_at: int | None = None
     scheduled_before: int | None = None
     original_run_id: str = ""
+    limits: Limits | None = None
 
 
 class WorkflowExecutionSignaled(Input, frozen=True, omit_defaults=True):

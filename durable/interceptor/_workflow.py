@@ -15,6 +15,7 @@ from durable.common import (
     ActivityCancellationType,
     ChildWorkflowCancellationType,
     ParentClosePolicy,
+    Priority,
     RetryPolicy,
     TypedSearchAttributes,
     WorkflowIDReusePolicy,
@@ -140,6 +141,7 @@ class StartActivityInput:
     summary: str | None
     arg_types: Sequence[Any] | None
     ret_type: Any
+    priority: Priority | None = None
     call: Any = field(default=None, repr=False)
     """What the code wrote, for the library."""
 
@@ -188,6 +190,7 @@ class StartChildWorkflowInput:
     static_details: str | None
     arg_types: Sequence[Any] | None
     ret_type: Any
+    priority: Priority | None = None
     call: Any = field(default=None, repr=False)
     """What the code wrote, for the library."""
 

@@ -7,6 +7,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from durable.common import QueryRejectCondition
+from durable.interceptor._client_activities import (
+    AroundActivities,
+    CancelActivityInput,
+    CompleteAsyncActivityInput,
+    CountActivitiesInput,
+    DescribeActivityInput,
+    FailAsyncActivityInput,
+    HeartbeatAsyncActivityInput,
+    ListActivitiesInput,
+    ReportCancellationAsyncActivityInput,
+    StartActivityInput,
+    TerminateActivityInput,
+)
 from durable.interceptor._client_schedules import (
     AroundSchedules,
     BackfillScheduleInput,
@@ -23,23 +36,33 @@ from durable.interceptor._headers import Headers
 
 __all__ = [
     "BackfillScheduleInput",
+    "CancelActivityInput",
     "CancelWorkflowInput",
+    "CompleteAsyncActivityInput",
+    "CountActivitiesInput",
     "CountWorkflowsInput",
     "CreateScheduleInput",
     "DeleteScheduleInput",
+    "DescribeActivityInput",
     "DescribeScheduleInput",
     "DescribeWorkflowInput",
+    "FailAsyncActivityInput",
     "FetchWorkflowHistoryEventsInput",
+    "HeartbeatAsyncActivityInput",
     "Interceptor",
+    "ListActivitiesInput",
     "ListSchedulesInput",
     "ListWorkflowsInput",
     "OutboundInterceptor",
     "PauseScheduleInput",
     "QueryWorkflowInput",
+    "ReportCancellationAsyncActivityInput",
     "SignalWorkflowInput",
+    "StartActivityInput",
     "StartWorkflowInput",
     "StartWorkflowUpdateInput",
     "StartWorkflowUpdateWithStartInput",
+    "TerminateActivityInput",
     "TerminateWorkflowInput",
     "TriggerScheduleInput",
     "UnpauseScheduleInput",
@@ -286,7 +309,7 @@ class Interceptor:
         return next
 
 
-class OutboundInterceptor(AroundSchedules):
+class OutboundInterceptor(AroundSchedules, AroundActivities):
     """Around what a client does; each method hands on to `next` unless it is overridden."""
 
     next: OutboundInterceptor

@@ -6,6 +6,7 @@ import importlib
 from typing import Any
 
 from durable._engine.hints import ANY_KEY, Hint, HintKind
+from durable._engine.lanes import BreakerNews, BreakerRecord, Forced, KeyRecord, Lane
 from durable._engine.operations import ActivityChange, Operated, Reset, ResetView
 from durable._engine.records import (
     NEVER_DUE,
@@ -33,6 +34,8 @@ from durable._engine.records import (
     RunRecord,
     RunStatus,
     SendOutcome,
+    SoleActivity,
+    SoleEnd,
     StartOutcome,
     StartVerdict,
     Transition,
@@ -56,17 +59,22 @@ __all__ = [
     "ActivityState",
     "Anew",
     "AttemptOutcome",
+    "BreakerNews",
+    "BreakerRecord",
     "ChildStart",
     "ClaimedRun",
     "Close",
     "CommitResult",
     "EncodedStore",
     "ExternalSend",
+    "Forced",
     "Heartbeat",
     "HeartbeatAnswer",
     "Hint",
     "HintKind",
     "Hold",
+    "KeyRecord",
+    "Lane",
     "Lease",
     "ListedRun",
     "Message",
@@ -84,6 +92,8 @@ __all__ = [
     "ScheduleRow",
     "ScheduleWrite",
     "SendOutcome",
+    "SoleActivity",
+    "SoleEnd",
     "StartOutcome",
     "StartVerdict",
     "Store",

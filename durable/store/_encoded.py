@@ -21,6 +21,7 @@ from typing import TypeVar
 from msgspec.structs import replace
 
 from durable._engine.hints import Hint
+from durable._engine.lanes import BreakerNews, BreakerRecord, Forced, KeyRecord
 from durable._engine.operations import ActivityChange, Operated, Reset, ResetView
 from durable._engine.records import (
     ActivityRecord,
@@ -340,7 +341,7 @@ class EncodedStore:
         self,
         worker_id: str,
         task_queues: Sequence[str],
-        activity_types: Sequence[str],
+        activity_types: Sequence[str] | None,
         limit: int,
         *,
         format: int,
@@ -383,6 +384,32 @@ class EncodedStore:
             replace(record, fault=answer) if isinstance(answer, PayloadCodecError) else answer
             for record, answer in zip(records, answers, strict=True)
         ]
+
+    # ---------------------------------------------------------------- limits
+
+    async def read_key(self, kind: int, key: str) -> KeyRecord:
+        return await self.stored.read_key(kind, key)
+
+    async def set_key(self, kind: int, key: str, most: int | None) -> None:
+        await self.stored.set_key(kind, key, most)
+
+    async def sweep_keys(self, limit: int) -> int:
+        return await self.stored.sweep_keys(limit)
+
+    async def tell_breakers(self, news: Sequence[BreakerNews]) -> None:
+        await self.stored.tell_breakers(news)
+
+    async def read_breaker(self, key: str) -> BreakerRecord:
+        return await self.stored.read_breaker(key)
+
+    async def force_breaker(self, key: str, forced: Forced | None) -> None:
+        await self.stored.force_breaker(key, forced)
+
+    async def set_rate(self, task_queue: str, per_second: float | None) -> None:
+        await self.stored.set_rate(task_queue, per_second)
+
+    async def read_rate(self, task_queue: str) -> float | None:
+        return await self.stored.read_rate(task_queue)
 
     # ---------------------------------------------------------------- queries
 

@@ -31,6 +31,7 @@ from durable._engine.records import (
     Question,
     Reply,
     RunRecord,
+    SoleActivity,
     Transition,
     UpdateOutcome,
 )
@@ -180,6 +181,7 @@ class Parcel:
             one,
             started=self.event(own, STARTED, one.started),
             info=self._table(own, one.info),
+            activity=self._sole(own, one.activity),
             messages=tuple(
                 [
                     replace(message, data=self.event(own, message.type, message.data))
@@ -191,6 +193,9 @@ class Parcel:
     def message(self, one: Message) -> Message:
         """Walk a message."""
         return replace(one, data=self.event(Whose("", one.run_id), one.type, one.data))
+
+    def _sole(self, own: Whose, one: SoleActivity | None) -> SoleActivity | None:
+        return None if one is None else replace(one, scheduled=self.event(own, SCHEDULED, one.scheduled))
 
     def _new_activity(self, own: Whose, one: NewActivity) -> NewActivity:
         return replace(
@@ -217,7 +222,10 @@ class Parcel:
         """Walk the end of an attempt."""
         own = Whose("", one.run_id)
         message = None if one.message is None else self.message(one.message)
-        return replace(one, message=message, progress=self._progress(own, one.progress))
+        sole = one.sole
+        if sole is not None:
+            sole = replace(sole, outcome=self.row(own, sole.outcome), closing=self.row(own, sole.closing))
+        return replace(one, message=message, progress=self._progress(own, one.progress), sole=sole)
 
     def change(self, one: ActivityChange) -> ActivityChange:
         """Walk what an operator makes of an activity."""

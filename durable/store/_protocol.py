@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from durable._engine.hints import Hint
+from durable._engine.lanes import BreakerNews, BreakerRecord, Forced, KeyRecord
 from durable._engine.operations import ActivityChange, Operated, Reset, ResetView
 from durable._engine.records import (
     ActivityRecord,
@@ -77,7 +78,8 @@ class Store(Protocol):
         At most one run of a workflow id is open at any time. The insert comes first and the policies are applied by
         later statements with a fresh view, so that no interleaving passes a policy it should not pass. A run id that is
         already there answers SAME. A delayed start is left without an owner, and its run timeout counts from the end of
-        the delay. TERMINATE_EXISTING (and reuse TERMINATE_IF_RUNNING) is not done here: the client
+        the delay. A run with an `activity` gets two events and the activity's row, QUEUED with id 1 and due at
+        the end of the delay, and neither an owner nor a `wake_at`. TERMINATE_EXISTING (and reuse TERMINATE_IF_RUNNING) is not done here: the client
         terminates the open run first, so here it acts as FAIL.
 
         The messages of a start (`NewRun.messages`) are put into the inbox of the run its verdict names, STARTED, SAME
@@ -328,15 +330,22 @@ class Store(Protocol):
         self,
         worker_id: str,
         task_queues: Sequence[str],
-        activity_types: Sequence[str],
+        activity_types: Sequence[str] | None,
         limit: int,
         *,
         format: int,
     ) -> list[ActivityRecord]:
         """Make this worker run at most `limit` queued activities that are due, by priority, then age.
 
-        Only of runs with a format up to `format`: what a newer release wrote waits for its workers. Only while the worker's own lease is live. The row becomes RUNNING, `started_at` is the database's now and
-        `deadline` the earliest of close_by, now + start_to_close and now + heartbeat.
+        Those that wait in lanes (`NewActivity.lane`) share with the rest: in a priority, the chance of a lane to be next
+        is as large as its share, the rest of a queue being one more lane with a share of 1. In a lane the oldest is
+        first. Of a key no more become RUNNING than its limit, whoever claims at the same time; one that weighs more than
+        the limit counts as much as the limit, and one that does not fit holds up what is behind it under its key. Behind
+        an open circuit breaker nothing is given out but what fails fast, `refused`. No more than a queue's rate.
+
+        Only of these queues and types (of all types if None), of runs with a format up to `format`: what a newer release
+        wrote waits for its workers. Only while the worker's own lease is live. The row becomes RUNNING, `started_at` is
+        the database's now and `deadline` the earliest of close_by, now + start_to_close and now + heartbeat.
         """
         ...
 
@@ -348,7 +357,8 @@ class Store(Protocol):
         QUEUED under the same number, due at `NEVER_DUE`, with `outside_since` and the deadlines of a running attempt.
 
         The next attempt of a paused row is due at `NEVER_DUE`, unless its cancellation is requested. An outcome with a
-        `revision` that is not the row's is not taken.
+        `revision` that is not the row's is not taken. With `sole` the run is closed at once: its last two events are
+        appended behind the two it began with, and its row goes.
         """
         ...
 
@@ -372,6 +382,47 @@ class Store(Protocol):
 
         The deadline of a QUEUED row is the earlier of `start_by` and `close_by`.
         """
+        ...
+
+    # ---------------------------------------------------------------- limits
+
+    async def read_key(self, kind: int, key: str) -> KeyRecord:
+        """Return what is known of a concurrency key, of activities or of workflows."""
+        ...
+
+    async def set_key(self, kind: int, key: str, most: int | None) -> None:
+        """Set how much of a key may run, whatever is asked for; None leaves it to what is asked for.
+
+        What runs goes on. Workflows that wait go on with the next claim.
+        """
+        ...
+
+    async def sweep_keys(self, limit: int) -> int:
+        """Remove what is kept of at most `limit` keys that nothing has and nobody has set; return how many."""
+        ...
+
+    async def tell_breakers(self, news: Sequence[BreakerNews]) -> None:
+        """Take the news of how attempts ended that were behind circuit breakers, in this order.
+
+        A failure is remembered for the breaker's window; as many as its threshold open it. A success of anything closes
+        one that is half open, and a failure opens it again. News that come twice count twice: they are no facts of a run.
+        """
+        ...
+
+    async def read_breaker(self, key: str) -> BreakerRecord:
+        """Return what is known of a circuit breaker; one that nothing has failed behind is closed."""
+        ...
+
+    async def force_breaker(self, key: str, forced: Forced | None) -> None:
+        """Keep a circuit breaker open or closed; None closes it and leaves it to itself."""
+        ...
+
+    async def set_rate(self, task_queue: str, per_second: float | None) -> None:
+        """Let so many activities of a task queue start in a second, of one second at once; None for any number."""
+        ...
+
+    async def read_rate(self, task_queue: str) -> float | None:
+        """Return how many activities of a task queue may start in a second; None for any number."""
         ...
 
     # ---------------------------------------------------------------- queries

@@ -23,6 +23,7 @@ from durable._engine._activities import (
     Failed,
     HandedOut,
     Outcome,
+    circuit_open,
     decode_progress,
     idempotency_key,
     lost,
@@ -30,13 +31,15 @@ from durable._engine._activities import (
     task_token,
     timeout,
 )
+from durable._engine._sole import is_sole
 from durable._internal.instants import SECOND, to_datetime, to_timedelta
 from durable.activity._activity import Activity
 from durable.activity._context import CURRENT, ActivityCancellationDetails, CompleteAsyncError, Info
-from durable.activity._definition import ActivityDefinition
+from durable.activity._definition import DYNAMIC, ActivityDefinition
+from durable.common import RawValue
 from durable.converter import ActivitySerializationContext, DataConverter
 from durable.exceptions import ApplicationError, CancelledError, ConversionError, HistoryError
-from durable.history import ActivityTaskScheduled, decode_retry_policy
+from durable.history import ActivityTaskScheduled, EventRow, decode_retry_policy, priority_of
 from durable.interceptor.worker import Interceptor
 from durable.store import ActivityRecord, Store
 from durable.worker._attempts import Attempt, Flag, Owner
@@ -79,11 +82,15 @@ class Activities:
         interceptors: Sequence[Interceptor] = (),
         eager: bool = True,
         per_second: float | None = None,
+        closed: Callable[[str, EventRow], None] = lambda run_id, event: None,
     ) -> None:
-        self.reports = Reports(store, worker_id, identity=identity, task_queue=task_queue, clock=clock)
+        self.reports = Reports(
+            store, worker_id, identity=identity, task_queue=task_queue, clock=clock, closed=closed
+        )
         self._namespace = namespace
         self._task_queue = task_queue
         self._served = served
+        self._dynamic = served.get(DYNAMIC)
         self._converter = converter
         self._slots = slots
         self._executor = executor
@@ -107,6 +114,9 @@ class Activities:
         self.shutdown = Flag()
         self.freed = asyncio.Event()
         self.was_full = False
+        self.queue_rate: float | None = None
+        self._remote_too = eager
+        self._best_waiting: int | None = None
 
     # ------------------------------------------------------------------ what can run here
 
@@ -126,13 +136,13 @@ class Activities:
         return 0.0 if self._rate is None else self._rate.wait(self._loop.time())
 
     @property
-    def types(self) -> list[str]:
-        """Names of the activities that are served."""
-        return list(self._served)
+    def types(self) -> list[str] | None:
+        """Names of the activities that are served; None for all."""
+        return list(self._served) if self._dynamic is None else None
 
     def serves(self, activity_type: str) -> bool:
         """Whether an activity of a type can run here at all."""
-        return activity_type in self._served
+        return activity_type in self._served or self._dynamic is not None
 
     def promise(self, scheduled: ActivityTaskScheduled) -> bool:
         """Whether this activity can run here, now, eagerly; then a slot is kept for it until it starts.
@@ -142,12 +152,17 @@ class Activities:
         possible = (
             self._eager
             and scheduled.task_queue == self._task_queue
-            and scheduled.activity_type in self._served
+            and (scheduled.activity_type in self._served or self._dynamic is not None)
+            and self.queue_rate is None
+            and (self._best_waiting is None or scheduled.priority <= self._best_waiting)
             and self.free > 0
             and not self.shutdown.is_set()
         )
         if possible:
             self._promised += 1
+        elif self.was_full and self._remote_too and scheduled.task_queue == self._task_queue:
+            # It goes to the queue. Until that is known to be empty, nothing less urgent passes it by.
+            self._best_waiting = min(self._best_waiting or scheduled.priority, scheduled.priority)
         return possible
 
     def give_back(self, count: int) -> None:
@@ -161,6 +176,12 @@ class Activities:
         """Start the first attempt of an activity for a run of this worker, in the slot that was promised to it."""
         self._promised -= 1
         return self._start(Attempt(self, owner, None, scheduled, scheduled_at, number=1, started_at=now))
+
+    def claimed(self, records: Sequence[ActivityRecord], *, all: bool) -> None:
+        """Start the attempts that a claim returned; `all` says whether nothing else waits."""
+        priorities = self.take(records)
+        # What still waits comes behind the last of them.
+        self._best_waiting = None if all else max(priorities, default=None)
 
     def start_local(
         self,
@@ -187,20 +208,22 @@ class Activities:
         if self._attempts.get(attempt.key) is attempt:
             del self._attempts[attempt.key]
 
-    def take(self, records: Sequence[ActivityRecord]) -> None:
-        """Start the attempts that a claim returned."""
+    def take(self, records: Sequence[ActivityRecord]) -> list[int]:
+        """Start attempts of rows that are this worker's, and return their priorities."""
+        priorities: list[int] = []
         for record in records:
             self._clock.observe(record.now)
             if record.fault is not None:
                 self.reports.give_back(record)
                 continue
             try:
-                self._take(record)
+                priorities.append(self._take(record))
             except HistoryError as error:
                 # Left as it is: its worker is this one, and does not answer for it; an operator has to look.
                 logger.error("activity %d of run %s cannot be read: %s", record.id, record.run_id, error)
+        return priorities
 
-    def _take(self, record: ActivityRecord) -> None:
+    def _take(self, record: ActivityRecord) -> int:
         attempt = Attempt(
             self,
             None,
@@ -213,8 +236,11 @@ class Activities:
         )
         if record.cancel_requested:
             self._conclude(attempt, Canceled())
+        elif record.refused:
+            self._conclude(attempt, circuit_open(attempt.scheduled))
         else:
             self._start(attempt)
+        return attempt.scheduled.priority
 
     def _start(self, attempt: Attempt) -> Attempt:
         if self._rate is not None:
@@ -282,20 +308,24 @@ class Activities:
     async def _execute(self, attempt: Attempt) -> Outcome:
         scheduled, converter = attempt.scheduled, self._converter
         if converter.takes_context:
-            converter = self._converter_for(attempt)
-        activity = self._served[scheduled.activity_type]
+            converter = self.converter_for(attempt)
+        activity = self._served.get(scheduled.activity_type) or self._dynamic
+        assert activity is not None
         definition = activity.definition
         try:
             if attempt.details is not None:
                 raise asyncio.CancelledError  # It was stopped before its first step.
-            given, parameters = scheduled.input, definition.parameters
-            values = converter.from_payloads(
-                given, parameters.types[: len(given)], path=f"{definition.name} input"
-            )
-            args = parameters.bind(tuple(values), {})
+            given, parameters, name = scheduled.input, definition.parameters, scheduled.activity_type
+            if definition.dynamic:
+                args: tuple[Any, ...] = (
+                    converter.from_payloads(given, [RawValue] * len(given), path=f"{name} input"),
+                )
+            else:
+                values = converter.from_payloads(given, parameters.types[: len(given)], path=f"{name} input")
+                args = parameters.bind(tuple(values), {})
             if self._interceptors:
                 result = await self._intercepted(attempt, activity, args)
-                return self._completed(definition.name, result, converter)
+                return self._completed(name, result, converter)
             entered = CURRENT.set(attempt)
             try:
                 if definition.is_async:
@@ -306,7 +336,7 @@ class Activities:
                     )
             finally:
                 CURRENT.reset(entered)
-            return self._completed(definition.name, result, converter)
+            return self._completed(name, result, converter)
         except CompleteAsyncError:
             if scheduled.local is None:
                 return HandedOut()
@@ -351,18 +381,20 @@ class Activities:
             refused = ApplicationError(str(error), type=type(error).__name__, non_retryable=True)
             return Failed(converter.to_failure(refused))
 
-    def _converter_for(self, attempt: Attempt) -> DataConverter:
+    def converter_for(self, attempt: Attempt) -> DataConverter:
+        """Return what makes values of an attempt's payloads."""
         if not self._converter.takes_context:
             return self._converter
         scheduled, owner = attempt.scheduled, attempt.asked_by
+        sole = is_sole(owner.workflow_type)
         return self._converter.with_context(
             ActivitySerializationContext(
                 namespace=self._namespace,
                 activity_id=scheduled.activity_id,
                 activity_type=scheduled.activity_type,
                 activity_task_queue=scheduled.task_queue,
-                workflow_id=owner.workflow_id,
-                workflow_type=owner.workflow_type,
+                workflow_id=None if sole else owner.workflow_id,
+                workflow_type=None if sole else owner.workflow_type,
                 is_local=scheduled.local is not None,
             )
         )
@@ -371,15 +403,18 @@ class Activities:
         """Return the facts about an attempt as it began: a heartbeat of its own, or a row it got, changes nothing."""
         scheduled, record, heartbeat = attempt.scheduled, attempt.claimed, attempt.previous_heartbeat
         owner = attempt.asked_by
+        sole = is_sole(owner.workflow_type)
         return Info(
             activity_id=scheduled.activity_id,
             activity_type=scheduled.activity_type,
             attempt=attempt.number if record is None else record.number,
-            heartbeat_details=self._converter_for(attempt).from_payloads(heartbeat) if heartbeat else [],
+            heartbeat_details=self.converter_for(attempt).from_payloads(heartbeat) if heartbeat else [],
             heartbeat_timeout=None if scheduled.heartbeat is None else to_timedelta(scheduled.heartbeat),
             idempotency_key=idempotency_key(attempt.run_id, scheduled),
+            activity_run_id=attempt.run_id if sole else None,
             is_local=scheduled.local is not None,
-            priority=None,
+            namespace=self._namespace,
+            priority=priority_of(scheduled.priority, scheduled.limits),
             retry_policy=decode_retry_policy(scheduled.retry_policy),
             schedule_to_close_timeout=(
                 None if scheduled.schedule_to_close is None else to_timedelta(scheduled.schedule_to_close)
@@ -393,10 +428,10 @@ class Activities:
             ),
             started_time=to_datetime(attempt.started_at),
             task_queue=scheduled.task_queue,
-            workflow_id=owner.workflow_id,
-            workflow_namespace=self._namespace,
-            workflow_run_id=attempt.run_id,
-            workflow_type=owner.workflow_type,
+            workflow_id=None if sole else owner.workflow_id,
+            workflow_namespace=None if sole else self._namespace,
+            workflow_run_id=None if sole else attempt.run_id,
+            workflow_type=None if sole else owner.workflow_type,
             task_token=task_token(attempt.run_id, scheduled.id, attempt.number),
         )
 
@@ -405,7 +440,7 @@ class Activities:
         if attempt.scheduled.local is not None:
             return
         self.reports.heartbeat(
-            attempt, self._converter_for(attempt).to_payloads(details, path="heartbeat details")
+            attempt, self.converter_for(attempt).to_payloads(details, path="heartbeat details")
         )
 
     def _time_out(self, attempt: Attempt, kind: str) -> None:
@@ -446,7 +481,8 @@ class Activities:
                 continue
             if key in self._begun:
                 progress = decode_progress(record.progress)
-                self.reports.ended(record, lost(scheduled_of(record), progress.heartbeat), progress)
+                scheduled = scheduled_of(record)
+                self.reports.ended(record, scheduled, lost(scheduled, progress.heartbeat), progress)
             else:
                 logger.info(
                     "activity %d of run %s runs here since an interrupted claim", record.id, record.run_id
@@ -480,7 +516,11 @@ class Activities:
             attempt.owner.attempt_ended(attempt, outcome)
             return
         self.reports.ended(
-            attempt.record, outcome, attempt.progress, cancel_requested=attempt.cancel_requested
+            attempt.record,
+            attempt.scheduled,
+            outcome,
+            attempt.progress,
+            cancel_requested=attempt.cancel_requested,
         )
 
     def row_written(self, attempt: Attempt, record: ActivityRecord) -> None:

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from durable._engine._activities import Outcome, Progress, close_by
 from durable.activity._context import ActivityCancellationDetails, Info
+from durable.converter import DataConverter, PayloadConverter
 from durable.history import ActivityTaskScheduled, Payloads
 from durable.store import ActivityRecord
 from durable.worker._interrupts import Interrupt
@@ -90,6 +91,10 @@ class Place(Protocol):
 
     def info(self, attempt: Attempt) -> Info:
         """Return the facts about an attempt."""
+        ...
+
+    def converter_for(self, attempt: Attempt) -> DataConverter:
+        """Return what makes values of its payloads."""
         ...
 
     def heartbeat(self, attempt: Attempt, details: tuple[Any, ...]) -> None:
@@ -173,6 +178,11 @@ class Attempt:
         if self._info is None:
             self._info = self._place.info(self)
         return self._info
+
+    @property
+    def payload_converter(self) -> PayloadConverter:
+        """What makes values of the payloads of this attempt."""
+        return self._place.converter_for(self).payload_converter
 
     @property
     def worker_shutdown(self) -> Flag:

@@ -197,6 +197,7 @@ class Claims:
     async def _claim_activities(self) -> float:
         home = self._home
         activities = home.activities
+        taken = 0
         while not self._stopped and home.lease.held:
             limit = min(ACTIVITY_BATCH, activities.free)
             if limit <= 0:
@@ -207,10 +208,15 @@ class Claims:
                 claimed = await self._store.claim_activities(
                     home.worker_id, [home.task_queue], activities.types, limit, format=FORMAT
                 )
-                activities.take(claimed)
+                activities.claimed(claimed, all=len(claimed) < limit)
+                taken += len(claimed)
             if len(claimed) < limit:
                 break
-        return await self._until_next()
+        wait = await self._until_next()
+        if taken and activities.queue_rate is not None:
+            # More may wait for the next permit.
+            wait = min(wait, max(READ_ON, 1 / activities.queue_rate))
+        return wait
 
     async def _watch_slots(self) -> None:
         """Look for activities again when a full worker has a free slot."""

@@ -10,21 +10,32 @@ import logging
 import random
 from functools import partial
 
-from durable._engine._activities import Failed, conclude_row, decode_progress, expiry
+from durable._engine._activities import (
+    Failed,
+    began,
+    conclude_row,
+    decode_progress,
+    expiry,
+    news_for_breaker,
+    scheduled_of,
+)
 from durable._engine._chain import timed_out
 from durable._engine._messages import end
 from durable._engine._state import RunState
 from durable._internal.instants import SECOND
 from durable.client._parents import news_of
 from durable.exceptions import HistoryError, StoreUnavailableError
-from durable.history import decode_history
-from durable.store import ActivityRecord, AttemptOutcome, Hint, HintKind, RunRecord
+from durable.history import decode_data, decode_history
+from durable.store import ActivityRecord, AttemptOutcome, BreakerNews, Hint, HintKind, RunRecord
 from durable.worker._clock import boottime
 from durable.worker._home import Home
 from durable.worker._paused import give_up_paused
 from durable.worker._reports import finish_each
 
 logger = logging.getLogger("durable.worker")
+
+SWEEP_CHANCE = 0.1
+"""How often, of the looks for what it owns, a worker sweeps what is kept of keys that nothing has."""
 
 BATCH = 200
 """Rows handled at once: transactions stay short."""
@@ -74,6 +85,7 @@ class Housekeeping:
         """End attempts whose deadline passed, or whose worker is gone; others may do the same at the same time."""
         while rows := await self._store.expired_activities(BATCH):
             outcomes: list[AttemptOutcome] = []
+            news: list[BreakerNews] = []
             for record in rows:
                 if record.fault is not None:
                     logger.error("an overdue activity is looked at again later: %s", record.fault)
@@ -81,15 +93,23 @@ class Housekeeping:
                 try:
                     ended = expiry(record)
                     outcome = None if ended is None else self._conclude(record, ended)
+                    if ended is not None and began(record):
+                        told = news_for_breaker(scheduled_of(record), ended)
+                        news += [] if told is None else [told]
                 except HistoryError as error:
                     logger.error("activity %d of run %s cannot be read: %s", record.id, record.run_id, error)
                 else:
                     if outcome is not None:
                         outcomes.append(outcome)
+            await self._store.tell_breakers(news)
             answers = await finish_each(self._store, outcomes)
             hints: dict[Hint, None] = {}
             for outcome, accepted in zip(outcomes, answers, strict=True):
-                if accepted:
+                if accepted and outcome.sole is not None:
+                    self._home.ended(
+                        outcome.run_id, decode_data(outcome.sole.closing.type, outcome.sole.closing.data)
+                    )
+                elif accepted:
                     kind = HintKind.MESSAGE if outcome.message is not None else HintKind.ACTIVITY
                     hints[Hint(kind, outcome.run_id if outcome.message is not None else "*")] = None
             self._store.hint(list(hints))
@@ -191,4 +211,7 @@ class Housekeeping:
         await give_up_paused(home)
         # Once is not enough: a claim's answer may be on its way.
         self._doubtful = unknown
+        home.activities.queue_rate = await self._store.read_rate(home.task_queue)
+        if random.random() < SWEEP_CHANCE:
+            await self._store.sweep_keys(BATCH)
         home.activities.reconcile(await self._store.owned_activities(home.worker_id))

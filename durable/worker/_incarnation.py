@@ -26,7 +26,7 @@ from durable._replay._intercepted import Interceptors
 from durable._replay._turns import Turns
 from durable.client._local import LocalRuns
 from durable.exceptions import DeadlockError, StoreError, StoreUnavailableError, WorkflowQueryFailedError
-from durable.history import EventData, EventRow, Payload, Payloads
+from durable.history import EventData, EventRow, Payload, Payloads, decode_data
 from durable.store import (
     ChildStart,
     ClaimedRun,
@@ -204,7 +204,11 @@ class Incarnation:
             interceptors=options.interceptors,
             eager=options.remote_activities and options.eager_activities,
             per_second=options.activities_per_second,
+            closed=self._sole_closed,
         )
+        if options.queue_activities_per_second is not None:
+            await self.store.set_rate(options.task_queue, options.queue_activities_per_second)
+        self.activities.queue_rate = await self.store.read_rate(options.task_queue)
         self.claims = Claims(self)
         self.housekeeping = Housekeeping(self)
         self.questions = Questions(self)
@@ -364,6 +368,10 @@ class Incarnation:
                     f"{name} ({count})" for name, count in Counter(s.name for s in host.run.untaken).items()
                 ),
             )
+
+    def _sole_closed(self, run_id: str, event: EventRow) -> None:
+        """Take the news that the run of an activity by itself has closed."""
+        self._local.closed(run_id, decode_data(event.type, event.data))
 
     def updated(self, run_id: str, outcomes: Sequence[UpdateOutcome]) -> None:
         """Take the news that updates of a run have come further; tell whoever waits, here and elsewhere."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from durable.activity._activity import Activity
 from durable.activity._context import CURRENT, ActivityCancellationDetails, Context, Flag, Info
+from durable.converter import PayloadConverter
 from durable.interceptor.worker import (
     ActivityInboundInterceptor,
     ActivityOutboundInterceptor,
@@ -97,6 +98,10 @@ class _Intercepted:
     @property
     def cancellation_details(self) -> ActivityCancellationDetails | None:
         return self._attempt.cancellation_details
+
+    @property
+    def payload_converter(self) -> PayloadConverter:
+        return self._attempt.payload_converter
 
     def heartbeat(self, details: tuple[Any, ...]) -> None:
         self.outbound.heartbeat(*details)

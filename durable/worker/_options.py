@@ -36,6 +36,7 @@ class WorkerOptions:
     remote_activities: bool = True
     eager_activities: bool = True
     activities_per_second: float | None = None
+    queue_activities_per_second: float | None = None
     activates: Activation | None = None
     interceptors: Sequence[Interceptor] = ()
     workflow_interceptors: Sequence[type[WorkflowInboundInterceptor]] = ()

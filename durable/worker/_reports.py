@@ -9,21 +9,30 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from durable._engine._activities import Outcome, Progress, conclude_row, encode_progress
+from durable._engine._activities import (
+    Outcome,
+    Progress,
+    conclude_row,
+    encode_progress,
+    hints_of,
+    news_for_breaker,
+)
+from durable._engine.lanes import is_gated
 from durable._internal.backoff import exponential
 from durable._internal.instants import SECOND
 from durable.activity._context import ActivityCancellationDetails
 from durable.exceptions import PayloadCodecError, StoreUnavailableError
-from durable.history import Payloads
+from durable.history import ActivityTaskScheduled, EventRow, Payloads
 from durable.store import (
     ActivityRecord,
     ActivityState,
     AttemptOutcome,
+    BreakerNews,
     Heartbeat,
     HeartbeatAnswer,
     Hint,
@@ -88,7 +97,9 @@ class Reports:
         identity: str,
         task_queue: str,
         clock: DatabaseClock,
+        closed: Callable[[str, EventRow], None],
     ) -> None:
+        self._closed = closed
         self._store = store
         self._bare = beneath(store)
         self._worker_id = worker_id
@@ -102,11 +113,13 @@ class Reports:
         self._beats: dict[tuple[str, int], Attempt] = {}
         self._post = asyncio.Event()
         self._posting = False
+        self._gated: dict[tuple[str, int], ActivityTaskScheduled] = {}
+        self._news: list[BreakerNews] = []
 
     @property
     def idle(self) -> bool:
         """Whether nothing is left to be told to the database."""
-        return not self._outcomes and not self._returned and not self._posting
+        return not self._outcomes and not self._returned and not self._posting and not self._news
 
     @property
     def unposted(self) -> set[tuple[str, int]]:
@@ -116,9 +129,19 @@ class Reports:
     # ------------------------------------------------------------------ what is to be told
 
     def ended(
-        self, record: ActivityRecord, outcome: Outcome, progress: Progress, *, cancel_requested: bool = False
+        self,
+        record: ActivityRecord,
+        scheduled: ActivityTaskScheduled,
+        outcome: Outcome,
+        progress: Progress,
+        *,
+        cancel_requested: bool = False,
     ) -> None:
         """Tell how the attempt of a row ended."""
+        if scheduled.limits is not None and is_gated(scheduled.limits):
+            self._gated[record.run_id, record.id] = scheduled
+            if (news := news_for_breaker(scheduled, outcome)) is not None:
+                self._news.append(news)
         self._outcomes.append(self._conclude(_Ended(record, outcome, progress, cancel_requested)))
         self._post.set()
 
@@ -208,6 +231,7 @@ class Reports:
             self._posting = True
             try:
                 await self._post_returned()
+                await self._post_news()
                 await self._post_outcomes()
                 await self._post_beats()
             except Exception as error:
@@ -229,6 +253,16 @@ class Reports:
             # As they were read: what could not be decoded is not encoded once more.
             await self._bare.finish_attempts(batch)
             del self._returned[: len(batch)]
+
+    async def _post_news(self) -> None:
+        """Tell circuit breakers first, so that nothing else tries what the end of an attempt would have kept it from."""
+        if self._news:
+            news, self._news = self._news, []
+            try:
+                await self._store.tell_breakers(news)
+            except BaseException:
+                self._news = news + self._news
+                raise
 
     async def _post_outcomes(self) -> None:
         held_up: list[AttemptOutcome] = []
@@ -272,11 +306,19 @@ class Reports:
                 held_up.append(outcome)
                 continue
             ended = self._made_of.pop((outcome.run_id, outcome.id, outcome.attempt), None)
-            if accepted and outcome.message is not None:
+            gated = self._gated.pop((outcome.run_id, outcome.id), None) if accepted else None
+            if accepted and outcome.sole is not None:
+                self._closed(outcome.run_id, outcome.sole.closing)
+            if accepted and gated is not None:
+                hints += hints_of(outcome, gated)
+            elif accepted and outcome.sole is not None:
+                hints.append(Hint(HintKind.CLOSED, outcome.run_id))
+            elif accepted and outcome.message is not None:
                 hints.append(Hint(HintKind.MESSAGE, outcome.run_id))
             elif accepted:
                 hints.append(Hint(HintKind.ACTIVITY, self._task_queue))
             elif ended is None or not await self._ended_anew(ended):
+                self._gated.pop((outcome.run_id, outcome.id), None)
                 logger.info(
                     "activity %d of run %s: attempt %d had been ended otherwise, its outcome is dropped",
                     outcome.id,

@@ -12,7 +12,6 @@ REFUSED = {
     "max_concurrent_activity_task_polls": "one look at the database brings a batch; see poll_interval",
     "max_concurrent_workflow_task_polls": "one look at the database brings a batch; see poll_interval",
     "max_concurrent_nexus_tasks": "there is no Nexus",
-    "max_task_queue_activities_per_second": "use max_activities_per_second on each worker of the queue",
     "nonsticky_to_sticky_poll_ratio": "a run stays with its worker without a queue for that; see max_cached_workflows",
     "sticky_queue_schedule_to_start_timeout": "a run is taken over when its worker's lease ends; see lease_duration",
     "max_eager_activity_reservations_per_workflow_task": "max_concurrent_activities bounds eager activities too",

@@ -75,6 +75,10 @@ class Worker:
         no_remote_activities: Whether it leaves all activities on the queue to other workers; local ones it runs.
         disable_eager_activity_execution: Whether activities of its own runs go through the queue, as those of others do.
         max_activities_per_second: How many attempts of activities it starts per second at most; no limit by default.
+        max_task_queue_activities_per_second: How many all workers of the queue together start per second at most. It
+            is kept in the database: the last worker that starts with one decides, and one without leaves it as it is;
+            `Client.set_task_queue_rate` takes it away. With such a rate no activity of the queue starts without going
+            through it.
         workflow_failure_exception_types: Further exceptions that fail any workflow which it runs, instead of blocking it.
         on_fatal_error: Awaited with the error when the worker ends by one, before `run` raises it.
         graceful_shutdown_timeout: How long activities may go on after `shutdown`.
@@ -107,6 +111,7 @@ class Worker:
         no_remote_activities: bool = False,
         disable_eager_activity_execution: bool = False,
         max_activities_per_second: float | None = None,
+        max_task_queue_activities_per_second: float | None = None,
         workflow_failure_exception_types: Sequence[type[BaseException]] = (),
         on_fatal_error: Callable[[BaseException], Awaitable[None]] | None = None,
         graceful_shutdown_timeout: Duration = 0,
@@ -136,6 +141,9 @@ class Worker:
         self._remote = not no_remote_activities
         self._eager = not disable_eager_activity_execution
         self._rate = per_second(max_activities_per_second, "max_activities_per_second")
+        self._queue_rate = per_second(
+            max_task_queue_activities_per_second, "max_task_queue_activities_per_second"
+        )
         self._failures = exceptions(workflow_failure_exception_types)
         self._on_fatal_error = on_fatal_error
         self._grace = to_duration(graceful_shutdown_timeout, "graceful_shutdown_timeout") / SECOND
@@ -181,6 +189,7 @@ class Worker:
             remote_activities=self._remote,
             eager_activities=self._eager,
             activities_per_second=self._rate,
+            queue_activities_per_second=self._queue_rate,
             cached_workflows=self._cached,
             lease=self._lease,
             grace=self._grace,

@@ -137,6 +137,10 @@ def call_of(
         return ActivityCall(check_name(activity, "activity"), given, merged, result_type=result_type)
     found: Activity[..., Any] = activity_of(activity)
     definition = found.definition
+    if definition.dynamic:
+        raise TypeError(
+            f"{caller}: {definition.parameters.what} has no name to be called by; pass the type as a string"
+        )
     return ActivityCall(
         definition.name,
         definition.parameters.bind(given, {}),

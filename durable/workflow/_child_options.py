@@ -11,6 +11,7 @@ from durable._internal.instants import Duration
 from durable.common import (
     ChildWorkflowCancellationType,
     ParentClosePolicy,
+    Priority,
     RetryPolicy,
     TypedSearchAttributes,
     WorkflowIDReusePolicy,
@@ -50,6 +51,8 @@ class ChildWorkflowConfig(TypedDict, total=False):
     """A line for people."""
     static_details: str
     """Several lines for people."""
+    priority: Priority | None
+    """Which of several workflows that are due is taken first; the parent's by default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,7 @@ class ChildOptions:
     search_attributes: TypedSearchAttributes | None = None
     static_summary: str = ""
     static_details: str = ""
+    priority: Priority | None = None
 
     def __post_init__(self) -> None:
         if self.id is not None:
@@ -99,6 +103,7 @@ _KINDS: tuple[tuple[str, Any, str], ...] = (
     ("search_attributes", TypedSearchAttributes | None, "TypedSearchAttributes"),
     ("static_summary", str, "a string"),
     ("static_details", str, "a string"),
+    ("priority", Priority | None, "a Priority"),
 )
 
 CHILD_ONLY = frozenset(entry.name for entry in fields(ChildOptions))

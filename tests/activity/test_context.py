@@ -14,6 +14,7 @@ import pytest
 
 from durable import activity
 from durable.activity._context import CURRENT, CompleteAsyncError, Context
+from durable.common import Priority
 from durable.exceptions import NotInActivityError
 
 WHEN = datetime(2026, 1, 2, tzinfo=UTC)
@@ -49,7 +50,7 @@ class Attempt:
             heartbeat_timeout=timedelta(seconds=5),
             idempotency_key="k",
             is_local=False,
-            priority=None,
+            priority=Priority(),
             retry_policy=None,
             schedule_to_close_timeout=None,
             scheduled_time=WHEN,

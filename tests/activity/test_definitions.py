@@ -183,7 +183,7 @@ def test_temporals_options_have_their_names() -> None:
         ({"cancellation_type": 1}, TypeError, "cancellation_type must be an ActivityCancellationType"),
         ({"summary": 3}, TypeError, "summary must be a string"),
         ({"eager": "no"}, TypeError, "eager must be True or False"),
-        ({"priority": 3}, TypeError, "has no option 'priority'"),
+        ({"priority": 3}, TypeError, "priority must be a Priority, not int: 3"),
         ({"versioning_intent": 3}, TypeError, "has no option 'versioning_intent'"),
     ],
 )

@@ -73,6 +73,14 @@ hourly-report is paused: stocktaking
 orders and returns: asked for by hand
 next ones known: 10
 """,
+    "standalone": """\
+1.jpg at 100
+2.jpg at 200
+3.jpg at 300
+5.jpg at 500
+resize-4: activity was cancelled
+4 Completed, 1 Canceled
+""",
     "converter": "door at 10.0.0.2: 4 pixels\n",
     "encryption": "Ada is in room 15\nreadable in the database: False\n",
     "agent": """\

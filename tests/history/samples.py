@@ -11,6 +11,7 @@ from durable.history import (
     ActivityTaskScheduled,
     ActivityTaskTimedOut,
     ApplicationFailure,
+    BreakerData,
     CanceledFailure,
     ChildWorkflowExecutionCanceled,
     ChildWorkflowExecutionCompleted,
@@ -23,6 +24,7 @@ from durable.history import (
     ExternalWorkflowExecutionCancelRequested,
     ExternalWorkflowExecutionSignaled,
     Failure,
+    Limits,
     LocalActivity,
     MarkerRecorded,
     ParentLink,
@@ -86,6 +88,8 @@ FAILURE = Failure(
         ),
     ),
 )
+
+LIMITS = Limits("tenant", 2.5, "customer-42", 3, 2, BreakerData("api", 7, 8, 9, 2, True, True))
 
 FULL: tuple[EventData, ...] = (
     WorkflowExecutionStarted(
@@ -255,5 +259,8 @@ SECOND: tuple[EventData, ...] = (
         failure=Failure("late", info=TimeoutFailure("start_to_close")),
         retry_in=60_000_000,
     ),
+    WorkflowExecutionStarted(v=2, workflow_id="w", priority=2, limits=LIMITS),
+    ActivityTaskScheduled(v=2, id=1, activity_type="charge", priority=4, limits=LIMITS),
+    StartChildWorkflowExecutionInitiated(id=1, workflow_id="w", priority=4, limits=LIMITS),
 )
 """What the second format added: new kinds, and kinds of the first with the fields that came later."""

@@ -12,6 +12,8 @@ _CHILDREN = f"{_S}/test_children.py"
 _CONTINUE = f"{_S}/test_continue.py"
 _UPDATES = f"{_S}/test_updates.py"
 _MESSAGES = f"{_S}/test_messages.py"
+_LIMITS = f"{_S}/test_limits.py"
+_PRIORITIES = f"{_S}/test_priorities.py"
 _ONE = "[sqlite-cached]"
 
 DROPS: dict[str, str] = {
@@ -34,6 +36,9 @@ DROPS: dict[str, str] = {
     "start: start_signal_args": f"{_S}/test_update_with_start.py::test_signal_with_start[sqlite-cached-before]",
     # ---- of an activity
     "activity: task_queue": f"{_ACTIVITIES}::test_an_activity_on_another_queue_is_run_by_who_serves_it{_ONE}",
+    "activity: priority": f"{_PRIORITIES}::test_what_is_inherited{_ONE}",
+    "activity: concurrency": f"{_LIMITS}::test_at_most_so_many_of_a_key_run_over_all_workers{_ONE}",
+    "activity: circuit_breaker": f"{_LIMITS}::test_failures_open_a_breaker_and_a_success_closes_it{_ONE}",
     "activity: schedule_to_close_timeout": f"{_HELLO}::test_activity_async{_ONE}",
     "activity: schedule_to_start_timeout": f"{_ACTIVITIES}::"
     f"test_schedule_to_start_passes_when_nobody_serves_the_queue{_ONE}",
@@ -74,10 +79,9 @@ DROPS: dict[str, str] = {
     "workflow: memo": f"{_CHILDREN}::test_options_reach_the_child{_ONE}",
     "workflow: static_summary": f"{_CHILDREN}::test_options_reach_the_child{_ONE}",
     "workflow: static_details": f"{_CHILDREN}::test_options_reach_the_child{_ONE}",
-    "workflow: priority": f"{_CHILDREN}::test_options_reach_the_child{_ONE}",
+    "workflow: priority": f"{_PRIORITIES}::test_what_is_inherited{_ONE}",
     "workflow: cron_schedule": f"{_CHAINS}::test_a_child_with_a_cron_schedule_waits_for_its_tick[sqlite]",
     "workflow.defn: name": f"{_HELLO}::test_activity{_ONE}",
-    "workflow.defn: dynamic": f"{_S}/test_dynamic_workflows.py::test_a_function_that_runs_all{_ONE}",
     "workflow.defn: failure_exception_types": f"{_S}/test_faults.py::test_types_that_fail_a_workflow_by_choice{_ONE}",
     "workflow.signal: name": f"{_MESSAGES}::test_class_style_queries{_ONE}",
     "workflow.signal: unfinished_policy": f"{_UPDATES}::test_unfinished_handlers[sqlite-cached-HandlerUnfinishedPolicy.ABANDON]",
@@ -130,6 +134,7 @@ DROPS: dict[str, str] = {
     "worker: task_queue": f"{_HELLO}::test_activity{_ONE}",
     "worker: workflows": f"{_S}/test_faults.py::test_an_unregistered_workflow_stays_pending_with_a_reason{_ONE}",
     "worker: activities": f"{_S}/test_faults.py::test_an_unregistered_activity_stays_pending_with_a_reason{_ONE}",
+    "worker: max_task_queue_activities_per_second": f"{_LIMITS}::test_the_last_worker_that_says_a_rate_decides[sqlite]",
     "worker: max_concurrent_activities": f"{_ACTIVITIES}::test_more_activities_than_slots{_ONE}",
     "worker: graceful_shutdown_timeout": f"{_S}/test_behaviours.py::test_worker_shutdown_graceful[sqlite-async]",
     "worker: lease_duration": f"{_S}/test_bad_input.py::test_workers_that_contradict_themselves[sqlite]",
@@ -140,4 +145,7 @@ DROPS: dict[str, str] = {
     "test_a_database_without_tables_and_without_leave_to_make_them[sqlite]",
     "connect: default_workflow_query_reject_condition": f"{_S}/test_queries.py::"
     "test_a_client_may_reject_by_default[sqlite]",
+    "activity.defn: dynamic": f"{_S}/test_dynamic_activities.py::test_every_type_that_has_no_definition"
+    "[sqlite-cached-eager]",
+    "workflow.defn: dynamic": f"{_S}/test_dynamic_workflows.py::test_a_function_that_runs_all{_ONE}",
 }

@@ -90,7 +90,12 @@ def test_options_go_on_top_of_options(run: Run, host: FakeRuntime) -> None:
 
     async def code() -> None:
         await workflow.execute_child_workflow(
-            kid.options(id="first", memo={"a": 1}, run_timeout=timedelta(seconds=7)),
+            kid.options(
+                id="first",
+                memo={"a": 1},
+                run_timeout=timedelta(seconds=7),
+                execution_timeout=timedelta(seconds=9),
+            ),
             1,
             id="second",
             task_queue=None,
@@ -106,7 +111,7 @@ def test_options_go_on_top_of_options(run: Run, host: FakeRuntime) -> None:
 
     run(code())
     said = host.children[0].options
-    assert (said.task_queue, said.run_timeout) == ("q", 7_000_000)
+    assert (said.task_queue, said.run_timeout, said.execution_timeout) == ("q", 7_000_000, 9_000_000)
     child = said.child
     assert child is not None
     assert (child.id, child.memo, child.cron_schedule, child.search_attributes) == (

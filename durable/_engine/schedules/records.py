@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from durable._timetables.records import SpecRecord
 from durable.common import WorkflowExecutionStatus
-from durable.history import Failure, Payload, Payloads, RetryPolicyData
+from durable.history import Failure, Limits, Payload, Payloads, RetryPolicyData
 
 
 class ScheduleOverlapPolicy(IntEnum):
@@ -60,6 +60,7 @@ class ActionRecord(Struct, frozen=True, gc=False, omit_defaults=True):
     headers: dict[str, Payload] = {}
     search_attributes: dict[str, Payload] = {}
     priority: int = 3
+    limits: Limits | None = None
     static_summary: str = ""
     static_details: str = ""
 

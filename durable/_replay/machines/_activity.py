@@ -26,6 +26,7 @@ from durable.common import ActivityCancellationType, RetryPolicy
 from durable.converter import ActivitySerializationContext, DataConverter
 from durable.exceptions import ActivityError, NondeterminismError, RetryState
 from durable.history import (
+    DEFAULT_PRIORITY,
     ActivityTaskCanceled,
     ActivityTaskCancelRequested,
     ActivityTaskCompleted,
@@ -37,6 +38,7 @@ from durable.history import (
     RetryPolicyData,
     WorkflowExecutionStarted,
     encode_retry_policy,
+    limits_of,
 )
 
 DEFAULT_START_TO_CLOSE = 300 * SECOND
@@ -110,13 +112,28 @@ class ActivityMachine(Machine):
                     is_local=self.LOCAL,
                 )
             )
-        return replace(
+        scheduled = replace(
             common,
             id=self.id,
             activity_id=activity_id,
             activity_type=call.name,
             task_queue=task_queue,
             input=self._input(),
+        )
+        if started.priority != DEFAULT_PRIORITY or started.limits is not None:
+            return self._inherit(scheduled, started)
+        return scheduled
+
+    def _inherit(
+        self, scheduled: ActivityTaskScheduled, started: WorkflowExecutionStarted
+    ) -> ActivityTaskScheduled:
+        """Return the command with what was not said about its priority as the workflow has it."""
+        said = self._call.options
+        own = said.priority
+        return replace(
+            scheduled,
+            priority=started.priority if own is None or own.priority_key is None else own.priority_key,
+            limits=limits_of(own, said.concurrency, said.circuit_breaker, started.limits),
         )
 
     def _input(self) -> Payloads:
@@ -210,6 +227,8 @@ def _scheduled_with(options: ActivityOptions) -> ActivityTaskScheduled:
         cancellation_type=options.cancellation_type.name.lower(),
         eager=options.eager,
         summary=options.summary,
+        priority=(options.priority and options.priority.priority_key) or DEFAULT_PRIORITY,
+        limits=limits_of(options.priority, options.concurrency, options.circuit_breaker, None),
     )
     if len(_remembered) >= _REMEMBERED:
         _remembered.clear()

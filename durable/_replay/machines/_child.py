@@ -48,6 +48,7 @@ from durable.history import (
     StartChildWorkflowExecutionFailed,
     StartChildWorkflowExecutionInitiated,
     WorkflowExecutionStarted,
+    limits_of,
 )
 from durable.history._search_attributes import encode_search_attributes
 from durable.workflow._child_handle import ChildWorkflowHandle
@@ -137,7 +138,8 @@ class ChildMachine(Machine):
             cron_schedule=said.cron_schedule,
             memo={key: convert.to_payload(value, path=f"memo {key}") for key, value in said.memo.items()},
             search_attributes={} if attributes is None else encode_search_attributes(attributes),
-            priority=parent.priority,
+            priority=(said.priority and said.priority.priority_key) or parent.priority,
+            limits=limits_of(said.priority, None, None, parent.limits),
             static_summary=said.static_summary,
             static_details=said.static_details,
         )

@@ -25,6 +25,8 @@ from durable.store._filter._fault import FilterError
 from durable.store._filter._paging import Position, decode_token, encode_token
 from durable.store._filter._parser import parse
 from durable.store._filter._rows import AttributeRow, attribute_rows
+from durable.store._filter._scopes import of_activities, of_workflows
+from durable.store._filter._syntax import Filter
 
 __all__ = [
     "POSTGRES",
@@ -33,6 +35,7 @@ __all__ = [
     "CountQuery",
     "CustomTypes",
     "Dialect",
+    "Filter",
     "FilterError",
     "ListQuery",
     "Position",
@@ -44,5 +47,7 @@ __all__ = [
     "decode_token",
     "encode_token",
     "list_statement",
+    "of_activities",
+    "of_workflows",
     "parse",
 ]

@@ -18,7 +18,7 @@ class Activities(Part):
         self,
         worker_id: str,
         task_queues: Sequence[str],
-        activity_types: Sequence[str],
+        activity_types: Sequence[str] | None,
         limit: int,
         *,
         format: int,
@@ -28,7 +28,7 @@ class Activities(Part):
             "claim_activities",
             worker_id,
             list(dict.fromkeys(task_queues)),
-            list(activity_types),
+            None if activity_types is None else list(activity_types),
             limit,
             format,
         )
@@ -57,6 +57,36 @@ class Activities(Part):
 
     async def finish_attempts(self, outcomes: Sequence[AttemptOutcome]) -> list[bool]:
         """End attempts; each stands or falls alone. False: that attempt had already been ended otherwise."""
+        soles = [outcome for outcome in outcomes if outcome.sole is not None]
+        if not soles:
+            return await self._finish(outcomes)
+        if len(soles) == len(outcomes):
+            return await self._finish_sole(soles)
+        # Two transactions, since each outcome stands or falls alone.
+        closed = iter(await self._finish_sole(soles))
+        ended = iter(await self._finish([outcome for outcome in outcomes if outcome.sole is None]))
+        return [next(ended if outcome.sole is None else closed) for outcome in outcomes]
+
+    async def _finish_sole(self, outcomes: Sequence[AttemptOutcome]) -> list[bool]:
+        """End attempts with their runs, which have no other activity and no code."""
+        ends = [outcome.sole for outcome in outcomes if outcome.sole is not None]
+        rows = await self._fetch(
+            "finish_sole",
+            [outcome.run_id for outcome in outcomes],
+            [outcome.attempt for outcome in outcomes],
+            [outcome.worker for outcome in outcomes],
+            [outcome.state for outcome in outcomes],
+            [outcome.revision for outcome in outcomes],
+            [end.status for end in ends],
+            [end.outcome.type for end in ends],
+            [end.outcome.data for end in ends],
+            [end.closing.type for end in ends],
+            [end.closing.data for end in ends],
+        )
+        ended = set(rows[0]["ended"])
+        return [n in ended for n in range(1, len(outcomes) + 1)]
+
+    async def _finish(self, outcomes: Sequence[AttemptOutcome]) -> list[bool]:
         if not outcomes:
             return []
         messages = [outcome.message for outcome in outcomes]
@@ -117,5 +147,7 @@ class Activities(Part):
             [change.task_queue for change in changes],
             [change.scheduled for change in changes],
             [change.progress for change in changes],
+            [change.cancel for change in changes],
+            [_rows.readable(change.cancel_reason) for change in changes],
         )
         return [row["changed"] for row in rows]

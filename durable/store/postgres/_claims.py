@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from durable._engine.lanes import lane_queue
 from durable._engine.records import RECENT, ClaimedRun
 from durable.store._probation import PROBATION
 from durable.store.postgres import _rows
@@ -73,6 +74,9 @@ class Claims(Commits):
 
     async def next_wake(self, task_queues: Sequence[str]) -> int | None:
         """Return in how many microseconds the next unowned run or queued activity of these queues is due, or None."""
-        ((wake_in,),) = await self._read("next_wake", list(dict.fromkeys(task_queues)), RECENT)
+        queues = list(dict.fromkeys(task_queues))
+        ((wake_in,),) = await self._read(
+            "next_wake", [*queues, *(lane_queue(queue) for queue in queues)], RECENT
+        )
         wake: int | None = wake_in
         return wake

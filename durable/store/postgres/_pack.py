@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from durable._engine.lanes import Lane, lane_queue
 from durable._engine.records import Close, Message, NewRun, Reply, Transition, Unread
 from durable.history import Payload
 from durable.history._search_attributes import decode_search_attributes
@@ -19,7 +20,7 @@ from durable.store._filter import attribute_rows
 from durable.store._parent_close import CANCEL_REQUEST, TERMINATION
 from durable.store.postgres._rows import readable
 
-SIZES = (12, 48, 85)
+SIZES = (12, 49, 86)
 """How many arguments a batch may have: of steps only, with all that a run does about itself, and about others."""
 
 Types = Mapping[str, int]
@@ -182,12 +183,15 @@ def message_columns(messages: Sequence[tuple[str, Message]]) -> list[Any]:
 def _pack_activities(transitions: Sequence[Transition]) -> list[Any]:
     activities = [activity for transition in transitions for activity in transition.activities]
     if not activities:
-        return [None] * 16
+        return [None] * 17
     return [
         [transition.run_id for transition in transitions for _ in transition.activities],
         [activity.id for activity in activities],
         [activity.activity_type for activity in activities],
-        [activity.task_queue for activity in activities],
+        [
+            activity.task_queue if activity.lane is None else lane_queue(activity.task_queue)
+            for activity in activities
+        ],
         [activity.attempt for activity in activities],
         [activity.priority for activity in activities],
         [activity.scheduled_at for activity in activities],
@@ -200,7 +204,31 @@ def _pack_activities(transitions: Sequence[Transition]) -> list[Any]:
         [activity.running_for for activity in activities],
         [activity.scheduled for activity in activities],
         [activity.progress for activity in activities],
+        _pack_lanes(transitions),
     ]
+
+
+def _pack_lanes(transitions: Sequence[Transition]) -> str | None:
+    lanes = [
+        {"run_id": transition.run_id, "id": activity.id, **lane_columns(activity.lane)}
+        for transition in transitions
+        for activity in transition.activities
+        if activity.lane is not None
+    ]
+    return msgspec.json.encode(lanes).decode() if lanes else None
+
+
+def lane_columns(lane: Lane) -> dict[str, Any]:
+    """The columns of whatever waits in a lane."""
+    return {
+        "lane": lane.name,
+        "share": lane.share,
+        "limit_key": lane.key,
+        "limit_most": lane.most,
+        "limit_weight": lane.weight,
+        "breaker": lane.breaker,
+        "fails_fast": lane.fails_fast,
+    }
 
 
 def _pack_holds(transitions: Sequence[Transition]) -> list[Any]:

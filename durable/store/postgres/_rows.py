@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from durable._engine.lanes import LANES
 from durable._engine.records import (
     ActivityRecord,
     ActivityState,
@@ -78,7 +79,7 @@ def activity(row: Row) -> ActivityRecord:
         workflow_id=row["workflow_id"],
         workflow_type=row["workflow_type"],
         activity_type=row["activity_type"],
-        task_queue=row["task_queue"],
+        task_queue=row["task_queue"].removeprefix(LANES),
         state=ActivityState(row["state"]),
         attempt=row["attempt"],
         due_at=row["due_at"],
@@ -95,8 +96,10 @@ def activity(row: Row) -> ActivityRecord:
         cancel_requested=row["cancel_requested"],
         now=row["now"],
         outside_since=row["outside_since"],
+        refused=row["refused"],
         paused_at=row["paused_at"],
         pause_reason=row["pause_reason"],
+        cancel_reason=row["cancel_reason"],
         base=row["attempt_base"],
         anew=Anew(row["anew"]),
         revision=row["revision"],
@@ -136,7 +139,7 @@ def _activities(row: Row, run_id: str) -> tuple[ActivityRecord, ...]:
             workflow_id=row["workflow_id"],
             workflow_type=row["workflow_type"],
             activity_type=texts[0],
-            task_queue=texts[1],
+            task_queue=texts[1].removeprefix(LANES),
             state=ActivityState(numbers[1]),
             attempt=numbers[2],
             due_at=numbers[3],

@@ -6,6 +6,9 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import msgspec
+
+from durable._engine.lanes import lane_queue
 from durable._engine.records import (
     LOCKED_LONG,
     ActivityRecord,
@@ -25,6 +28,7 @@ from durable.store.postgres._pack import (
     TOLD_CHILDREN,
     Types,
     found_columns,
+    lane_columns,
     message_columns,
     run_columns,
 )
@@ -48,9 +52,16 @@ class Runs(Commits):
 
     async def _start(self, runs: Sequence[NewRun]) -> list[StartVerdict | None]:
         """Create runs; None for a start whose messages are held back by the run it is content with."""
+        soles = [run for run in runs if run.activity is not None]
+        if soles and len(soles) < len(runs):
+            # Two transactions, since each start stands or falls alone.
+            entered = iter(await self._start(soles))
+            started = iter(await self._start([run for run in runs if run.activity is None]))
+            return [next(started if run.activity is None else entered) for run in runs]
         await self._learn([run.search_attributes for run in runs if run.search_attributes])
-        arguments = pack_starts(runs, self._types)
-        rows = {row["n"]: row for row in await self._fetch("create_runs", *arguments)}
+        name = "create_sole_runs" if soles else "create_runs"
+        arguments = pack_soles(runs, self._types) if soles else pack_starts(runs, self._types)
+        rows = {row["n"]: row for row in await self._fetch(name, *arguments)}
         if len(rows) < len(runs):
             # Ten times another run of that id closed between two statements. What was started is, and asking again
             # says so.
@@ -168,6 +179,43 @@ def pack_starts(runs: Sequence[NewRun], types: Types) -> list[Any]:
         *run_columns(runs),
         [run.conflict for run in runs],
         *([[n for n, _, _ in messages], *columns[1:]] if messages else [None] * 5),
+        found_columns(runs, types),
+    ]
+
+
+def pack_soles(runs: Sequence[NewRun], types: Types) -> list[Any]:
+    """The arguments of `start_sole_2`."""
+    activities = [run.activity for run in runs if run.activity is not None]
+    lanes = [
+        {"run_id": run.run_id, **lane_columns(run.activity.lane)}
+        for run in runs
+        if run.activity is not None and run.activity.lane is not None
+    ]
+    return [
+        [run.run_id for run in runs],
+        [run.workflow_id for run in runs],
+        [run.workflow_type for run in runs],
+        [run.task_queue for run in runs],
+        [run.format for run in runs],
+        [run.priority for run in runs],
+        [run.delay for run in runs],
+        [run.reuse for run in runs],
+        [run.conflict for run in runs],
+        [run.started for run in runs],
+        [run.info for run in runs],
+        [activity.activity_type for activity in activities],
+        [
+            run.task_queue
+            if run.activity is None or run.activity.lane is None
+            else lane_queue(run.task_queue)
+            for run in runs
+        ],
+        [activity.scheduled for activity in activities],
+        [activity.schedule_to_start for activity in activities],
+        [activity.schedule_to_close for activity in activities],
+        [activity.start_to_close for activity in activities],
+        [activity.heartbeat for activity in activities],
+        msgspec.json.encode(lanes).decode() if lanes else None,
         found_columns(runs, types),
     ]
 

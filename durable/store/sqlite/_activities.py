@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
 from collections.abc import Iterator, Sequence
 
+from durable._engine.lanes import lane_queue
 from durable._engine.operations import ActivityChange
 from durable._engine.records import (
     NEVER_DUE,
@@ -17,7 +19,7 @@ from durable._engine.records import (
     NewActivity,
     SendOutcome,
 )
-from durable.store.sqlite import _messages, _rows, _workers
+from durable.store.sqlite import _lanes, _messages, _rows, _workers
 from durable.store.sqlite._connection import Transaction
 from durable.store.sqlite._locks import Lives
 from durable.store.sqlite._rows import Many, ids
@@ -55,12 +57,15 @@ def insert(transaction: Transaction, activities: Sequence[tuple[str, NewActivity
                 None if new.heartbeat is None else transaction.now + new.heartbeat,
             )
         rows.append(
-            (run_id, new.id, new.activity_type, new.task_queue, int(state), new.attempt, new.priority, due_at, deadline,
+            (run_id, new.id, new.activity_type,
+             new.task_queue if new.lane is None else lane_queue(new.task_queue), int(state), new.attempt, new.priority, due_at, deadline,
              new.start_by, new.close_by, new.start_to_close, new.heartbeat, new.worker, started_at, new.scheduled_at,
              new.progress)
         )  # fmt: skip
     _replace(transaction.db, rows)
     _replace_inputs(transaction.db, [(run_id, new.id, new.scheduled) for run_id, new in activities])
+    if lanes := [(run_id, new.id, new.lane) for run_id, new in activities if new.lane is not None]:
+        _lanes.enter(transaction.db, lanes)
 
 
 def read(db: sqlite3.Connection, now: int, keys: Sequence[Key]) -> list[ActivityRecord]:
@@ -93,7 +98,7 @@ def claim(
     lives: Lives,
     worker_id: str,
     task_queues: Sequence[str],
-    activity_types: Sequence[str],
+    activity_types: Sequence[str] | None,
     limit: int,
     format: int,
 ) -> list[ActivityRecord]:
@@ -101,27 +106,80 @@ def claim(
     db, now = transaction.db, transaction.now
     if limit < 1 or not _workers.is_live(transaction, lives, worker_id):
         return []
+    queues = tuple(dict.fromkeys(task_queues))
+    if _lanes.in_use(db, queues):
+        return _claim_from_lanes(transaction, worker_id, queues, activity_types, limit, format)
+    due = _due_of(transaction, queues, activity_types, limit, format)
+    keys = [key for _, _, key in due[:limit]]
+    _start(db, [(*key, worker_id, now) for key in keys])
+    return read(db, now, keys)
+
+
+def _claim_from_lanes(
+    transaction: Transaction,
+    worker_id: str,
+    task_queues: Sequence[str],
+    activity_types: Sequence[str] | None,
+    limit: int,
+    format: int,
+) -> list[ActivityRecord]:
+    """By priority; in one priority lots are drawn between lanes, the rest of the queue being one of them."""
+    db, now = transaction.db, transaction.now
+    keys: list[Key] = []
+    for queue in task_queues:
+        permits = _lanes.permits(transaction, queue)
+        wanted = int(min(limit - len(keys), permits))
+        if wanted < 1:
+            continue
+        ready = _lanes.waiting(transaction, queue, activity_types, wanted, format)
+        plain = _due_of(transaction, (queue,), activity_types, wanted, format, every=True)
+        for priority in {priority for priority, _, _ in plain}:
+            line = [(due_at, key) for at, due_at, key in plain if at == priority]
+            drawn = _lanes.lots([1.0] * len(line))
+            ready += [
+                _lanes.Waiting(key, due_at, priority, lot)
+                for (due_at, key), lot in zip(line, drawn, strict=True)
+            ]
+        taken = sorted(ready, key=lambda one: (one.priority, one.lot))[:wanted]
+        _start(db, [(*one.key, worker_id, now) for one in taken])
+        _lanes.mark(db, taken)
+        if permits < math.inf:
+            _lanes.take_permits(transaction, queue, permits - len(taken))
+        keys += [one.key for one in taken]
+    return read(db, now, keys)
+
+
+def _due_of(
+    transaction: Transaction,
+    task_queues: Sequence[str],
+    activity_types: Sequence[str] | None,
+    limit: int,
+    format: int,
+    *,
+    every: bool = False,
+) -> list[tuple[int, int, Key]]:
+    """What is due in these queues, with its priority and its instant; of `every` priority as many as are wanted."""
+    db, now = transaction.db, transaction.now
     due: list[tuple[int, int, Key]] = []
-    for queue in dict.fromkeys(task_queues):
+    for queue in task_queues:
         wanted = limit
         for priority in _priorities(db, queue):
             values = {
                 "queue": queue,
                 "priority": priority,
                 "now": now,
-                "types": ids(activity_types),
+                "types": None if activity_types is None else ids(activity_types),
                 "format": format,
                 "limit": wanted,
             }
             found = _due(db.execute(SQL["due"], values).fetchone()[0])
             due += [(priority, due_at, (run_id, number)) for run_id, number, due_at in found]
-            wanted -= len(found)
+            if not every:
+                wanted -= len(found)
             if wanted <= 0:
                 break
     due.sort()
-    keys = [key for _, _, key in due[:limit]]
-    _start(db, [(*key, worker_id, now) for key in keys])
-    return read(db, now, keys)
+    return due
 
 
 _due = _rows.decoder(tuple[str, int, int])
@@ -132,9 +190,21 @@ def first_due(db: sqlite3.Connection, after: int, task_queues: Sequence[str]) ->
     return _earliest(
         *(
             db.execute(SQL["first_due"], (after, queue, priority)).fetchone()[0]
-            for queue in dict.fromkeys(task_queues)
+            for name in dict.fromkeys(task_queues)
+            for queue in (name, lane_queue(name))
             for priority in _priorities(db, queue)
         )
+    )
+
+
+def fits(found: Sequence[object] | None, outcome: AttemptOutcome) -> bool:
+    """Whether a row, as `attempt` reads it, shows the attempt that ended."""
+    return (
+        found is not None
+        and found[0] == outcome.state
+        and found[1] == outcome.attempt
+        and (outcome.worker is None or found[2] == outcome.worker)
+        and (outcome.revision is None or found[7] == outcome.revision)
     )
 
 
@@ -146,15 +216,8 @@ def finish(transaction: Transaction, outcomes: Sequence[AttemptOutcome]) -> list
     for outcome in outcomes:
         key = (outcome.run_id, outcome.id)
         found = db.execute(SQL["attempt"], key).fetchone()
-        fits = (
-            found is not None
-            and found[0] == outcome.state
-            and found[1] == outcome.attempt
-            and (outcome.worker is None or found[2] == outcome.worker)
-            and (outcome.revision is None or found[7] == outcome.revision)
-        )
-        accepted.append(fits)
-        if not fits:
+        accepted.append(fits(found, outcome))
+        if not accepted[-1]:
             continue
         if outcome.outside:
             values = {

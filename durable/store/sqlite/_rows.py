@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from durable._engine.lanes import LANES
 from durable._engine.records import ActivityRecord, ActivityState, Anew, Hold, Message, RunRecord, RunStatus
 from durable._internal import named_sql
 from durable.history import EventRow
@@ -147,9 +148,11 @@ class _Activity(msgspec.Struct, array_like=True):
     outside_since: int | None
     paused_at: int | None
     pause_reason: str
+    cancel_reason: str
     attempt_base: int
     anew: Anew
     revision: int
+    refused: int | None
     scheduled_length: int
     progress_length: int
 
@@ -249,7 +252,7 @@ def activities(
             workflow_id=row.workflow_id,
             workflow_type=row.workflow_type,
             activity_type=row.activity_type,
-            task_queue=row.task_queue,
+            task_queue=row.task_queue.removeprefix(LANES),
             state=row.state,
             attempt=row.attempt,
             due_at=row.due_at,
@@ -266,8 +269,10 @@ def activities(
             cancel_requested=bool(row.cancel_requested),
             now=now,
             outside_since=row.outside_since,
+            refused=bool(row.refused),
             paused_at=row.paused_at,
             pause_reason=row.pause_reason,
+            cancel_reason=row.cancel_reason,
             base=row.attempt_base,
             anew=row.anew,
             revision=row.revision,

@@ -10,7 +10,7 @@ from msgspec import structs
 from durable._engine.records import NewRun, RunRecord, RunStatus, SendOutcome, StartOutcome, StartVerdict
 from durable.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from durable.history import EventRow, EventType, Payload
-from durable.store.sqlite import _messages, _rows, _search, _workers
+from durable.store.sqlite import _messages, _rows, _search, _sole, _workers
 from durable.store.sqlite._connection import Transaction
 from durable.store.sqlite._locks import Lives
 from durable.store.sqlite._rows import Many, ids
@@ -35,6 +35,7 @@ def create(transaction: Transaction, lives: Lives, runs: Sequence[NewRun]) -> li
     found: list[tuple[str, Mapping[str, Payload]]] = []
     events: list[tuple[str, int, int, int, int, bytes]] = []
     alive: dict[str, bool] = {}
+    soles: list[NewRun] = []
     for run in runs:
         owner = run.owner
         # A delayed start is not owned: the delay would be forgotten if its owner died.
@@ -45,6 +46,8 @@ def create(transaction: Transaction, lives: Lives, runs: Sequence[NewRun]) -> li
         verdict = _insert(transaction, run, owner)
         if verdict.outcome is StartOutcome.STARTED:
             data.append((run.run_id, run.info))
+            if run.activity is not None:
+                soles.append(run)
             if run.search_attributes:
                 found.append((run.run_id, run.search_attributes))
             events.append(
@@ -53,6 +56,8 @@ def create(transaction: Transaction, lives: Lives, runs: Sequence[NewRun]) -> li
         verdicts.append(verdict if not run.messages or _deliver(transaction, run, verdict) else None)
     _insert_data(transaction.db, data)
     insert_events(transaction.db, events)
+    if soles:
+        _sole.write(transaction, soles)
     _search.write(transaction.db, found)
     return verdicts
 
@@ -67,7 +72,7 @@ def _deliver(transaction: Transaction, run: NewRun, verdict: StartVerdict) -> bo
 
 def _insert(transaction: Transaction, run: NewRun, owner: str | None) -> StartVerdict:
     db, now = transaction.db, transaction.now
-    wake_at = now + run.delay if owner is None else None
+    wake_at = now + run.delay if owner is None and run.activity is None else None
     times_out_at = None if run.run_timeout is None else now + run.delay + run.run_timeout
     epoch = 0 if owner is None else 1
     inserted = db.execute(

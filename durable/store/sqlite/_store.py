@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import TypeVar
 
 from durable._engine.hints import Hint
+from durable._engine.lanes import BreakerNews, BreakerRecord, Forced, KeyRecord
 from durable._engine.operations import ActivityChange, Operated, Reset, ResetView
 from durable._engine.records import (
     ActivityRecord,
@@ -42,6 +43,7 @@ from durable.store.sqlite import (
     _claims,
     _commit,
     _hints,
+    _lanes,
     _messages,
     _operations,
     _queries,
@@ -49,6 +51,7 @@ from durable.store.sqlite import (
     _schedules,
     _schema,
     _search,
+    _sole,
     _updates,
     _workers,
 )
@@ -285,7 +288,7 @@ class SQLiteStore:
         self,
         worker_id: str,
         task_queues: Sequence[str],
-        activity_types: Sequence[str],
+        activity_types: Sequence[str] | None,
         limit: int,
         *,
         format: int,
@@ -303,7 +306,7 @@ class SQLiteStore:
         )
 
     async def finish_attempts(self, outcomes: Sequence[AttemptOutcome]) -> list[bool]:
-        return await self.writer.run(partial(_activities.finish, outcomes=outcomes))
+        return await self.writer.run(partial(_sole.finish, outcomes=outcomes))
 
     async def heartbeat(self, beats: Sequence[Heartbeat]) -> list[HeartbeatAnswer]:
         return await self.writer.run(partial(_activities.heartbeat, beats=beats))
@@ -316,6 +319,33 @@ class SQLiteStore:
 
     async def expired_activities(self, limit: int) -> list[ActivityRecord]:
         return await self._read(lambda db: _activities.expired(db, self._stamp(), limit))
+
+    # ---------------------------------------------------------------- limits
+
+    async def read_key(self, kind: int, key: str) -> KeyRecord:
+        return await self._read(partial(_lanes.read_key, kind=kind, key=key))
+
+    async def set_key(self, kind: int, key: str, most: int | None) -> None:
+        await self.writer.run(partial(_lanes.set_key, kind=kind, key=key, most=most))
+
+    async def sweep_keys(self, limit: int) -> int:
+        return 0  # Nothing is kept but what clients have set.
+
+    async def tell_breakers(self, news: Sequence[BreakerNews]) -> None:
+        if news:
+            await self.writer.run(partial(_lanes.tell_breakers, news=news))
+
+    async def read_breaker(self, key: str) -> BreakerRecord:
+        return await self._read(lambda db: _lanes.read_breaker(db, key, self._stamp()))
+
+    async def force_breaker(self, key: str, forced: Forced | None) -> None:
+        await self.writer.run(partial(_lanes.force_breaker, key=key, forced=forced))
+
+    async def set_rate(self, task_queue: str, per_second: float | None) -> None:
+        await self.writer.run(partial(_lanes.set_rate, task_queue=task_queue, per_second=per_second))
+
+    async def read_rate(self, task_queue: str) -> float | None:
+        return await self._read(partial(_lanes.read_rate, task_queue=task_queue))
 
     # ---------------------------------------------------------------- queries
 

@@ -19,6 +19,7 @@ from durable.testing.conformance import (
     _closes,
     _commits,
     _held_back,
+    _lanes,
     _lists,
     _lives,
     _messages,
@@ -30,6 +31,7 @@ from durable.testing.conformance import (
     _schedules,
     _sends,
     _sizes,
+    _soles,
     _start_messages,
     _starts,
     _successors,
@@ -59,11 +61,13 @@ _MODULES = (
     _claims,
     _activities,
     _attempts,
+    _lanes,
     _operated_activities,
     _workers,
     _lists,
     _lives,
     _sizes,
+    _soles,
 )
 
 CHECKS: tuple[Check, ...] = tuple(check for module in _MODULES for check in REGISTRY[module.__name__])

@@ -120,6 +120,16 @@ async def check_activities_are_claimed_of_their_queues_and_types_only(open_store
 
 
 @check()
+async def check_a_worker_may_claim_activities_of_all_types(open_store: OpenStore) -> None:
+    async with room(open_store) as one:
+        await one.scheduled(
+            new_activity(1, task_queue="a"), new_activity(2, activity_type="t"), new_activity(3)
+        )
+        assert await one.claim_activities(queues=("unknown",), types=None) == []
+        assert sorted(task.id for task in await one.claim_activities(types=None)) == [2, 3]
+
+
+@check()
 async def check_an_activity_is_not_claimed_before_it_is_due(open_store: OpenStore) -> None:
     async with room(open_store) as one:
         await one.scheduled(new_activity(1, due_in=HOUR), new_activity(2, due_in=20_000))

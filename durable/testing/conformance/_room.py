@@ -226,7 +226,7 @@ class Room:
         limit: int = 10,
         *,
         queues: tuple[str, ...] = (QUEUE,),
-        types: tuple[str, ...] = (ACTIVITY,),
+        types: tuple[str, ...] | None = (ACTIVITY,),
         format: int = 1,
     ) -> list[ActivityRecord]:
         """Claim activities for this room's worker."""

@@ -31,6 +31,7 @@ create function durable.commit_2(
     a_run uuid[], a_id integer[], a_type text[], a_queue text[], a_attempt integer[], a_priority smallint[],
     a_scheduled_at bigint[], a_due_in bigint[], a_start_by bigint[], a_close_by bigint[], a_start_to_close bigint[],
     a_heartbeat bigint[], a_worker text[], a_running_for bigint[], a_scheduled bytea[], a_progress bytea[],
+    a_lanes jsonb, -- where those of them wait that do not wait with their queues
     d_run uuid[], d_id integer[], -- activity rows to delete
     x_run uuid[], x_id integer[], -- activity rows whose cancellation is requested
     h_run uuid[], h_for bigint[], -- who holds messages back, and for how long
@@ -303,6 +304,13 @@ begin
                 heartbeat = excluded.heartbeat, worker = excluded.worker, scheduled = excluded.scheduled,
                 progress = excluded.progress, state = excluded.state, due_at = excluded.due_at,
                 started_at = excluded.started_at, deadline = excluded.deadline, cancel_requested = false;
+    end if;
+    if a_lanes is not null then
+        update durable.activity_tasks a set lane = l.lane, share = l.share, limit_key = l.limit_key,
+                limit_most = l.limit_most, limit_weight = l.limit_weight, breaker = l.breaker, fails_fast = l.fails_fast
+            from jsonb_to_recordset(a_lanes) l (run_id uuid, id integer, lane text, share real, limit_key text,
+                limit_most integer, limit_weight integer, breaker text, fails_fast boolean)
+            where a.run_id = l.run_id and a.id = l.id and l.run_id <> all (v_bad);
     end if;
 
     if cardinality(p_proven) > 0 then

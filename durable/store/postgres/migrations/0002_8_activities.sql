@@ -11,6 +11,7 @@ alter table durable.activity_tasks add column outside_since bigint;
 alter table durable.activity_tasks
     add column paused_at bigint,
     add column pause_reason text not null default '',
+    add column cancel_reason text not null default '',
     add column attempt_base integer not null default 0,
     add column anew smallint not null default 0 check (anew between 0 and 2),
     add column revision integer not null default 0;

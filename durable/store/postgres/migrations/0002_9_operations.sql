@@ -80,7 +80,7 @@ begin
             select l.* from ranges s cross join lateral (
                 select a.run_id, a.id, a.priority, a.due_at from durable.activity_tasks a
                 where a.state = 1 and a.task_queue = s.queue and a.priority = s.priority and a.due_at <= v_now
-                    and (a.deadline is null or a.deadline > v_now) and a.activity_type = any (p_types)
+                    and (a.deadline is null or a.deadline > v_now) and (p_types is null or a.activity_type = any (p_types))
                     and exists (select from durable.runs r where r.run_id = a.run_id and r.format <= p_format
                         and r.hold <> 3)
                 order by a.due_at limit p_limit for update skip locked) l),

@@ -1,17 +1,19 @@
 -- name: claim_activities
-select run_id, id from durable.claim_activities_2($1, $2, $3, $4, $5)
+select run_id, id from durable.claim_activities_3($1, $2, $3, $4, $5)
 
 -- name: read_activities
 select a.run_id, a.id, r.workflow_id, r.workflow_type, a.activity_type, a.task_queue, a.state, a.attempt, a.due_at,
     a.deadline, a.start_by, a.close_by, a.start_to_close, a.heartbeat, a.worker, a.started_at, a.scheduled_at, a.scheduled,
-    a.progress, a.cancel_requested, a.outside_since, a.paused_at, a.pause_reason, a.attempt_base, a.anew, a.revision,
+    a.progress, a.cancel_requested, a.outside_since, a.paused_at, a.pause_reason, a.cancel_reason, a.attempt_base, a.anew, a.revision,
+    coalesce(a.refused, false) as refused,
     durable.now_us() as now
 from durable.activity_tasks a join durable.runs r using (run_id) where a.run_id = $1 order by a.id
 
 -- name: read_activity_rows
 select a.run_id, a.id, r.workflow_id, r.workflow_type, a.activity_type, a.task_queue, a.state, a.attempt, a.due_at,
     a.deadline, a.start_by, a.close_by, a.start_to_close, a.heartbeat, a.worker, a.started_at, a.scheduled_at, a.scheduled,
-    a.progress, a.cancel_requested, a.outside_since, a.paused_at, a.pause_reason, a.attempt_base, a.anew, a.revision,
+    a.progress, a.cancel_requested, a.outside_since, a.paused_at, a.pause_reason, a.cancel_reason, a.attempt_base, a.anew, a.revision,
+    coalesce(a.refused, false) as refused,
     durable.now_us() as now
 from unnest($1::uuid[], $2::integer[]) with ordinality t (run_id, id, n)
 join durable.activity_tasks a on a.run_id = t.run_id and a.id = t.id join durable.runs r on r.run_id = a.run_id
@@ -109,9 +111,9 @@ order by g.n
 with given as materialized (
     select g.* from unnest($1::uuid[], $2::integer[], $3::smallint[], $4::integer[], $5::integer[], $6::bigint[],
             $7::text[], $8::integer[], $9::smallint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[],
-            $14::bigint[], $15::bigint[], $16::text[], $17::bytea[], $18::bytea[]) with ordinality
+            $14::bigint[], $15::bigint[], $16::text[], $17::bytea[], $18::bytea[], $19::boolean[], $20::text[]) with ordinality
         as g (run_id, id, state, attempt, revision, paused_at, pause_reason, base, anew, due_at, deadline, start_by, close_by,
-            start_to_close, heartbeat, task_queue, scheduled, progress, n)
+            start_to_close, heartbeat, task_queue, scheduled, progress, cancel, cancel_reason, n)
     order by g.run_id, g.id, g.n),
 locked as materialized (
     select distinct on (g.run_id, g.id) g.* from given g cross join lateral (
@@ -127,7 +129,12 @@ changed as (
         due_at = case when a.state = 1 then l.due_at else a.due_at end,
         deadline = case when a.state = 1 then l.deadline else a.deadline end,
         start_by = l.start_by, close_by = l.close_by, start_to_close = l.start_to_close, heartbeat = l.heartbeat,
-        task_queue = l.task_queue, scheduled = l.scheduled, progress = coalesce(l.progress, a.progress)
+        task_queue = case when a.lane is null then l.task_queue else chr(31) || l.task_queue end, scheduled = l.scheduled, progress = coalesce(l.progress, a.progress),
+        cancel_requested = a.cancel_requested or l.cancel,
+        cancel_reason = case when l.cancel then l.cancel_reason else a.cancel_reason end
     from locked l where a.run_id = l.run_id and a.id = l.id
     returning l.n)
 select g.n in (select n from changed) as changed from given g order by g.n
+
+-- name: finish_sole
+select durable.finish_sole_2($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) as ended

@@ -2,6 +2,10 @@
 select n, outcome, run_id, workflow_type, epoch, now from durable.start_2(
     $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22)
 
+-- name: create_sole_runs
+select n, outcome, run_id, workflow_type, epoch, now from durable.start_sole_2(
+    $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)
+
 -- name: find_run
 -- The history is measured, which reads all of it, only when asked for.
 select r.run_id, r.workflow_id, r.workflow_type, r.task_queue, r.status, r.hold, d.reason, r.owner, r.epoch, r.wake_at,

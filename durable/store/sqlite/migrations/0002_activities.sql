@@ -5,6 +5,7 @@
 ALTER TABLE activity_tasks ADD COLUMN outside_since INTEGER;
 ALTER TABLE activity_tasks ADD COLUMN paused_at INTEGER;
 ALTER TABLE activity_tasks ADD COLUMN pause_reason TEXT NOT NULL DEFAULT '';
+ALTER TABLE activity_tasks ADD COLUMN cancel_reason TEXT NOT NULL DEFAULT '';
 ALTER TABLE activity_tasks ADD COLUMN attempt_base INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE activity_tasks ADD COLUMN anew INTEGER NOT NULL DEFAULT 0 CHECK (anew BETWEEN 0 AND 2);
 ALTER TABLE activity_tasks ADD COLUMN revision INTEGER NOT NULL DEFAULT 0;

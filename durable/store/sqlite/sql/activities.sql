@@ -18,7 +18,7 @@ SELECT
     json_group_array(json_array(
         run_id, id, workflow_id, workflow_type, activity_type, task_queue, state, attempt, due_at, deadline, start_by,
         close_by, start_to_close, heartbeat, worker, started_at, scheduled_at, cancel_requested, outside_since,
-        paused_at, pause_reason, attempt_base, anew, revision, length(scheduled),
+        paused_at, pause_reason, cancel_reason, attempt_base, anew, revision, refused, length(scheduled),
         length(progress))),
     CAST(group_concat(scheduled, '') AS BLOB),
     CAST(group_concat(progress, '') AS BLOB)
@@ -33,7 +33,7 @@ SELECT
     json_group_array(json_array(
         run_id, id, workflow_id, workflow_type, activity_type, task_queue, state, attempt, due_at, deadline, start_by,
         close_by, start_to_close, heartbeat, worker, started_at, scheduled_at, cancel_requested, outside_since,
-        paused_at, pause_reason, attempt_base, anew, revision, length(scheduled),
+        paused_at, pause_reason, cancel_reason, attempt_base, anew, revision, refused, length(scheduled),
         length(progress))),
     CAST(group_concat(scheduled, '') AS BLOB),
     CAST(group_concat(progress, '') AS BLOB)
@@ -52,7 +52,7 @@ SELECT json_group_array(json_array(run_id, id, due_at)) FROM (
     SELECT run_id, id, due_at FROM activity_tasks
     WHERE state = 1 AND task_queue = :queue AND priority = :priority AND due_at <= :now
       AND (deadline IS NULL OR deadline > :now)
-      AND activity_type IN (SELECT value FROM json_each(:types))
+      AND (:types IS NULL OR activity_type IN (SELECT value FROM json_each(:types)))
       AND EXISTS (
           SELECT 1 FROM runs r WHERE r.run_id = activity_tasks.run_id AND r.format <= :format AND r.hold <> 3)
     ORDER BY due_at LIMIT :limit
@@ -115,7 +115,12 @@ SELECT json_group_array(json_array(run_id, id)) FROM (
 -- name: change
 UPDATE activity_tasks SET paused_at = :paused_at, pause_reason = :pause_reason, attempt_base = :base, anew = :anew,
     revision = revision + 1, start_by = :start_by, close_by = :close_by, start_to_close = :start_to_close,
-    heartbeat = :heartbeat, task_queue = :task_queue, progress = coalesce(:progress, progress),
+    heartbeat = :heartbeat, task_queue = CASE WHEN lane IS NULL THEN :task_queue ELSE char(31) || :task_queue END, progress = coalesce(:progress, progress),
     due_at = CASE state WHEN 1 THEN :due_at ELSE due_at END,
-    deadline = CASE state WHEN 1 THEN :deadline ELSE deadline END
+    deadline = CASE state WHEN 1 THEN :deadline ELSE deadline END,
+    cancel_requested = cancel_requested OR :cancel,
+    cancel_reason = CASE WHEN :cancel THEN :cancel_reason ELSE cancel_reason END
 WHERE run_id = :run_id AND id = :id AND state = :state AND attempt = :attempt AND revision = :revision
+
+-- name: began
+SELECT started_at FROM runs WHERE run_id = ? AND status = 1

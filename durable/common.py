@@ -6,10 +6,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import IntEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from durable._internal.backoff import exponential
 from durable._internal.instants import MICROSECOND, Duration, to_duration
+from durable._internal.left_out import no_attribute as _no_attribute
 from durable._limits import CircuitBreaker, Concurrency, Priority
 from durable._search_attributes import (
     SearchAttributeIndexedValueType,
@@ -176,6 +177,12 @@ class RawValue:
     payload: Any
 
 
+if TYPE_CHECKING:
+    _ErrorTypes = Sequence[type[BaseException] | str]
+else:
+    _ErrorTypes = Sequence[str]  # what they come to: a policy that is a value is read back as that
+
+
 @dataclass(frozen=True)
 class RetryPolicy:
     """How often and how fast a failed activity (or workflow) is tried again. Defaults are Temporal's.
@@ -186,14 +193,14 @@ class RetryPolicy:
         maximum_interval: The longest wait; 100 times the initial interval when None.
         maximum_attempts: How many attempts there may be; 0 means no limit.
         non_retryable_error_types: Failures never tried again: exception classes, or their names as in
-            `ApplicationError.type`.
+            `ApplicationError.type`. The names are what is kept.
     """
 
     initial_interval: Duration = timedelta(seconds=1)
     backoff_coefficient: float = 2.0
     maximum_interval: Duration | None = None
     maximum_attempts: int = 0
-    non_retryable_error_types: Sequence[type[BaseException] | str] | None = None
+    non_retryable_error_types: _ErrorTypes | None = None
 
     def __post_init__(self) -> None:
         initial = to_duration(self.initial_interval, "initial_interval", allow_zero=False)
@@ -214,13 +221,17 @@ class RetryPolicy:
         types: object = self.non_retryable_error_types
         if types is not None and (isinstance(types, str) or not isinstance(types, Iterable)):
             raise TypeError(f"non_retryable_error_types must be a list, not {types!r}; put it in brackets")
-        for entry in self.non_retryable_error_types or ():
+        entries = list(self.non_retryable_error_types or ())
+        for entry in entries:
             if not isinstance(entry, str) and not (
                 isinstance(entry, type) and issubclass(entry, BaseException)
             ):
                 raise TypeError(
                     f"non_retryable_error_types takes exception classes and their names, not {entry!r}"
                 )
+        if not all(isinstance(entry, str) for entry in entries):
+            names = [entry if isinstance(entry, str) else entry.__name__ for entry in entries]
+            object.__setattr__(self, "non_retryable_error_types", names)
 
     def next_delay(self, failed_attempts: int) -> timedelta:
         """Return the wait behind the given number of failed attempts, without jitter."""
@@ -229,3 +240,9 @@ class RetryPolicy:
         if self.maximum_interval is not None:
             maximum = to_duration(self.maximum_interval, "maximum_interval")
         return exponential(initial, self.backoff_coefficient, maximum, failed_attempts) * MICROSECOND
+
+
+if not TYPE_CHECKING:  # to a type checker, a name that is not here is an error
+
+    def __getattr__(name: str) -> object:
+        raise _no_attribute(__name__, name)

@@ -53,9 +53,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from enum import IntEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from durable._internal.instants import Duration
+from durable._internal.left_out import no_attribute as _no_attribute
 
 __all__ = [
     "ActivityAlreadyStartedError",
@@ -249,8 +250,10 @@ class ChildWorkflowError(FailureError):
         run_id: str,
         workflow_type: str,
         retry_state: RetryState | None = None,
+        namespace: str = "",
     ) -> None:
         super().__init__(message)
+        self.namespace = namespace
         self.workflow_id = workflow_id
         self.run_id = run_id
         self.workflow_type = workflow_type
@@ -530,3 +533,9 @@ def is_cancelled_exception(exception: BaseException) -> bool:
         isinstance(exception, ActivityError | ChildWorkflowError)
         and isinstance(exception.cause, CancelledError)
     )
+
+
+if not TYPE_CHECKING:  # to a type checker, a name that is not here is an error
+
+    def __getattr__(name: str) -> object:
+        raise _no_attribute(__name__, name)

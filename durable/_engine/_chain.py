@@ -91,6 +91,9 @@ def end(
         remaining=None if expires is None else max(1, expires - now - started.delay),
         messages=moved,
     )
+    if successor.lane is not None:
+        # The slot is the workflow's, and goes on with it.
+        successor = replace(successor, admitted=True)
     return Ending(event, Close(status, unread, successor, LOST))
 
 

@@ -189,6 +189,16 @@ def condemns(state: RunState) -> bool:
     return any(child.asked.parent_close_policy == TERMINATE for child in state.children.values())
 
 
+def _why_not_again(started: WorkflowExecutionStarted, end: WorkflowExecutionTimedOut) -> str | None:
+    """Return why a run that timed out is not tried again; None when nobody said that it should be."""
+    policy = started.retry_policy
+    if end.timeout_type == "execution":
+        return "timeout"
+    if policy is None:
+        return None
+    return "maximum_attempts_reached" if 0 < policy.maximum_attempts <= started.attempt else "timeout"
+
+
 def news_for_parent(started: WorkflowExecutionStarted, end: EventData) -> Message | None:
     """Return what a run's last event tells the run whose child it is; None if there is nothing to tell.
 
@@ -216,7 +226,10 @@ def news_for_parent(started: WorkflowExecutionStarted, end: EventData) -> Messag
             news = ChildWorkflowExecutionTerminated(message=message_id, id=link.id, reason=end.reason)
         case WorkflowExecutionTimedOut():
             news = ChildWorkflowExecutionTimedOut(
-                message=message_id, id=link.id, timeout_type=end.timeout_type
+                message=message_id,
+                id=link.id,
+                timeout_type=end.timeout_type,
+                retry_state=_why_not_again(started, end),
             )
         case _:
             return None

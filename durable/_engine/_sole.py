@@ -11,9 +11,9 @@ workflows never meet.
 from __future__ import annotations
 
 from durable._engine._run_info import info_of
-from durable._engine.activity_records import SoleActivity
+from durable._engine.activity_records import ActivityRecord, ActivityState, SoleActivity
 from durable._engine.lanes import lane_of
-from durable._engine.records import NewRun, RunStatus, SoleEnd
+from durable._engine.records import AttemptOutcome, Message, NewRun, RunStatus, SoleEnd
 from durable.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from durable.history import (
     FORMAT,
@@ -30,6 +30,7 @@ from durable.history import (
     WorkflowExecutionFailed,
     WorkflowExecutionStarted,
     WorkflowExecutionTimedOut,
+    decode_data,
     encode_data,
 )
 
@@ -105,4 +106,19 @@ def end_with(
         status,
         EventRow(3, 2, int(outcome.type), encode_data(outcome)),
         EventRow(4, 2, int(closing.type), encode_data(closing)),
+    )
+
+
+def end_stray(record: ActivityRecord, message: Message) -> AttemptOutcome:
+    """Return the end of a run whose activity was ended by a release that left the outcome in the run's inbox.
+
+    Raises:
+        HistoryError: The outcome cannot be read.
+    """
+    outcome = decode_data(message.type, message.data)
+    assert isinstance(
+        outcome, ActivityTaskCompleted | ActivityTaskFailed | ActivityTaskTimedOut | ActivityTaskCanceled
+    )
+    return AttemptOutcome(
+        record.run_id, record.id, record.attempt, None, state=ActivityState.DONE, sole=end_with(outcome)
     )

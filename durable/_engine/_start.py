@@ -3,9 +3,21 @@
 from __future__ import annotations
 
 from durable._engine._run_info import info_of
+from durable._engine.hints import ANY_KEY, Hint, HintKind
+from durable._engine.lanes import lane_of
 from durable._engine.records import Message, NewRun
 from durable.common import ParentClosePolicy, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from durable.history import FORMAT, WorkflowExecutionStarted, encode_data
+
+
+def is_limited(new: NewRun) -> bool:
+    """Whether a run may begin only when the database says so."""
+    return new.lane is not None and new.lane.key is not None and not new.admitted
+
+
+def freed_by(started: WorkflowExecutionStarted) -> list[Hint]:
+    """Return whom the end of a run concerns because of its concurrency key: others have waited for that."""
+    return [Hint(HintKind.RUN, ANY_KEY)] if started.limits is not None and started.limits.key else []
 
 
 def start(
@@ -56,4 +68,5 @@ def start(
         parent_close_policy=None if policy is ParentClosePolicy.ABANDON else policy,
         messages=messages,
         search_attributes=started.search_attributes,
+        lane=None if started.limits is None else lane_of(started.limits),
     )

@@ -16,6 +16,7 @@ from durable._engine.activity_records import ActivityState as ActivityState
 from durable._engine.activity_records import Anew as Anew
 from durable._engine.activity_records import NewActivity as NewActivity
 from durable._engine.activity_records import SoleActivity as SoleActivity
+from durable._engine.lanes import Lane
 from durable.common import ParentClosePolicy, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from durable.history import EventRow, Payload
 
@@ -71,6 +72,8 @@ class NewRun(Struct, frozen=True, gc=False):
         messages: What is put into the inbox of the run that the verdict names, with it or not at all: of the new run, or
             of the existing one that the start was content with. Their `run_id` is ignored.
         search_attributes: What the run is found by.
+        lane: Where it waits until it is admitted, if not with the rest of its queue.
+        admitted: Whether it goes on for one that was admitted.
         activity: Its one activity, if it has no code: nobody owns or claims it, and its end is the activity's.
     """
 
@@ -92,6 +95,8 @@ class NewRun(Struct, frozen=True, gc=False):
     parent_close_policy: ParentClosePolicy | None = None
     messages: tuple[Message, ...] = ()
     search_attributes: dict[str, Payload] = {}
+    lane: Lane | None = None
+    admitted: bool = False
     activity: SoleActivity | None = None
 
 

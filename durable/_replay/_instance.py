@@ -23,15 +23,16 @@ from durable._replay._activities import LocalActivities, OpenIds, Serves, cancel
 from durable._replay._awaitables import NumberedTask, TimerHandle
 from durable._replay._commands import READ_ONLY, Commands
 from durable._replay._conditions import Conditions
-from durable._replay._continue import LastRun, continued
+from durable._replay._continue import continued
 from durable._replay._endings import end_of, failure
-from durable._replay._facts import counted_to, info_of
+from durable._replay._facts import counted_to
 from durable._replay._faults import fails_workflow
 from durable._replay._found import Found
 from durable._replay._handlers import Handler
 from durable._replay._loop import POISONED, DeterministicLoop
 from durable._replay._messages import Messages, Note
 from durable._replay._others import OtherWorkflows
+from durable._replay._own_run import OwnRun
 from durable._replay._patches import NONE, Activation, Patches
 from durable._replay._queries import NO_HEADERS, Ask, Headers, UnknownQueryError, answer, call_handler
 from durable._replay._randomness import Randomness
@@ -43,8 +44,8 @@ from durable._replay._updates import Updates
 from durable._replay.machines._activity import ActivityMachine
 from durable._replay.machines._signal import SignalBuffer
 from durable.activity._call import ActivityCall
-from durable.common import RawValue, SearchAttributeUpdate
-from durable.converter import DataConverter, PayloadConverter
+from durable.common import RawValue
+from durable.converter import DataConverter
 from durable.exceptions import (
     ReadOnlyContextError,
     SpinError,
@@ -92,7 +93,7 @@ class Tried:
     moved: bool
 
 
-class Instance:
+class Instance(OwnRun):
     """One run's code. It implements what its event loop and the authoring API ask for."""
 
     __slots__ = (
@@ -101,11 +102,7 @@ class Instance:
         "_commands",
         "_conditions",
         "_converter",
-        "_created_at",
-        "_details",
-        "_found",
         "_ids",
-        "_info",
         "_length",
         "_locals",
         "_main",
@@ -462,21 +459,6 @@ class Instance:
 
     # ------------------------------------------------------------------ what the authoring API asks for
 
-    def info(self) -> Info:
-        """See `Runtime.info`."""
-        if self._info is None:
-            assert self._origin is not None
-            times = self._created_at, self._origin
-            self._info = info_of(
-                self._started,
-                self._found,
-                self.run_id,
-                self.namespace,
-                times,
-                lambda: (self._length, self._size),
-            )
-        return self._info
-
     def now_us(self) -> int:
         """See `Runtime.now_us`."""
         return self._now
@@ -574,39 +556,6 @@ class Instance:
         """See `Runtime.all_handlers_finished`."""
         return self._messages.under_way.none
 
-    def set_current_details(self, details: str) -> None:
-        """See `Runtime.set_current_details`."""
-        if self._commands.read_only:
-            raise ReadOnlyContextError("a query must not change the workflow's details")
-        self._details = details
-
-    def current_details(self) -> str:
-        """See `Runtime.current_details`."""
-        return self._details
-
-    def memo(self) -> Mapping[str, Any]:
-        """See `Runtime.memo`."""
-        convert = self._converter.from_payload
-        return {key: convert(value, path=f"memo {key}") for key, value in self._found.memo.items()}
-
-    def memo_value(self, key: str, type_hint: Any) -> Any:
-        """See `Runtime.memo_value`."""
-        return self._converter.from_payload(self._found.memo[key], type_hint, path=f"memo {key}")
-
-    def upsert_memo(self, updates: Mapping[str, Any]) -> None:
-        """See `Runtime.upsert_memo`."""
-        self._commands.issue_new(lambda id: self._found.modify(id, updates, self._converter))
-        self._info = None
-
-    def upsert_search_attributes(self, updates: Sequence[SearchAttributeUpdate[Any]]) -> None:
-        """See `Runtime.upsert_search_attributes`."""
-        self._commands.issue_new(lambda id: self._found.upsert(id, updates))
-        self._info = None
-
-    def payload_converter(self) -> PayloadConverter:
-        """See `Runtime.payload_converter`."""
-        return self._converter.payload_converter
-
     def instance(self) -> Any:
         """See `Runtime.instance`."""
         return self._object
@@ -620,10 +569,6 @@ class Instance:
         if self._commands.read_only:
             raise ReadOnlyContextError("a query must not change the workflow: it cannot continue as new")
         return continued(said, self.definition, self._converter)
-
-    def last_run(self) -> LastRun:
-        """See `Runtime.last_run`."""
-        return LastRun(self._started, self._converter)
 
     def cancellation_reason(self) -> str | None:
         """See `Runtime.cancellation_reason`."""

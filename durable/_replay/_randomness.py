@@ -5,6 +5,7 @@ Streams are separate so that an added `random()` does not change every UUID behi
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from random import Random
 from uuid import UUID
 from weakref import WeakValueDictionary
@@ -20,7 +21,7 @@ class Randomness:
         seed: What all of them are made from.
     """
 
-    __slots__ = ("_child_id", "_made", "_new", "_random", "_uuid4", "_uuid7", "seed")
+    __slots__ = ("_callbacks", "_child_id", "_made", "_new", "_random", "_uuid4", "_uuid7", "seed")
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
@@ -29,6 +30,7 @@ class Randomness:
         self._child_id: Random | None = None
         self._uuid7: Random | None = None
         self._made = 0
+        self._callbacks: list[Callable[[int], None]] | None = None
         self._new: WeakValueDictionary[int, Random] | None = None
 
     def random(self) -> Random:
@@ -46,6 +48,10 @@ class Randomness:
         self._new[self._made] = new
         return new
 
+    def on_reseed(self, callback: Callable[[int], None]) -> None:
+        """Call back with the seed whenever there is another one."""
+        self._callbacks = [*(self._callbacks or ()), callback]
+
     def reseed(self, seed: int) -> None:
         """Go on with another seed: what the code holds of its streams, too, gives other numbers from now on."""
         self.seed = seed
@@ -54,6 +60,8 @@ class Randomness:
         for made, stream in (self._new or {}).items():
             stream.seed(f"{seed}:new:{made}")
         self._uuid4 = self._child_id = self._uuid7 = None
+        for callback in self._callbacks or ():
+            callback(seed)
 
     def uuid4(self) -> UUID:
         """Return the next UUID of the run."""

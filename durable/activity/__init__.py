@@ -6,6 +6,9 @@ the workflow, is tried again when it fails, and its result is recorded, so that 
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from durable._internal.left_out import no_attribute as _no_attribute
 from durable.activity._activity import Activity, ActivityMethod, defn, method
 from durable.activity._call import ActivityCall
 from durable.activity._context import (
@@ -13,6 +16,7 @@ from durable.activity._context import (
     Info,
     LoggerAdapter,
     cancellation_details,
+    client,
     heartbeat,
     in_activity,
     info,
@@ -39,6 +43,7 @@ __all__ = [
     "LocalActivityConfig",
     "LoggerAdapter",
     "cancellation_details",
+    "client",
     "defn",
     "heartbeat",
     "in_activity",
@@ -55,3 +60,9 @@ __all__ = [
     "wait_for_worker_shutdown",
     "wait_for_worker_shutdown_sync",
 ]
+
+
+if not TYPE_CHECKING:  # to a type checker, a name that is not here is an error
+
+    def __getattr__(name: str) -> object:
+        raise _no_attribute(__name__, name)

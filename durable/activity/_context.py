@@ -164,6 +164,15 @@ class Context(Protocol):
         """Take a heartbeat, with its details, from whatever thread the activity runs in."""
         ...
 
+    @property
+    def client(self) -> Any:
+        """The client of its worker.
+
+        Raises:
+            RuntimeError: Its function runs in a thread, where nothing can be awaited.
+        """
+        ...
+
     def shielded(self) -> AbstractContextManager[None]:
         """Return what keeps a function in a thread from being interrupted; elsewhere it does nothing."""
         ...
@@ -221,6 +230,19 @@ def heartbeat(*details: Any) -> None:
         NotInActivityError: The caller is no activity.
     """
     current("activity.heartbeat()").heartbeat(details)
+
+
+def client() -> Any:
+    """Return the client of the worker that runs this activity, to start and to signal other workflows, for example.
+
+    For `async def` activities. Calls of it are of the client's own: a repeated attempt makes them again, so give what it
+    starts an id.
+
+    Raises:
+        NotInActivityError: The caller is no activity.
+        RuntimeError: Its function runs in a thread, where nothing can be awaited.
+    """
+    return current("activity.client()").client
 
 
 def is_cancelled() -> bool:

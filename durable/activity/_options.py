@@ -9,6 +9,7 @@ from typing import Any, TypedDict
 
 from durable._internal.ids import check_name, check_text
 from durable._internal.instants import Duration, check_timeout, to_duration
+from durable._internal.left_out import why_no_option
 from durable.common import ActivityCancellationType, CircuitBreaker, Concurrency, Priority, RetryPolicy
 
 __all__ = ["ActivityConfig", "ActivityOptions", "LocalActivityConfig", "merge"]
@@ -172,7 +173,7 @@ def _merged(base: ActivityOptions, caller: str, known: frozenset[str], /, **give
     for name, value in given.items():
         if name not in known:
             raise TypeError(
-                f"{caller} has no option {name!r}; there are {', '.join(sorted(known))}. "
+                f"{caller} has no option {name!r}{why_no_option(name)}; there are {', '.join(sorted(known))}. "
                 "(Arguments of the activity are passed by position here.)"
             )
         if name == "local_retry_threshold" and value is not None:

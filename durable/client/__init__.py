@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from durable._engine.schedules.records import ScheduleOverlapPolicy
+from durable._internal.left_out import no_attribute as _no_attribute
 from durable.activity._context import ActivityCancellationDetails
 from durable.client._activities import ActivityStart
 from durable.client._activity_executions import (
@@ -213,3 +216,9 @@ __all__ = [
     "WorkflowUpdateRPCTimeoutOrCancelledError",
     "WorkflowUpdateStage",
 ]
+
+
+if not TYPE_CHECKING:  # to a type checker, a name that is not here is an error
+
+    def __getattr__(name: str) -> object:
+        raise _no_attribute(__name__, name)

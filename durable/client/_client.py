@@ -6,8 +6,9 @@ import os
 import socket
 from collections.abc import Callable, Generator, Sequence
 from types import TracebackType
-from typing import Any, Self, TypeVar, TypeVarTuple, Unpack, overload
+from typing import Any, Never, Self, TypeVar, TypeVarTuple, Unpack, overload
 
+from durable._internal.left_out import refuse_options
 from durable.client._activities import ClientActivities
 from durable.client._connection import Connection
 from durable.client._handle import WorkflowHandle
@@ -122,6 +123,7 @@ class Client(UpdatesWithStart, ClientSchedules, ClientActivities, ClientLimits):
         interceptors: Sequence[Interceptor] = (),
         default_workflow_query_reject_condition: QueryRejectCondition | None = None,
         migrate: bool = True,
+        **elsewhere: Never,
     ) -> _Connecting:
         """Open a database; use it as `async with Client.connect(url) as client`, or await it and `aclose()` later.
 
@@ -137,11 +139,12 @@ class Client(UpdatesWithStart, ClientSchedules, ClientActivities, ClientLimits):
             migrate: Whether the tables are made when there are none. Older ones are never changed here.
 
         Raises:
-            TypeError: One of the interceptors is none.
+            TypeError: One of the interceptors is none, or there is no such option; the text says what to do instead.
             StoreConfigurationError: The URL, the namespace or a setting of the database will not do.
             SchemaError: The tables are missing and may not be made, or are older or newer than this release.
             StoreUnavailableError: The database cannot be reached.
         """
+        refuse_options(elsewhere, "Client.connect")
         where = os.environ.get("DURABLE_URL") if url is None else url
         if not where:
             raise StoreConfigurationError(
@@ -321,9 +324,25 @@ class Client(UpdatesWithStart, ClientSchedules, ClientActivities, ClientLimits):
     ) -> WorkflowHandle[W, R]: ...
     @overload
     def get_workflow_handle_for(
-        self, workflow: Workflow[W, ..., R], workflow_id: str, *, run_id: str | None
+        self,
+        workflow: Workflow[W, ..., R],
+        workflow_id: str,
+        *,
+        run_id: str | None = ...,
+        first_execution_run_id: str | None = ...,
     ) -> WorkflowHandle[W, R]: ...
-    def get_workflow_handle_for(self, workflow: Any, workflow_id: str, *, run_id: str | None = None) -> Any:
-        """Return a handle of a workflow by id, typed by its definition."""
-        result_type = definition_of(workflow).ret_type
-        return WorkflowHandle[Any, Any](self._connection, workflow_id, run_id=run_id, result_type=result_type)
+    def get_workflow_handle_for(
+        self,
+        workflow: Any,
+        workflow_id: str,
+        *,
+        run_id: str | None = None,
+        first_execution_run_id: str | None = None,
+    ) -> Any:
+        """Return a handle of a workflow by id, typed by its definition; see `get_workflow_handle`."""
+        return self.get_workflow_handle(
+            workflow_id,
+            run_id=run_id,
+            first_execution_run_id=first_execution_run_id,
+            result_type=definition_of(workflow).ret_type,
+        )

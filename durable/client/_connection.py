@@ -71,5 +71,11 @@ class Connection:
         )
         if done:
             # Which children have been told of it is known to nobody here.
-            store.hint([Hint(HintKind.CLOSED, run.run_id), Hint(HintKind.MESSAGE, ANY_KEY)])
+            store.hint(
+                [
+                    Hint(HintKind.CLOSED, run.run_id),
+                    Hint(HintKind.MESSAGE, ANY_KEY),
+                    Hint(HintKind.RUN, ANY_KEY),
+                ]
+            )
         return done

@@ -96,10 +96,11 @@ def describe(
     converter: DataConverter,
     namespace: str,
     waits: Mapping[Limits, str],
+    workflow_waits: str,
 ) -> WorkflowExecutionDescription:
     """Return the description of a run from its row, its log, its activities' rows, the workers there are, and who locks it.
 
-    `waits` tells why those activities do not go on that wait for their limits.
+    `waits` tells why those activities do not go on that wait for their limits, `workflow_waits` the same of itself.
     """
     state = RunState.of(run.run_id, events)
     started = events[0].data
@@ -107,7 +108,10 @@ def describe(
     parent = started.parent
     by_id = {row.id: row for row in rows}
     open_run = run.closed_at is None
-    reason = run.reason
+    reason, hold = run.reason, run.hold
+    if open_run and is_waiting(run, started):
+        hold = Hold.NONE
+        reason = workflow_waits or "it waits for its turn"
     if open_run and run.hold is Hold.NONE and run.owner is None and run.wake_at is not None:
         reason = _untaken(run.wake_at, run.task_queue, f"workflow {run.workflow_type!r}", workers, now)
     if lock and not reason:
@@ -118,7 +122,7 @@ def describe(
         workflow_type=run.workflow_type,
         task_queue=run.task_queue,
         status=WorkflowExecutionStatus(int(run.status)),
-        hold="" if run.hold is Hold.NONE else run.hold.name.lower(),
+        hold="" if hold is Hold.NONE else hold.name.lower(),
         reason=reason,
         owner=run.owner,
         start_time=to_datetime(run.started_at),
@@ -145,6 +149,17 @@ def describe(
         parent_run_id=None if parent is None else parent.run_id,
         root_id=started.root_workflow_id or started.workflow_id,
         root_run_id=started.root_run_id or run.run_id,
+    )
+
+
+def is_waiting(run: RunRecord, started: WorkflowExecutionStarted) -> bool:
+    """Whether a run has not begun because it waits for its turn: it is held then, and for no time."""
+    return (
+        started.limits is not None
+        and run.history_length == 1
+        and run.hold is Hold.BLOCKED
+        and run.owner is None
+        and run.wake_at is None
     )
 
 

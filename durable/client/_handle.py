@@ -20,7 +20,7 @@ from durable.client._history import (
     WorkflowHistoryEventFilterType,
     check_page_size,
 )
-from durable.client._limits import waits_for
+from durable.client._limits import waits_for, workflow_waits_for
 from durable.client._operated_activities import OperatesOnActivities
 from durable.client._outcome import next_run_of, result_of
 from durable.client._query import Asking, check_condition
@@ -344,7 +344,10 @@ class WorkflowHandle(
         waits = (
             await self._connection.patiently(lambda: waits_for(self._connection, waiting)) if waiting else {}
         )
-        return describe(record, history, activities, workers, now, lock, self._converter, namespace, waits)
+        own = await self._connection.patiently(lambda: workflow_waits_for(self._connection, record, history))
+        return describe(
+            record, history, activities, workers, now, lock, self._converter, namespace, waits, own
+        )
 
     async def fetch_history(
         self, *, event_filter_type: WorkflowHistoryEventFilterType = WorkflowHistoryEventFilterType.ALL_EVENT

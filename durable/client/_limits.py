@@ -13,8 +13,9 @@ from durable._internal.ids import check_name
 from durable._internal.instants import to_datetime
 from durable._limits import MOST
 from durable.client._connection import Connection
-from durable.history import Limits
-from durable.store import Hint, HintKind
+from durable.client._describe import is_waiting
+from durable.history import Event, Limits, WorkflowExecutionStarted
+from durable.store import Hint, HintKind, RunRecord
 
 KeyKind = Literal["activity", "workflow"]
 """What a concurrency key limits; the same key is two things."""
@@ -241,3 +242,15 @@ async def waits_for(connection: Connection, waiting: Sequence[Limits]) -> dict[L
             )
         found[limits] = "; ".join(reasons)
     return found
+
+
+async def workflow_waits_for(connection: Connection, run: RunRecord, events: Sequence[Event]) -> str:
+    """Return why a run has not begun, if that is for its concurrency key."""
+    started = events[0].data
+    assert isinstance(started, WorkflowExecutionStarted)
+    if not is_waiting(run, started) or started.limits is None or not started.limits.key:
+        return ""
+    key = await connection.store.read_key(WORKFLOWS, started.limits.key)
+    return (
+        f"it waits for its turn under concurrency key {started.limits.key!r}: {key.running} of {key.most} run"
+    )

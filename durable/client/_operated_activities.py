@@ -22,7 +22,7 @@ from durable.client._jitter import drawn
 from durable.common import RetryPolicy
 from durable.exceptions import ActivityNotFoundError, WorkflowNotFoundError
 from durable.history import ActivityTaskScheduled, decode_history, encode_retry_policy
-from durable.store import ActivityRecord, ActivityState, Hint, HintKind, Question, RunRecord
+from durable.store import ActivityRecord, ActivityState, Hint, HintKind, Question, RunRecord, RunStatus
 
 PATIENCE = 10.0
 """Seconds for which the owner of a run is asked to make an activity reachable that runs beside it."""
@@ -81,7 +81,9 @@ class Operating:
                 break
             still = await self._open()
             open_ones = {id: one for id, one in open_ones.items() if id in still}
-            if open_ones and loop.time() > until:
+            if not open_ones:
+                break
+            if loop.time() > until:
                 raise self._not_found(
                     f"an activity {self._what} runs beside its workflow, whose worker has not made it reachable within "
                     f"{PATIENCE:g} s"
@@ -97,6 +99,9 @@ class Operating:
         state = RunState.of(
             run_id, decode_history(await self._connection.patiently(lambda: store.read_events(run_id)))
         )
+        if state.status is not RunStatus.RUNNING:
+            # What was open then has ended with it.
+            return {}
         found = {
             id: pending.scheduled
             for id, pending in state.activities.items()

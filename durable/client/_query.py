@@ -8,8 +8,9 @@ database, for the run's owner or any worker that serves its queue and type.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from durable._engine._questions import Answered, Asked, decode, encode
 from durable._internal.ids import uuid7
@@ -27,7 +28,16 @@ from durable.exceptions import (
     WorkflowQueryRejectedError,
     WorkflowQueryTimeoutError,
 )
-from durable.history import CLOSING, EventRow, Payload, Payloads, decode_history
+from durable.history import (
+    ApplicationFailure,
+    Event,
+    EventRow,
+    Payload,
+    Payloads,
+    WorkflowExecutionFailed,
+    WorkflowExecutionUpdateCompleted,
+    decode_history,
+)
 from durable.store import Hint, HintKind, Hold, Question, RunRecord, RunStatus, beneath
 from durable.workflow._definition import REGISTRY, WorkflowDefinition
 
@@ -58,9 +68,14 @@ def answer(
         WorkflowQueryFailedError: The code cannot be brought there, or the query failed.
     """
     events = decode_history(rows)
-    if isinstance(events[-1].data, CLOSING):
-        # Which exceptions fail a workflow its worker may know alone; what ended it is in the log.
-        definition = replace(definition, failure_exception_types=(Exception,), always_failures=(Exception,))
+    # Which exceptions fail a workflow, and what an update is answered with, its worker may know alone; those that did are
+    # in the log. Any other is a fault of the code, whatever has ended the run since.
+    recorded = tuple(_recorded_failures(events))
+    definition = replace(
+        definition,
+        failure_exception_types=(*definition.failure_exception_types, *recorded),
+        always_failures=(*definition.always_failures, *recorded),
+    )
 
     def instance(*, trace: bool = False) -> Instance:
         return new_instance(
@@ -86,6 +101,28 @@ def answer(
             return code.query(turns, name, input, headers)
     finally:
         code.evict()
+
+
+def _recorded_failures(events: Sequence[Event]) -> Iterator[type[BaseException]]:
+    """Yield a class that exceptions belong to by the name of theirs, if a log tells of failures with such names."""
+    failures = [
+        event.data.failure
+        for event in events
+        if isinstance(event.data, WorkflowExecutionFailed | WorkflowExecutionUpdateCompleted)
+    ]
+    names = {one.info.type for one in failures if one and isinstance(one.info, ApplicationFailure)}
+    if names:
+        named: Any = _ByName("Recorded", (BaseException,), {"names": names})
+        yield named
+
+
+class _ByName(type):
+    """The type of a class whose instances are told by the names of their classes."""
+
+    names: set[str | None]
+
+    def __instancecheck__(cls, instance: object) -> bool:
+        return type(instance).__name__ in cls.names
 
 
 def check_condition(record: RunRecord, condition: QueryRejectCondition | None) -> None:

@@ -13,11 +13,13 @@ from durable.client._connection import Connection
 from durable.exceptions import StoreUnavailableError
 from durable.history import (
     CLOSING,
+    ChildWorkflowExecutionStarted,
     Event,
     ParentLink,
     StartChildWorkflowExecutionFailed,
     StartChildWorkflowExecutionInitiated,
     WorkflowExecutionStarted,
+    WorkflowExecutionTerminated,
     decode_data,
     decode_history,
     encode_data,
@@ -77,7 +79,7 @@ async def _try(store: Store, record: RunRecord, wanted: Wanted) -> bool:
     events = decode_history(await store.read_events(record.run_id))
     base = Base(record.run_id, events, _cut(events, wanted))
     behind, follows = await _behind(store, base, events, open_run)
-    news = await _news(store, base)
+    news = await _news(store, base, events)
 
     def plan(view: ResetView) -> Reset | None:
         return base.plan(
@@ -120,24 +122,33 @@ async def _behind(
     return behind, True
 
 
-async def _news(store: Store, base: Base) -> dict[int, Message]:
+async def _news(store: Store, base: Base, events: Sequence[Event]) -> dict[int, Message]:
     """Return what the children that have ended tell, or would have told had there been somebody to tell."""
     news: dict[int, Message] = {}
     for id, child in base.state.children.items():
-        found = await _end_of(store, base.run_id, child.asked)
+        was_there = any(
+            isinstance(event.data, ChildWorkflowExecutionStarted) and event.data.id == id for event in events
+        )
+        found = await _end_of(store, base.run_id, child.asked, was_there)
         if found is not None:
             news[id] = found
     return news
 
 
 async def _end_of(
-    store: Store, base_run_id: str, asked: StartChildWorkflowExecutionInitiated
+    store: Store, base_run_id: str, asked: StartChildWorkflowExecutionInitiated, was_there: bool
 ) -> Message | None:
-    run_id = asked.run_id
-    if await store.find_run(asked.workflow_id, run_id) is None:
+    run_id, link = asked.run_id, ParentLink(run_id=base_run_id, id=asked.id)
+    found = await store.find_run(asked.workflow_id, run_id)
+    if found is None and was_there:
+        # It has ended, since only what has ended is deleted; how is not known any more.
+        deleted = WorkflowExecutionTerminated(
+            reason="the child workflow was deleted, and with it how it ended"
+        )
+        return news_for_parent(WorkflowExecutionStarted(parent=link), deleted)
+    if found is None:
         failed = StartChildWorkflowExecutionFailed(message=f"child:{asked.id}:started", id=asked.id)
         return Message(base_run_id, failed.message, int(failed.type), encode_data(failed), internal=True)
-    link = ParentLink(run_id=base_run_id, id=asked.id)
     while True:
         rows = await store.read_closing_events([run_id])
         if run_id not in rows:

@@ -10,8 +10,10 @@ from msgspec import Struct
 
 from durable._internal.ids import check_name, check_text
 from durable._internal.instants import Duration, to_duration
+from durable._internal.left_out import why_no_option
 from durable._timetables.ticks import check_cron
 from durable.common import (
+    Concurrency,
     Priority,
     RetryPolicy,
     TypedSearchAttributes,
@@ -56,6 +58,8 @@ class StartOptions(TypedDict, total=False):
     for the first such time, and each further one, once the run before it has ended, for the next."""
     priority: Priority
     """Which of several workflows that are due is taken first, they and their activities."""
+    concurrency: Concurrency | None
+    """At most so many workflows with its key run at once; until then it is started and waits. No limit by default."""
     start_delay: Duration | None
     """How long until it first runs; a message to it ends the wait."""
     static_summary: str
@@ -116,7 +120,7 @@ def check(given: Mapping[str, Any], definition: WorkflowOptions | None) -> Start
     for name in given:
         if name not in _KNOWN:
             raise TypeError(
-                f"a workflow's start has no option {name!r}; there are {', '.join(sorted(_KNOWN))}"
+                f"a workflow's start has no option {name!r}{why_no_option(name)}; there are {', '.join(sorted(_KNOWN))}"
             )
     said = _NOTHING_SAID if definition is None else definition
     if said.child is not None:
@@ -141,7 +145,7 @@ def check(given: Mapping[str, Any], definition: WorkflowOptions | None) -> Start
         retry_policy=None if retry_policy is None else encode_retry_policy(retry_policy),
         cron_schedule=_cron(given),
         priority=check_priority(given.get("priority")),
-        limits=limits_of(given.get("priority"), None, None, None),
+        limits=_limits(given),
         memo=_memo(given.get("memo")),
         search_attributes=check_search_attributes(given.get("search_attributes")),
         delay=0 if delay is None else to_duration(delay, "start_delay"),
@@ -195,6 +199,15 @@ def check_priority(priority: object) -> int:
     if not isinstance(priority, Priority):
         raise TypeError(f"priority must be a Priority, not {type(priority).__name__}: {priority!r}")
     return priority.priority_key or DEFAULT_PRIORITY
+
+
+def _limits(given: Mapping[str, Any]) -> Limits | None:
+    concurrency: object = given.get("concurrency")
+    if concurrency is not None and not isinstance(concurrency, Concurrency):
+        raise TypeError(
+            f"concurrency must be a Concurrency, not {type(concurrency).__name__}: {concurrency!r}"
+        )
+    return limits_of(given.get("priority"), concurrency, None, None)
 
 
 def _cron(given: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from durable._engine._start import start
+from durable._engine._start import is_limited, start
 from durable._internal.ids import uuid7
 from durable._timetables.ticks import first_delay
 from durable.client._attribute_types import check_types
@@ -106,7 +106,7 @@ class Starter:
         """Create a run, beside a worker of this process if one wants it; terminate what is in the way if asked to."""
         while True:
             worker: LocalWorker | None = None
-            if new.delay == 0:
+            if new.delay == 0 and not is_limited(new):
                 worker = self._connection.local.owner_for(new.task_queue, new.workflow_type)
             owned = msgspec.structs.replace(new, owner=worker.worker_id) if worker is not None else new
             verdict = await self._connection.patiently(partial(self.starts.create, owned))

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from durable.client._local import LocalRuns
 from durable.exceptions import HistoryError, PayloadCodecError, StoreError
-from durable.history import EventData, decode_data
+from durable.history import EventData, EventRow, decode_data
 from durable.store import Hint, HintKind, Store
 
 logger = logging.getLogger("durable.client")
@@ -19,6 +19,8 @@ POLL = 1.0
 
 PAUSE = 0.02
 """Seconds between two looks at least, when hints say no more than that something happened."""
+
+CLOSED = "the client was closed while a result was awaited"
 
 BATCH = 500
 """Runs looked at in one query."""
@@ -35,6 +37,8 @@ class Waiting:
         self._suspects: set[str] = set()
         self._task: asyncio.Task[None] | None = None
         self._unlisten: Callable[[], None] | None = None
+        self._wondering: list[tuple[str, asyncio.Future[EventRow | None]]] = []
+        self._asking: asyncio.Task[None] | None = None
 
     async def closing_event(self, run_id: str) -> EventData:
         """Return the event that closes a run, once it is committed.
@@ -45,15 +49,50 @@ class Waiting:
         """
         future: asyncio.Future[EventData] = asyncio.get_running_loop().create_future()
         if not self._local.owns(run_id):
-            found = await self._store.read_closing_events([run_id])
-            if run_id in found:
-                row = found[run_id]
+            row = await self._first_look(run_id)
+            if row is not None:
                 return decode_data(row.type, row.data)
             # Closed between the look and now? The next look will tell; make it soon.
             self._suspects.add(run_id)
             self._look.set()
         # A worker here tells of the close; should it lose the run, the poll finds out.
         return await self._wait(run_id, future)
+
+    async def _first_look(self, run_id: str) -> EventRow | None:
+        """Return what has closed a run already, in one question with all others who want to know of theirs."""
+        future: asyncio.Future[EventRow | None] = asyncio.get_running_loop().create_future()
+        self._wondering.append((run_id, future))
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.get_running_loop().create_task(self._ask(), name="durable client looking")
+        return await future
+
+    async def _ask(self) -> None:
+        while self._wondering:
+            batch, self._wondering = self._wondering[:BATCH], self._wondering[BATCH:]
+            await self._answer([entry for entry in batch if not entry[1].done()])
+
+    async def _answer(self, batch: list[tuple[str, asyncio.Future[EventRow | None]]]) -> None:
+        try:
+            found = (
+                await self._store.read_closing_events(list({run_id for run_id, _ in batch})) if batch else {}
+            )
+        except asyncio.CancelledError:
+            for _, future in batch:
+                if not future.done():
+                    future.set_exception(RuntimeError(CLOSED))
+            raise
+        except Exception as error:
+            if isinstance(error, PayloadCodecError) and len(batch) > 1:
+                for entry in batch:
+                    await self._answer([entry])
+                return
+            for _, future in batch:
+                if not future.done():
+                    future.set_exception(error)
+        else:
+            for run_id, future in batch:
+                if not future.done():
+                    future.set_result(found.get(run_id))
 
     async def _wait(self, run_id: str, future: asyncio.Future[EventData]) -> EventData:
         self._waiters.setdefault(run_id, []).append(future)
@@ -136,11 +175,16 @@ class Waiting:
         if self._unlisten is not None:
             self._unlisten()
             self._unlisten = None
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        for task in (self._task, self._asking):
+            if task is not None:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+        for _, wondering in self._wondering:
+            if not wondering.done():
+                wondering.set_exception(RuntimeError(CLOSED))
+        self._wondering.clear()
         for waiters in self._waiters.values():
             for future in waiters:
                 if not future.done():
-                    future.set_exception(RuntimeError("the client was closed while a result was awaited"))
+                    future.set_exception(RuntimeError(CLOSED))
         self._waiters.clear()

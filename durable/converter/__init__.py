@@ -6,6 +6,9 @@ ever executed. See `DefaultPayloadConverter` for what comes back equal, and `Pay
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from durable._internal.left_out import no_attribute as _no_attribute
 from durable.converter._codec import PayloadCodec
 from durable.converter._composite import CompositePayloadConverter, DefaultPayloadConverter
 from durable.converter._context import (
@@ -57,3 +60,9 @@ __all__ = [
     "default",
     "value_to_type",
 ]
+
+
+if not TYPE_CHECKING:  # to a type checker, a name that is not here is an error
+
+    def __getattr__(name: str) -> object:
+        raise _no_attribute(__name__, name)

@@ -165,6 +165,7 @@ class DefaultFailureConverter(FailureConverter):
                     run_id=_text(error, "run_id"),
                     workflow_type=_text(error, "workflow_type"),
                     retry_state=_name_of(error, "retry_state"),
+                    namespace=_text(error, "namespace"),
                 )
             case ApplicationError():
                 return _application(error, details())

@@ -138,6 +138,7 @@ def _read_child(message: str, info: Any, values: _Values) -> ChildWorkflowError:
         run_id=info.run_id,
         workflow_type=info.workflow_type,
         retry_state=_member(RetryState, info.retry_state),
+        namespace=info.namespace,
     )
 
 

@@ -60,6 +60,7 @@ class ChildWorkflowFailure(_Info, frozen=True, omit_defaults=True, tag="child_wo
     run_id: str = ""
     workflow_type: str = ""
     retry_state: str | None = None
+    namespace: str = ""
 
 
 FailureInfo = (

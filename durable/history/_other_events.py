@@ -102,6 +102,7 @@ class ChildWorkflowExecutionTimedOut(OperationInput, frozen=True, omit_defaults=
     type = EventType.CHILD_WORKFLOW_EXECUTION_TIMED_OUT
 
     timeout_type: str = "run"
+    retry_state: str | None = None
 
 
 class ExternalCommand(CommandEvent, frozen=True, omit_defaults=True):

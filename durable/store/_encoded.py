@@ -367,6 +367,11 @@ class EncodedStore:
                 found.append(next(heard))
         return found
 
+    async def stray_outcomes(self, limit: int) -> list[tuple[ActivityRecord, Message]]:
+        """See `Store`. One that cannot be decoded is not given; somebody looks again a little later."""
+        answers = await self._each(decoded, _stray, await self.stored.stray_outcomes(limit))
+        return [answer for answer in answers if not isinstance(answer, PayloadCodecError)]
+
     async def change_activities(self, changes: Sequence[ActivityChange]) -> list[bool]:
         return await self.stored.change_activities(await self._all(encoded, Parcel.change, changes))
 
@@ -522,6 +527,11 @@ class EncodedStore:
 
 def _messages(parcel: Parcel, some: list[Message]) -> list[Message]:
     return [parcel.message(one) for one in some]
+
+
+def _stray(parcel: Parcel, entry: tuple[ActivityRecord, Message]) -> tuple[ActivityRecord, Message]:
+    record, message = entry
+    return parcel.activity(record), parcel.message(message)
 
 
 def _closing(parcel: Parcel, entry: tuple[str, EventRow]) -> tuple[str, EventRow]:

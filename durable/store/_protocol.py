@@ -366,6 +366,13 @@ class Store(Protocol):
         """Record signs of life: progress, and a new deadline; answers whether the attempt is still wanted."""
         ...
 
+    async def stray_outcomes(self, limit: int) -> list[tuple[ActivityRecord, Message]]:
+        """Return rows of runs of one activity that are DONE, each with the message that brought the outcome.
+
+        Only releases that know no such runs leave any: whoever finds one ends the run, with the row's state.
+        """
+        ...
+
     async def change_activities(self, changes: Sequence[ActivityChange]) -> list[bool]:
         """Write what operators make of activities of open runs; each stands or falls alone. Waits for rows that are locked.
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from durable._internal.left_out import no_attribute as _no_attribute
 from durable.interceptor.worker import (
     ActivityInboundInterceptor,
     ActivityOutboundInterceptor,
@@ -58,3 +61,9 @@ __all__ = [
     "WorkflowReplayResult",
     "WorkflowReplayResults",
 ]
+
+
+if not TYPE_CHECKING:  # to a type checker, a name that is not here is an error
+
+    def __getattr__(name: str) -> object:
+        raise _no_attribute(__name__, name)

@@ -82,8 +82,10 @@ class Activities:
         interceptors: Sequence[Interceptor] = (),
         eager: bool = True,
         per_second: float | None = None,
+        client: Any = None,
         closed: Callable[[str, EventRow], None] = lambda run_id, event: None,
     ) -> None:
+        self.client = client
         self.reports = Reports(
             store, worker_id, identity=identity, task_queue=task_queue, clock=clock, closed=closed
         )

@@ -88,6 +88,7 @@ class Place(Protocol):
     """Where attempts run, and what it does for their functions."""
 
     shutdown: Flag
+    client: Any
 
     def info(self, attempt: Attempt) -> Info:
         """Return the facts about an attempt."""
@@ -203,6 +204,15 @@ class Attempt:
     def cancellation_details(self) -> ActivityCancellationDetails | None:
         """Why it is asked to stop, None as long as it is not."""
         return self.details
+
+    @property
+    def client(self) -> Any:
+        """The worker's client."""
+        if self.in_thread:
+            raise RuntimeError(
+                "activity.client() is for activities that are written `async def`: nothing can be awaited in a thread"
+            )
+        return self._place.client
 
     def heartbeat(self, details: tuple[Any, ...]) -> None:
         """Say that it is alive, from whatever thread it runs in."""

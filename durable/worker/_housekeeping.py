@@ -21,6 +21,7 @@ from durable._engine._activities import (
 )
 from durable._engine._chain import timed_out
 from durable._engine._messages import end
+from durable._engine._sole import end_stray
 from durable._engine._state import RunState
 from durable._internal.instants import SECOND
 from durable.client._parents import news_of
@@ -69,6 +70,7 @@ class Housekeeping:
             try:
                 await self._end_overdue_attempts()
                 if count % rounds == 0:
+                    await self._end_strays()
                     await self._end_overdue_runs()
                     await self._home.condemned.end_all()
                     await self._bury_the_dead()
@@ -127,6 +129,19 @@ class Housekeeping:
             progress=decode_progress(record.progress),
             cancel_requested=record.cancel_requested,
         )
+
+    async def _end_strays(self) -> None:
+        """End the runs of activities by themselves that workers of an older release have ended, for want of an owner."""
+        outcomes: list[AttemptOutcome] = []
+        for record, message in await self._store.stray_outcomes(BATCH):
+            try:
+                outcomes.append(end_stray(record, message))
+            except HistoryError as error:
+                logger.error("the outcome of run %s cannot be read: %s", record.run_id, error)
+        for outcome, ended in zip(outcomes, await finish_each(self._store, outcomes), strict=True):
+            if ended and outcome.sole is not None:
+                closing = outcome.sole.closing
+                self._home.ended(outcome.run_id, decode_data(closing.type, closing.data))
 
     async def _end_overdue_runs(self) -> None:
         for run in await self._store.timed_out_runs(BATCH):

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 from msgspec import structs
 
 from durable._engine._run import Run
+from durable._engine._start import freed_by, is_limited
 from durable._internal.ids import uuid7
 from durable._internal.instants import SECOND
 from durable._replay._instance import Instance
@@ -194,6 +195,7 @@ class Incarnation:
             identity=options.identity,
             namespace=options.namespace,
             task_queue=options.task_queue,
+            client=options.client,
             served=options.activities,
             converter=options.converter,
             slots=options.activity_slots,
@@ -356,7 +358,7 @@ class Incarnation:
         assert host.run is not None
         assert host.run.end is not None
         self._local.closed(host.run_id, host.run.end)
-        self.hint([Hint(HintKind.CLOSED, host.run_id)])
+        self.hint([Hint(HintKind.CLOSED, host.run_id), *freed_by(host.run.state.started)])
         if host.run.successor is None and (schedule_id := host.run.state.started.schedule_id):
             self.schedules.ended(schedule_id)
         if host.run.successor is None and host.run.untaken:
@@ -423,7 +425,7 @@ class Incarnation:
         return structs.replace(transition, starts=tuple(starts), close=close)
 
     def _may_own(self, new: NewRun) -> bool:
-        return new.delay == 0 and self.wants(new.task_queue, new.workflow_type)
+        return new.delay == 0 and not is_limited(new) and self.wants(new.task_queue, new.workflow_type)
 
     def _adopt_started(self, new: NewRun, verdict: StartVerdict) -> None:
         """Take a run that a commit of this worker created as its own, on the way out too: it is handed back then."""

@@ -103,6 +103,10 @@ class _Intercepted:
     def payload_converter(self) -> PayloadConverter:
         return self._attempt.payload_converter
 
+    @property
+    def client(self) -> Any:
+        return self._attempt.client
+
     def heartbeat(self, details: tuple[Any, ...]) -> None:
         self.outbound.heartbeat(*details)
 

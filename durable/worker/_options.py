@@ -33,6 +33,7 @@ class WorkerOptions:
     warn_after: float = WARN_AFTER
     break_after: float = BREAK_AFTER
     workflow_tasks: int | None = None
+    client: Any = None
     remote_activities: bool = True
     eager_activities: bool = True
     activities_per_second: float | None = None

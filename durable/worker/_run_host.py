@@ -344,7 +344,7 @@ class RunHost:
             self._busy = True
             if self._activities.awaiting_rows:
                 self._activities.rows_proposed()
-            if transition.starts or transition.close is not None:
+            if transition.starts or transition.close is not None or transition.upsert is not None:
                 transition = self._news.claim_starts(transition)
         return transition
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping, Sequence
 
 from durable._engine._effects import Written
 from durable._engine._run import Run
+from durable.history import Payload
 from durable.store import Hint, HintKind, Transition
+from durable.worker._clashes import warn_of_clashes
 from durable.worker._home import Home
 
 logger = logging.getLogger("durable.worker")
@@ -28,17 +31,20 @@ UNFINISHED = (
 class RunNews:
     """See the module."""
 
-    __slots__ = ("_home", "_large", "_run_id", "_started_elsewhere", "_workflow_id")
+    __slots__ = ("_clashes", "_home", "_large", "_run_id", "_started_elsewhere", "_workflow_id")
 
     def __init__(self, home: Home, run_id: str, workflow_id: str) -> None:
         self._home = home
         self._run_id = run_id
         self._workflow_id = workflow_id
         self._large = False
+        self._clashes: set[str] | None = None
         self._started_elsewhere: list[str] = []
 
     def claim_starts(self, transition: Transition) -> Transition:
         """Let the runs that a transition creates begin here, as far as that is possible."""
+        if transition.upsert is not None:
+            self._look_for_clashes([transition.upsert.search_attributes])
         if not transition.starts and transition.close is None:
             self._started_elsewhere = []
             return transition
@@ -47,7 +53,14 @@ class RunNews:
         if claimed.close is not None and claimed.close.successor is not None:
             new.append(claimed.close.successor)
         self._started_elsewhere = [run.task_queue for run in new if run.owner is None]
+        if attributes := [run.search_attributes for run in new if run.search_attributes]:
+            self._look_for_clashes(attributes)
         return claimed
+
+    def _look_for_clashes(self, changes: Sequence[Mapping[str, Payload]]) -> None:
+        if self._clashes is None:
+            self._clashes = set()
+        self._home.spawn(warn_of_clashes(self._home, self._workflow_id, changes, self._clashes))
 
     def spread(self, written: Written) -> None:
         """Tell whoever is concerned of what a commit did."""

@@ -181,6 +181,7 @@ class Worker:
             dynamic_workflow=dynamic,
             activities=collect_activities(self._activities, self._task_queue),
             identity=self._identity,
+            client=client,
             namespace=client.namespace,
             converter=client.data_converter,
             activity_slots=self._slots,

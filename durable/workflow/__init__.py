@@ -6,6 +6,9 @@ again from that record after a crash, so it takes time, chance and the world out
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from durable._internal.left_out import no_attribute as _no_attribute
 from durable.activity import ActivityConfig, LocalActivityConfig
 from durable.common import ActivityCancellationType, ChildWorkflowCancellationType, ParentClosePolicy
 from durable.exceptions import NondeterminismError, ReadOnlyContextError
@@ -92,6 +95,7 @@ from durable.workflow._state import (
     payload_converter,
     random,
     random_seed,
+    register_random_seed_callback,
     set_current_details,
     time,
     time_ns,
@@ -184,6 +188,7 @@ __all__ = [
     "query",
     "random",
     "random_seed",
+    "register_random_seed_callback",
     "run",
     "saga",
     "set_current_details",
@@ -213,3 +218,9 @@ __all__ = [
     "wait",
     "wait_condition",
 ]
+
+
+if not TYPE_CHECKING:  # to a type checker, a name that is not here is an error
+
+    def __getattr__(name: str) -> object:
+        raise _no_attribute(__name__, name)

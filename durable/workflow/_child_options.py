@@ -10,6 +10,7 @@ from durable._internal.ids import check_name, check_text
 from durable._internal.instants import Duration
 from durable.common import (
     ChildWorkflowCancellationType,
+    Concurrency,
     ParentClosePolicy,
     Priority,
     RetryPolicy,
@@ -53,6 +54,8 @@ class ChildWorkflowConfig(TypedDict, total=False):
     """Several lines for people."""
     priority: Priority | None
     """Which of several workflows that are due is taken first; the parent's by default."""
+    concurrency: Concurrency | None
+    """At most so many with its key run at once; until then the child is started and waits. No limit by default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,7 @@ class ChildOptions:
     static_summary: str = ""
     static_details: str = ""
     priority: Priority | None = None
+    concurrency: Concurrency | None = None
 
     def __post_init__(self) -> None:
         if self.id is not None:
@@ -104,6 +108,7 @@ _KINDS: tuple[tuple[str, Any, str], ...] = (
     ("static_summary", str, "a string"),
     ("static_details", str, "a string"),
     ("priority", Priority | None, "a Priority"),
+    ("concurrency", Concurrency | None, "a Concurrency"),
 )
 
 CHILD_ONLY = frozenset(entry.name for entry in fields(ChildOptions))

@@ -10,6 +10,7 @@ from typing import Any, TypedDict, cast
 
 from durable._internal.ids import check_name
 from durable._internal.instants import Duration, check_timeout, to_duration
+from durable._internal.left_out import why_no_option
 from durable.activity._parameters import Parameters
 from durable.activity._registry import Registry
 from durable.common import RawValue
@@ -120,7 +121,9 @@ def merge(
     known = _KNOWN | CHILD_ONLY if child else _KNOWN
     for name, value in given.items():
         if name not in known:
-            raise TypeError(f"{caller} has no option {name!r}; there are {', '.join(sorted(known))}")
+            raise TypeError(
+                f"{caller} has no option {name!r}{why_no_option(name)}; there are {', '.join(sorted(known))}"
+            )
         if value is None:
             continue
         if name in CHILD_ONLY:

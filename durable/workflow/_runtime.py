@@ -39,6 +39,10 @@ class Randomness(Protocol):
         """Return another stream at each call."""
         ...
 
+    def on_reseed(self, callback: Callable[[int], None]) -> None:
+        """Call back with the seed whenever the run gets another one."""
+        ...
+
     def uuid4(self) -> UUID:
         """Return a UUID from a stream of its own, so that `random()` elsewhere does not shift it."""
         ...

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from datetime import datetime
 from random import Random
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast, overload
@@ -238,6 +238,23 @@ def random_seed() -> int:
         ReadOnlyContextError: The caller answers a query.
     """
     return current("workflow.random_seed()").randomness("random_seed()").seed
+
+
+def register_random_seed_callback(callback: Callable[[int], None]) -> None:
+    """Have `callback(seed)` called when the run gets another `random_seed`, which a reset gives it.
+
+    Generators that are made from the seed have to be made anew then, or a run that was reset draws the numbers again that
+    the run before it drew. What `random`, `new_random`, `uuid4` and `uuid7` give needs no callback.
+
+    Raises:
+        NotInWorkflowError: The caller is not workflow code.
+        ReadOnlyContextError: The caller answers a query.
+        TypeError: It cannot be called.
+    """
+    if not callable(callback):
+        raise TypeError(f"register_random_seed_callback takes a function of the seed, not {callback!r}")
+    runtime = current("workflow.register_random_seed_callback()")
+    runtime.randomness("register_random_seed_callback()").on_reseed(callback)
 
 
 def uuid4() -> UUID:

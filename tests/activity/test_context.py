@@ -15,6 +15,7 @@ import pytest
 from durable import activity
 from durable.activity._context import CURRENT, CompleteAsyncError, Context
 from durable.common import Priority
+from durable.converter import default
 from durable.exceptions import NotInActivityError
 
 WHEN = datetime(2026, 1, 2, tzinfo=UTC)
@@ -67,6 +68,9 @@ class Attempt:
     @property
     def cancellation_details(self) -> activity.ActivityCancellationDetails | None:
         return self.why
+
+    payload_converter = default().payload_converter
+    client = "the client"
 
     def heartbeat(self, details: tuple[Any, ...]) -> None:
         self.beats.append(details)

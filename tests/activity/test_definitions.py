@@ -196,8 +196,8 @@ def test_a_wrong_option_is_refused_by_name(
 
 
 def test_options_on_the_decorator_are_checked_too() -> None:
-    with pytest.raises(TypeError, match=r"@activity.defn has no option 'dynamic'; there are activity_id, "):
-        activity.defn(dynamic=True)  # type: ignore[call-overload]
+    with pytest.raises(TypeError, match=r"@activity.defn has no option 'dynamics'; there are activity_id, "):
+        activity.defn(dynamics=True)  # type: ignore[call-overload]
     with pytest.raises(TypeError, match="whole number of microseconds"):
         ActivityOptions(start_to_close_timeout=0.5)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="at most 100 years"):

@@ -19,6 +19,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 import pytest
 
+from durable.common import RetryPolicy
 from durable.converter import DefaultPayloadConverter, default
 from durable.exceptions import ConversionError
 from durable.history import BINARY_NULL, BINARY_PLAIN, JSON_PLAIN, Payload
@@ -335,6 +336,18 @@ def test_unhashable_hints_work() -> None:
     hint = Annotated[int, msgspec.Meta(extra={"a": []})]
     assert CONVERTER.from_payload(CONVERTER.to_payload(5), hint) == 5
     assert CONVERTER.from_payload(CONVERTER.to_payload(b"5"), Annotated[bytes, []]) == b"5"
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        RetryPolicy(),
+        RetryPolicy(5, 1.5, timedelta(minutes=1), 3, [KeyError, "Final"]),
+    ],
+)
+def test_a_retry_policy_is_a_value(policy: RetryPolicy) -> None:
+    converter = default()
+    assert converter.from_payload(converter.to_payload(policy), RetryPolicy) == policy
 
 
 def test_default_is_one_object() -> None:

@@ -220,7 +220,9 @@ SECOND: tuple[EventData, ...] = (
     ChildWorkflowExecutionFailed(message="m", flags=1, id=1, failure=FAILURE, retry_state="timeout"),
     ChildWorkflowExecutionCanceled(message="m", flags=1, id=1, details=(ODD,)),
     ChildWorkflowExecutionTerminated(message="m", flags=1, id=1, reason="why"),
-    ChildWorkflowExecutionTimedOut(message="m", flags=1, id=1, timeout_type="execution"),
+    ChildWorkflowExecutionTimedOut(
+        message="m", flags=1, id=1, timeout_type="execution", retry_state="timeout"
+    ),
     SignalExternalWorkflowExecutionInitiated(
         id=1, workflow_id="w", run_id="r", first_run_id="f", name="go", input=(PLAIN,), headers={"h": ODD}
     ),

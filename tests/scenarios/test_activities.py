@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from durable import ActivityError, ApplicationError, RetryPolicy, activity, workflow
+from durable import ActivityError, ApplicationError, Client, RetryPolicy, activity, workflow
 from durable.exceptions import RetryState, TimeoutError
 from tests.scenarios.rig import PATIENCE, Env, event, events, fails, until
 
@@ -416,6 +416,33 @@ async def test_at_most_once_begins_after_its_event_is_recorded(env: Env) -> None
 
 
 @pytest.mark.temporal("activity/running_concurrently")
+async def test_an_activity_has_its_workers_client_and_converter(env: Env) -> None:
+    @workflow.defn(name="scn.act.other")
+    async def other(text: str) -> str:
+        return text
+
+    @activity.defn(name="scn.act.starts_other")
+    async def starts_other(text: str) -> str:
+        client: Client = activity.client()
+        (payload,) = activity.payload_converter().to_payloads([text])
+        return f"{await client.execute_workflow(other(text), id='other')} {payload.data.decode()}"
+
+    @activity.defn(name="scn.act.in_thread")
+    def in_thread() -> str:
+        try:
+            return str(activity.client())
+        except RuntimeError as error:
+            return str(error)
+
+    @workflow.defn(name="scn.act.both")
+    async def both() -> list[str]:
+        return [await starts_other("x"), await in_thread()]
+
+    found = await env.run(both(), both, other, starts_other, in_thread)
+    assert found[0] == 'x "x"'
+    assert "written `async def`" in found[1]
+
+
 async def test_more_activities_than_slots(env: Env) -> None:
     running = most = 0
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from durable import ApplicationError, Signal, WorkflowAlreadyStartedError, activity, workflow
+from durable import ApplicationError, RetryPolicy, Signal, WorkflowAlreadyStartedError, activity, workflow
 from durable.client import WorkflowHandle
 from durable.exceptions import (
     CancelledError,
@@ -65,7 +65,9 @@ async def tells(what: str, more: list[Any]) -> Any:
     try:
         return await workflow.execute_child_workflow(what, args=more, id="child")
     except ChildWorkflowError as error:
-        return [type(error.cause).__name__, str(error.cause), error.workflow_id, error.workflow_type]
+        said = [type(error.cause).__name__, str(error.cause), error.workflow_id, error.workflow_type]
+        said.append(error.retry_state and error.retry_state.name)
+        return [*said, error.namespace]
 
 
 @workflow.defn(name="chd.starts")
@@ -146,7 +148,14 @@ async def test_a_child_by_name_with_a_result_type(env: Env) -> None:
 @pytest.mark.temporal("child_workflow/throws_on_execute")
 async def test_a_child_that_fails(env: Env) -> None:
     told = await env.run(tells("chd.fails", ["boom"]), tells, failing)
-    assert told == ["ApplicationError", "Planned: boom", "child", "chd.fails"]
+    assert told == [
+        "ApplicationError",
+        "Planned: boom",
+        "child",
+        "chd.fails",
+        "RETRY_POLICY_NOT_SET",
+        "default",
+    ]
 
 
 async def test_a_failure_that_is_not_caught_fails_the_parent(env: Env) -> None:
@@ -166,15 +175,23 @@ async def test_a_failure_that_is_not_caught_fails_the_parent(env: Env) -> None:
 @pytest.mark.temporal("child_workflow/throws_on_timeout")
 async def test_a_child_that_outlives_its_timeout(env: Env) -> None:
     @workflow.defn(name="chd.impatient")
-    async def impatient() -> str:
+    async def impatient(attempts: int, timeout: str) -> list[Any]:
+        policy = RetryPolicy(maximum_attempts=attempts, initial_interval=0.001) if attempts else None
+        options: Any = {timeout: 0.1, "retry_policy": policy}
         try:
-            return await waits.options(run_timeout=0.1)()
+            return [await waits.options(**options)()]
         except ChildWorkflowError as error:
-            return type(error.cause).__name__
+            return [type(error.cause).__name__, error.retry_state and error.retry_state.name]
 
     async with env.worker(impatient, waits):
-        handle = await env.start(impatient())
-        assert await handle.result(timeout=PATIENCE) == "TimeoutError"
+        for attempts, timeout, why in (
+            (1, "run_timeout", "MAXIMUM_ATTEMPTS_REACHED"),
+            (5, "execution_timeout", "TIMEOUT"),
+            (0, "execution_timeout", "TIMEOUT"),
+            (0, "run_timeout", "RETRY_POLICY_NOT_SET"),
+        ):
+            handle = await env.start(impatient(attempts, timeout))
+            assert await handle.result(timeout=PATIENCE) == ["TimeoutError", why]
     assert await events(handle) == [
         "Started",
         "StartChildInitiated",
@@ -190,7 +207,14 @@ async def test_a_child_that_an_operator_ends(env: Env) -> None:
         handle = await env.start(tells("chd.waits", []))
         await reached(handle, "Started", "StartChildInitiated", "ChildStarted")
         await child_of(env).terminate(reason="enough")
-        assert await handle.result(timeout=PATIENCE) == ["TerminatedError", "enough", "child", "chd.waits"]
+        assert await handle.result(timeout=PATIENCE) == [
+            "TerminatedError",
+            "enough",
+            "child",
+            "chd.waits",
+            "NON_RETRYABLE_FAILURE",
+            "default",
+        ]
     assert await events(handle) == [
         "Started",
         "StartChildInitiated",
@@ -205,7 +229,8 @@ async def test_a_child_that_somebody_else_cancels_is_an_error_of_the_child(env: 
         handle = await env.start(tells("chd.waits", []))
         await reached(handle, "Started", "StartChildInitiated", "ChildStarted")
         await child_of(env).cancel()
-        assert (await handle.result(timeout=PATIENCE))[0] == "CancelledError"
+        told = await handle.result(timeout=PATIENCE)
+        assert (told[0], told[4]) == ("CancelledError", "NON_RETRYABLE_FAILURE")
     assert (await events(handle))[-2:] == ["ChildCanceled", "Completed"]
 
 

@@ -15,7 +15,7 @@ from durable.client import CircuitState, WorkflowHandle
 from durable.common import CircuitBreaker, Concurrency
 from durable.exceptions import ActivityError, ApplicationError, ApplicationErrorCategory, TimeoutError
 from durable.store import ActivityState
-from tests.scenarios.rig import PATIENCE, Env, event, events, fails, until
+from tests.scenarios.rig import PATIENCE, Env, event, events, fails, reached, until
 
 TWO = Concurrency("two", limit=2)
 
@@ -24,6 +24,7 @@ most: Counter[str] = Counter()
 attempts: Counter[str] = Counter()
 gate = asyncio.Event()
 failing: list[BaseException] = []
+order: list[str] = []
 
 
 @pytest.fixture(autouse=True)
@@ -33,6 +34,7 @@ def fresh() -> None:
     for counter in (running, most, attempts):
         counter.clear()
     failing.clear()
+    order.clear()
 
 
 async def occupy(key: str) -> None:
@@ -206,6 +208,168 @@ async def test_an_activity_that_waits_for_a_key_can_be_cancelled(env: Env) -> No
         gate.set()
         await first.result(timeout=PATIENCE)
     assert most["two"] == 2
+
+
+# ---------------------------------------------------------------------- keys of workflows
+
+ONE = Concurrency("customer", limit=1)
+
+
+@workflow.defn(name="lim.again")
+async def again(round: int) -> str:
+    order.append(f"round {round}")
+    if round < 3:
+        workflow.continue_as_new(round + 1)
+    return "done"
+
+
+@workflow.defn(name="lim.family")
+async def family() -> list[str]:
+    children = [
+        await workflow.start_child_workflow(again, 3, id=f"kid-{n}", concurrency=ONE) for n in range(3)
+    ]
+    return [await one for one in children]
+
+
+@workflow.defn(name="lim.signalled")
+class Signalled:
+    def __init__(self) -> None:
+        self.go = False
+
+    @workflow.run
+    async def run(self, name: str) -> str:
+        order.append(name)
+        await workflow.wait_condition(lambda: self.go)
+        return name
+
+    @workflow.signal
+    def release(self) -> None:
+        self.go = True
+
+
+async def test_at_most_so_many_workflows_of_a_key_run(env: Env) -> None:
+    async with env.worker(Signalled), env.worker(Signalled):
+        handles = [await env.start(Signalled.run, str(n), concurrency=ONE) for n in range(3)]
+        await until("the first runs", lambda: "0" in order)
+        for number, handle in enumerate(handles):
+            await until("it runs", lambda number=number: len(set(order)) == number + 1)
+            assert set(order) == {str(n) for n in range(number + 1)}
+            for waiting in handles[number + 1 :]:
+                told = await waiting.describe()
+                assert (told.hold, told.history_length) == ("", 1)
+                assert told.reason == "it waits for its turn under concurrency key 'customer': 1 of 1 run"
+            described = await env.client.describe_concurrency("customer", kind="workflow")
+            assert (described.limit, described.running, described.waiting) == (1, 1, 2 - number)
+            assert (await env.client.describe_concurrency("customer")).running == 0, (
+                "of activities there is none"
+            )
+            await handle.signal(Signalled.release)
+            assert await handle.result(timeout=PATIENCE) == str(number)
+    started = await event(handles[0], "Started")
+    assert (started.limits.key, started.limits.limit) == ("customer", 1)
+
+
+async def test_a_workflow_that_waits_is_not_woken_by_a_signal(env: Env) -> None:
+    async with env.worker(Signalled):
+        first = await env.start(Signalled.run, "first", concurrency=ONE)
+        await until("the first runs", lambda: "first" in order)
+        second = await env.start(Signalled.run, "second", concurrency=ONE)
+        await second.signal(Signalled.release)
+        assert (await second.describe()).history_length == 1
+        await first.signal(Signalled.release)
+        assert await second.result(timeout=PATIENCE) == "second"
+    assert order.index("second") > 0
+
+
+async def test_a_workflow_that_waits_can_be_terminated(plain: Env) -> None:
+    env = plain
+    async with env.worker(Signalled):
+        first = await env.start(Signalled.run, "first", concurrency=ONE)
+        await until("the first runs", lambda: "first" in order)
+        second = await env.start(Signalled.run, "second", concurrency=ONE)
+        third = await env.start(Signalled.run, "third", concurrency=ONE)
+        await second.terminate()
+        await first.terminate()
+        await until("the third runs", lambda: "third" in order)
+        await third.signal(Signalled.release)
+        await third.result(timeout=PATIENCE)
+    assert "second" not in order
+
+
+async def test_a_workflow_that_continues_as_new_keeps_its_slot(env: Env) -> None:
+    async with env.worker(again, Signalled):
+        first = await env.start(Signalled.run, "first", concurrency=ONE)
+        await until("the first runs", lambda: "first" in order)
+        second = await env.start(again(1), concurrency=ONE)
+        third = await env.start(again(3), concurrency=ONE)
+        await first.signal(Signalled.release)
+        assert await second.result(timeout=PATIENCE) == "done"
+        assert await third.result(timeout=PATIENCE) == "done"
+    rounds = [one for one in order if one.startswith("round")]
+    assert list(dict.fromkeys(rounds)) == ["round 1", "round 2", "round 3"]
+
+
+async def test_children_have_keys(env: Env) -> None:
+    async with env.worker(family, again):
+        handle = await env.start(family())
+        assert await handle.result(timeout=PATIENCE) == ["done"] * 3
+        described = await env.client.describe_concurrency("customer", kind="workflow")
+        assert (described.running, described.waiting) == (0, 0)
+    initiated = await event(handle, "StartChildInitiated")
+    assert (initiated.limits.key, initiated.limits.limit) == ("customer", 1)
+
+
+async def test_workflows_of_a_key_that_is_set(plain: Env) -> None:
+    env = plain
+    await env.client.set_concurrency_limit("customer", 0, kind="workflow")
+    async with env.worker(again):
+        handle = await env.start(again(3), concurrency=ONE)
+        await until("it is told", lambda: _told(handle, "0 of 0 run"))
+        await env.client.set_concurrency_limit("customer", None, kind="workflow")
+        assert await handle.result(timeout=PATIENCE) == "done"
+
+
+async def _told(handle: Any, reason: str) -> bool:
+    return reason in (await handle.describe()).reason
+
+
+@workflow.defn(name="lim.late")
+class Late:
+    def __init__(self) -> None:
+        self.go = False
+
+    @workflow.run
+    async def run(self) -> int:
+        started = slow.start(7)
+        await workflow.wait_condition(lambda: self.go)
+        return await started
+
+    @workflow.signal
+    def release(self) -> None:
+        self.go = True
+
+
+async def test_an_activity_of_a_run_that_is_reset_keeps_to_its_key(plain: Env) -> None:
+    env = plain
+    async with env.worker(many, Late, slow):
+        first = await env.start(many(2))
+        await until("two run", lambda: running["two"] == 2)
+        second = await env.start(Late.run)
+        await until("one waits", lambda: _all(queued(env, second), 1))
+        await second.signal(Late.release)
+        await reached(second, "Started", "ActivityScheduled", "Signaled")
+        reset = await second.reset(event_id=3)
+        env.handles.append((reset, None))
+        await until("it waits again", lambda: _all(_queued_of(env, reset), 1))
+        gate.set()
+        await first.result(timeout=PATIENCE)
+        assert await reset.result(timeout=PATIENCE) == 7
+    assert most["two"] == 2
+
+
+async def _queued_of(env: Env, handle: Any) -> int:
+    rows = await env.client.store.read_activities(handle.run_id or handle.result_run_id)
+    return sum(row.state is ActivityState.QUEUED for row in rows)
 
 
 # ---------------------------------------------------------------------- circuit breakers

@@ -9,6 +9,7 @@ import pytest
 
 from durable import activity, workflow
 from durable.common import Priority
+from durable.exceptions import ActivityError, TimeoutError
 from tests.scenarios.rig import PATIENCE, Env, event, until
 
 order: list[str] = []
@@ -130,6 +131,26 @@ async def test_the_highest_keeps_its_latency_under_overload(plain: Env) -> None:
         for handle in crowd:
             await handle.result(timeout=PATIENCE)
     assert order.count("low") == 800
+
+
+@workflow.defn(name="pri.impatient")
+async def impatient() -> str:
+    try:
+        await note.options(schedule_to_start_timeout=0.1)("late")
+    except ActivityError as error:
+        kind = error.cause.type if isinstance(error.cause, TimeoutError) else None
+        return kind.name if kind is not None else repr(error.cause)
+    return "it ran"
+
+
+async def test_what_waits_too_long_for_a_full_worker_is_dropped(env: Env) -> None:
+    async with env.worker(holds, impatient, hold, note, max_concurrent_activities=1):
+        await env.start(holds())
+        await busy.wait()
+        handle = await env.start(impatient())
+        assert await handle.result(timeout=PATIENCE) == "SCHEDULE_TO_START"
+        gate.set()
+    assert order == [], "it was never begun"
 
 
 async def test_a_fairness_key_is_not_kept_waiting_by_another(env: Env) -> None:

@@ -11,6 +11,8 @@ from durable import ApplicationError, RetryPolicy, Signal, activity, workflow
 from durable.client import WorkflowHandle, WorkflowUpdateStage
 from durable.common import WorkflowExecutionStatus
 from durable.exceptions import (
+    ChildWorkflowError,
+    NotInWorkflowError,
     TerminatedError,
     WorkflowFailureError,
     WorkflowNotFoundError,
@@ -273,6 +275,61 @@ async def test_a_child_that_ended_meanwhile_is_told_of(env: Env) -> None:
         at = next(one.seq for one in history if type(one.data).__name__ == "ChildWorkflowExecutionStarted")
         new = await old.reset(event_id=at)
         assert (await new.result(timeout=PATIENCE))[1] == "home"
+
+
+@workflow.defn(name="rst.seeds")
+async def seeds() -> list[int]:
+    """A generator of another kind, made from the seed, and made anew when that is another one."""
+    found = [workflow.random_seed()]
+    workflow.register_random_seed_callback(found.append)
+    await note("seeded")
+    await go.receive()
+    return [*found, workflow.random_seed()]
+
+
+async def test_a_reset_tells_of_its_new_seed(env: Env) -> None:
+    async with env.worker(seeds, note):
+        old = await env.start(seeds(), id="r")
+        await reached(old, "Started", "ActivityScheduled", "ActivityCompleted")
+        new = await old.reset(event_id=3)
+        await new.signal(go("on"))
+        told = await new.result(timeout=PATIENCE)
+        assert len(told) == 3
+        assert told[0] != told[1] == told[2]
+        again = await new.reset(to="first_task")
+        await again.signal(go("on"))
+        told = await again.result(timeout=PATIENCE)
+    assert len(told) == 2, "nothing was registered when the first task began"
+    with pytest.raises(NotInWorkflowError):
+        workflow.register_random_seed_callback(print)
+    judged(env, new, seeds)
+
+
+@workflow.defn(name="rst.catches")
+async def catches() -> list[str]:
+    child = await kid.options(id="kid", parent_close_policy=ParentClosePolicy.ABANDON).start()
+    await note("child started")
+    try:
+        return ["came home", await child]
+    except ChildWorkflowError as error:
+        return [type(error.cause).__name__, str(error.cause)]
+
+
+async def test_a_child_that_was_deleted_was_there(env: Env) -> None:
+    async with env.worker(catches, kid, note):
+        old = await env.start(catches(), id="r")
+        await until("the step", lambda: len(ran) == 1)
+        await old.terminate()
+        child = env.client.get_workflow_handle("kid")
+        await child.signal(go("home"))
+        await child.result(timeout=PATIENCE)
+        await child.delete()
+        history = (await old.fetch_history()).events
+        at = next(one.seq for one in history if type(one.data).__name__ == "ChildWorkflowExecutionStarted")
+        new = await old.reset(event_id=at)
+        told = await new.result(timeout=PATIENCE)
+        assert told == ["TerminatedError", "the child workflow was deleted, and with it how it ended"]
+    judged(env, new, catches)
 
 
 async def test_a_child_behind_the_point_ends_with_the_old_run(env: Env) -> None:

@@ -159,6 +159,20 @@ async def test_a_backfill_takes_each_instant_of_a_period_once(env: Env) -> None:
             assert again.run_id == run.run_id, "an instant has one run"
 
 
+async def test_a_schedule_made_anew_takes_instants_again(plain: Env) -> None:
+    schedule = Schedule(action(note("run"), "hour"), HOURLY, state=ScheduleState(paused=True))
+    period = ScheduleBackfill(NOON, NOON + timedelta(hours=1))
+    runs: list[str] = []
+    async with plain.worker(note):
+        for _ in range(2):
+            handle = await plain.client.create_schedule("again", schedule, backfill=[period])
+            (id,) = started(await taken(handle, 1))
+            await results(plain, [id])
+            runs.append((await plain.client.get_workflow_handle(id).describe()).run_id)
+            await handle.delete()
+    assert runs[0] != runs[1]
+
+
 @pytest.mark.temporal("schedule/trigger")
 async def test_a_trigger_takes_an_action_now_though_it_is_paused(env: Env) -> None:
     async with env.worker(note):

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from msgspec import structs
 
-from durable import ApplicationError, RetryPolicy, activity, workflow
+from durable import ApplicationError, Client, RetryPolicy, Worker, activity, workflow
+from durable._engine._activities import Progress, conclude_row, timeout
 from durable.client import (
     ActivityExecutionStatus,
     ActivityFailureError,
@@ -28,6 +32,13 @@ from durable.common import (
     SearchAttributePair,
     TypedSearchAttributes,
 )
+from durable.converter import (
+    DataConverter,
+    PayloadCodec,
+    SerializationContext,
+    WithSerializationContext,
+    WorkflowSerializationContext,
+)
 from durable.exceptions import (
     ActivityAlreadyStartedError,
     ActivityNotFoundError,
@@ -39,7 +50,8 @@ from durable.exceptions import (
     TimeoutError,
     TimeoutType,
 )
-from durable.history import decode_history
+from durable.history import Payload, decode_history
+from durable.store import beneath
 from tests.crash.judge import judge_history
 from tests.scenarios.rig import PATIENCE, Env, kind, until
 from tests.scenarios.test_operated_activities import Step
@@ -525,8 +537,6 @@ class Recorder(Interceptor):
 
 
 async def test_interceptors_stand_around_every_call(store_url: str) -> None:
-    from durable import Client, Worker
-
     infos: asyncio.Queue[activity.Info] = asyncio.Queue()
 
     @activity.defn(name="alone.outside")
@@ -628,3 +638,82 @@ async def test_whoever_ends_it_first_does(plain: Env) -> None:
             ends.add((await kinds(plain, handle))[-1])
             assert await plain.client.store.read_activities(handle.run_id) == []
     assert ends <= {"Completed", "Canceled", "Terminated"}
+
+
+async def test_what_an_older_release_has_ended_is_closed(plain: Env) -> None:
+    """It knows of no such runs, and leaves the outcome of what it ends in an inbox that nobody reads."""
+    handle = await plain.client.start_activity(add, 1, id="stray", task_queue="nobody")
+    (row,) = await plain.client.store.read_activities(handle.run_id)
+    outcome = conclude_row(
+        structs.replace(row, workflow_type="plain"),
+        timeout("schedule_to_close"),
+        worker=None, now=row.now, jitter=0.0, identity="older", progress=Progress(), cancel_requested=False,
+    )  # fmt: skip
+    assert outcome.message is not None
+    assert await plain.client.store.finish_attempts([outcome]) == [True]
+    async with plain.worker(add):
+        assert isinstance(await cause(handle), TimeoutError)
+    assert await kinds(plain, handle) == ["Started", "ActivityScheduled", "ActivityTimedOut", "TimedOut"]
+
+
+async def test_a_closed_client_tells_who_waits(store_url: str) -> None:
+    client = await Client.connect(store_url)
+    handle = await client.start_activity(add, 1, id="open", start_delay=3600)
+    waiting = [asyncio.create_task(handle.result()) for _ in range(3)]
+    await until("they wait", lambda: len(client._connection.waiting._waiters) == 1)
+    await client.aclose()
+    for task in waiting:
+        with pytest.raises(RuntimeError, match="the client was closed"):
+            await task
+
+
+class Hiding(PayloadCodec, WithSerializationContext):
+    """What was hidden for one run is shown to no other."""
+
+    def __init__(self, whose: str = "") -> None:
+        self.whose = whose
+
+    def with_context(self, context: SerializationContext) -> Hiding:
+        assert isinstance(context, WorkflowSerializationContext)
+        return Hiding(context.workflow_id)
+
+    async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
+        of = self.whose.encode()
+        return [
+            Payload(
+                base64.b85encode(payload.data), "binary/hidden", {"of": of, "as": payload.encoding.encode()}
+            )
+            for payload in payloads
+        ]
+
+    async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
+        assert all(payload.metadata["of"] == self.whose.encode() for payload in payloads)
+        return [
+            Payload(base64.b85decode(payload.data), payload.metadata["as"].decode()) for payload in payloads
+        ]
+
+
+async def test_a_codec_hides_what_is_stored(store_url: str) -> None:
+    step = Step()
+    converter = DataConverter(payload_codec=Hiding())
+    async with Client.connect(store_url, data_converter=converter) as client:
+        handle = await client.start_activity(
+            step.activity, True, "secret-1", id="hidden", heartbeat_timeout=0.05, start_delay=0.2
+        )
+        await handle.update_options(start_to_close_timeout=44)
+        (row,) = await beneath(client.store).read_activities(handle.run_id or "")
+        assert b"secret" not in row.scheduled
+        async with Worker(client, workflows=[], activities=[step.activity], poll_interval=0.1):
+            info = await step.begun()
+            assert info.start_to_close_timeout == timedelta(seconds=44)
+            await handle.pause()
+            await until("it is told", lambda: step.details)
+            await handle.unpause()
+            assert (await step.begun()).heartbeat_details == ["secret-1"]
+            step.say("secret-2")
+            assert await handle.result(timeout=PATIENCE) == "secret-2"
+            failing = await client.start_activity(fails, "Final", id="fails", start_delay=60)
+            await failing.cancel()
+            assert isinstance(await cause(failing), CancelledError)
+        stored = await beneath(client.store).read_events(handle.run_id or "")
+        assert all(b"secret" not in event.data for event in stored)

@@ -66,6 +66,18 @@ async def test_terminate_existing(env: Env) -> None:
         assert await third.result(timeout=PATIENCE) == "c done"
 
 
+async def test_a_typed_handle_may_mean_one_chain(plain: Env) -> None:
+    async with plain.worker(waits):
+        first = await plain.start(waits("a"), id="chain")
+        await first.terminate()
+        await plain.start(waits("b"), id="chain", start_delay=60)
+    run_id = first.first_execution_run_id
+    own = plain.client.get_workflow_handle_for(waits, "chain", first_execution_run_id=run_id)
+    with pytest.raises(WorkflowNotFoundError, match="its id has been used again"):
+        await own.terminate()
+    await plain.client.get_workflow_handle_for(waits, "chain").terminate()
+
+
 @pytest.mark.temporal("client_api/id_reuse")
 @pytest.mark.parametrize(
     ("policy", "after_success", "after_failure"),

@@ -11,7 +11,7 @@ import pytest
 
 import durable.worker._worker as worker_module
 from durable import Client, RetryPolicy, Worker, activity, workflow
-from durable.exceptions import ApplicationError, StoreUnavailableError
+from durable.exceptions import ApplicationError, StoreUnavailableError, WorkflowQueryFailedError
 from durable.store import Hold
 from durable.worker import FixedSizeSlotSupplier, WorkerTuner
 from tests.scenarios.rig import PATIENCE, Env, events, fails, held, reached, until
@@ -234,6 +234,9 @@ async def test_failures_of_any_workflow(env: Env) -> None:
         blocked = await env.start(fails_plainly())
         await held(blocked)
         await blocked.terminate()
+    # What ended it was not the exception, and where the code would stand behind that is nobody's answer.
+    with pytest.raises(WorkflowQueryFailedError, match=r"the workflow's code fails: .a defect."):
+        await blocked.query("__stack_trace")
     async with env.worker(fails_plainly, workflow_failure_exception_types=[KeyError]):
         failed = await env.start(fails_plainly())
         error = await fails(failed)
@@ -330,3 +333,12 @@ async def test_what_is_refused(options: dict[str, Any], kind: type[Exception], t
     async with Client.connect("sqlite://:memory:") as client:
         with pytest.raises(kind, match=text):
             Worker(client, workflows=[plain_result], activities=[], **options)
+
+
+async def test_a_worker_leaves_alone_what_it_does_not_list(env: Env) -> None:
+    other = await env.start(fails_plainly())
+    async with env.worker(plain_result):
+        for _ in range(5):
+            assert await (await env.start(plain_result("a"))).result(timeout=PATIENCE) == "a"
+        assert (await other.describe()).hold == "", "who served it would have blocked it"
+    assert await events(other) == ["Started"]

@@ -95,6 +95,40 @@ async def test_set_at_the_start_and_found_at_once(env: Env) -> None:
     assert (await event(handle, "Started")).search_attributes.keys() == {key.name for key, _ in ALL}
 
 
+@workflow.defn(name="scn.visibility.clashes")
+async def clashes() -> None:
+    odd = SearchAttributeKey.for_int("Region")
+    for number in range(3):
+        workflow.upsert_search_attributes([odd.value_set(number), AMOUNT.value_set(number)])
+        await workflow.sleep(0.001)
+    child = attributes((SearchAttributeKey.for_keyword("Amount"), "many"))
+    await waits.options(id="child", search_attributes=child).start()
+
+
+async def test_a_value_of_another_type_is_kept_and_told_in_the_log(
+    env: Env, caplog: pytest.LogCaptureFixture
+) -> None:
+    await env.start(waits(), search_attributes=attributes((REGION, "EU"), (AMOUNT, 7)))
+    async with env.worker(clashes, waits):
+        handle = await env.start(clashes(), id="c")
+        await handle.result(timeout=PATIENCE)
+        told = [one.getMessage() for one in caplog.records if one.name == "durable.worker"]
+
+        def both() -> bool:
+            told[:] = [one.getMessage() for one in caplog.records if "search attribute" in one.getMessage()]
+            return len(told) >= 2
+
+        await until("the log tells", both)
+    assert [one.partition(":")[0] for one in told] == [
+        "workflow c sets search attribute 'Region' to a value of type Int, and in this database it is of type Keyword",
+        "workflow c sets search attribute 'Amount' to a value of type Keyword, and in this database it is of type Int",
+    ]
+    (found,) = [run async for run in env.client.list_workflows("WorkflowId = 'c'")]
+    assert found.typed_search_attributes.get(SearchAttributeKey.for_int("Region")) == 2
+    assert await ids(env, "Amount = 2") == ["c"]
+    assert await ids(env, "Region = '2'") == []
+
+
 @pytest.mark.temporal("search_attributes/upsert")
 async def test_upserts_are_found_and_recorded(env: Env) -> None:
     async with env.worker(upserts):

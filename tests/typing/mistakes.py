@@ -116,6 +116,9 @@ async def main(client: Client) -> None:
     handle = await client.start_workflow(checkout(Order("1"), note="n"), id="order-1")
     publishing = await client.start_workflow(Publish.run("doc", n=3), id="p")
     await client.start_workflow(checkout("bad"), id="x")  # E input
+    await client.start_activity(charge, "bad", 5, id="x")  # E argument of an activity by itself
+    await client.start_activity(charge, Order("1"), 5)  # E its id
+    await client.execute_activity(send_mail, "ada", id="x", start_dely=3)  # E its option
     await client.start_workflow(Publish.run("doc", "x"), id="x")  # E second input
     await client.start_workflow(Publish.run("doc"), id="x")  # E missing input
     await publishing.signal(Publish.approve("bad"))  # E signal's argument

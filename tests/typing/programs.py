@@ -26,6 +26,8 @@ from durable import (
     workflow,
 )
 from durable.client import (
+    ActivityHandle,
+    ActivityStart,
     WithStartWorkflowOperation,
     WorkflowHandle,
     WorkflowUpdateHandle,
@@ -269,6 +271,19 @@ async def book_hotel(trip: Trip) -> Booking: ...
 async def cancel_hotel(booking: Booking) -> None: ...
 @activity.defn(start_to_close_timeout=10)
 async def charge(trip: Trip, cents: int = 0) -> str: ...
+
+
+async def alone(client: Client, trip: Trip) -> None:
+    assert_type(await client.start_activity(charge, trip, 5, id="a"), ActivityHandle[str])
+    handle = assert_type(
+        await client.start_activity(charge(trip), id="a", start_delay=5), ActivityHandle[str]
+    )
+    assert_type(await handle.result(), str)
+    assert_type(await client.execute_activity(resize, "x", id="a"), Thumb)
+    assert_type(await client.execute_activity(charge, args=[trip, 5], id="a"), str)
+    assert_type(await client.execute_activity("charge", trip, id="a", result_type=str), str)
+    starts = [ActivityStart(charge, trip, id="a"), ActivityStart("resize", id="b")]
+    assert_type(await client.start_activities(starts), list[ActivityHandle[Any]])
 
 
 @workflow.defn

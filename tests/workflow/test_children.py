@@ -161,7 +161,7 @@ def test_the_defaults_are_temporals() -> None:
         ({"search_attributes": {"a": 1}}, TypeError, "search_attributes must be TypedSearchAttributes"),
         ({"static_summary": 1}, TypeError, "static_summary must be a string"),
         ({"run_timeout": 0}, ValueError, "run_timeout"),
-        ({"versioning_intent": 1}, TypeError, "has no option 'versioning_intent'; there are "),
+        ({"versioning_intent": 1}, TypeError, "has no option 'versioning_intent': it is superseded"),
     ],
 )
 def test_what_cannot_be_said(options: dict[str, Any], kind: type[Exception], says: str) -> None:

@@ -225,7 +225,7 @@ def _start(
         previous=times.previous(one.nominal),
         due=one.due,
         workflow_id=workflow_id(schedule.action.workflow_id, one.nominal),
-        run_id=run_id(progress.schedule_id, one.nominal),
+        run_id=run_id(progress.schedule_id, progress.created_at, one.nominal),
         last_result=() if alone else progress.last_result,
         last_failure=None if alone else progress.last_failure,
     )
@@ -292,9 +292,12 @@ def workflow_id(prefix: str, nominal: int) -> str:
     return f"{prefix}-{to_datetime(nominal).replace(tzinfo=None).isoformat()}Z"
 
 
-def run_id(schedule_id: str, nominal: int) -> str:
-    """Return the id of the run for a nominal instant: a UUID of version 7, of which the random part is a digest."""
-    digest = hashlib.sha256(f"durable schedule\0{schedule_id}\0{nominal}".encode()).digest()
+def run_id(schedule_id: str, created_at: int, nominal: int) -> str:
+    """Return the id of the run for a nominal instant: a UUID of version 7, of which the random part is a digest.
+
+    A schedule that was deleted and made anew takes an instant again that the earlier one has taken.
+    """
+    digest = hashlib.sha256(f"durable schedule\0{schedule_id}\0{created_at}\0{nominal}".encode()).digest()
     value = (nominal // 1000 & 0xFFFF_FFFF_FFFF) << 80 | int.from_bytes(digest[:10])
     value = value & ~(0xF << 76) | 0x7 << 76
     value = value & ~(0x3 << 62) | 0x2 << 62

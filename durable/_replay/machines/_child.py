@@ -69,7 +69,7 @@ class ChildOperation(Operation[Any], ChildWorkflowHandle[Any, Any]):
 class ChildMachine(Machine):
     """One child of one run."""
 
-    __slots__ = ("_converter", "_request", "asked", "behind", "handle", "starting")
+    __slots__ = ("_converter", "_namespace", "_request", "asked", "behind", "handle", "starting")
 
     table: ClassVar[Table] = {
         ("issued", "start"): "started",
@@ -83,6 +83,7 @@ class ChildMachine(Machine):
     }
 
     asked: StartChildWorkflowExecutionInitiated
+    _namespace: str
     handle: ChildOperation
 
     def __init__(self, id: int, request: ChildRequest, converter: DataConverter) -> None:
@@ -112,6 +113,7 @@ class ChildMachine(Machine):
             ConversionError: An argument or an entry of the memo cannot be stored, or is not of its type.
             ValueError: There are too many search attributes, or they are too large.
         """
+        self._namespace = namespace
         self._converter = self._converter.of_workflow(namespace, workflow_id)
         request, said, convert = self._request, self.options, self._converter
         path = f"{request.name} input"
@@ -139,7 +141,7 @@ class ChildMachine(Machine):
             memo={key: convert.to_payload(value, path=f"memo {key}") for key, value in said.memo.items()},
             search_attributes={} if attributes is None else encode_search_attributes(attributes),
             priority=(said.priority and said.priority.priority_key) or parent.priority,
-            limits=limits_of(said.priority, None, None, parent.limits),
+            limits=limits_of(said.priority, said.concurrency, None, parent.limits),
             static_summary=said.static_summary,
             static_details=said.static_details,
         )
@@ -226,18 +228,22 @@ class ChildMachine(Machine):
 
     def _error(self, event: Input) -> BaseException:
         asked, convert = self.asked, self._converter
-        state: str | None = None
+        # Temporal's: who has no policy is told so, and what is ended from outside is not to be tried again.
+        state = "retry_policy_not_set"
         match event:
             case StartChildWorkflowExecutionFailed():
                 return WorkflowAlreadyStartedError(asked.workflow_id, asked.workflow_type)
             case ChildWorkflowExecutionFailed():
-                cause, state = convert.from_failure(event.failure), event.retry_state
+                cause, state = convert.from_failure(event.failure), event.retry_state or state
             case ChildWorkflowExecutionTimedOut():
                 cause = TimeoutError("workflow timed out", type=TimeoutType.START_TO_CLOSE)
+                state = event.retry_state or state
             case ChildWorkflowExecutionTerminated():
                 cause = TerminatedError(event.reason or "workflow was terminated")
+                state = "non_retryable_failure"
             case ChildWorkflowExecutionCanceled():
                 cause = CancelledError("workflow was cancelled", *convert.from_payloads(event.details))
+                state = "non_retryable_failure"
             case _:
                 raise NondeterminismError(
                     f"history has {type(event).__name__} for command {self.id}, which is child workflow "
@@ -248,7 +254,8 @@ class ChildMachine(Machine):
             workflow_id=asked.workflow_id,
             run_id=asked.run_id,
             workflow_type=asked.workflow_type,
-            retry_state=None if state is None else RetryState[state.upper()],
+            retry_state=RetryState[state.upper()],
+            namespace=self._namespace,
         )
         error.__cause__ = cause
         return error

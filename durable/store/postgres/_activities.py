@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from durable._engine.operations import ActivityChange
-from durable._engine.records import ActivityRecord, AttemptOutcome, Heartbeat, HeartbeatAnswer
+from durable._engine.records import ActivityRecord, AttemptOutcome, Heartbeat, HeartbeatAnswer, Message
 from durable.store.postgres import _rows
 from durable.store.postgres._part import Part
 from durable.store.postgres._session import Row
@@ -122,6 +122,22 @@ class Activities(Part):
             [beat.progress for beat in beats],
         )
         return [HeartbeatAnswer(row["answer"]) for row in rows]
+
+    async def stray_outcomes(self, limit: int) -> list[tuple[ActivityRecord, Message]]:
+        """Return rows of runs of one activity that are DONE, each with the message that brought the outcome."""
+        rows = await self._read("stray_outcomes", limit)
+        messages = {
+            str(row["run_id"]): Message(
+                str(row["run_id"]),
+                row["message_id"],
+                row["type"],
+                row["data"],
+                row["position"],
+                internal=True,
+            )
+            for row in rows
+        }
+        return [(record, messages[record.run_id]) for record in await self._read_rows(rows)]
 
     async def change_activities(self, changes: Sequence[ActivityChange]) -> list[bool]:
         """Write what operators make of activities; each stands or falls alone."""

@@ -16,7 +16,7 @@ from durable.history._search_attributes import decode_search_attributes
 from durable.store._filter import attribute_rows
 from durable.store._parent_close import termination
 from durable.store.postgres import _rows
-from durable.store.postgres._pack import message_columns
+from durable.store.postgres._pack import lanes_of, message_columns, queue_of
 from durable.store.postgres._runs import Runs, pack_end
 from durable.store.postgres._session import Session
 
@@ -146,7 +146,10 @@ class Operations(Runs):
                 "progress",
             )
             columns = [[getattr(activity, name) for activity in new.activities] for name in names]
+            columns[names.index("task_queue")] = [queue_of(activity) for activity in new.activities]
             await fetch(sql["insert_activities"], [run_id, now, list(new.activities_canceled), *columns])
+            if (lanes := lanes_of([(run_id, activity) for activity in new.activities])) is not None:
+                await fetch(sql["enter_lanes"], [lanes])
         if new.outcomes:
             await fetch(
                 sql["insert_outcomes"],

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from durable._engine.lanes import Lane, lane_queue
-from durable._engine.records import Close, Message, NewRun, Reply, Transition, Unread
+from durable._engine.records import Close, Message, NewActivity, NewRun, Reply, Transition, Unread
 from durable.history import Payload
 from durable.history._search_attributes import decode_search_attributes
 from durable.store._filter import attribute_rows
@@ -188,10 +188,7 @@ def _pack_activities(transitions: Sequence[Transition]) -> list[Any]:
         [transition.run_id for transition in transitions for _ in transition.activities],
         [activity.id for activity in activities],
         [activity.activity_type for activity in activities],
-        [
-            activity.task_queue if activity.lane is None else lane_queue(activity.task_queue)
-            for activity in activities
-        ],
+        [queue_of(activity) for activity in activities],
         [activity.attempt for activity in activities],
         [activity.priority for activity in activities],
         [activity.scheduled_at for activity in activities],
@@ -204,15 +201,20 @@ def _pack_activities(transitions: Sequence[Transition]) -> list[Any]:
         [activity.running_for for activity in activities],
         [activity.scheduled for activity in activities],
         [activity.progress for activity in activities],
-        _pack_lanes(transitions),
+        lanes_of([(transition.run_id, one) for transition in transitions for one in transition.activities]),
     ]
 
 
-def _pack_lanes(transitions: Sequence[Transition]) -> str | None:
+def queue_of(activity: NewActivity) -> str:
+    """The task queue in which a row stands."""
+    return activity.task_queue if activity.lane is None else lane_queue(activity.task_queue)
+
+
+def lanes_of(activities: Sequence[tuple[str, NewActivity]]) -> str | None:
+    """Where those of these activities wait that do not wait with their queues; None when there is none."""
     lanes = [
-        {"run_id": transition.run_id, "id": activity.id, **lane_columns(activity.lane)}
-        for transition in transitions
-        for activity in transition.activities
+        {"run_id": run_id, "id": activity.id, **lane_columns(activity.lane)}
+        for run_id, activity in activities
         if activity.lane is not None
     ]
     return msgspec.json.encode(lanes).decode() if lanes else None
@@ -318,10 +320,10 @@ def _pack_found(transitions: Sequence[Transition], types: Types) -> list[Any]:
         for transition in transitions
         if transition.upsert is not None
     ] + [
-        (run.run_id, None, changed_rows(run.search_attributes, types))
+        (run.run_id, None, _found_of(run, types))
         for transition in transitions
         for run in new_runs(transition)
-        if run.search_attributes
+        if run.search_attributes or run.lane is not None
     ]
     if not found:
         return [None] * 3
@@ -329,16 +331,27 @@ def _pack_found(transitions: Sequence[Transition], types: Types) -> list[Any]:
 
 
 def found_columns(runs: Sequence[NewRun], types: Types) -> list[str | None] | None:
-    """What new runs are found by, as a column; None when none of them has anything."""
-    if not any(run.search_attributes for run in runs):
+    """What new runs are found by, and where they wait, as a column; None when none of them has anything."""
+    if not any(run.search_attributes or run.lane is not None for run in runs):
         return None
-    return [changed_rows(run.search_attributes, types) if run.search_attributes else None for run in runs]
+    return [_found_of(run, types) if run.search_attributes or run.lane is not None else None for run in runs]
 
 
-def changed_rows(attributes: Mapping[str, Payload], types: Types) -> str:
+def _found_of(run: NewRun, types: Types) -> str:
+    if run.lane is None:
+        return changed_rows(run.search_attributes, types)
+    lane = lane_columns(run.lane) | {"admitted": run.admitted}
+    return changed_rows(run.search_attributes, types, lane=lane)
+
+
+def changed_rows(attributes: Mapping[str, Payload], types: Types, **more: object) -> str:
     """A change of search attributes as `index_runs_2` takes it."""
     rows = attribute_rows(decode_search_attributes(attributes))
-    change = {"drop": list(attributes), "rows": [row for row in rows if types.get(row.name) == row.type]}
+    change: dict[str, object] = {
+        "drop": list(attributes),
+        "rows": [row for row in rows if types.get(row.name) == row.type],
+    }
+    change |= more
     return msgspec.json.encode(change).decode()
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from durable._engine.records import RECENT, ActivityRecord, ClaimedRun, Message
 from durable.store._probation import PROBATION
-from durable.store.sqlite import _activities, _messages, _rows, _runs, _workers
+from durable.store.sqlite import _activities, _gates, _messages, _rows, _runs, _workers
 from durable.store.sqlite._connection import Transaction
 from durable.store.sqlite._locks import Lives
 from durable.store.sqlite._rows import ids
@@ -71,6 +71,8 @@ def claim(
     db = transaction.db
     if limit < 1 or not _workers.is_live(transaction, lives, worker_id):
         return []
+    if wanted.least == 0:
+        _gates.admit(transaction, wanted.task_queues, wanted.types, limit, wanted.format)
     due = _share(_due(transaction, wanted, limit), limit, low_first)
     called = _called(db, wanted, limit)
     # Turn by turn, so that neither kind waits for as long as there is enough of the other.
@@ -181,5 +183,6 @@ def next_wake(db: sqlite3.Connection, now: int, task_queues: Sequence[str]) -> i
         for priority in _priorities(db, queue)
     ]
     instants.append(_activities.first_due(db, now - RECENT, queues))
+    instants += _gates.first_due(db, now - RECENT, queues)
     known = [instant for instant in instants if instant is not None]
     return max(0, min(known) - now) if known else None

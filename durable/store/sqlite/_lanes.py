@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import random
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from msgspec import Struct
@@ -28,6 +28,7 @@ from durable.store.sqlite._connection import Transaction
 from durable.store.sqlite._rows import Many, ids
 
 SQL = _rows.queries("lanes")
+_OF_WORKFLOWS = _rows.queries("gates")
 _enter = Many(SQL["enter"])
 _refuse = Many(SQL["refuse"])
 _waiting = _rows.decoder(tuple[str, int, int, float, str | None, int | None, str | None, int | None])
@@ -112,13 +113,13 @@ def waiting(
         for lane in _lanes(db, lane_queue(queue), priority)
         for head in _line(db, values | {"priority": priority, "lane": lane, "limit": 1})
     ]
-    able = {head.key for head in _fitting(transaction, [head for head, _ in heads], alone=True)}
+    able = {head.key for head in _room(transaction).fitting([head for head, _ in heads], alone=True)}
     chosen = sorted((head.priority, head.lot, lane) for head, lane in heads if head.key in able)
     lines = [
         _line(db, values | {"priority": priority, "lane": lane, "limit": limit})
         for priority, _, lane in chosen[: limit + 10]
     ]
-    return _fitting(transaction, [one for line in lines for one in line])
+    return _room(transaction).fitting([one for line in lines for one in line])
 
 
 def _line(db: sqlite3.Connection, values: dict[str, Any]) -> list[Waiting]:
@@ -132,38 +133,69 @@ def _line(db: sqlite3.Connection, values: dict[str, Any]) -> list[Waiting]:
     ]
 
 
-def _fitting(transaction: Transaction, found: list[Waiting], *, alone: bool = False) -> list[Waiting]:
-    """What there is room for, together or each alone.
+class Room:
+    """How much there is room for, as it is taken.
 
-    What does not fit holds up all that come behind it under its key, or it might never fit.
+    Args:
+        limit: Returns how much of a key may run.
+        running: Returns how much does.
+        behind: Returns how many more may start behind a circuit breaker.
     """
-    db = transaction.db
-    left: dict[str, int] = {}
-    most: dict[str, int] = {}
-    room: dict[str, float] = {}
-    fitting: list[Waiting] = []
-    for one in sorted(found, key=lambda one: (one.priority, one.due_at, one.key)):
+
+    def __init__(
+        self,
+        limit: Callable[[str], int],
+        running: Callable[[str], int],
+        behind: Callable[[str], float] = lambda key: math.inf,
+    ) -> None:
+        self._limit = limit
+        self._running = running
+        self._behind = behind
+        self._most: dict[str, int] = {}
+        self._left: dict[str, int] = {}
+        self._room: dict[str, float] = {}
+
+    def fitting(self, found: list[Waiting], *, alone: bool = False) -> list[Waiting]:
+        """What there is room for, together or each alone.
+
+        What does not fit holds up all that come behind it under its key, or it might never fit.
+        """
+        ordered = sorted(found, key=lambda one: (one.priority, one.due_at, one.key))
+        return [one for one in ordered if self._fits(one, alone)]
+
+    def _fits(self, one: Waiting, alone: bool) -> bool:
+        behind = math.inf
         if one.breaker is not None:
-            if one.breaker not in room:
-                room[one.breaker] = _breaker_room(transaction, one.breaker)
-            one.refused = room[one.breaker] < 1 and one.fails_fast
-            if room[one.breaker] < 1 and not one.fails_fast:
-                continue
-        if one.limit_key is not None:
-            key = one.limit_key
-            if key not in left:
-                most[key] = _limit(db, key)
-                left[key] = most[key] - db.execute(SQL["running"], (key,)).fetchone()[0]
-            weight = min(one.weight, most[key])
-            if left[key] < max(1, weight):
-                left[key] = left[key] if alone else 0
-                continue
-            if not alone:
-                left[key] -= weight
+            if one.breaker not in self._room:
+                self._room[one.breaker] = self._behind(one.breaker)
+            behind = self._room[one.breaker]
+            one.refused = behind < 1 and one.fails_fast
+            if behind < 1 and not one.fails_fast:
+                return False
+        if one.limit_key is not None and not self._take(one.limit_key, one.weight, alone):
+            return False
         if one.breaker is not None and not one.refused and not alone:
-            room[one.breaker] -= 1
-        fitting.append(one)
-    return fitting
+            self._room[one.breaker] = behind - 1
+        return True
+
+    def _take(self, key: str, weight: int, alone: bool) -> bool:
+        if key not in self._left:
+            self._most[key] = self._limit(key)
+            self._left[key] = self._most[key] - self._running(key)
+        weight = min(weight, self._most[key])
+        fits = self._left[key] >= max(1, weight)
+        if not alone:
+            self._left[key] = self._left[key] - weight if fits else 0
+        return fits
+
+
+def _room(transaction: Transaction) -> Room:
+    db = transaction.db
+    return Room(
+        lambda key: _limit(db, key),
+        lambda key: db.execute(SQL["running"], (key,)).fetchone()[0],
+        lambda key: _breaker_room(transaction, key),
+    )
 
 
 def mark(db: sqlite3.Connection, taken: Sequence[Waiting]) -> None:
@@ -181,15 +213,21 @@ def _priorities(db: sqlite3.Connection, queue: str) -> Iterator[int]:
 
 
 def _lanes(db: sqlite3.Connection, queue: str, priority: int) -> Iterator[str]:
-    """The lanes of a priority, each once, in a circle that begins anywhere."""
+    """The lanes of a priority."""
+    return around(lambda after: db.execute(SQL["next_lane"], (queue, priority, after)).fetchone()[0])
+
+
+def around(next_lane: Callable[[str], str | None]) -> Iterator[str]:
+    """Lanes, each once, in a circle that begins anywhere; `next_lane` returns the one behind a name."""
     begin = f"{random.randrange(0x10000):04x}"
     count = 0
     for start, end in ((begin, None), ("", begin)):
-        lane: str | None = start
+        lane = start
         while count < LANES_AT_ONCE:
-            lane = db.execute(SQL["next_lane"], (queue, priority, lane)).fetchone()[0]
-            if lane is None or (end is not None and lane > end):
+            found = next_lane(lane)
+            if found is None or (end is not None and found > end):
                 break
+            lane = found
             count += 1
             yield lane
 
@@ -197,21 +235,28 @@ def _lanes(db: sqlite3.Connection, queue: str, priority: int) -> Iterator[str]:
 # ---------------------------------------------------------------------- keys
 
 
+def pinned(db: sqlite3.Connection, kind: int, key: str) -> int | None:
+    """What a client has set the limit of a key to."""
+    row = db.execute(SQL["pinned"], (kind, key)).fetchone()
+    return None if row is None else row[0]
+
+
 def _limit(db: sqlite3.Connection, key: str) -> int:
-    pinned = db.execute(SQL["pinned"], (ACTIVITIES, key)).fetchone()
-    found: int = db.execute(SQL["newest"], (key,)).fetchone()[0] if pinned is None else pinned[0]
+    set_to = pinned(db, ACTIVITIES, key)
+    found: int = db.execute(SQL["newest"], (key,)).fetchone()[0] if set_to is None else set_to
     return found
 
 
 def read_key(db: sqlite3.Connection, kind: int, key: str) -> KeyRecord:
     """See `Store.read_key`."""
-    pinned = db.execute(SQL["pinned"], (kind, key)).fetchone()
-    newest = db.execute(SQL["newest"], (key,)).fetchone()
+    queries = SQL if kind == ACTIVITIES else _OF_WORKFLOWS
+    set_to = pinned(db, kind, key)
+    newest = db.execute(queries["newest"], (key,)).fetchone()
     return KeyRecord(
-        most=pinned[0] if pinned is not None else None if newest is None else newest[0],
-        pinned=None if pinned is None else pinned[0],
-        running=db.execute(SQL["running"], (key,)).fetchone()[0],
-        waiting=db.execute(SQL["count_waiting"], (key, COUNTED)).fetchone()[0],
+        most=set_to if set_to is not None else None if newest is None else newest[0],
+        pinned=set_to,
+        running=db.execute(queries["running"], (key,)).fetchone()[0],
+        waiting=db.execute(queries["count_waiting"], (key, COUNTED)).fetchone()[0],
     )
 
 

@@ -10,7 +10,7 @@ from msgspec import structs
 from durable._engine.records import NewRun, RunRecord, RunStatus, SendOutcome, StartOutcome, StartVerdict
 from durable.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from durable.history import EventRow, EventType, Payload
-from durable.store.sqlite import _messages, _rows, _search, _sole, _workers
+from durable.store.sqlite import _gates, _messages, _rows, _search, _sole, _workers
 from durable.store.sqlite._connection import Transaction
 from durable.store.sqlite._locks import Lives
 from durable.store.sqlite._rows import Many, ids
@@ -34,6 +34,7 @@ def create(transaction: Transaction, lives: Lives, runs: Sequence[NewRun]) -> li
     data: list[tuple[str, bytes]] = []
     found: list[tuple[str, Mapping[str, Payload]]] = []
     events: list[tuple[str, int, int, int, int, bytes]] = []
+    gated: list[NewRun] = []
     alive: dict[str, bool] = {}
     soles: list[NewRun] = []
     for run in runs:
@@ -46,6 +47,8 @@ def create(transaction: Transaction, lives: Lives, runs: Sequence[NewRun]) -> li
         verdict = _insert(transaction, run, owner)
         if verdict.outcome is StartOutcome.STARTED:
             data.append((run.run_id, run.info))
+            if run.lane is not None:
+                gated.append(run)
             if run.activity is not None:
                 soles.append(run)
             if run.search_attributes:
@@ -59,6 +62,7 @@ def create(transaction: Transaction, lives: Lives, runs: Sequence[NewRun]) -> li
     if soles:
         _sole.write(transaction, soles)
     _search.write(transaction.db, found)
+    _gates.enter(transaction.db, gated)
     return verdicts
 
 

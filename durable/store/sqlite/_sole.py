@@ -5,16 +5,20 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Sequence
 
-from durable._engine.records import AttemptOutcome, NewActivity, NewRun
+from durable._engine.records import ActivityRecord, AttemptOutcome, Message, NewActivity, NewRun
 from durable.history import EventType
-from durable.store.sqlite import _activities, _rows
+from durable.store.sqlite import _activities, _messages, _rows
 from durable.store.sqlite._connection import Transaction
 from durable.store.sqlite._rows import Many, ids
 
 _COMMIT = _rows.queries("commit")
 _close = Many(_COMMIT["close"])
 _insert_events = Many(_rows.queries("runs")["insert_events"])
+_mark = Many(_activities.SQL["mark_sole"])
+_keys = _rows.decoder(tuple[str, int])
 _SCHEDULED = int(EventType.ACTIVITY_TASK_SCHEDULED)
+
+_OUTCOMES = range(int(EventType.ACTIVITY_TASK_COMPLETED), int(EventType.ACTIVITY_TASK_CANCELED) + 1)
 
 
 def write(transaction: Transaction, runs: Iterable[NewRun]) -> None:
@@ -46,6 +50,7 @@ def write(transaction: Transaction, runs: Iterable[NewRun]) -> None:
     if rows:
         _insert_events(transaction.db, events)
         _activities.insert(transaction, rows)
+        _mark(transaction.db, [(run_id, row.id) for run_id, row in rows])
 
 
 def finish(transaction: Transaction, outcomes: Sequence[AttemptOutcome]) -> list[bool]:
@@ -74,6 +79,18 @@ def finish(transaction: Transaction, outcomes: Sequence[AttemptOutcome]) -> list
         db.execute(_COMMIT["drop_messages"], (which,))
         db.execute(_COMMIT["drop_activities"], (which,))
     return accepted
+
+
+def stray(db: sqlite3.Connection, now: int, limit: int) -> list[tuple[ActivityRecord, Message]]:
+    """See `Store.stray_outcomes`."""
+    keys = _keys(db.execute(_activities.SQL["stray"], (limit,)).fetchone()[0])
+    messages = {
+        message.run_id: message
+        for message in _messages.read(db, [run_id for run_id, _ in keys])
+        if message.type in _OUTCOMES
+    }
+    records = _activities.read(db, now, keys)
+    return [(one, messages[one.run_id]) for one in records if one.run_id in messages]
 
 
 def _began(db: sqlite3.Connection, outcome: AttemptOutcome) -> int | None:

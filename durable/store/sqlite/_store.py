@@ -311,6 +311,9 @@ class SQLiteStore:
     async def heartbeat(self, beats: Sequence[Heartbeat]) -> list[HeartbeatAnswer]:
         return await self.writer.run(partial(_activities.heartbeat, beats=beats))
 
+    async def stray_outcomes(self, limit: int) -> list[tuple[ActivityRecord, Message]]:
+        return await self._read(lambda db: _sole.stray(db, self._stamp(), limit))
+
     async def change_activities(self, changes: Sequence[ActivityChange]) -> list[bool]:
         return await self.writer.run(partial(_activities.change, changes=changes))
 

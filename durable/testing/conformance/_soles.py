@@ -13,6 +13,7 @@ from durable.store import (
     ActivityState,
     AttemptOutcome,
     Close,
+    Message,
     NewRun,
     RunStatus,
     SoleActivity,
@@ -20,7 +21,16 @@ from durable.store import (
     StartOutcome,
 )
 from durable.testing.conformance._registry import OpenStore, check
-from durable.testing.conformance._room import ACTIVITY, EVERY_BYTE, HOUR, QUEUE, Room, new_run, room
+from durable.testing.conformance._room import (
+    ACTIVITY,
+    EVERY_BYTE,
+    HOUR,
+    QUEUE,
+    Room,
+    new_activity,
+    new_run,
+    room,
+)
 
 SCHEDULED = b'{"id":1,"activity_type":"activity"}'
 
@@ -191,3 +201,31 @@ async def check_a_terminated_run_of_one_activity_takes_no_outcome(open_store: Op
         assert await one.store.terminate(new.run_id, lambda seq: event, Close(RunStatus.TERMINATED))
         assert await one.store.finish_attempts([end_of(task, one.worker)]) == [False]
         assert len(await one.store.read_events(new.run_id)) == 3
+
+
+@check()
+async def check_what_an_older_release_has_ended_is_found_and_closed(open_store: OpenStore) -> None:
+    async with room(open_store) as one:
+        await one.store.create_runs([sole_run()])
+        await one.scheduled(new_activity(1))
+        tasks = await one.claim_activities()
+        assert await one.store.stray_outcomes(10) == []
+        kind = int(EventType.ACTIVITY_TASK_COMPLETED)
+        ended = [
+            AttemptOutcome(
+                task.run_id,
+                1,
+                1,
+                one.worker,
+                message=Message(task.run_id, "done", kind, EVERY_BYTE, internal=True),
+            )
+            for task in tasks
+        ]
+        assert await one.store.finish_attempts(ended) == [True, True]
+        ((record, message),) = await one.store.stray_outcomes(10)
+        assert (record.state, message.type, message.data) == (ActivityState.DONE, kind, EVERY_BYTE)
+        assert record.scheduled == SCHEDULED
+        assert await one.store.finish_attempts([end_of(record, None, state=ActivityState.DONE)]) == [True]
+        assert await one.store.stray_outcomes(10) == []
+        assert await one.unread(record.run_id) == []
+        assert len(await one.store.read_events(record.run_id)) == 4

@@ -426,11 +426,12 @@ def test_a_workflow_id_is_the_actions_and_the_instant(instant: str, more: int, w
 
 def test_a_run_id_is_made_of_the_schedule_and_the_instant_and_stays_so() -> None:
     # A start that was repeated after a crash, perhaps by another release, must meet the first.
-    assert run_id("nightly", NOON) == "01a1fdfa-4600-7306-a8f9-09c2f9cb5797"
-    assert run_id("nightly", NOON) != run_id("nightly", NOON + 1)
-    assert run_id("nightly", NOON) != run_id("nightl", NOON)
+    assert run_id("nightly", 5, NOON) == "01a1fdfa-4600-7be1-bbc3-6cca676ce89a"
+    assert run_id("nightly", 5, NOON) != run_id("nightly", 5, NOON + 1)
+    assert run_id("nightly", 5, NOON) != run_id("nightly", 6, NOON)
+    assert run_id("nightly", 5, NOON) != run_id("nightl", 5, NOON)
     assert (
-        run_id("nightly", NOON)[:13] == run_id("hourly", NOON)[:13]
+        run_id("nightly", 5, NOON)[:13] == run_id("hourly", 5, NOON)[:13]
     )  # begins with the instant, as version 7 does
 
 

@@ -57,4 +57,16 @@ begin
         cross join lateral jsonb_to_recordset(t.rows -> 'rows') v (
             name text, position integer, text_value text, int_value bigint, float_value double precision)
         on conflict do nothing;
+    -- And where new ones wait that do not wait with their queue; the successor of one that has begun has begun.
+    update durable.runs r set gate = case when l.admitted then 2 else 1 end,
+            lane = l.lane, share = l.share, limit_key = l.limit_key, limit_most = l.limit_most,
+            limit_weight = l.limit_weight,
+            gate_at = case when not l.admitted then r.wake_at end,
+            hold = case when l.admitted then r.hold else 1 end,
+            wake_at = case when l.admitted then r.wake_at end
+        from unnest(p_run, p_rows) t (run_id, rows)
+        cross join lateral jsonb_to_record(t.rows -> 'lane') l (lane text, share real, limit_key text,
+            limit_most integer, limit_weight integer, admitted boolean)
+        where t.rows ? 'lane' and r.run_id = t.run_id and r.gate is null and r.closed_at is null
+            and (l.admitted or r.owner is null);
 end $$;

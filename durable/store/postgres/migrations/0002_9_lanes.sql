@@ -322,12 +322,163 @@ begin
     end loop;
 end $$;
 
+-- Workflows wait in lanes, too: such a run is open and held, has no `wake_at` and so no owner, until it is admitted (`gate`
+-- 1, then 2). What is admitted counts until it closes, whoever owns it.
+alter table durable.runs
+    add column gate smallint check (gate in (1, 2)),
+    add column gate_at bigint, -- when it is due, while it waits
+    add column lane text collate "C",
+    add column share real,
+    add column limit_key text collate "C",
+    add column limit_most integer,
+    add column limit_weight integer;
+
+create index runs_lanes on durable.runs (task_queue, priority, lane, gate_at) where status = 1 and gate = 1;
+create index runs_gated on durable.runs (task_queue, gate_at) where status = 1 and gate = 1;
+create index runs_limited on durable.runs (limit_key) include (limit_weight)
+    where status = 1 and gate = 2 and limit_key is not null;
+create index runs_asked on durable.runs ((coalesce(limit_key, '')), started_at) where status = 1 and limit_key is not null;
+
+create function durable.workflow_limit_2(p_key text) returns integer
+language plpgsql stable
+as $$
+begin
+    return coalesce(
+        (select l.most from durable.limit_keys l where l.kind = 1 and l.key = p_key),
+        (select r.limit_most from durable.runs r
+            where coalesce(r.limit_key, '') = p_key and r.limit_key is not null and r.status = 1
+            order by r.started_at desc limit 1));
+end $$;
+
+-- Admit runs that wait in lanes, as `claim_queue_2` gives activities out: for a claim that follows in the same transaction.
+-- They come before what is due for as long as an hour; where anything is due, half of a claim is left to that.
+create function durable.admit_2(p_queues text[], p_types text[], p_limit integer, p_format integer) returns integer
+language plpgsql volatile
+    set lock_timeout = '2s' set plan_cache_mode = force_generic_plan set enable_seqscan = off
+    set enable_hashjoin = off set enable_mergejoin = off set jit = off
+as $$
+declare
+    v_queue text;
+    v_now bigint;
+    v_limit integer;
+    v_from text;
+    v_priorities smallint[];
+    v_lanes text[];
+    v_keys text[];
+    v_count integer;
+    v_all integer := 0;
+begin
+    foreach v_queue in array p_queues loop
+        continue when not exists (
+            select from durable.runs r where r.status = 1 and r.gate = 1 and r.task_queue = v_queue limit 1);
+        insert into durable.limit_keys (kind, key)
+            select 0, chr(31) || v_queue
+            where not exists (select from durable.limit_keys l where l.kind = 0 and l.key = chr(31) || v_queue)
+            on conflict do nothing;
+        perform from durable.limit_keys l where l.kind = 0 and l.key = chr(31) || v_queue for update;
+        v_now := durable.now_us();
+        v_from := lpad(to_hex((random() * 65535)::integer), 4, '0');
+        v_limit := case when exists (
+            select from durable.runs r
+            where r.status = 1 and r.owner is null and r.wake_at is not null and r.task_queue = v_queue
+                and r.wake_at <= v_now limit 1) then (p_limit + 1) / 2 else p_limit end;
+
+        with recursive priorities as (
+            select (select min(r.priority) from durable.runs r
+                where r.status = 1 and r.gate = 1 and r.task_queue = v_queue) as priority
+            union all
+            select (select min(r.priority) from durable.runs r
+                where r.status = 1 and r.gate = 1 and r.task_queue = v_queue and r.priority > p.priority)
+            from priorities p where p.priority is not null),
+        lanes as materialized (
+            select p.priority, l.lane from priorities p cross join lateral (
+                (with recursive forth as (
+                    select (select min(r.lane) from durable.runs r where r.status = 1 and r.gate = 1
+                        and r.task_queue = v_queue and r.priority = p.priority and r.lane >= v_from) as lane
+                    union all
+                    select (select min(r.lane) from durable.runs r where r.status = 1 and r.gate = 1
+                        and r.task_queue = v_queue and r.priority = p.priority and r.lane > f.lane)
+                    from forth f where f.lane is not null)
+                select f.lane from forth f where f.lane is not null limit 500)
+                union all
+                (with recursive back as (
+                    select (select min(r.lane) from durable.runs r where r.status = 1 and r.gate = 1
+                        and r.task_queue = v_queue and r.priority = p.priority and r.lane < v_from) as lane
+                    union all
+                    select (select min(r.lane) from durable.runs r where r.status = 1 and r.gate = 1
+                        and r.task_queue = v_queue and r.priority = p.priority and r.lane > b.lane and r.lane < v_from)
+                    from back b where b.lane is not null)
+                select b.lane from back b where b.lane is not null limit 500)) l
+            where p.priority is not null),
+        heads as materialized (
+            select l.priority, l.lane, h.* from lanes l cross join lateral (
+                select r.share, r.limit_key, r.limit_weight from durable.runs r
+                where r.status = 1 and r.gate = 1 and r.task_queue = v_queue and r.priority = l.priority
+                    and r.lane between l.lane and l.lane and r.gate_at <= v_now and r.hold = 1
+                    and r.format <= p_format and r.workflow_type = any (p_types)
+                order by r.lane, r.gate_at limit 1) h),
+        keys as materialized (
+            select k.limit_key, durable.workflow_limit_2(k.limit_key) as most,
+                durable.key_running_2(1, k.limit_key) as running
+            from (select distinct h.limit_key from heads h where h.limit_key is not null) k),
+        able as (
+            select h.*, -ln(1 - random()) / h.share as lot from heads h left join keys k on k.limit_key = h.limit_key
+            where h.limit_key is null or (k.most > 0 and k.running + least(h.limit_weight, k.most) <= k.most)),
+        chosen as (select * from able order by priority, lot limit v_limit + 10)
+        select array_agg(priority), array_agg(lane),
+                array_agg(distinct limit_key) filter (where limit_key is not null)
+            into v_priorities, v_lanes, v_keys from chosen;
+        continue when v_lanes is null;
+
+        if v_keys is not null then
+            insert into durable.limit_keys (kind, key)
+                select 1, k.key from unnest(v_keys) k (key)
+                where not exists (select from durable.limit_keys l where l.kind = 1 and l.key = k.key)
+                order by k.key on conflict do nothing;
+            v_keys := array(
+                select l.key from durable.limit_keys l where l.kind = 1 and l.key = any (v_keys) order by l.key for update);
+        end if;
+
+        with keys as materialized (
+            select k.key, durable.workflow_limit_2(k.key) as most, durable.key_running_2(1, k.key) as running
+            from unnest(v_keys) k (key)),
+        waiting as materialized (
+            select w.* from unnest(v_priorities, v_lanes) l (priority, lane) cross join lateral (
+                select r.run_id, r.priority, r.lane, r.gate_at, r.share, r.limit_key, r.limit_weight
+                from durable.runs r
+                where r.status = 1 and r.gate = 1 and r.task_queue = v_queue and r.priority = l.priority
+                    and r.lane between l.lane and l.lane and r.gate_at <= v_now and r.hold = 1
+                    and r.format <= p_format and r.workflow_type = any (p_types)
+                order by r.lane, r.gate_at limit v_limit) w),
+        fitting as materialized (
+            select f.* from (
+                select w.*, k.most, k.running, sum(least(w.limit_weight, k.most)) over (
+                    partition by w.limit_key order by w.priority, w.gate_at, w.run_id) as used
+                from waiting w left join keys k on k.key = w.limit_key) f
+            where f.limit_key is null or (f.most > 0 and f.running + f.used <= f.most)),
+        picked as materialized (
+            select d.run_id from (
+                select f.*, sum(-ln(1 - random())) over (
+                    partition by f.priority, f.lane order by f.gate_at, f.run_id) / f.share as lot from fitting f) d
+            order by d.priority, d.lot limit v_limit),
+        locked as materialized (
+            select p.run_id from picked p cross join lateral (
+                select from durable.runs r where r.run_id = p.run_id and r.closed_at is null and r.gate = 1 and r.hold = 1
+                for no key update skip locked) l)
+        update durable.runs r set gate = 2, hold = 0, wake_at = r.gate_at - 3600000000 from locked l
+            where r.run_id = l.run_id;
+        get diagnostics v_count = row_count;
+        v_all := v_all + v_count;
+    end loop;
+    return v_all;
+end $$;
+
 -- What there is to know of a key; kind 1 for workflows, 2 for activities.
 create function durable.key_limit_2(p_kind integer, p_key text) returns integer
 language plpgsql stable
 as $$
 begin
-    return case p_kind when 2 then durable.activity_limit_2(p_key) end;
+    return case p_kind when 1 then durable.workflow_limit_2(p_key) else durable.activity_limit_2(p_key) end;
 end $$;
 
 create function durable.key_running_2(p_kind integer, p_key text) returns bigint
@@ -335,9 +486,12 @@ language plpgsql stable
     set plan_cache_mode = force_generic_plan set enable_seqscan = off
 as $$
 begin
-    return case p_kind when 2 then (
-        select coalesce(sum(a.limit_weight), 0) from durable.activity_tasks a
-        where (a.state = 2 or a.outside_since is not null) and a.limit_key = p_key) end;
+    if p_kind = 1 then
+        return (select coalesce(sum(r.limit_weight), 0) from durable.runs r
+            where r.status = 1 and r.gate = 2 and r.limit_key = p_key);
+    end if;
+    return (select coalesce(sum(a.limit_weight), 0) from durable.activity_tasks a
+        where (a.state = 2 or a.outside_since is not null) and a.limit_key = p_key);
 end $$;
 
 create function durable.key_waiting_2(p_kind integer, p_key text, p_most integer) returns bigint
@@ -345,16 +499,31 @@ language plpgsql stable
     set plan_cache_mode = force_generic_plan set enable_seqscan = off
 as $$
 begin
-    return case p_kind when 2 then (
-        select count(*) from (
-            select from durable.activity_tasks a
-            where coalesce(a.limit_key, '') = p_key and a.limit_key is not null and a.state = 1
-                and a.outside_since is null limit p_most) w) end;
+    if p_kind = 1 then
+        return (select count(*) from (
+            select from durable.runs r
+            where coalesce(r.limit_key, '') = p_key and r.limit_key is not null and r.status = 1 and r.gate = 1
+            limit p_most) w);
+    end if;
+    return (select count(*) from (
+        select from durable.activity_tasks a
+        where coalesce(a.limit_key, '') = p_key and a.limit_key is not null and a.state = 1 and a.outside_since is null
+        limit p_most) w);
 end $$;
 
-create function durable.key_in_use_2(p_key text) returns boolean
+create function durable.key_in_use_2(p_kind integer, p_key text) returns boolean
 language plpgsql stable
+    set plan_cache_mode = force_generic_plan set enable_seqscan = off
 as $$
 begin
-    return false;
+    -- With an order, so that the index is read and not a map of it made.
+    if p_kind = 1 then
+        perform from durable.runs r
+            where coalesce(r.limit_key, '') = p_key and r.limit_key is not null and r.status = 1
+            order by r.started_at desc limit 1;
+    else
+        perform from durable.activity_tasks a
+            where coalesce(a.limit_key, '') = p_key and a.limit_key is not null order by a.scheduled_at desc limit 1;
+    end if;
+    return found;
 end $$;

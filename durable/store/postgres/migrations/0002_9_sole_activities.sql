@@ -1,7 +1,11 @@
 -- Runs of one activity and no code: nobody owns them, their activity's row is what keeps them going, and whoever ends the
 -- row ends the run.
 --
--- Everything here only adds: workers of the release before do not see such runs, for their format.
+-- Everything here only adds: workers of the release before do not claim anything of such runs, for their format. But they
+-- end what is overdue or lost, and leave the outcome in the inbox of a run that nobody owns; such rows have an index, so
+-- that others find them.
+alter table durable.activity_tasks add column sole boolean;
+create index activity_tasks_stray on durable.activity_tasks (run_id) where sole and state = 3;
 
 -- Create runs of one activity each: the run, its first two events and the activity's row; each start stands or falls alone.
 -- Without a delay `enter_runs_2` gives a run no `wake_at`.
@@ -40,10 +44,10 @@ begin
                 where e.outcome = 1),
         queued as (
             insert into durable.activity_tasks (run_id, id, activity_type, task_queue, priority, state, scheduled_at, due_at,
-                    start_by, close_by, deadline, start_to_close, heartbeat, scheduled, progress)
+                    start_by, close_by, deadline, start_to_close, heartbeat, scheduled, progress, sole)
                 select e.run_id, 1, a_type[e.n], a_queue[e.n], s_priority[e.n], 1, b.at, b.at, b.at + a_start_by[e.n],
                     b.at + a_close_by[e.n], b.at + least(a_start_by[e.n], a_close_by[e.n]), a_start_to_close[e.n],
-                    a_heartbeat[e.n], a_scheduled[e.n], ''
+                    a_heartbeat[e.n], a_scheduled[e.n], '', true
                 from entered e cross join lateral (select v_now + s_delay[e.n] as at) b
                 where e.outcome = 1)
         select e.*, v_now from entered e;

@@ -138,3 +138,9 @@ select g.n in (select n from changed) as changed from given g order by g.n
 
 -- name: finish_sole
 select durable.finish_sole_2($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) as ended
+
+-- name: stray_outcomes
+select t.run_id, t.id, i.message_id, i.type, i.data, i.position
+from (select a.run_id, a.id from durable.activity_tasks a where a.sole and a.state = 3 limit $1) t
+cross join lateral (
+    select i.* from durable.inbox i where i.run_id = t.run_id and i.type between 22 and 25 order by i.position limit 1) i

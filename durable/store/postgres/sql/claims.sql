@@ -2,7 +2,8 @@
 -- What never changes is looked up beside the claim.
 select c.*, coalesce((select r.first_run_id from durable.runs r where r.run_id = c.run_id), c.run_id) as first_run_id,
     (select r.parent_run_id from durable.runs r where r.run_id = c.run_id) as parent_run_id
-from durable.claim_2($1, $2, $3, $4, $5, $6, $7) c
+from (select case when $6 = 0 then durable.admit_2($2, $3, $4, $5) end offset 0) a
+cross join lateral durable.claim_2($1, $2, $3, $4, $5, $6, $7) c
 
 -- name: owned_runs
 select run_id, epoch from durable.runs where owner = $1
@@ -38,5 +39,8 @@ from (select least(
             and r.priority = s.priority)) from runs_ranges s),
     (select min((select min(a.due_at) from durable.activity_tasks a
         where a.state = 1 and a.due_at > (select durable.now_us() - $2) and a.task_queue = s.queue
-            and a.priority = s.priority)) from activity_ranges s)
+            and a.priority = s.priority)) from activity_ranges s),
+    (select min((select min(r.gate_at) from durable.runs r
+        where r.status = 1 and r.gate = 1 and r.gate_at > (select durable.now_us() - $2) and r.task_queue = q.queue))
+        from unnest($1::text[]) q (queue))
     ) as wake_at) w

@@ -13,11 +13,7 @@ on conflict (kind, key) do update set most = excluded.most
 -- Rows that nobody needs: they are made again when they are. One that is locked is in use.
 with unused as materialized (
     select l.kind, l.key from durable.limit_keys l
-    where l.most is null and l.kind > 0
-        and not exists (
-            select from durable.activity_tasks a
-            where l.kind = 2 and coalesce(a.limit_key, '') = l.key and a.limit_key is not null)
-        and not (l.kind = 1 and durable.key_in_use_2(l.key))
+    where l.most is null and l.kind > 0 and not durable.key_in_use_2(l.kind, l.key)
     limit $1 for update skip locked)
 delete from durable.limit_keys l using unused u where l.kind = u.kind and l.key = u.key
 returning l.key
@@ -47,3 +43,10 @@ delete from durable.rates where task_queue = $1
 
 -- name: read_rate
 select per_second from durable.rates where task_queue = $1
+
+-- name: enter_lanes
+update durable.activity_tasks a set lane = l.lane, share = l.share, limit_key = l.limit_key, limit_most = l.limit_most,
+        limit_weight = l.limit_weight, breaker = l.breaker, fails_fast = l.fails_fast
+    from jsonb_to_recordset($1::jsonb) l (run_id uuid, id integer, lane text, share real, limit_key text,
+        limit_most integer, limit_weight integer, breaker text, fails_fast boolean)
+    where a.run_id = l.run_id and a.id = l.id

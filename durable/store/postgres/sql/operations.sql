@@ -24,10 +24,11 @@ delete from durable.update_outcomes where run_id = $1 and stage < 3
 -- name: enter_reset
 insert into durable.runs (run_id, workflow_id, workflow_type, task_queue, epoch, wake_at, priority, format, started_at,
         times_out_at, first_run_id, parent_run_id, parent_close_policy, execution_at, parent_workflow_id,
-        root_workflow_id, root_run_id)
+        root_workflow_id, root_run_id, gate, lane, share, limit_key, limit_most, limit_weight)
     select $1, b.workflow_id, b.workflow_type, b.task_queue, 0, $3, b.priority, greatest(b.format, $4), $3,
         $3 + $5::bigint, $6, b.parent_run_id, b.parent_close_policy, b.execution_at, b.parent_workflow_id,
-        b.root_workflow_id, b.root_run_id
+        b.root_workflow_id, b.root_run_id, case when b.gate is not null then 2 end, b.lane, b.share, b.limit_key,
+        b.limit_most, b.limit_weight
     from durable.runs b where b.run_id = $2
     on conflict do nothing returning run_id
 
@@ -76,10 +77,12 @@ select case when f.closed_at is not null then 3 when f.hold = 3 then 2 else 1 en
 
 -- name: unpause
 with found as (
-    select r.run_id, r.closed_at, r.hold from durable.runs r where r.run_id = $1 for no key update),
+    -- One that waits for its turn is held, and no operator's business, unless it is paused beside that.
+    select r.run_id, r.closed_at, case when r.gate = 1 and r.hold = 1 then 0 else r.hold end as hold
+    from durable.runs r where r.run_id = $1 for no key update),
 freed as (
-    update durable.runs r set hold = 0, deaths = least(r.deaths, 2),
-            wake_at = case when r.owner is null then durable.now_us() end
+    update durable.runs r set hold = case when r.gate = 1 then 1 else 0 end, deaths = least(r.deaths, 2),
+            wake_at = case when r.owner is null and r.gate is distinct from 1 then durable.now_us() end
         from found f
         where r.run_id = f.run_id and f.closed_at is null and f.hold = any ($2::smallint[]) returning r.run_id),
 told as (

@@ -42,3 +42,16 @@ CREATE TABLE rates (
     permits    REAL    NOT NULL,
     at         INTEGER NOT NULL
 ) WITHOUT ROWID;
+
+ALTER TABLE runs ADD COLUMN gate INTEGER;
+ALTER TABLE runs ADD COLUMN gate_at INTEGER;
+ALTER TABLE runs ADD COLUMN lane TEXT;
+ALTER TABLE runs ADD COLUMN share REAL;
+ALTER TABLE runs ADD COLUMN limit_key TEXT;
+ALTER TABLE runs ADD COLUMN limit_most INTEGER;
+ALTER TABLE runs ADD COLUMN limit_weight INTEGER;
+
+CREATE INDEX runs_lanes ON runs (task_queue, priority, lane, gate_at) WHERE status = 1 AND gate = 1;
+CREATE INDEX runs_gated ON runs (task_queue, gate_at) WHERE status = 1 AND gate = 1;
+CREATE INDEX runs_limited ON runs (limit_key) WHERE status = 1 AND gate = 2 AND limit_key IS NOT NULL;
+CREATE INDEX runs_asked ON runs (limit_key, started_at) WHERE status = 1 AND limit_key IS NOT NULL;

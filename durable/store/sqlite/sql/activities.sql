@@ -124,3 +124,11 @@ WHERE run_id = :run_id AND id = :id AND state = :state AND attempt = :attempt AN
 
 -- name: began
 SELECT started_at FROM runs WHERE run_id = ? AND status = 1
+
+-- name: mark_sole
+UPDATE activity_tasks SET sole = 1 WHERE (run_id, id) IN (VALUES (?, ?))
+
+-- name: stray
+SELECT json_group_array(json_array(run_id, id)) FROM (
+    SELECT run_id, id FROM activity_tasks WHERE sole = 1 AND state = 3 LIMIT ?
+)

@@ -20,9 +20,11 @@ DELETE FROM update_outcomes WHERE run_id = ? AND stage < 3
 -- name: enter
 INSERT INTO runs
     (run_id, workflow_id, workflow_type, task_queue, epoch, wake_at, priority, format, started_at, times_out_at,
-     first_run_id, parent_run_id, parent_close_policy, execution_at, parent_workflow_id, root_workflow_id, root_run_id)
+     first_run_id, parent_run_id, parent_close_policy, execution_at, parent_workflow_id, root_workflow_id, root_run_id,
+     gate, lane, share, limit_key, limit_most, limit_weight)
 SELECT :run_id, workflow_id, workflow_type, task_queue, 0, :now, priority, max(format, :format), :now, :times_out_at,
-    :first_run_id, parent_run_id, parent_close_policy, execution_at, parent_workflow_id, root_workflow_id, root_run_id
+    :first_run_id, parent_run_id, parent_close_policy, execution_at, parent_workflow_id, root_workflow_id, root_run_id,
+    CASE WHEN gate IS NOT NULL THEN 2 END, lane, share, limit_key, limit_most, limit_weight
 FROM runs WHERE run_id = :base
 ON CONFLICT DO NOTHING
 
@@ -38,13 +40,14 @@ FROM events WHERE run_id = :base AND seq <= :cut ORDER BY seq
 SELECT max(time) FROM events WHERE run_id = ?
 
 -- name: state_of
-SELECT status, hold, owner, deaths FROM runs WHERE run_id = ?
+SELECT status, CASE WHEN gate = 1 AND hold = 1 THEN 0 ELSE hold END, owner, deaths FROM runs WHERE run_id = ?
 
 -- name: pause
 UPDATE runs SET hold = 3, wake_at = NULL, reason = :reason WHERE run_id = :run_id
 
 -- name: unpause
-UPDATE runs SET hold = 0, reason = '', deaths = min(deaths, 2), wake_at = CASE WHEN owner IS NULL THEN :now END
+UPDATE runs SET hold = CASE WHEN gate = 1 THEN 1 ELSE 0 END, reason = '', deaths = min(deaths, 2),
+    wake_at = CASE WHEN owner IS NULL AND gate IS NOT 1 THEN :now END
 WHERE run_id = :run_id
 
 -- name: paused_runs

@@ -1,0 +1,87 @@
+"""What a run's code reads and says about its own run: a part of `Instance`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from durable._replay._commands import Commands
+from durable._replay._continue import LastRun
+from durable._replay._facts import info_of
+from durable._replay._found import Found
+from durable.common import SearchAttributeUpdate
+from durable.converter import DataConverter, PayloadConverter
+from durable.exceptions import ReadOnlyContextError
+from durable.history import WorkflowExecutionStarted
+from durable.workflow._info import Info
+
+
+class OwnRun:
+    """See the module; all that it knows is the instance's."""
+
+    __slots__ = ("_created_at", "_details", "_found", "_info")
+
+    run_id: str
+    namespace: str
+    _commands: Commands
+    _converter: DataConverter
+    _created_at: int
+    _details: str
+    _found: Found
+    _info: Info | None
+    _length: int
+    _origin: int | None
+    _size: int
+    _started: WorkflowExecutionStarted
+
+    def info(self) -> Info:
+        """See `Runtime.info`."""
+        if self._info is None:
+            assert self._origin is not None
+            times = self._created_at, self._origin
+            self._info = info_of(
+                self._started,
+                self._found,
+                self.run_id,
+                self.namespace,
+                times,
+                lambda: (self._length, self._size),
+            )
+        return self._info
+
+    def set_current_details(self, details: str) -> None:
+        """See `Runtime.set_current_details`."""
+        if self._commands.read_only:
+            raise ReadOnlyContextError("a query must not change the workflow's details")
+        self._details = details
+
+    def current_details(self) -> str:
+        """See `Runtime.current_details`."""
+        return self._details
+
+    def memo(self) -> Mapping[str, Any]:
+        """See `Runtime.memo`."""
+        convert = self._converter.from_payload
+        return {key: convert(value, path=f"memo {key}") for key, value in self._found.memo.items()}
+
+    def memo_value(self, key: str, type_hint: Any) -> Any:
+        """See `Runtime.memo_value`."""
+        return self._converter.from_payload(self._found.memo[key], type_hint, path=f"memo {key}")
+
+    def upsert_memo(self, updates: Mapping[str, Any]) -> None:
+        """See `Runtime.upsert_memo`."""
+        self._commands.issue_new(lambda id: self._found.modify(id, updates, self._converter))
+        self._info = None
+
+    def upsert_search_attributes(self, updates: Sequence[SearchAttributeUpdate[Any]]) -> None:
+        """See `Runtime.upsert_search_attributes`."""
+        self._commands.issue_new(lambda id: self._found.upsert(id, updates))
+        self._info = None
+
+    def last_run(self) -> LastRun:
+        """See `Runtime.last_run`."""
+        return LastRun(self._started, self._converter)
+
+    def payload_converter(self) -> PayloadConverter:
+        """See `Runtime.payload_converter`."""
+        return self._converter.payload_converter

@@ -123,6 +123,7 @@ async def check_a_claim_without_types_takes_all(open_store: OpenStore) -> None:
         await one.written(Transition(called.run.run_id, called.run.epoch, release=Release()))
         await one.send(message(called.run.run_id))
         elsewhere = await one.start(workflow_type="Elsewhere", task_queue="elsewhere")
+        await one.start(workflow_type="activity\x1fof no workflow")
         found = {each.run.run_id for each in await one.claim(types=None)}
         assert found == {*(run.run_id for run in due), called.run.run_id}
         assert (await one.record(elsewhere.run_id, elsewhere.workflow_id)).owner is None

@@ -3,7 +3,8 @@
 -- Two looks, never one with OR: due runs, by one range of the index for each queue and priority that has any, and unowned
 -- runs with unread messages, by the first message of each. Up to half of a claim goes to messages first, so that neither
 -- starves the other, and a quarter of the due ones is taken from the priorities in turn, so that low ones get on.
--- Without types, `p_types` null, runs of every type are taken: for workers that run whatever there is.
+-- Without types, `p_types` null, runs of every type are taken, for workers that run whatever there is: all but those of one
+-- activity and no code, which nobody owns.
 create function durable.claim_2(
     p_worker text, p_queues text[], p_types text[], p_limit integer, p_format integer, p_least integer, p_most integer
 ) returns table (
@@ -45,7 +46,7 @@ begin
                     where r.status = 1 and r.owner is null and r.wake_at is not null
                         and r.task_queue = s.queue and r.priority = s.priority and r.wake_at <= v_now
                         and r.hold <> 2 and r.format <= p_format and r.deaths between p_least and p_most
-                        and (p_types is null or r.workflow_type = any (p_types)) and r.run_id <> all (v_picked)
+                        and (p_types is null and not starts_with(r.workflow_type, E'activity\x1f') or r.workflow_type = any (p_types)) and r.run_id <> all (v_picked)
                     order by r.wake_at limit v_due for no key update skip locked) l),
             ranked as (
                 select l.run_id, l.priority, row_number() over (order by l.priority, l.wake_at) as overall,
@@ -63,7 +64,7 @@ begin
                         select r.run_id from durable.runs r
                         where r.run_id = i.run_id and r.status = 1 and r.owner is null and r.hold = 0
                             and r.format <= p_format and r.deaths between p_least and p_most
-                            and (p_types is null or r.workflow_type = any (p_types)) and r.run_id <> all (v_picked)
+                            and (p_types is null and not starts_with(r.workflow_type, E'activity\x1f') or r.workflow_type = any (p_types)) and r.run_id <> all (v_picked)
                         for no key update skip locked) r
                     where i.task_queue = q.queue and not exists (
                         select from durable.inbox f where f.run_id = i.run_id and f.position < i.position)

@@ -25,7 +25,7 @@ RESERVED_PREFIX = "Temporal"
 
 BUILT_IN_NAMES = frozenset(
     {
-        "CloseTime", "ExecutionDuration", "ExecutionStatus", "ExecutionTime", "HistoryLength", "HistorySizeBytes", "Hold",
+        "BuildIds", "CloseTime", "ExecutionDuration", "ExecutionStatus", "ExecutionTime", "HistoryLength", "HistorySizeBytes", "Hold",
         "HoldReason", "ParentRunId", "ParentWorkflowId", "RootRunId", "RootWorkflowId", "RunId", "StartTime",
         "StateTransitionCount", "TaskQueue", "WorkflowId", "WorkflowType",
     }

@@ -9,6 +9,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
 from durable._internal.backoff import exponential
+from durable._internal.ids import check_name
 from durable._internal.instants import MICROSECOND, Duration, to_duration
 from durable._internal.left_out import no_attribute as _no_attribute
 from durable._limits import CircuitBreaker, Concurrency, Priority
@@ -26,11 +27,13 @@ __all__ = [
     "ActivityExecutionStatus",
     "ActivityIDConflictPolicy",
     "ActivityIDReusePolicy",
+    "AutoUpgradeVersioningOverride",
     "ChildWorkflowCancellationType",
     "CircuitBreaker",
     "Concurrency",
     "ParentClosePolicy",
     "PendingActivityState",
+    "PinnedVersioningOverride",
     "Priority",
     "QueryRejectCondition",
     "RawValue",
@@ -41,6 +44,9 @@ __all__ = [
     "SearchAttributeUpdate",
     "SearchAttributeValue",
     "TypedSearchAttributes",
+    "VersioningBehavior",
+    "VersioningOverride",
+    "WorkerDeploymentVersion",
     "WorkflowExecutionStatus",
     "WorkflowIDConflictPolicy",
     "WorkflowIDReusePolicy",
@@ -162,6 +168,85 @@ class ChildWorkflowCancellationType(IntEnum):
     """The child is asked; the await ends with the child, and has its outcome if that is not the cancellation."""
     WAIT_CANCELLATION_REQUESTED = 3
     """The child is asked; the await ends once the request is in its inbox."""
+
+
+class VersioningBehavior(IntEnum):
+    """What a new version of the workers means to a workflow that is under way. Values are Temporal's."""
+
+    UNSPECIFIED = 0
+    PINNED = 1
+    """It stays with the version that ran its first task, to its end."""
+    AUTO_UPGRADE = 2
+    """It goes on with the version that is current at its next task; its code needs patches where it changes."""
+
+
+@dataclass(frozen=True)
+class WorkerDeploymentVersion:
+    """A version of the workers of an application: which application, and which build of it.
+
+    Attributes:
+        deployment_name: The application. It has no `.` and no `:`, since texts that name a version are cut there.
+        build_id: The build, for example a release or a commit. It has no `:`.
+
+    Raises:
+        ValueError: A part is empty, too long, or has what it must not have.
+        TypeError: A part is no string.
+    """
+
+    deployment_name: str
+    build_id: str
+
+    def __post_init__(self) -> None:
+        check_name(self.deployment_name, "deployment_name")
+        check_name(self.build_id, "build_id")
+        for mark in ".:":
+            if mark in self.deployment_name:
+                raise ValueError(f"deployment_name must not contain {mark!r}: {self.deployment_name!r}")
+        if ":" in self.build_id:
+            raise ValueError(f"build_id must not contain ':': {self.build_id!r}")
+
+    def to_canonical_string(self) -> str:
+        """Return `<deployment_name>.<build_id>`."""
+        return f"{self.deployment_name}.{self.build_id}"
+
+    @classmethod
+    def from_canonical_string(cls, canonical: str) -> WorkerDeploymentVersion:
+        """Return the version that a text names, as `to_canonical_string` makes it.
+
+        Raises:
+            ValueError: It names none.
+        """
+        name, dot, build = canonical.partition(".")
+        if not dot:
+            raise ValueError(f"{canonical!r} must have the form '<deployment_name>.<build_id>'")
+        return cls(name, build)
+
+
+class VersioningOverride:
+    """What holds for one run whatever its workflow says: `PinnedVersioningOverride` or `AutoUpgradeVersioningOverride`."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True)
+class PinnedVersioningOverride(VersioningOverride):
+    """The run belongs to workers of this version, and to no others.
+
+    Attributes:
+        version: The version.
+    """
+
+    version: WorkerDeploymentVersion
+
+    def __post_init__(self) -> None:
+        version: object = self.version
+        if not isinstance(version, WorkerDeploymentVersion):
+            raise TypeError(f"version must be a WorkerDeploymentVersion, not {version!r}")
+
+
+@dataclass(frozen=True)
+class AutoUpgradeVersioningOverride(VersioningOverride):
+    """The run goes on with the version that is current at its next task."""
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,8 @@
      |- WorkflowContinuedAsNewError           the client waited for one run, and the workflow goes on in another
      |- ScheduleAlreadyRunningError           a schedule of that id is there already; update it, or delete it first
      |- ScheduleNotFoundError                 no such schedule
+     |- WorkerDeploymentNotFoundError         no such deployment, or no such version of it: no worker of it has come
+     |- WorkerDeploymentConflictError         somebody else has changed it, or what is asked for would strand runs
      |- WorkflowNotFoundError                 no such workflow, or it is closed and can no longer be told anything
      |- ActivityNotFoundError                 no such attempt of an activity is open: it has ended, or never was
      |- AsyncActivityCancelledError           an activity that is completed from outside is asked to end
@@ -95,6 +97,8 @@ __all__ = [
     "TimeoutError",
     "TimeoutType",
     "UnknownEventError",
+    "WorkerDeploymentConflictError",
+    "WorkerDeploymentNotFoundError",
     "WorkerError",
     "WorkflowAlreadyStartedError",
     "WorkflowContinuedAsNewError",
@@ -378,6 +382,14 @@ class ScheduleNotFoundError(DurableError):
             f"there is no schedule {schedule_id!r}; client.list_schedules() shows those there are"
         )
         self.schedule_id = schedule_id
+
+
+class WorkerDeploymentNotFoundError(DurableError):
+    """There is no such deployment, or no such version of it: no worker of it has ever come."""
+
+
+class WorkerDeploymentConflictError(DurableError):
+    """A deployment is not changed: somebody else has changed it, or runs would be left without workers."""
 
 
 class WorkflowUpdateFailedError(DurableError):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
+import msgspec
 from msgspec import Struct
 
 from durable._engine._activities import (
@@ -30,6 +31,7 @@ from durable._engine._run_info import UPSERTS, changes_what_is_found
 from durable._engine._state import RunState
 from durable._engine.lanes import is_gated
 from durable._engine.records import NewActivity
+from durable._engine.versioning import pinned_to, place, queue_of
 from durable.history import (
     ActivityTaskCancelRequested,
     ActivityTaskScheduled,
@@ -74,6 +76,7 @@ class Asked:
         rowed: Ids of activities with a row, written or not.
         canceled: Ids of open activities that the code has cancelled.
         canceled_rows: Those whose rows are to say so.
+        completed: Which version runs what is not written yet, and what its workflow says of versions there.
     """
 
     __slots__ = (
@@ -83,6 +86,7 @@ class Asked:
         "canceled",
         "canceled_rows",
         "commands",
+        "completed",
         "outgoing",
         "rowed",
         "rows",
@@ -103,6 +107,7 @@ class Asked:
         self.rowed = set(rowed)
         self.canceled: set[int] = {id for id, pending in state.activities.items() if pending.cancel_requested}
         self.canceled_rows: list[int] = []
+        self.completed = state.completed
 
     # ------------------------------------------------------------------ activities
 
@@ -154,8 +159,15 @@ class Asked:
             self._inputs.results.append(result)
         return None
 
+    @property
+    def pinned_to(self) -> str:
+        """The version that the run belongs to behind this task, "" when it follows its queue."""
+        return pinned_to(self._state.override, self.completed)
+
     def add_row(self, new: NewActivity) -> None:
         """Give an activity a row with the next transition; from now on the row decides what becomes of it."""
+        if pinned := self.pinned_to:
+            new = msgspec.structs.replace(new, task_queue=place(queue_of(new.task_queue), pinned))
         self.rows[new.id] = new
         self.rowed.add(new.id)
 

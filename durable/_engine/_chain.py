@@ -24,6 +24,7 @@ from durable._engine._start import start
 from durable._engine._state import CLOSING_STATUS, RunState
 from durable._engine._updates import LOST
 from durable._engine.records import Close, RunStatus, Unread
+from durable._engine.versioning import AUTO_UPGRADE
 from durable._internal.ids import derived_uuid
 from durable._timetables.ticks import next_tick
 from durable.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
@@ -56,6 +57,7 @@ def end(
     untaken: Sequence[WorkflowExecutionSignaled] = (),
     unread: Unread = Unread.REFUSE,
     commands: Sequence[EventData] = (),
+    pinned_to: str | None = None,
 ) -> Ending:
     """Return how a run ends that is about to end by `closing`.
 
@@ -66,8 +68,11 @@ def end(
         untaken: Signals that the code was given and nobody received; they go on to the successor, before unread ones.
         unread: What unread messages mean when there is a successor; without one, each refuses the close.
         commands: Those before it that are not in the log yet, if they change what the run is found by.
+        pinned_to: The version that it belongs to behind its last task; what the log says by default.
     """
     event, started = _succeed(state, closing, now)
+    if started is not None:
+        started = _versioned(started, state, closing, state.pinned_to if pinned_to is None else pinned_to)
     status = CLOSING_STATUS[type(event)]
     if started is None:
         return Ending(event, Close(status, update_lost=LOST))
@@ -95,6 +100,20 @@ def end(
         # The slot is the workflow's, and goes on with it.
         successor = replace(successor, admitted=True)
     return Ending(event, Close(status, unread, successor, LOST))
+
+
+def _versioned(
+    started: WorkflowExecutionStarted, state: RunState, closing: EventData, pinned_to: str
+) -> WorkflowExecutionStarted:
+    """Let a run that goes on begin with the version that the one before it was pinned to, but at a tick of a schedule."""
+    initial = getattr(closing, "initial_versioning_behavior", "")
+    at_tick = started.attempt == 1 and not isinstance(closing, WorkflowExecutionContinuedAsNew)
+    return replace(
+        started,
+        versioning_override="" if state.override == AUTO_UPGRADE else state.override,
+        inherited_version="" if initial or at_tick else pinned_to,
+        initial_versioning=initial,
+    )
 
 
 def _found_by(

@@ -20,6 +20,7 @@ from durable._engine._start import start
 from durable._engine._state import RunState
 from durable._engine.hints import ANY_KEY
 from durable._engine.records import ChildStart, ExternalSend, Message, Reply, Transition
+from durable._engine.versioning import AUTO_UPGRADE
 from durable._timetables.ticks import first_delay
 from durable.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from durable.history import (
@@ -61,7 +62,7 @@ ABANDON, REQUEST_CANCEL, TERMINATE = "abandon", "request_cancel", "terminate"
 
 
 def outgoing(
-    state: RunState, commands: Sequence[CommandEvent], *, closing: bool
+    state: RunState, commands: Sequence[CommandEvent], *, closing: bool, pinned_to: str = ""
 ) -> tuple[tuple[ChildStart, ...], tuple[ExternalSend, ...]]:
     """Return what the `OUTGOING` commands of a transition ask of the store.
 
@@ -69,6 +70,7 @@ def outgoing(
         state: The run that asks.
         commands: In order.
         closing: Whether the run ends with the transition. Then only children that outlive it are started.
+        pinned_to: The version that it is pinned to: its children begin there, as far as that serves their queues.
     """
     starts: list[ChildStart] = []
     sends: list[ExternalSend] = []
@@ -78,11 +80,11 @@ def outgoing(
         elif isinstance(command, StartChildWorkflowExecutionInitiated) and (
             not closing or command.parent_close_policy == ABANDON
         ):
-            starts.append(_start(state, command))
+            starts.append(_start(state, command, pinned_to))
     return tuple(starts), tuple(sends)
 
 
-def _start(state: RunState, asked: StartChildWorkflowExecutionInitiated) -> ChildStart:
+def _start(state: RunState, asked: StartChildWorkflowExecutionInitiated, pinned_to: str) -> ChildStart:
     parent = state.started
     started = WorkflowExecutionStarted(
         workflow_id=asked.workflow_id,
@@ -109,6 +111,8 @@ def _start(state: RunState, asked: StartChildWorkflowExecutionInitiated) -> Chil
         priority=asked.priority,
         limits=asked.limits,
         delay=first_delay(asked.cron_schedule, state.task_time) if asked.cron_schedule else 0,
+        inherited_version=pinned_to,
+        versioning_override="" if state.override == AUTO_UPGRADE else state.override,
     )
     run = start(
         asked.run_id,

@@ -17,6 +17,7 @@ from durable._engine._activities import ActivityInputEvent
 from durable._engine._state import RunState
 from durable._engine.records import Message
 from durable.history import (
+    IN_FORCE,
     MESSAGES_FIRST,
     EventData,
     Input,
@@ -43,6 +44,7 @@ class Inputs:
         timers: When each timer is due that the code still wants, by id.
         updates: How many of the messages are updates.
         termination: What ends the run from outside, if that has come.
+        flags: What every input that is taken says about its task.
     """
 
     __slots__ = (
@@ -52,6 +54,7 @@ class Inputs:
         "_state",
         "cancels",
         "consumed",
+        "flags",
         "messages",
         "resulted",
         "results",
@@ -70,6 +73,7 @@ class Inputs:
         self.cancels: dict[int, Input] = {}
         self.consumed: list[int] = []
         self.updates = 0
+        self.flags = IN_FORCE
         self.termination: WorkflowExecutionTerminated | None = None
         self.timers = dict(state.timers)
         self._heap = [(at, id) for id, at in self.timers.items()]
@@ -132,6 +136,12 @@ class Inputs:
 
     def next_task(self, now: int) -> list[Input]:
         """Take the inputs of the next task from what waits."""
+        inputs = self._next_task(now)
+        if flags := self.flags:
+            return [msgspec.structs.replace(one, flags=one.flags | flags) for one in inputs]
+        return inputs
+
+    def _next_task(self, now: int) -> list[Input]:
         fired = self._due_timers(now) if self._heap else []
         alone = bool(self.cancels or fired)
         if (self.results or self.messages) and not (alone and self._deferred):

@@ -41,7 +41,7 @@ def release(
     for scheduled in asked.after_commit:
         if scheduled.local is None:
             asked.add_row(row(scheduled, state.task_time))
-    starts, sends = outgoing(state, asked.outgoing, closing=False)
+    starts, sends = outgoing(state, asked.outgoing, closing=False, pinned_to=asked.pinned_to)
     rows = tuple(
         EventRow(seq, state.task, int(command.type), encode_data(command))
         for seq, command in enumerate(asked.commands, state.seq + 1)

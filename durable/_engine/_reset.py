@@ -22,7 +22,7 @@ from msgspec.structs import replace
 
 from durable._engine._activities import row
 from durable._engine._messages import message
-from durable._engine._run_info import info_of
+from durable._engine._run_info import info_of, noted
 from durable._engine._state import RunState
 from durable._engine._updates import LOST, outcomes
 from durable._engine.operations import Reset, ResetView
@@ -162,6 +162,7 @@ class Base:
         event = self._event(run_id, reason, identity)
         limits = [limit for limit in (started.run_timeout, started.execution_timeout) if limit is not None]
         activities = self.state.activities
+        attributes = self.state.search_attributes | noted(self.state.patches, self.state.builds)
         return Reset(
             run_id=run_id,
             base_run_id=self.run_id,
@@ -191,10 +192,8 @@ class Base:
                 if pending.cancel_requested and pending.scheduled.local is None
             ),
             outcomes=tuple(outcomes(event.data for event in self.prefix)),
-            info=info_of(
-                replace(started, memo=self.state.memo, search_attributes=self.state.search_attributes)
-            ),
-            attributes=dict(self.state.search_attributes),
+            info=info_of(replace(started, memo=self.state.memo, search_attributes=attributes)),
+            attributes=attributes,
             moves_updates=follows and not excluded.updates,
         )
 

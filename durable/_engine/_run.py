@@ -26,7 +26,7 @@ from durable._engine._activities import (
     message_of,
 )
 from durable._engine._asked import Asked, AttemptEnd
-from durable._engine._chain import end
+from durable._engine._chain import Ending, end
 from durable._engine._children import condemns, news_for_parent, outgoing, told_by
 from durable._engine._effects import Effects, Urgency, Written
 from durable._engine._flight import Flight, holding_back, rows_of
@@ -46,7 +46,9 @@ from durable._engine.records import (
     Transition,
     Unread,
 )
+from durable._engine.versioning import NO_VERSION, queue_of
 from durable.history import (
+    TARGET_CHANGED,
     ActivityTaskScheduled,
     CommandEvent,
     EventData,
@@ -89,6 +91,7 @@ class Run:
         "end",
         "epoch",
         "ran",
+        "served",
         "state",
         "successor",
         "trial",
@@ -115,6 +118,8 @@ class Run:
             held: Whether it was blocked before.
             fresh: Whether nobody has run its first task: what waits when it is first owned joins that task.
         """
+        # Which version its owner is of, and what its workflow says of versions there.
+        self.served = NO_VERSION
         self.state = state
         self.epoch = epoch
         self._deaths = deaths
@@ -165,18 +170,25 @@ class Run:
     # ------------------------------------------------------------------ what the code asked for
 
     def commands(
-        self, commands: Sequence[CommandEvent], *, local: Callable[[ActivityTaskScheduled], bool]
+        self,
+        commands: Sequence[CommandEvent],
+        *,
+        local: Callable[[ActivityTaskScheduled], bool],
+        live: bool = True,
     ) -> Effects:
         """Take the commands of the newest task, and return what to do about them now.
 
         Args:
             commands: In order; at most one closes the run, and then it is the last.
             local: Whether this worker can run an activity now, and will; asked once for each.
+            live: Whether the task was run now, and not before.
         """
         self._fresh = False
         effects = Effects([], [])
         recovering, self._recovering = self._recovering, False
         self.ran = True
+        if live:
+            commands = self._told(commands)
         if commands and type(commands[-1]) in CLOSING_STATUS:
             # Nothing of a closing task is released: a refused close runs the task again.
             *others, self._closing = commands
@@ -186,6 +198,18 @@ class Run:
         self._asked.commands.extend(commands)
         self._asked.take_in(commands, effects, local, self.state.task_time, recovering=recovering)
         return effects
+
+    def _told(self, commands: Sequence[CommandEvent]) -> Sequence[CommandEvent]:
+        """Return the commands of a task that has run, behind which version ran it, if that is news to the log."""
+        if self.state.completed is self.served or self.state.completed == self.served:
+            return commands
+        self._asked.completed = self.served
+        return [self.served, *commands]
+
+    def watch_target(self, *, changed: bool) -> None:
+        """Take the news whether it would be another version's by now, were it not pinned; its next tasks are told."""
+        flags = self._inputs.flags & ~TARGET_CHANGED
+        self._inputs.flags = flags | TARGET_CHANGED if changed else flags
 
     @property
     def unwritten(self) -> Sequence[CommandEvent]:
@@ -332,8 +356,9 @@ class Run:
         accepted = [one for one in trial.inputs if one.message not in rejected]
         counted = trial.counts(rejected)
         effects = Effects([], [])
+        commands = self._told(commands) if counted else ()
         if not counted:
-            commands = ()
+            pass
         elif commands and type(commands[-1]) in CLOSING_STATUS:
             *commands, self._closing = commands
             self._asked.close_with(commands)
@@ -377,16 +402,24 @@ class Run:
 
         Of a task that was tried it holds the rest too: what the code asked for, and what it refused.
         """
-        state, asked, closing, consumed = self.state, self._asked, self._closing, self._inputs.consumed
+        state, asked, closing = self.state, self._asked, self._closing
         commands = asked.commands
         facts: list[EventData] = [*commands, *inputs]
         if tried is not None:
             facts.extend(tried.answers)
-        upserts, ending = asked.upserts, None
+        ending: Ending | None = None
         if closing is not None:
             unread = Unread.MOVE if self._refusals else Unread.REFUSE_SIGNALS
-            changes = facts if upserts else ()
-            ending = end(state, closing, now=now, untaken=self.untaken, unread=unread, commands=changes)
+            changes = facts if asked.upserts else ()
+            ending = end(
+                state,
+                closing,
+                now=now,
+                untaken=self.untaken,
+                unread=unread,
+                commands=changes,
+                pinned_to=asked.pinned_to,
+            )
             facts.append(ending.event)
         rows_done: list[int] = []
         # A task of a run that was started with a delay is not before the delay's end.
@@ -398,30 +431,7 @@ class Run:
             elif isinstance(data, TimerFired):
                 not_before = max(not_before, self._inputs.timers.pop(data.id))
         proven = self._unproven and self.ran
-        # Most steps have events alone, and pay for nothing else.
-        more: dict[str, Any] = {}
-        if consumed:
-            more["consumed"] = tuple(consumed)
-        if asked.rows or rows_done or asked.canceled_rows:
-            more["activities"] = tuple(asked.rows.values())
-            more["activities_done"] = tuple(rows_done)
-            more["activities_canceled"] = tuple(asked.canceled_rows)
-        if tried is not None or state.updates:
-            told = outcomes(facts)
-            if tried is not None:
-                told.extend(tried.rejected)
-                more["time"] = tried.trial.time if tried.counted else None
-            more["outcomes"] = tuple(told)
-        if asked.outgoing:
-            more["starts"], more["sends"] = outgoing(state, asked.outgoing, closing=closing is not None)
-        if ending is not None:
-            news = news_for_parent(state.started, ending.event)
-            more["messages"] = () if news is None else (news,)
-            more["close"] = ending.close
-        elif self._refusals > 1:
-            more["hold_back"] = HOLD_BACK
-        if upserts:
-            more["upsert"] = upsert_of(state, facts)
+        more = self._beside_events(facts, rows_done, ending, tried)
         if proven:
             more["proven"] = True
         events = rows_of(facts, state, len(commands), task)
@@ -443,6 +453,38 @@ class Run:
         if proven:
             self._unproven = False
         return transition
+
+    def _beside_events(
+        self, facts: list[EventData], rows_done: list[int], ending: Ending | None, tried: Tried | None
+    ) -> dict[str, Any]:
+        """Return what a transition holds beside its events: most have nothing, and pay for nothing."""
+        state, asked = self.state, self._asked
+        more: dict[str, Any] = {}
+        if consumed := self._inputs.consumed:
+            more["consumed"] = tuple(consumed)
+        if asked.rows or rows_done or asked.canceled_rows:
+            more["activities"] = tuple(asked.rows.values())
+            more["activities_done"] = tuple(rows_done)
+            more["activities_canceled"] = tuple(asked.canceled_rows)
+        if tried is not None or state.updates:
+            told = outcomes(facts)
+            if tried is not None:
+                told.extend(tried.rejected)
+                more["time"] = tried.trial.time if tried.counted else None
+            more["outcomes"] = tuple(told)
+        if asked.outgoing:
+            more["starts"], more["sends"] = outgoing(
+                state, asked.outgoing, closing=ending is not None, pinned_to=asked.pinned_to
+            )
+        if ending is not None:
+            news = news_for_parent(state.started, ending.event)
+            more["messages"] = () if news is None else (news,)
+            more["close"] = ending.close
+        elif self._refusals > 1:
+            more["hold_back"] = HOLD_BACK
+        if asked.upserts:
+            more["upsert"] = upsert_of(state, facts)
+        return more
 
     def written(self, now: int) -> Written:
         """Take the news that the proposed transition is committed; `now` is the commit's time of the database."""
@@ -473,7 +515,7 @@ class Run:
             self._asked.rowed.discard(id)
         written = Written(inputs, flight.start, closed=flight.closing is not None)
         if transition.activities or transition.activities_canceled:
-            written.queued = [row.task_queue for row in transition.activities if row.worker is None]
+            written.queued = [queue_of(row.task_queue) for row in transition.activities if row.worker is None]
             written.canceled = transition.activities_canceled
         if transition.outcomes or tried is not None:
             written.cancel = () if tried is None else tried.cancel

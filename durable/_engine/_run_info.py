@@ -8,17 +8,27 @@ import msgspec
 
 from durable._engine._state import RunState
 from durable._engine.records import Upsert
+from durable._engine.versioning import BEHAVIORS, Stamp, pinned_to
+from durable._search_attributes import MAX_VALUE
+from durable.common import SearchAttributeKey, SearchAttributePair, TypedSearchAttributes
 from durable.history import (
     EventData,
+    MarkerRecorded,
     Payload,
     UpsertWorkflowSearchAttributes,
     WorkflowExecutionStarted,
     WorkflowPropertiesModified,
+    WorkflowTaskCompleted,
     modified_memo,
 )
-from durable.history._search_attributes import merge_search_attributes
+from durable.history._search_attributes import encode_search_attributes, merge_search_attributes
 
-UPSERTS = (UpsertWorkflowSearchAttributes, WorkflowPropertiesModified)
+UPSERTS = (
+    UpsertWorkflowSearchAttributes,
+    WorkflowPropertiesModified,
+    WorkflowTaskCompleted,
+    MarkerRecorded,
+)
 """Commands that change what a run is found by, or what is shown of it."""
 
 
@@ -81,5 +91,55 @@ def after(
 
 def upsert_of(state: RunState, commands: Iterable[EventData]) -> Upsert:
     """Return what the upserts among these commands, of a transition to be written, change."""
+    commands = list(commands)
     memo, attributes, changes = after(state, commands)
-    return Upsert(changes, _info(state.started, memo, attributes))
+    patches, builds, stamp = state.patches, state.builds, None
+    for command in commands:
+        if isinstance(command, MarkerRecorded):
+            patches += (command.patch_id,)
+        elif isinstance(command, WorkflowTaskCompleted):
+            builds += (command.worker_deployment_version,)
+            stamp = Stamp(
+                command.worker_deployment_version,
+                BEHAVIORS.index(command.versioning_behavior),
+                pinned_to(state.override, command),
+            )
+    found = noted(patches, builds)
+    if len(patches) > len(state.patches):
+        changes[CHANGES] = found[CHANGES]
+    if len(builds) > len(state.builds) and BUILDS in found:
+        changes[BUILDS] = found[BUILDS]
+    return Upsert(changes, _info(state.started, memo, attributes | found), stamp)
+
+
+CHANGES, BUILDS = "TemporalChangeVersion", "BuildIds"
+
+
+def noted(patches: Iterable[str], builds: Iterable[str]) -> dict[str, Payload]:
+    """Return the search attributes that say which patches a run has, and which builds of its workers it has seen."""
+    values = {
+        CHANGES: _fitting(patches),
+        BUILDS: _fitting(f"versioned:{one.partition(':')[2]}" for one in builds if one),
+    }
+    return encode_search_attributes(
+        TypedSearchAttributes(
+            [
+                SearchAttributePair(SearchAttributeKey.for_keyword_list(name), value)
+                for name, value in values.items()
+                if value
+            ]
+        ),
+        reserved=True,
+    )
+
+
+def _fitting(values: Iterable[str]) -> list[str]:
+    """The first of these values that fit into one attribute together, each once; a run is not to fail over the rest."""
+    found: list[str] = []
+    size = 0
+    for value in dict.fromkeys(values):
+        size += len(value.encode())
+        if size > MAX_VALUE:
+            break
+        found.append(value)
+    return found

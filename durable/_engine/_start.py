@@ -6,6 +6,7 @@ from durable._engine._run_info import info_of
 from durable._engine.hints import ANY_KEY, Hint, HintKind
 from durable._engine.lanes import lane_of
 from durable._engine.records import Message, NewRun
+from durable._engine.versioning import AUTO_UPGRADE, RAMPING, USE_RAMPING_VERSION
 from durable.common import ParentClosePolicy, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from durable.history import FORMAT, WorkflowExecutionStarted, encode_data
 
@@ -68,5 +69,16 @@ def start(
         parent_close_policy=None if policy is ParentClosePolicy.ABANDON else policy,
         messages=messages,
         search_attributes=started.search_attributes,
+        version=_version(started),
+        override=started.versioning_override,
         lane=None if started.limits is None else lane_of(started.limits),
     )
+
+
+def _version(started: WorkflowExecutionStarted) -> str:
+    """The version that a run is pinned to from the start."""
+    if started.versioning_override:
+        return "" if started.versioning_override == AUTO_UPGRADE else started.versioning_override
+    if started.initial_versioning == USE_RAMPING_VERSION:
+        return RAMPING
+    return started.inherited_version

@@ -12,6 +12,7 @@ from typing import Any
 from msgspec import Struct
 
 from durable._engine.records import RunStatus
+from durable._engine.versioning import NO_VERSION, pinned_to
 from durable.exceptions import HistoryCorruptError
 from durable.history import (
     ActivityTaskCanceled,
@@ -50,6 +51,7 @@ from durable.history import (
     WorkflowExecutionCompleted,
     WorkflowExecutionContinuedAsNew,
     WorkflowExecutionFailed,
+    WorkflowExecutionOptionsUpdated,
     WorkflowExecutionReset,
     WorkflowExecutionSignaled,
     WorkflowExecutionStarted,
@@ -58,6 +60,7 @@ from durable.history import (
     WorkflowExecutionUpdateAccepted,
     WorkflowExecutionUpdateCompleted,
     WorkflowPropertiesModified,
+    WorkflowTaskCompleted,
     begins_at,
     modified_memo,
 )
@@ -118,16 +121,24 @@ class RunState:
         updates: Ids of the updates (as messages) that are accepted and have no outcome yet.
         upserted: The search attributes, once the code has changed them.
         noted: The memo, likewise.
+        completed: Which version ran the newest task that is written, and what its workflow says of versions there.
+        override: What holds for the run whatever its workflow says of versions.
+        patches: The patches that the run has taken the way of, in their order.
+        builds: The versions that have run tasks of it, likewise.
     """
 
     __slots__ = (
         "activities",
+        "builds",
         "cancel_requested",
         "children",
+        "completed",
         "created_at",
         "external",
         "messages",
         "noted",
+        "override",
+        "patches",
         "reset_at",
         "run_id",
         "seq",
@@ -164,6 +175,10 @@ class RunState:
         self.noted: dict[str, Payload] | None = None
         self.cancel_requested = False
         self.reset_at: int | None = None
+        self.completed = NO_VERSION
+        self.override = ""
+        self.patches: tuple[str, ...] = ()
+        self.builds: tuple[str, ...] = ()
         self.status = RunStatus.RUNNING
 
     @classmethod
@@ -232,6 +247,7 @@ class RunState:
 
     def _started(self, data: WorkflowExecutionStarted) -> None:
         self.started = data
+        self.override = data.versioning_override
         self.messages.update(dict.fromkeys(data.known, self.time))
         self.created_at = self.time
         self.task_time = self.time + data.delay
@@ -246,6 +262,25 @@ class RunState:
         self.reset_at = self.time
         for activity in self.activities.values():
             activity.scheduled_at = self.time
+
+    def _options_updated(self, data: WorkflowExecutionOptionsUpdated) -> None:
+        self.override = data.versioning_override
+        if data.message:
+            self.messages[data.message] = self.time
+
+    def _task_completed(self, data: WorkflowTaskCompleted) -> None:
+        self.completed = data
+        if (version := data.worker_deployment_version) and version not in self.builds:
+            self.builds += (version,)
+
+    def _marked(self, data: MarkerRecorded) -> None:
+        if data.patch_id not in self.patches:
+            self.patches += (data.patch_id,)
+
+    @property
+    def pinned_to(self) -> str:
+        """The version that the run belongs to, "" when it follows its queue."""
+        return pinned_to(self.override, self.completed)
 
     def _activity_scheduled(self, data: ActivityTaskScheduled) -> None:
         self.activities[data.id] = PendingActivity(data, self.task_time)
@@ -366,7 +401,9 @@ _FOLD: dict[type[EventData], Callable[[RunState, Any], None]] = {
     RequestCancelExternalWorkflowExecutionFailed: RunState._external_answered,
     WorkflowExecutionUpdateAccepted: RunState._update_accepted,
     WorkflowExecutionUpdateCompleted: RunState._update_completed,
-    MarkerRecorded: lambda state, data: None,
+    MarkerRecorded: RunState._marked,
+    WorkflowExecutionOptionsUpdated: RunState._options_updated,
+    WorkflowTaskCompleted: RunState._task_completed,
     UpsertWorkflowSearchAttributes: RunState._upserted,
     WorkflowPropertiesModified: RunState._noted,
     **dict.fromkeys(CLOSING_STATUS, RunState._close),

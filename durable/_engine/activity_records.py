@@ -34,6 +34,7 @@ class NewActivity(Struct, frozen=True, gc=False):
 
     Attributes:
         id: The command's number in its run.
+        task_queue: Its place: its queue, and the version that its run is pinned to, if that serves the queue.
         scheduled: The encoded `ActivityTaskScheduled`.
         progress: Encoded `ActivityProgress`: heartbeat details, last failure.
         due_in: How long until it may be claimed.

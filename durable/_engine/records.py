@@ -17,6 +17,7 @@ from durable._engine.activity_records import Anew as Anew
 from durable._engine.activity_records import NewActivity as NewActivity
 from durable._engine.activity_records import SoleActivity as SoleActivity
 from durable._engine.lanes import Lane
+from durable._engine.versioning import Stamp
 from durable.common import ParentClosePolicy, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from durable.history import EventRow, Payload
 
@@ -72,6 +73,9 @@ class NewRun(Struct, frozen=True, gc=False):
         messages: What is put into the inbox of the run that the verdict names, with it or not at all: of the new run, or
             of the existing one that the start was content with. Their `run_id` is ignored.
         search_attributes: What the run is found by.
+        version: The version it is pinned to from the start, as far as that serves its queue; or `RAMPING`; "" when it
+            follows its queue.
+        override: What holds for it whatever its workflow says: that version, or `AUTO_UPGRADE`; "" for nothing.
         lane: Where it waits until it is admitted, if not with the rest of its queue.
         admitted: Whether it goes on for one that was admitted.
         activity: Its one activity, if it has no code: nobody owns or claims it, and its end is the activity's.
@@ -95,6 +99,8 @@ class NewRun(Struct, frozen=True, gc=False):
     parent_close_policy: ParentClosePolicy | None = None
     messages: tuple[Message, ...] = ()
     search_attributes: dict[str, Payload] = {}
+    version: str = ""
+    override: str = ""
     lane: Lane | None = None
     admitted: bool = False
     activity: SoleActivity | None = None
@@ -123,7 +129,10 @@ class StartVerdict(Struct, frozen=True, gc=False):
 
 
 class RunRecord(Struct, frozen=True, gc=False):
-    """A run's row as readers see it. `first_run_id` is the first run of its chain, itself when it continues no other."""
+    """A run's row as readers see it. `first_run_id` is the first run of its chain, itself when it continues no other.
+
+    `pinned_to` and `override` are of versions, see `NewRun`; told where a run is looked for, not where it is claimed.
+    """
 
     run_id: str
     workflow_id: str
@@ -145,6 +154,8 @@ class RunRecord(Struct, frozen=True, gc=False):
     info: bytes
     first_run_id: str
     parent_run_id: str | None
+    pinned_to: str = ""
+    override: str = ""
 
 
 class ListedRun(Struct, frozen=True, gc=False):
@@ -154,6 +165,8 @@ class ListedRun(Struct, frozen=True, gc=False):
         execution_at: When it begins, or began: later than `started_at` after a delay.
         history_length: How many events it has, once it has closed; None before.
         fault: Why `info` could not be decoded by a codec; then it is as it is stored.
+        version: The version it is pinned to, else the one that ran its newest task; "" for none.
+        behavior: A number of `VersioningBehavior`, with what overrides it.
     """
 
     run_id: str
@@ -171,6 +184,8 @@ class ListedRun(Struct, frozen=True, gc=False):
     root_workflow_id: str
     root_run_id: str
     info: bytes
+    version: str = ""
+    behavior: int = 0
     fault: Exception | None = None
 
 
@@ -313,10 +328,12 @@ class Upsert(Struct, frozen=True, gc=False):
     Attributes:
         search_attributes: The attributes that change; one without a value is removed.
         info: The whole new `NewRun.info`.
+        stamp: Set when another version ran the newest task than the one before it.
     """
 
     search_attributes: dict[str, Payload]
     info: bytes
+    stamp: Stamp | None = None
 
 
 class Transition(Struct, frozen=True, gc=False):
@@ -514,7 +531,7 @@ class QueryAnswer(Struct, frozen=True, gc=False):
 
 
 class WorkerRecord(Struct, frozen=True, gc=False):
-    """A worker incarnation. `expired` and `dead_for_sure` are judged by the database (or the operating system)."""
+    """A worker incarnation; `version` is "" for one without. `expired` and `dead_for_sure` are judged by the database (or the operating system)."""
 
     worker_id: str
     identity: str
@@ -524,6 +541,7 @@ class WorkerRecord(Struct, frozen=True, gc=False):
     expired: bool
     dead: bool
     dead_for_sure: bool = False
+    version: str = ""
 
 
 RECENT = 100_000

@@ -57,6 +57,9 @@ def continued(
         search_attributes=None
         if said.search_attributes is None
         else encode_search_attributes(said.search_attributes),
+        initial_versioning_behavior=""
+        if not said.initial_versioning_behavior
+        else said.initial_versioning_behavior.name.lower(),
     )
 
 

@@ -37,6 +37,7 @@ def info_of(
     namespace: str,
     times: tuple[int, int],
     history: Callable[[], tuple[int, int]],
+    versions: Callable[[], tuple[str, bool]],
 ) -> Info:
     """Return the facts about a run.
 
@@ -47,6 +48,7 @@ def info_of(
         namespace: Where it lives.
         times: The times of its first event and of its first task.
         history: Returns the number of events, and of their bytes, up to the last input of the present task.
+        versions: Returns the version that runs the present task, and whether another one would if it were not pinned.
     """
     created_at, began_at = times
     link = started.parent
@@ -74,6 +76,7 @@ def info_of(
         raw_memo=found.memo,
         typed_search_attributes=decode_search_attributes(found.attributes),
         history=history,
+        versions=versions,
         parent=None if link is None else ParentInfo(namespace, link.run_id, link.workflow_id),
         root=(RootInfo(started.root_run_id, started.root_workflow_id) if started.root_workflow_id else None),
     )

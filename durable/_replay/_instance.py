@@ -54,6 +54,7 @@ from durable.exceptions import (
 )
 from durable.history import (
     MESSAGES_FIRST,
+    TARGET_CHANGED,
     ActivityTaskCanceled,
     ActivityTaskCompleted,
     ActivityTaskFailed,
@@ -119,6 +120,7 @@ class Instance(OwnRun):
         "_silent",
         "_size",
         "_started",
+        "_target_changed",
         "_task_error",
         "_timers",
         "_updates",
@@ -126,7 +128,9 @@ class Instance(OwnRun):
         "definition",
         "loop",
         "namespace",
+        "own_version",
         "run_id",
+        "version",
     )
 
     COMMANDS: ClassVar[type[Commands]] = Commands
@@ -185,6 +189,9 @@ class Instance(OwnRun):
         self._locals: LocalActivities | None = None
         self._details = ""
         self._updates = Updates(self, converter, self._messages.under_way)
+        # The version of the workers that runs the present task, and that of the worker it is in.
+        self.version = self.own_version = ""
+        self._target_changed = False
 
     # ------------------------------------------------------------------ the core: a task in, commands out
 
@@ -213,6 +220,11 @@ class Instance(OwnRun):
         loop = self.loop
         last = task[-1]
         self._length, self._size = counted_to(task), size
+        self._target_changed = (
+            bool(last.data.flags & TARGET_CHANGED) if isinstance(last.data, Input) else False
+        )
+        if not replaying:
+            self.version = self.own_version
         self._now = now = last.time
         if self._origin is None:
             self._origin = self._now = now = first_task_time(task)

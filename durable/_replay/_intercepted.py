@@ -264,6 +264,7 @@ class InterceptedInstance(Instance):
                 headers={},
                 arg_types=None if types is None or types.dynamic else types.arg_types,
                 backoff_start_interval=to_timedelta(said.backoff) if said.backoff else None,
+                initial_versioning_behavior=said.initial_versioning_behavior,
                 call=said,
             )
         )
@@ -347,6 +348,7 @@ class _Outbound(WorkflowOutboundInterceptor):
             retry_policy=input.retry_policy,
             memo=input.memo,
             search_attributes=input.search_attributes,
+            initial_versioning_behavior=input.initial_versioning_behavior,
         )
         self._instance.close_with(said, input.headers)
 

@@ -33,6 +33,8 @@ class OwnRun:
     _origin: int | None
     _size: int
     _started: WorkflowExecutionStarted
+    _target_changed: bool
+    version: str
 
     def info(self) -> Info:
         """See `Runtime.info`."""
@@ -46,6 +48,7 @@ class OwnRun:
                 self.namespace,
                 times,
                 lambda: (self._length, self._size),
+                lambda: (self.version, self._target_changed),
             )
         return self._info
 

@@ -18,6 +18,7 @@ from durable.history import (
     Input,
     WorkflowExecutionCancelRequested,
     WorkflowExecutionUpdateAccepted,
+    WorkflowTaskCompleted,
     encode_data,
 )
 
@@ -85,6 +86,7 @@ def replay(
     tasks = list(tasks_of(events))
     for index, (inputs, recorded) in enumerate(tasks):
         live = not recorded and index == len(tasks) - 1
+        recorded = _versioned(instance, recorded, live=live)
         try:
             counted = counted_to(inputs)
             commands = instance.activate(
@@ -112,6 +114,16 @@ def replay(
     return None
 
 
+def _versioned(instance: Instance, recorded: list[Event], *, live: bool) -> list[Event]:
+    """Tell the code which version runs a task, and return its commands without what says so."""
+    if live:
+        instance.version = instance.own_version
+    elif recorded and isinstance(first := recorded[0].data, WorkflowTaskCompleted):
+        instance.version = first.worker_deployment_version
+        return recorded[1:]
+    return recorded
+
+
 def _only_late(inputs: Sequence[Event]) -> bool:
     late = (WorkflowExecutionCancelRequested, WorkflowExecutionUpdateAccepted)
     return all(isinstance(event.data, late) for event in inputs)
@@ -134,9 +146,11 @@ def _explain(
     commands: list[CommandEvent] = []
     try:
         for inputs, recorded in tasks:
+            _versioned(traced, recorded, live=False)
             patches = marked([event.data for event in recorded])
             commands = traced.activate(turns, inputs, replaying=True, patches=patches)
         inputs, recorded = tasks[-1]
+        recorded = _versioned(traced, recorded, live=False)
         recorded, commands = without_deprecated(recorded, commands)
         sources = traced.sources or {}
         return report(

@@ -25,6 +25,7 @@ from contextlib import AbstractContextManager
 from hashlib import blake2b
 from typing import Any, Protocol
 
+from durable._replay._continue import continuing
 from durable._replay._handlers import Handler, UnderWay, for_name, hints_of
 from durable._replay._loop import DeterministicLoop
 from durable.converter import DataConverter
@@ -83,6 +84,10 @@ class UpdateHost(Protocol):
         self, update: WorkflowExecutionUpdateAccepted, validator: Handler, args: list[Any]
     ) -> None:
         """Call the validator of an update."""
+        ...
+
+    def end_with(self, error: BaseException) -> None:
+        """End the run as if the workflow function had ended so."""
         ...
 
     def issue(self, make: Callable[[int], CommandEvent]) -> None:
@@ -156,7 +161,13 @@ class Updates:
             if inspect.isawaitable(result):
                 result = await result
             payload = self.converter.to_payload(result, path=f"result of update {update.name}")
-        except (Exception, asyncio.CancelledError) as error:
+        except BaseException as error:
+            if continuing(error) is not None:
+                # It ends the run, as in any handler; the update is told so.
+                self._host.end_with(error)
+                return
+            if not isinstance(error, Exception | asyncio.CancelledError):
+                raise
             if not self._host.fails_workflow(error):
                 self._host.fault(error)
                 return

@@ -239,7 +239,9 @@ def defn(
     Args:
         fn: The function, when the decorator is used without parentheses.
         name: The activity's type; the function's name by default. Histories refer to it, so it outlives renamings.
-        executor: `"async"` or `"thread"`, to have it checked; it follows from the function.
+        executor: `"process"` for a plain `def` that only a worker with a pool of processes may run. `"async"` or
+            `"thread"` to have it checked; that follows from the function. A worker whose `activity_executor` is a pool
+            of processes runs every `def` there for which `"thread"` was not said.
         no_thread_cancel_exception: Whether a cancel leaves a plain `def` alone, which then looks at
             `activity.is_cancelled()`. Else `CancelledError` is raised in its thread, wherever it is.
         dynamic: Whether it runs the activities of every type that its worker has no definition of. It takes one
@@ -302,7 +304,7 @@ def method(
     Args:
         fn: The method, when the decorator is used without parentheses.
         name: The activity's type; the method's name by default.
-        executor: `"async"` or `"thread"`, to have it checked; it follows from the method.
+        executor: As in `defn`; for a process the instance must be one that can be pickled.
         no_thread_cancel_exception: As in `defn`.
         dynamic: As in `defn`.
         options: See `ActivityConfig`.

@@ -39,6 +39,7 @@ class ActivityDefinition:
         is_method: Whether it needs an instance to run.
         no_thread_cancel_exception: Whether a function in a thread is never interrupted, and looks for itself instead.
         dynamic: Whether it runs every type that has no definition of its own.
+        executor_said: Whether the executor was said, and does not just follow from the function.
     """
 
     name: str
@@ -53,6 +54,7 @@ class ActivityDefinition:
     is_method: bool = False
     no_thread_cancel_exception: bool = False
     dynamic: bool = False
+    executor_said: bool = False
 
     @property
     def signature(self) -> inspect.Signature:
@@ -137,6 +139,7 @@ def define(
         is_method=method,
         no_thread_cancel_exception=no_thread_cancel_exception,
         dynamic=dynamic,
+        executor_said=executor is not None,
     )
 
 
@@ -182,12 +185,10 @@ def _executor(said: str | None, is_async: bool, what: str) -> Executor:
     if said is None or (said == "async" and is_async) or (said == "thread" and not is_async):
         return "async" if is_async else "thread"
     if said == "process" and not is_async:
-        raise ValueError(
-            f"{what}: executor='process' is not in this release; leave it out to run in a thread"
-        )
+        return "process"
     if said in ("async", "thread", "process"):
         raise ValueError(
             f"{what}: executor={said!r} does not fit, since `async def` runs on the event loop "
-            "and a plain `def` in a thread"
+            "and a plain `def` in a thread or a process"
         )
-    raise ValueError(f"{what}: executor must be 'async' or 'thread', not {said!r}")
+    raise ValueError(f"{what}: executor must be 'async', 'thread' or 'process', not {said!r}")

@@ -17,6 +17,13 @@ from durable.client._activity_executions import (
 from durable.client._activity_handle import ActivityExecutionDescription, ActivityHandle
 from durable.client._async_activity import AsyncActivityHandle, AsyncActivityIDReference
 from durable.client._client import Client
+from durable.client._deployments import (
+    WorkerDeploymentDescription,
+    WorkerDeploymentHandle,
+    WorkerDeploymentRoutingConfig,
+    WorkerDeploymentVersionStatus,
+    WorkerDeploymentVersionSummary,
+)
 from durable.client._describe import PendingActivity, WorkflowExecutionDescription
 from durable.client._executions import WorkflowExecution
 from durable.client._handle import WorkflowHandle
@@ -197,6 +204,11 @@ __all__ = [
     "UpdateWithStartStartWorkflowInput",
     "UpdateWithStartUpdateWorkflowInput",
     "WithStartWorkflowOperation",
+    "WorkerDeploymentDescription",
+    "WorkerDeploymentHandle",
+    "WorkerDeploymentRoutingConfig",
+    "WorkerDeploymentVersionStatus",
+    "WorkerDeploymentVersionSummary",
     "WorkflowContinuedAsNewError",
     "WorkflowExecution",
     "WorkflowExecutionAsyncIterator",

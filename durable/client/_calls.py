@@ -7,6 +7,20 @@ from typing import Any
 
 from durable._internal.ids import check_name
 from durable.client._start_options import argument_list
+from durable.workflow._calls import QueryCall, SignalCall, UpdateCall
+from durable.workflow._definition import (
+    MessageDefinition,
+    QueryDefinition,
+    SignalDefinition,
+    UpdateDefinition,
+)
+
+_MESSAGES: dict[type[Any], tuple[type[MessageDefinition], str]] = {
+    SignalCall: (SignalDefinition, "signal"),
+    QueryCall: (QueryDefinition, "query"),
+    UpdateCall: (UpdateDefinition, "execute_update"),
+}
+"""Each kind of message: what defines it, and the method of a handle that takes it."""
 
 
 def call_of(said: Any, values: tuple[Any, ...], args: Sequence[Any], call: type[Any]) -> Any:
@@ -22,6 +36,11 @@ def call_of(said: Any, values: tuple[Any, ...], args: Sequence[Any], call: type[
     if isinstance(said, str):
         return check_name(said, "name"), arguments
     if callable(said):
+        # Looked at before it is called: the wrong arguments of the wrong kind of message would be the error.
+        definition = getattr(said, "definition", None)
+        for kind, (of, method) in _MESSAGES.items():
+            if kind is not call and isinstance(definition, of):
+                raise TypeError(f"{definition.name!r} is for handle.{method}(), it makes no {call.__name__}")
         made = said(*arguments)
         if isinstance(made, call):
             return made

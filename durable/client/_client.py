@@ -11,6 +11,11 @@ from typing import Any, Never, Self, TypeVar, TypeVarTuple, Unpack, overload
 from durable._internal.left_out import refuse_options
 from durable.client._activities import ClientActivities
 from durable.client._connection import Connection
+from durable.client._deployments import (
+    WorkerDeploymentDescription,
+    WorkerDeploymentHandle,
+    list_deployments,
+)
 from durable.client._handle import WorkflowHandle
 from durable.client._limits import ClientLimits
 from durable.client._listing import WorkflowExecutionAsyncIterator, WorkflowExecutionCount
@@ -317,6 +322,25 @@ class Client(UpdatesWithStart, ClientSchedules, ClientActivities, ClientLimits):
             first_execution_run_id=first_execution_run_id,
             result_type=result_type,
         )
+
+    def get_worker_deployment(self, name: str) -> WorkerDeploymentHandle:
+        """Return a handle to a worker deployment: its versions, which of them is current, which ramps up.
+
+        Args:
+            name: The `deployment_name` of its workers' versions.
+
+        Raises:
+            ValueError: It cannot be a name.
+        """
+        return WorkerDeploymentHandle(self._connection, name)
+
+    async def list_worker_deployments(self) -> list[WorkerDeploymentDescription]:
+        """Return all worker deployments, by name.
+
+        Raises:
+            StoreUnavailableError: The database is away.
+        """
+        return await list_deployments(self._connection)
 
     @overload
     def get_workflow_handle_for(

@@ -8,12 +8,15 @@ from datetime import UTC, datetime
 from typing import Any
 
 from durable._engine._activities import decode_progress
+from durable._engine._run_info import noted
 from durable._engine._state import PendingActivity as RunActivity
 from durable._engine._state import RunState
 from durable._engine.lanes import is_gated
+from durable._engine.versioning import AUTO_UPGRADE, BEHAVIORS
 from durable._internal.instants import SECOND, from_datetime, to_datetime
 from durable.client._executions import WorkflowExecution, attributes_of, shown
-from durable.common import WorkflowExecutionStatus
+from durable.client._versioning import override_of, version_of
+from durable.common import VersioningBehavior, VersioningOverride, WorkflowExecutionStatus
 from durable.converter import ActivitySerializationContext, DataConverter
 from durable.history import ActivityTaskScheduled, Event, Limits, WorkflowExecutionStarted
 from durable.store import ActivityRecord, ActivityState, Hold, RunRecord, WorkerRecord
@@ -66,6 +69,7 @@ class WorkflowExecutionDescription(WorkflowExecution):
         history_size: How many bytes these have.
         pending_activities: Activities without an outcome.
         pending_timers: When the timers that run are due.
+        versioning_override: What holds for it whatever its workflow says of versions; None for nothing.
     """
 
     hold: str
@@ -74,6 +78,7 @@ class WorkflowExecutionDescription(WorkflowExecution):
     history_size: int
     pending_activities: Sequence[PendingActivity]
     pending_timers: Sequence[datetime]
+    versioning_override: VersioningOverride | None = None
     raw_static_summary: str = ""
     raw_static_details: str = ""
 
@@ -113,7 +118,8 @@ def describe(
         hold = Hold.NONE
         reason = workflow_waits or "it waits for its turn"
     if open_run and run.hold is Hold.NONE and run.owner is None and run.wake_at is not None:
-        reason = _untaken(run.wake_at, run.task_queue, f"workflow {run.workflow_type!r}", workers, now)
+        what = f"workflow {run.workflow_type!r}"
+        reason = _untaken(run.wake_at, run.task_queue, what, workers, now, run.pinned_to)
     if lock and not reason:
         reason = f"waiting for a lock that is held by {lock}"
     return WorkflowExecutionDescription(
@@ -132,7 +138,10 @@ def describe(
         history_length=run.history_length,
         history_size=run.history_size,
         namespace=namespace,
-        typed_search_attributes=attributes_of(state.search_attributes),
+        typed_search_attributes=attributes_of(state.search_attributes | noted(state.patches, state.builds)),
+        versioning_behavior=_behavior(state, run),
+        deployment_version=version_of(run.pinned_to or state.completed.worker_deployment_version),
+        versioning_override=override_of(run.override),
         raw_memo=state.memo,
         data_converter=converter,
         raw_static_summary=started.static_summary,
@@ -180,11 +189,26 @@ PATIENCE = 1_000_000
 """Microseconds for which something may be due before it is remarkable that no worker has taken it."""
 
 
-def _untaken(due_at: int, task_queue: str, what: str, workers: Sequence[WorkerRecord], now: int) -> str:
+def _behavior(state: RunState, run: RunRecord) -> VersioningBehavior:
+    if run.override:
+        return VersioningBehavior.AUTO_UPGRADE if run.override == AUTO_UPGRADE else VersioningBehavior.PINNED
+    return VersioningBehavior(BEHAVIORS.index(state.completed.versioning_behavior))
+
+
+def _untaken(
+    due_at: int, task_queue: str, what: str, workers: Sequence[WorkerRecord], now: int, version: str = ""
+) -> str:
     """Why something that is due has not been taken by any worker, as far as that can be told from outside."""
     if due_at + PATIENCE > now:
         return ""
     there = [worker for worker in workers if task_queue in worker.task_queues and not worker.expired]
+    if version:
+        there = [worker for worker in there if worker.version == version]
+        if not there:
+            return (
+                f"it is pinned to version {version}, of which no worker on task queue {task_queue!r} is alive: start one, or "
+                "move it with handle.update_options(versioning_override=...)"
+            )
     if not there:
         return f"no worker serves task queue {task_queue!r}"
     return (

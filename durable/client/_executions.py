@@ -9,7 +9,13 @@ from typing import Any, TypeVar, overload
 
 from durable._engine._run_info import RunInfo, decode_info
 from durable._internal.instants import to_datetime
-from durable.common import TypedSearchAttributes, WorkflowExecutionStatus
+from durable.client._versioning import version_of
+from durable.common import (
+    TypedSearchAttributes,
+    VersioningBehavior,
+    WorkerDeploymentVersion,
+    WorkflowExecutionStatus,
+)
 from durable.converter import DataConverter
 from durable.exceptions import ConversionError, HistoryCorruptError
 from durable.history import Payload
@@ -40,6 +46,9 @@ class WorkflowExecution:
         namespace: Where it lives.
         raw_memo: The memo as it is stored; `memo()` reads it.
         data_converter: What reads it.
+        versioning_behavior: What a new version of the workers means to it, with what overrides it; UNSPECIFIED before a
+            worker with a version has run a task of it.
+        deployment_version: The version it is pinned to, else the one that ran its newest task; None for none.
     """
 
     id: str
@@ -60,6 +69,8 @@ class WorkflowExecution:
     typed_search_attributes: TypedSearchAttributes = TypedSearchAttributes.empty
     raw_memo: Mapping[str, Payload] = field(default_factory=dict[str, Payload], repr=False)
     data_converter: DataConverter = field(repr=False)
+    versioning_behavior: VersioningBehavior = VersioningBehavior.UNSPECIFIED
+    deployment_version: WorkerDeploymentVersion | None = None
 
     async def memo(self) -> Mapping[str, Any]:
         """Return the memo, decoded; what cannot be read here is shown as a text that says so."""
@@ -126,4 +137,6 @@ def execution_of(run: ListedRun, namespace: str, converter: DataConverter) -> Wo
         typed_search_attributes=attributes_of(info.search_attributes),
         raw_memo=info.memo,
         data_converter=converter,
+        versioning_behavior=VersioningBehavior(run.behavior),
+        deployment_version=version_of(run.version),
     )

@@ -8,12 +8,18 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Literal, Self
 
+from msgspec import structs
+
+from durable._engine._messages import message
 from durable._engine._reset import Excluded
 from durable._internal.ids import check_name, check_text, derived_uuid, uuid7
 from durable.client._addressed import CLOSED, UNKNOWN, Addressed, R_co, W_co
 from durable.client._patience import PATIENCE
 from durable.client._reset import TO, Wanted, reset
+from durable.client._versioning import check_override, check_served
+from durable.common import VersioningOverride
 from durable.exceptions import WorkflowNotFoundError, WorkflowStillOpenError
+from durable.history import WorkflowExecutionOptionsUpdated
 from durable.store import ANY_KEY, Hint, HintKind, Hold, Operated, RunRecord
 
 logger = logging.getLogger("durable.client")
@@ -148,6 +154,42 @@ class OperatedByHandle(Addressed[W_co, R_co]):
             StoreUnavailableError: The database is away; it may or may not be tried.
         """
         await self._free(Hold.BLOCKED, Hold.QUARANTINED)
+
+    async def update_options(self, *, versioning_override: VersioningOverride | None) -> None:
+        """Set which version of the workers the workflow belongs to, whatever it says itself; None lifts that.
+
+        Once this returns, only workers of the version that it belongs to now take it; one that has it in memory lets it go as
+        soon as nothing of it is under way. Runs that follow it, and children, inherit a version that it is pinned to. This is
+        how a run is helped whose version has no workers any more, or is broken; code of another version must be able to
+        replay its history.
+
+        Args:
+            versioning_override: `PinnedVersioningOverride(version)`, `AutoUpgradeVersioningOverride()`, or None.
+
+        Raises:
+            ValueError: No worker of the version has ever served the workflow's task queue.
+            WorkflowNotFoundError: There is no such workflow, or it is closed.
+            StoreUnavailableError: The database is away; it may or may not be set.
+        """
+        override = check_override(versioning_override)
+        store = self._connection.store
+        if override:
+            await check_served(self._connection, override, (await self._find(self.run_id)).task_queue)
+        event = WorkflowExecutionOptionsUpdated(
+            message=uuid7(), versioning_override=override, identity=self._connection.identity
+        )
+        told = structs.replace(message("", event.message, event), internal=True)
+        record = await self._operate(
+            lambda run_id: store.override(run_id, override, structs.replace(told, run_id=run_id))
+        )
+        store.hint(
+            [
+                Hint(HintKind.PAUSE, record.run_id),
+                Hint(HintKind.MESSAGE, record.run_id),
+                Hint(HintKind.RUN, record.task_queue),
+                Hint(HintKind.ACTIVITY, record.task_queue),
+            ]
+        )
 
     async def delete(self) -> None:
         """Remove a closed run for good: its history, its result, and whatever else is stored of it.

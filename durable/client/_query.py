@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from durable._engine._questions import Answered, Asked, decode, encode
@@ -70,12 +69,7 @@ def answer(
     events = decode_history(rows)
     # Which exceptions fail a workflow, and what an update is answered with, its worker may know alone; those that did are
     # in the log. Any other is a fault of the code, whatever has ended the run since.
-    recorded = tuple(_recorded_failures(events))
-    definition = replace(
-        definition,
-        failure_exception_types=(*definition.failure_exception_types, *recorded),
-        always_failures=(*definition.always_failures, *recorded),
-    )
+    definition = definition.failing_with([*_recorded_failures(events)])
 
     def instance(*, trace: bool = False) -> Instance:
         return new_instance(
@@ -173,7 +167,8 @@ class Asking:
         if found is not None:
             return found
         definition = definition_for(record.workflow_type, record.task_queue)
-        if definition is None:
+        if definition is None or (record.pinned_to and record.closed_at is None):
+            # The code of a pinned run is its version's, whatever this process has.
             return await self._ask_workers()
         rows = await connection.patiently(lambda: connection.store.read_events(record.run_id))
         return answer(

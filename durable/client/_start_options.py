@@ -12,11 +12,13 @@ from durable._internal.ids import check_name, check_text
 from durable._internal.instants import Duration, to_duration
 from durable._internal.left_out import why_no_option
 from durable._timetables.ticks import check_cron
+from durable.client._versioning import check_override
 from durable.common import (
     Concurrency,
     Priority,
     RetryPolicy,
     TypedSearchAttributes,
+    VersioningOverride,
     WorkflowIDConflictPolicy,
     WorkflowIDReusePolicy,
 )
@@ -66,6 +68,9 @@ class StartOptions(TypedDict, total=False):
     """A line for people."""
     static_details: str
     """Several lines for people."""
+    versioning_override: VersioningOverride | None
+    """Which version of the workers it belongs to, whatever it says itself: `PinnedVersioningOverride(version)`, or
+    `AutoUpgradeVersioningOverride()`."""
     start_signal: str | SignalCall[Any] | None
     """A signal that is in the workflow's inbox from the start, stored with it or not at all: a call, or a name. If the id
     has an open run, it is signalled instead of started, unless id_conflict_policy says otherwise."""
@@ -103,6 +108,8 @@ class Start(Struct, frozen=True):
     static_details: str
     signal: tuple[str, Sequence[Any], Sequence[Any] | None] | None = None
     """Name, arguments and their types of a signal that comes with the start."""
+    override: str = ""
+    """What holds for it whatever it says of versions, as it is stored."""
     headers: dict[str, Payload] = {}
     """What travels beside the arguments."""
 
@@ -152,6 +159,7 @@ def check(given: Mapping[str, Any], definition: WorkflowOptions | None) -> Start
         static_summary=_text(given, "static_summary"),
         static_details=_text(given, "static_details"),
         signal=_signal(given),
+        override=check_override(given.get("versioning_override")),
     )
 
 

@@ -19,6 +19,7 @@ from durable.client._local import LocalWorker
 from durable.client._start_options import Start
 from durable.client._starts import Starts
 from durable.client._target import Target
+from durable.client._versioning import check_served
 from durable.common import WorkflowIDConflictPolicy
 from durable.exceptions import WorkflowAlreadyStartedError
 from durable.history import WorkflowExecutionStarted, WorkflowExecutionTerminated
@@ -56,6 +57,8 @@ class Starter:
         """
         if said.search_attributes:
             await check_types(self._connection, said.search_attributes)
+        if said.override:
+            await check_served(self._connection, said.override, said.task_queue)
         run_id = uuid7()
         converter = self._connection.converter_for(workflow_id)
         started = WorkflowExecutionStarted(
@@ -79,6 +82,7 @@ class Starter:
             priority=said.priority,
             limits=said.limits,
             delay=await self._until_begin(said),
+            versioning_override=said.override,
         )
         verdict = await self._create(
             start(run_id, started, reuse=said.reuse, conflict=said.conflict, messages=messages)

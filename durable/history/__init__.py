@@ -26,7 +26,9 @@ from durable.history._events import (
 )
 from durable.history._export import EXPORT_FORMAT, export_history, import_history
 from durable.history._facts import (
+    IN_FORCE,
     MESSAGES_FIRST,
+    TARGET_CHANGED,
     CommandEvent,
     EventData,
     EventType,
@@ -101,6 +103,7 @@ from durable.history._workflow_events import (
     WorkflowExecutionCompleted,
     WorkflowExecutionContinuedAsNew,
     WorkflowExecutionFailed,
+    WorkflowExecutionOptionsUpdated,
     WorkflowExecutionReset,
     WorkflowExecutionSignaled,
     WorkflowExecutionStarted,
@@ -109,6 +112,7 @@ from durable.history._workflow_events import (
     WorkflowExecutionUpdateAccepted,
     WorkflowExecutionUpdateCompleted,
     WorkflowPropertiesModified,
+    WorkflowTaskCompleted,
     modified_memo,
 )
 
@@ -122,11 +126,13 @@ __all__ = [
     "FORMAT",
     "FROM_OUTSIDE",
     "INPUTS",
+    "IN_FORCE",
     "JSON_PLAIN",
     "MAX_CAUSES",
     "MAX_MESSAGE",
     "MAX_STACK_TRACE",
     "MESSAGES_FIRST",
+    "TARGET_CHANGED",
     "UPCASTERS",
     "ActivityFailure",
     "ActivityInput",
@@ -184,6 +190,7 @@ __all__ = [
     "WorkflowExecutionCompleted",
     "WorkflowExecutionContinuedAsNew",
     "WorkflowExecutionFailed",
+    "WorkflowExecutionOptionsUpdated",
     "WorkflowExecutionReset",
     "WorkflowExecutionSignaled",
     "WorkflowExecutionStarted",
@@ -192,6 +199,7 @@ __all__ = [
     "WorkflowExecutionUpdateAccepted",
     "WorkflowExecutionUpdateCompleted",
     "WorkflowPropertiesModified",
+    "WorkflowTaskCompleted",
     "begins_at",
     "check_history",
     "concurrency_of",

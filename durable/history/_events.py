@@ -64,6 +64,7 @@ from durable.history._workflow_events import (
     WorkflowExecutionCompleted,
     WorkflowExecutionContinuedAsNew,
     WorkflowExecutionFailed,
+    WorkflowExecutionOptionsUpdated,
     WorkflowExecutionReset,
     WorkflowExecutionSignaled,
     WorkflowExecutionStarted,
@@ -72,6 +73,7 @@ from durable.history._workflow_events import (
     WorkflowExecutionUpdateAccepted,
     WorkflowExecutionUpdateCompleted,
     WorkflowPropertiesModified,
+    WorkflowTaskCompleted,
 )
 
 
@@ -110,6 +112,7 @@ INPUTS: tuple[type[Input], ...] = (
     WorkflowExecutionStarted,
     WorkflowExecutionSignaled,
     WorkflowExecutionCancelRequested,
+    WorkflowExecutionOptionsUpdated,
     WorkflowExecutionReset,
     WorkflowExecutionTerminated,
     WorkflowExecutionTimedOut,
@@ -148,6 +151,7 @@ COMMANDS: tuple[type[CommandEvent], ...] = (
     MarkerRecorded,
     UpsertWorkflowSearchAttributes,
     WorkflowPropertiesModified,
+    WorkflowTaskCompleted,
 )
 
 CLOSING: tuple[type[EventData], ...] = (

@@ -16,6 +16,7 @@ class EventType(IntEnum):
     WORKFLOW_EXECUTION_SIGNALED = 2
     WORKFLOW_EXECUTION_CANCEL_REQUESTED = 3
     WORKFLOW_EXECUTION_RESET = 4
+    WORKFLOW_EXECUTION_OPTIONS_UPDATED = 5
     WORKFLOW_EXECUTION_COMPLETED = 10
     WORKFLOW_EXECUTION_FAILED = 11
     WORKFLOW_EXECUTION_CANCELED = 12
@@ -50,6 +51,7 @@ class EventType(IntEnum):
     MARKER_RECORDED = 70
     UPSERT_WORKFLOW_SEARCH_ATTRIBUTES = 80
     WORKFLOW_PROPERTIES_MODIFIED = 81
+    WORKFLOW_TASK_COMPLETED = 90
 
 
 class EventData(Struct, frozen=True, gc=False, omit_defaults=True):
@@ -72,7 +74,7 @@ class Input(EventData, frozen=True, omit_defaults=True):
     Attributes:
         message: The id of the inbox message this event was, if it was one; a second message with this id is dropped.
         flags: The behaviour flags its task runs under, so that fixes of the library do not change old runs; see
-            `MESSAGES_FIRST`.
+            `MESSAGES_FIRST` and `IN_FORCE`.
     """
 
     message: str = ""
@@ -82,8 +84,16 @@ class Input(EventData, frozen=True, omit_defaults=True):
 MESSAGES_FIRST = 1
 """Of a task's last input: the messages of the task are applied before the rest of it, wherever they stand in the log."""
 
-KNOWN_FLAGS = MESSAGES_FIRST
+TARGET_CHANGED = 2
+"""Of all inputs of a task: its run is pinned, and would be another version's by now if it were not."""
+
+KNOWN_FLAGS = MESSAGES_FIRST | TARGET_CHANGED
 """All behaviour flags of this release. A history with another one is refused: it would run in another way than it did."""
+
+
+IN_FORCE = 0
+"""The flags of this release: every input that it writes carries them, since an empty task has nowhere else to say under
+which rules it ran. A change of what code sees of its history gets a flag of its own here, and old runs keep the old way."""
 
 
 class CommandEvent(EventData, frozen=True, omit_defaults=True):

@@ -44,6 +44,12 @@ class WorkflowExecutionStarted(Input, frozen=True, omit_defaults=True):
         scheduled_at: The nominal instant for which it did.
         scheduled_before: The schedule's nominal instant before that one.
         original_run_id: The run that this event was first written for, in the history of one that it was reset to.
+        versioning_override: What holds for it whatever its workflow says of versions: `<deployment>:<build>`, or
+            "auto_upgrade"; "" for nothing.
+        inherited_version: The version that it is pinned to from its first task on, since the run before it or its parent
+            was; as far as that serves its queue.
+        initial_versioning: How its first task finds a version, when the run before it said so: "auto_upgrade" or
+            "use_ramping_version".
     """
 
     type = EventType.WORKFLOW_EXECUTION_STARTED
@@ -66,6 +72,9 @@ class WorkflowExecutionStarted(Input, frozen=True, omit_defaults=True):
             "scheduled_at",
             "scheduled_before",
             "original_run_id",
+            "versioning_override",
+            "inherited_version",
+            "initial_versioning",
             "limits",
         ),
         2,
@@ -104,6 +113,9 @@ class WorkflowExecutionStarted(Input, frozen=True, omit_defaults=True):
     scheduled_at: int | None = None
     scheduled_before: int | None = None
     original_run_id: str = ""
+    versioning_override: str = ""
+    inherited_version: str = ""
+    initial_versioning: str = ""
     limits: Limits | None = None
 
 
@@ -144,6 +156,31 @@ class WorkflowExecutionReset(Input, frozen=True, omit_defaults=True):
     identity: str = ""
 
 
+class WorkflowExecutionOptionsUpdated(Input, frozen=True, omit_defaults=True):
+    """An operator changed what holds for the run whatever its workflow says; "" lifted it, see the start."""
+
+    type = EventType.WORKFLOW_EXECUTION_OPTIONS_UPDATED
+
+    versioning_override: str = ""
+    identity: str = ""
+
+
+class WorkflowTaskCompleted(CommandEvent, frozen=True, omit_defaults=True):
+    """Another version of the workers ran this task than the one before, and runs what follows until this is said again.
+
+    The first of its task's commands, without a number. No code asks for it.
+
+    Attributes:
+        worker_deployment_version: `<deployment>:<build>`; "" for workers without a version.
+        versioning_behavior: What the workflow says there, a name of `VersioningBehavior` in lower case, or "".
+    """
+
+    type = EventType.WORKFLOW_TASK_COMPLETED
+
+    worker_deployment_version: str = ""
+    versioning_behavior: str = ""
+
+
 class WorkflowExecutionCompleted(CommandEvent, frozen=True, omit_defaults=True):
     """The workflow function returned. `new_run_id` is the run that its cron schedule started, if it has one."""
 
@@ -177,6 +214,7 @@ class WorkflowExecutionContinuedAsNew(CommandEvent, frozen=True, omit_defaults=T
     """The workflow asked to go on as another run, `new_run_id`, with a fresh history."""
 
     type = EventType.WORKFLOW_EXECUTION_CONTINUED_AS_NEW
+    NEWER = {"initial_versioning_behavior": 2}
 
     new_run_id: str = ""
     workflow_type: str = ""
@@ -189,6 +227,7 @@ class WorkflowExecutionContinuedAsNew(CommandEvent, frozen=True, omit_defaults=T
     memo: dict[str, Payload] | None = None
     search_attributes: dict[str, Payload] | None = None
     headers: dict[str, Payload] = {}
+    initial_versioning_behavior: str = ""
 
 
 class WorkflowExecutionTerminated(Input, frozen=True, omit_defaults=True):

@@ -22,6 +22,7 @@ from durable.common import (
 )
 from durable.interceptor._headers import Headers
 from durable.workflow._child_handle import ChildWorkflowHandle
+from durable.workflow._continue import ContinueAsNewVersioningBehavior
 from durable.workflow._info import Info
 
 
@@ -92,6 +93,7 @@ class ContinueAsNewInput:
     headers: Headers
     arg_types: Sequence[Any] | None
     backoff_start_interval: timedelta | None = None
+    initial_versioning_behavior: ContinueAsNewVersioningBehavior | None = None
     call: Any = field(default=None, repr=False)
     """What the code wrote, for the library."""
 

@@ -45,6 +45,7 @@ from durable._engine.records import (
     WorkerRecord,
 )
 from durable._engine.schedules.rows import ScheduleRow, ScheduleWrite
+from durable._engine.versioning import DeploymentRow, QueueRoute, VersionRow
 from durable.converter import PayloadCodec, WithSerializationContext, WorkflowSerializationContext
 from durable.converter._codec import decoded, encoded
 from durable.converter._context import in_context
@@ -305,15 +306,26 @@ class EncodedStore:
         limit: int,
         *,
         format: int,
+        version: str = "",
     ) -> list[ClaimedRun]:
         return await self._claimed(
-            await self.stored.claim_runs(worker_id, task_queues, workflow_types, limit, format=format)
+            await self.stored.claim_runs(
+                worker_id, task_queues, workflow_types, limit, format=format, version=version
+            )
         )
 
     async def claim_probationer(
-        self, worker_id: str, task_queues: Sequence[str], workflow_types: Sequence[str] | None, *, format: int
+        self,
+        worker_id: str,
+        task_queues: Sequence[str],
+        workflow_types: Sequence[str] | None,
+        *,
+        format: int,
+        version: str = "",
     ) -> ClaimedRun | None:
-        found = await self.stored.claim_probationer(worker_id, task_queues, workflow_types, format=format)
+        found = await self.stored.claim_probationer(
+            worker_id, task_queues, workflow_types, format=format, version=version
+        )
         return None if found is None else (await self._claimed([found]))[0]
 
     async def owned_runs(self, worker_id: str) -> dict[str, int]:
@@ -345,9 +357,12 @@ class EncodedStore:
         limit: int,
         *,
         format: int,
+        version: str = "",
     ) -> list[ActivityRecord]:
         return await self._activities(
-            await self.stored.claim_activities(worker_id, task_queues, activity_types, limit, format=format)
+            await self.stored.claim_activities(
+                worker_id, task_queues, activity_types, limit, format=format, version=version
+            )
         )
 
     async def finish_attempts(self, outcomes: Sequence[AttemptOutcome]) -> list[bool]:
@@ -489,6 +504,32 @@ class EncodedStore:
             replace(row, fault=answer) if isinstance(answer, PayloadCodecError) else answer
             for row, answer in zip(rows, answers, strict=True)
         ]
+
+    # ---------------------------------------------------------------- versions
+
+    async def find_deployments(self, name: str | None = None) -> list[DeploymentRow]:
+        return await self.stored.find_deployments(name)
+
+    async def find_versions(self, deployment: str) -> list[VersionRow]:
+        return await self.stored.find_versions(deployment)
+
+    async def write_deployment(self, row: DeploymentRow) -> bool:
+        return await self.stored.write_deployment(row)
+
+    async def forget_version(self, version: str, *, pinned: bool = False) -> bool:
+        return await self.stored.forget_version(version, pinned=pinned)
+
+    async def queue_routes(self, task_queues: Sequence[str]) -> dict[str, QueueRoute]:
+        return await self.stored.queue_routes(task_queues)
+
+    async def moved_runs(self, worker_id: str, task_queues: Sequence[str], version: str) -> list[str]:
+        return await self.stored.moved_runs(worker_id, task_queues, version)
+
+    async def stranded_versions(self) -> list[tuple[str, str]]:
+        return await self.stored.stranded_versions()
+
+    async def override(self, run_id: str, override: str, message: Message) -> Operated:
+        return await self.stored.override(run_id, override, message)
 
     # ---------------------------------------------------------------- workers
 

@@ -38,6 +38,7 @@ from durable._engine.records import (
     WorkerRecord,
 )
 from durable._engine.schedules.rows import ScheduleRow, ScheduleWrite
+from durable._engine.versioning import DeploymentRow, QueueRoute, VersionRow
 from durable.history import EventRow
 from durable.store._filter import CountQuery, ListQuery, Position
 
@@ -289,6 +290,7 @@ class Store(Protocol):
         limit: int,
         *,
         format: int,
+        version: str = "",
     ) -> list[ClaimedRun]:
         """Make this worker the owner of at most `limit` runs that are ready, and return them with all they need.
 
@@ -297,13 +299,23 @@ class Store(Protocol):
         the worker's own lease is live, in the same statement. Bumps `epoch`, clears `wake_at`. Events, messages and
         activity rows are read behind the claim.
 
+        Of runs that are pinned, only those that are pinned to `version`. Of those that follow their queue, only if the
+        queue is routed to `version` as this transaction sees it, for that workflow id; where no worker of any version
+        has ever served the queue, it is routed to workers without one (""). See `durable._engine.versioning`.
+
         Runs with two deaths are on probation: `claim_probationer` gives them, one by one, and this never does, so that
         no worker gets one beside others by chance.
         """
         ...
 
     async def claim_probationer(
-        self, worker_id: str, task_queues: Sequence[str], workflow_types: Sequence[str] | None, *, format: int
+        self,
+        worker_id: str,
+        task_queues: Sequence[str],
+        workflow_types: Sequence[str] | None,
+        *,
+        format: int,
+        version: str = "",
     ) -> ClaimedRun | None:
         """As `claim_runs`, for one ready run with two deaths or more (not quarantined), or None."""
         ...
@@ -317,7 +329,7 @@ class Store(Protocol):
         ...
 
     async def next_wake(self, task_queues: Sequence[str]) -> int | None:
-        """Return in how many microseconds the next unowned run or queued activity of these queues becomes due, or None.
+        """Return in how many microseconds the next unowned run or queued activity of these places becomes due, or None.
 
         It is 0 for what became due within the last `RECENT` microseconds. What has been due for longer is not counted:
         a claim that came back without it will not get it by coming back at once, since nobody there can serve it.
@@ -334,9 +346,11 @@ class Store(Protocol):
         limit: int,
         *,
         format: int,
+        version: str = "",
     ) -> list[ActivityRecord]:
         """Make this worker run at most `limit` queued activities that are due, by priority, then age.
 
+        Only of places that are for workers of `version`, as in `claim_runs`.
         Those that wait in lanes (`NewActivity.lane`) share with the rest: in a priority, the chance of a lane to be next
         is as large as its share, the rest of a queue being one more lane with a share of 1. In a lane the oldest is
         first. Of a key no more become RUNNING than its limit, whoever claims at the same time; one that weighs more than
@@ -513,6 +527,57 @@ class Store(Protocol):
 
     async def delete_schedule(self, schedule_id: str) -> bool:
         """Delete a schedule, and nothing of what it has started; False when there is none."""
+        ...
+
+    # ---------------------------------------------------------------- versions
+
+    async def find_deployments(self, name: str | None = None) -> list[DeploymentRow]:
+        """Return the deployment of that name, or all, by name. There is one once a worker of it has come."""
+        ...
+
+    async def find_versions(self, deployment: str) -> list[VersionRow]:
+        """Return the versions of a deployment, the oldest first."""
+        ...
+
+    async def write_deployment(self, row: DeploymentRow) -> bool:
+        """Replace the deployment that has this revision, and route its queues accordingly, in one transaction.
+
+        A queue that its current version does not serve is routed to workers without a version, and one that its
+        ramping version does not serve has no ramp. What another deployment had said about these queues is over.
+
+        Returns:
+            False when it has another revision, or is not there: then nothing was written.
+        """
+        ...
+
+    async def forget_version(self, version: str, *, pinned: bool = False) -> bool:
+        """Remove a version, unless it is current or ramping, one of its workers lives, or a run is pinned to it.
+
+        Args:
+            version: Which.
+            pinned: Whether it goes though runs are pinned to it.
+        """
+        ...
+
+    async def queue_routes(self, task_queues: Sequence[str]) -> dict[str, QueueRoute]:
+        """Return whom runs of these queues belong to that follow them; none for a queue that no version has served."""
+        ...
+
+    async def moved_runs(self, worker_id: str, task_queues: Sequence[str], version: str) -> list[str]:
+        """Return the runs that this worker owns and that are not, or no longer, for workers of its version."""
+        ...
+
+    async def stranded_versions(self) -> list[tuple[str, str]]:
+        """Return versions, each with a queue, that runs wait for which are ready, and of which no worker lives."""
+        ...
+
+    async def override(self, run_id: str, override: str, message: Message) -> Operated:
+        """Set what holds for an open run whatever its workflow says, or lift it (""), and tell it so by a message.
+
+        The run, its unread messages and its queued activities are at their new place from then on, in the same
+        transaction, whoever owns it; unowned and not held it is due at once. `message` is internal. A run whose start is
+        delayed goes on waiting, and is told nothing: it begins there.
+        """
         ...
 
     # ---------------------------------------------------------------- workers

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from durable._internal.left_out import no_attribute as _no_attribute
+from durable.common import WorkerDeploymentVersion
 from durable.interceptor.worker import (
     ActivityInboundInterceptor,
     ActivityOutboundInterceptor,
@@ -31,7 +32,9 @@ from durable.worker._replayer import (
     WorkflowReplayResult,
     WorkflowReplayResults,
 )
+from durable.worker._shared_state import SharedHeartbeatSender, SharedStateManager
 from durable.worker._tuning import FixedSizeSlotSupplier, WorkerTuner
+from durable.worker._versioning import WorkerDeploymentConfig
 from durable.worker._worker import Worker
 
 __all__ = [
@@ -48,12 +51,16 @@ __all__ = [
     "PatchActivationInput",
     "Replayer",
     "ReplayerConfig",
+    "SharedHeartbeatSender",
+    "SharedStateManager",
     "SignalChildWorkflowInput",
     "SignalExternalWorkflowInput",
     "StartActivityInput",
     "StartChildWorkflowInput",
     "StartLocalActivityInput",
     "Worker",
+    "WorkerDeploymentConfig",
+    "WorkerDeploymentVersion",
     "WorkerTuner",
     "WorkflowInboundInterceptor",
     "WorkflowInterceptorClassInput",

@@ -13,7 +13,7 @@ import contextlib
 import contextvars
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor
 from functools import partial
 from typing import Any
 
@@ -47,6 +47,7 @@ from durable.worker._clock import DatabaseClock
 from durable.worker._intercepted import execute
 from durable.worker._interrupts import Interrupt
 from durable.worker._local_slots import LocalSlots
+from durable.worker._processes import Processes, in_process
 from durable.worker._rate import Rate
 from durable.worker._reports import Reports
 
@@ -76,12 +77,14 @@ class Activities:
         converter: DataConverter,
         slots: int,
         local_slots: int,
-        executor: ThreadPoolExecutor,
+        executor: Executor,
         clock: DatabaseClock,
         defect: Callable[[BaseException], None],
         interceptors: Sequence[Interceptor] = (),
         eager: bool = True,
         per_second: float | None = None,
+        processes: Processes | None = None,
+        fatal: Callable[[BaseException], None] = lambda error: None,
         client: Any = None,
         closed: Callable[[str, EventRow], None] = lambda run_id, event: None,
     ) -> None:
@@ -96,6 +99,8 @@ class Activities:
         self._converter = converter
         self._slots = slots
         self._executor = executor
+        self._processes = processes
+        self._fatal = fatal
         self._clock = clock
         self._defect = defect
         self._interceptors = interceptors
@@ -333,8 +338,12 @@ class Activities:
                 if definition.is_async:
                     result = await definition.run(activity.instance, args)
                 else:
-                    result = await self._in_thread(
-                        attempt, definition, partial(definition.run, activity.instance, args)
+                    result = await self._elsewhere(
+                        attempt,
+                        activity,
+                        partial(definition.run, activity.instance, args),
+                        definition.fn,
+                        args,
                     )
             finally:
                 CURRENT.reset(entered)
@@ -347,6 +356,10 @@ class Activities:
             )
         except (asyncio.CancelledError, CancelledError) as error:
             return _stopped(attempt, error, converter)
+        except BrokenExecutor as error:
+            # No attempt can run there any more.
+            self._fatal(error)
+            return Failed(converter.to_failure(error))
         except BaseException as error:
             # SystemExit and the like too: an activity fails, it does not end its worker.
             return Failed(converter.to_failure(error))
@@ -356,13 +369,27 @@ class Activities:
     ) -> Awaitable[Any]:
         definition = activity.definition
 
-        async def run(function: Callable[[], Any]) -> Any:
+        async def run(function: partial[Any]) -> Any:
             if definition.is_async:
                 return await function()
-            return await self._in_thread(attempt, definition, function)
+            return await self._elsewhere(attempt, activity, function, function.func, function.args)
 
         executor = None if definition.is_async else self._executor
         return execute(self._interceptors, attempt, activity, args, executor, run)
+
+    def _elsewhere(
+        self,
+        attempt: Attempt,
+        activity: Activity[..., Any],
+        function: Callable[[], Any],
+        fn: Callable[..., Any],
+        args: Sequence[Any],
+    ) -> Awaitable[Any]:
+        """Run a plain function, which is `fn` with `args`, in a thread or in a process."""
+        definition = activity.definition
+        if self._processes is not None and in_process(definition):
+            return self._processes.run(attempt, activity, fn, args)
+        return self._in_thread(attempt, definition, function)
 
     def _in_thread(
         self, attempt: Attempt, definition: ActivityDefinition, function: Callable[[], Any]
@@ -444,6 +471,19 @@ class Activities:
         self.reports.heartbeat(
             attempt, self.converter_for(attempt).to_payloads(details, path="heartbeat details")
         )
+
+    def heartbeat_of_process(self, attempt: Attempt, details: tuple[Any, ...]) -> None:
+        """Take a heartbeat of an attempt whose function is in another process, from whatever thread reads it."""
+        try:
+            self.heartbeat(attempt, details)
+        except Exception as error:
+            refused = ApplicationError(str(error), type=type(error).__name__, non_retryable=True)
+            self._loop.call_soon_threadsafe(self._fail, attempt, refused)
+
+    def _fail(self, attempt: Attempt, error: BaseException) -> None:
+        if not attempt.ended:
+            self._conclude(attempt, Failed(self.converter_for(attempt).to_failure(error)))
+            attempt.tell(ActivityCancellationDetails(not_found=True))
 
     def _time_out(self, attempt: Attempt, kind: str) -> None:
         """End an attempt whose deadline has passed, whether its function reacts or not."""
@@ -540,6 +580,8 @@ class Activities:
     async def drain(self, grace: float) -> None:
         """Wait for the attempts under way, then ask the rest to end; return when all have, or will not."""
         self.shutdown.set()
+        if self._processes is not None:
+            self._processes.shut_down()
         if grace > 0:
             await self._all_ended(grace)
         self._local.stop()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
@@ -102,6 +102,10 @@ class Place(Protocol):
         """Take a heartbeat of an attempt, from any thread."""
         ...
 
+    def heartbeat_of_process(self, attempt: Attempt, details: tuple[Any, ...]) -> None:
+        """Take a heartbeat of an attempt whose function is in another process."""
+        ...
+
     def forget(self, attempt: Attempt) -> None:
         """Let go of an attempt that has not begun, and will not."""
         ...
@@ -124,6 +128,7 @@ class Attempt:
         begun: Whether its task has taken its first step.
         in_thread: Whether its function runs in a thread. The task waits for it, and a cancel leaves the task alone.
         interrupt: What a cancel does to the function in the thread, unless it looks for itself.
+        on_stop: Tells the function in another process that it is asked to stop.
         due_at: When it became due, of a local activity; else that is in its row, or when it was asked for.
         ended: Whether its end counts already, or does not count any more.
     """
@@ -137,6 +142,7 @@ class Attempt:
     ended = False
     in_thread = False
     due_at = 0
+    on_stop: Callable[[], None] | None = None
     interrupt: Interrupt | None = None
     task: asyncio.Task[None] | None = None
     timer: asyncio.TimerHandle | None = None
@@ -218,6 +224,10 @@ class Attempt:
         """Say that it is alive, from whatever thread it runs in."""
         self._place.heartbeat(self, details)
 
+    def heartbeat_of_process(self, details: tuple[Any, ...]) -> None:
+        """Take what its function says in another process; what cannot be stored ends the attempt."""
+        self._place.heartbeat_of_process(self, details)
+
     def shielded(self) -> AbstractContextManager[None]:
         """Return what keeps the function from being interrupted in its thread."""
         return nullcontext() if self.interrupt is None else self.interrupt.shielded()
@@ -241,6 +251,8 @@ class Attempt:
             flag = self._cancelled
         if flag is not None:
             flag.set()
+        if self.on_stop is not None:
+            self.on_stop()
         if self.interrupt is not None:
             self.interrupt.request()
         # A task that is cancelled before its first step never runs a line.

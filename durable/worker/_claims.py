@@ -12,6 +12,7 @@ import logging
 import random
 from collections.abc import Awaitable, Callable, Generator
 
+from durable._engine.versioning import places
 from durable._internal.instants import SECOND
 from durable.exceptions import StoreUnavailableError
 from durable.history import FORMAT
@@ -150,7 +151,7 @@ class Claims:
         """Claim until nothing is ready or there is no room; return the seconds until the next look."""
         home = self._home
         options = home.options
-        queues, types = [home.task_queue], options.workflow_types
+        queues, types, version = [home.task_queue], options.workflow_types, options.version
         if types == []:
             return 3600.0
         while not self._stopped and home.lease.held:
@@ -163,11 +164,15 @@ class Claims:
             if self._full:
                 break
             with self._claim():
-                claimed = await self._store.claim_runs(home.worker_id, queues, types, limit, format=FORMAT)
+                claimed = await self._store.claim_runs(
+                    home.worker_id, queues, types, limit, format=FORMAT, version=version
+                )
                 home.take(claimed, fresh=True)
             if len(claimed) < limit and not home.has_unproven:
                 with self._claim():
-                    alone = await self._store.claim_probationer(home.worker_id, queues, types, format=FORMAT)
+                    alone = await self._store.claim_probationer(
+                        home.worker_id, queues, types, format=FORMAT, version=version
+                    )
                     if alone is not None:
                         self.on_probation = True
                         home.take([alone], fresh=True)
@@ -186,7 +191,7 @@ class Claims:
     async def _until_next(self) -> float:
         """Return the seconds until something is due, at most the poll interval, with a little jitter."""
         poll: float = self._home.options.poll
-        due = await self._store.next_wake([self._home.task_queue])
+        due = await self._store.next_wake(places(self._home.task_queue, self._home.options.version))
         if due is not None and due / SECOND < poll:
             # What is due and was not claimed is somebody else's, or will not have us: do not spin.
             return max(due / SECOND + 0.001, 0.02)
@@ -206,7 +211,12 @@ class Claims:
                 break
             with self._claim():
                 claimed = await self._store.claim_activities(
-                    home.worker_id, [home.task_queue], activities.types, limit, format=FORMAT
+                    home.worker_id,
+                    [home.task_queue],
+                    activities.types,
+                    limit,
+                    format=FORMAT,
+                    version=home.options.version,
                 )
                 activities.claimed(claimed, all=len(claimed) < limit)
                 taken += len(claimed)
@@ -239,12 +249,14 @@ class Claims:
         if self._pauses:
             self._pauses = False
             await give_up_paused(home)
+            await home.versions.look()
         while self._mail or self._all_mail:
             run_ids, self._mail = [run_id for run_id in self._mail if run_id in home.hosts], set()
             everything, self._all_mail = self._all_mail, False
             messages: list[Message] = []
             if everything:
                 self._read_all_at = loop.time() + home.options.poll
+                await home.versions.look()
                 if home.hosts:
                     messages = await self._store.read_owned_messages(home.worker_id, MESSAGE_BATCH)
                     if len(messages) == MESSAGE_BATCH:

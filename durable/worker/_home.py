@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeVar
 from durable._replay._instance import Instance
 from durable.converter import DataConverter
 from durable.exceptions import DeadlockError
-from durable.history import EventData
+from durable.history import EventData, WorkflowTaskCompleted
 from durable.store import ClaimedRun, Hint, Store, Transition, UpdateOutcome
 from durable.worker._activities import Activities
 from durable.worker._clock import DatabaseClock
@@ -17,6 +17,7 @@ from durable.worker._lease import LeaseKeeper
 from durable.worker._options import WorkerOptions
 from durable.worker._timers import Timers
 from durable.worker._turn_queue import TurnQueue
+from durable.workflow._definition import WorkflowDefinition
 
 T = TypeVar("T")
 
@@ -34,6 +35,10 @@ class Owned(Protocol):
 
     def deliver(self, messages: Sequence[Any]) -> None:
         """Take messages that were read from the inbox."""
+        ...
+
+    def watch_target(self) -> None:
+        """Take the news that the run's queue may belong to another version."""
         ...
 
     def pause(self) -> None:
@@ -54,6 +59,28 @@ class Looking(Protocol):
 
     async def end_all(self) -> None:
         """Do now what a look does."""
+        ...
+
+
+class Versioned(Protocol):
+    """What is known of versions; see `_versioning.Versions`."""
+
+    version: str
+
+    def served(self, definition: WorkflowDefinition) -> WorkflowTaskCompleted:
+        """What the log is to say of tasks of a workflow that this worker runs."""
+        ...
+
+    def changed(self, workflow_id: str) -> bool:
+        """Whether a run of this worker would be another version's, if it followed its queue."""
+        ...
+
+    async def look(self) -> None:
+        """Have every run given up that is not this worker's any more."""
+        ...
+
+    async def warn_of_stranded(self, now: float) -> None:
+        """Say which versions have runs that are ready and no worker."""
         ...
 
 
@@ -78,6 +105,11 @@ class Home(Protocol):
     @property
     def condemned(self) -> Looking:
         """What ends runs that the end of their parent ends."""
+        ...
+
+    @property
+    def versions(self) -> Versioned:
+        """What is known of versions."""
         ...
 
     @property

@@ -75,6 +75,7 @@ class Housekeeping:
                     await self._home.condemned.end_all()
                     await self._bury_the_dead()
                     await self._check_ownership()
+                await self._home.versions.warn_of_stranded(boottime() / SECOND)
             except StoreUnavailableError as error:
                 logger.warning("housekeeping was interrupted and goes on later: %s", error)
             except Exception:

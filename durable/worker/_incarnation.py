@@ -52,11 +52,13 @@ from durable.worker._condemned import Condemned, condemns
 from durable.worker._housekeeping import Housekeeping
 from durable.worker._lease import LeaseKeeper
 from durable.worker._options import WorkerOptions
+from durable.worker._processes import Processes
 from durable.worker._questions import Questions
 from durable.worker._run_host import RunHost
 from durable.worker._schedules import Schedules
 from durable.worker._timers import Timers
 from durable.worker._turn_queue import TurnQueue
+from durable.worker._versioning import Versions
 from durable.worker._watchdog import Watchdog
 
 logger = logging.getLogger("durable.worker")
@@ -88,6 +90,7 @@ class Incarnation:
         self.task_queue = options.task_queue
         self.converter = options.converter
         self.leaving = self._left = False
+        self._versions = Versions(self, options.version)
         self.hosts: dict[str, RunHost] = {}
         self._local = local
         self._parked: OrderedDict[str, RunHost] = OrderedDict()
@@ -99,6 +102,12 @@ class Incarnation:
         self._lost = asyncio.Event()
         self._stopping = asyncio.Event()
         self.started = asyncio.Event()
+        self.fatal: BaseException | None = None
+
+    @property
+    def versions(self) -> Versions:
+        """What is known of versions."""
+        return self._versions
 
     # ------------------------------------------------------------------ life
 
@@ -170,6 +179,7 @@ class Incarnation:
                 renewals=0,
                 expired=False,
                 dead=False,
+                version=options.version,
             )
         )
         self.watchdog = Watchdog(warn_after=options.warn_after, break_after=options.break_after)
@@ -189,6 +199,8 @@ class Incarnation:
         self.executor = ThreadPoolExecutor(
             options.activity_slots + options.local_activity_slots, thread_name_prefix="durable-activity"
         )
+        given, shared = options.activity_executor, options.shared_state_manager
+        processes = None if given is None or shared is None else Processes(given, shared, self.executor)
         self.activities = Activities(
             self.store,
             self.worker_id,
@@ -200,7 +212,9 @@ class Incarnation:
             converter=options.converter,
             slots=options.activity_slots,
             local_slots=options.local_activity_slots,
-            executor=self.executor,
+            executor=self.executor if given is None or processes is not None else given,
+            processes=processes,
+            fatal=self._end_by,
             clock=self.clock,
             defect=self.defect,
             interceptors=options.interceptors,
@@ -216,8 +230,16 @@ class Incarnation:
         self.questions = Questions(self)
         self.condemned = Condemned(self)
         self.schedules = Schedules(self)
+        await self._versions.look()
         self.lease.start()
         self.watchdog.start()
+
+    def _end_by(self, error: BaseException) -> None:
+        """Leave, since the worker cannot do its work any more; no other incarnation could."""
+        if self.fatal is None:
+            logger.critical("the worker ends, since its activity executor is broken", exc_info=error)
+            self.fatal = error
+            self._stopping.set()
 
     def stop(self) -> None:
         """Begin to leave: no more claims; activities get their grace; then everything is handed back."""
@@ -425,7 +447,12 @@ class Incarnation:
         return structs.replace(transition, starts=tuple(starts), close=close)
 
     def _may_own(self, new: NewRun) -> bool:
-        return new.delay == 0 and not is_limited(new) and self.wants(new.task_queue, new.workflow_type)
+        return (
+            new.delay == 0
+            and not is_limited(new)
+            and self.wants(new.task_queue, new.workflow_type)
+            and self._versions.may_own(new.task_queue, new.version, new.workflow_id)
+        )
 
     def _adopt_started(self, new: NewRun, verdict: StartVerdict) -> None:
         """Take a run that a commit of this worker created as its own, on the way out too: it is handed back then."""

@@ -19,7 +19,7 @@ from durable.interceptor.worker import (
 )
 from durable.worker._attempts import Attempt
 
-Run = Callable[[Callable[[], Any]], Awaitable[Any]]
+Run = Callable[[partial[Any]], Awaitable[Any]]
 """Calls a function where it belongs: here, or in a thread."""
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
 
 from durable._replay._patches import Activation
 from durable.activity._activity import Activity
+from durable.common import VersioningBehavior
 from durable.converter import DataConverter
 from durable.interceptor.worker import Interceptor, WorkflowInboundInterceptor
+from durable.worker._shared_state import SharedStateManager
 from durable.worker._watchdog import BREAK_AFTER, WARN_AFTER
 from durable.workflow._definition import WorkflowDefinition
 
@@ -39,6 +42,10 @@ class WorkerOptions:
     activities_per_second: float | None = None
     queue_activities_per_second: float | None = None
     activates: Activation | None = None
+    activity_executor: Executor | None = None
+    shared_state_manager: SharedStateManager | None = None
+    version: str = ""
+    default_behavior: VersioningBehavior = VersioningBehavior.UNSPECIFIED
     interceptors: Sequence[Interceptor] = ()
     workflow_interceptors: Sequence[type[WorkflowInboundInterceptor]] = ()
     dynamic_workflow: WorkflowDefinition | None = None

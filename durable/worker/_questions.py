@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Protocol
 
 from durable._engine._questions import Answered, Asked, decode, encode, wanted_rows
+from durable._engine.versioning import places
 from durable.client._query import answer as answer_from_log
 from durable.exceptions import DurableError, StoreUnavailableError, WorkflowQueryFailedError
 from durable.history import FORMAT, EventRow, Payload, Payloads
@@ -84,7 +85,11 @@ class Questions:
         home = self._home
         while home.lease.held and not home.leaving:
             questions = await home.store.take_questions(
-                home.worker_id, [home.task_queue], home.options.workflow_types, BATCH, format=FORMAT
+                home.worker_id,
+                places(home.task_queue, home.options.version),
+                home.options.workflow_types,
+                BATCH,
+                format=FORMAT,
             )
             for question in questions:
                 data = encode(await self._answered(question))

@@ -28,11 +28,22 @@ class RunCode:
     Attributes:
         instance: The code as it stands, if it is here.
         commands: What the last turn asked for.
+        live: Whether the last turn ran a task that had not been run before, as far as the log tells.
         trying: Whether the task under way is tried before it is written.
         tried: What that trial gave.
     """
 
-    __slots__ = ("_definition", "_home", "_run_id", "_workflow_id", "commands", "instance", "tried", "trying")
+    __slots__ = (
+        "_definition",
+        "_home",
+        "_run_id",
+        "_workflow_id",
+        "commands",
+        "instance",
+        "live",
+        "tried",
+        "trying",
+    )
 
     def __init__(self, home: Home, definition: WorkflowDefinition, run_id: str, workflow_id: str) -> None:
         self._home = home
@@ -41,13 +52,18 @@ class RunCode:
         self._workflow_id = workflow_id
         self.instance: Instance | None = None
         self.commands: list[CommandEvent] = []
-        self.trying = False
+        self.live = self.trying = False
         self.tried: Tried | None = None
 
     @property
     def workflow_type(self) -> str:
         """The name of its definition."""
         return self._definition.name
+
+    @property
+    def definition(self) -> WorkflowDefinition:
+        """Its definition; that of a dynamic one as it is configured, once it has its object."""
+        return self._definition if self.instance is None else self.instance.definition
 
     def open(self, turns: Turns, run: Run, claimed: ClaimedRun, events: list[Event]) -> None:
         """Bring the code to where its log is, unless its first turn waits for the run to begin."""
@@ -71,11 +87,13 @@ class RunCode:
             warn=lambda text: logger.warning("workflow %s: %s", self._workflow_id, text),
         )
         # Before a trial the code is only brought to where it was; what it asked for then is known.
+        self.live = not self.trying and commands is not None
         self.commands = [] if self.trying or commands is None else commands
 
     def activate(self, turns: Turns, run: Run, task: Sequence[Event]) -> None:
         """Run a task that is committed."""
         assert self.instance is not None
+        self.live = True
         self.commands = self.instance.activate(turns, task, replaying=False, size=run.state.size)
 
     def attempt(self, turns: Turns, run: Run) -> None:
@@ -85,7 +103,7 @@ class RunCode:
         self.tried = self.instance.attempt(turns, run.trial.events, size=run.trial.size)
 
     def _new_instance(self, *, trace: bool = False) -> Instance:
-        return new_instance(
+        made = new_instance(
             self._definition,
             self._run_id,
             self._home.converter,
@@ -96,6 +114,8 @@ class RunCode:
             serves=self._home.activities.serves,
             interceptors=self._home.options.workflow_interceptors,
         )
+        made.own_version = self._home.options.version
+        return made
 
     def note(self, message: str, exception: BaseException | None) -> None:
         """Log what the code should hear of."""

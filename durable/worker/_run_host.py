@@ -129,6 +129,10 @@ class RunHost:
             if self._code.trying:
                 assert self.run is not None
                 self._code.attempt(turns, self.run)
+            if self._claimed is not None:
+                # What the code says of versions: a dynamic workflow does when it has its object.
+                assert self.run is not None
+                self.run.served = self._home.versions.served(self._code.definition)
         except KeyboardInterrupt:
             raise
         except BaseException as error:
@@ -173,7 +177,7 @@ class RunHost:
         commands, self._code.commands = self._code.commands, []
         if instance.closing:
             self.run.untaken = instance.signals.untaken()
-        effects = self.run.commands(commands, local=self._activities.promise)
+        effects = self.run.commands(commands, local=self._activities.promise, live=self._code.live)
         now = self._home.clock.now()
         if effects.start or effects.cancel:
             self._activities.carry_out(effects, now)
@@ -203,6 +207,7 @@ class RunHost:
                 held=claimed.run.hold is not Hold.NONE,
                 fresh=self._fresh and bool(claimed.messages),
             )
+            self.watch_target()
         self._code.open(turns, self.run, claimed, events)
 
     # ------------------------------------------------------------------ what arrives
@@ -522,8 +527,13 @@ class RunHost:
         self._claimed = claimed
         self._home.turns.add(self)
 
+    def watch_target(self) -> None:
+        """Take the news that the run's queue may belong to another version."""
+        if self.run is not None:
+            self.run.watch_target(changed=self._home.versions.changed(self.workflow_id))
+
     def pause(self) -> None:
-        """Give the run up as soon as nothing of it is under way: an operator has paused it."""
+        """Give the run up as soon as nothing of it is under way: an operator has paused it, or it is another version's."""
         self._paused = True
         self.pump()
 

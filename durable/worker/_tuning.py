@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any, Self
 
 REFUSED = {
@@ -19,6 +21,8 @@ REFUSED = {
     "nexus_task_executor": "there is no Nexus",
     "workflow_task_executor": "workflow code runs on the event loop; see deadlock_timeout",
     "workflow_runner": "there is no sandbox",
+    "build_id": "pass deployment_config=WorkerDeploymentConfig(...)",
+    "use_worker_versioning": "pass deployment_config=WorkerDeploymentConfig(...)",
     "unsandboxed_workflow_runner": "there is no sandbox",
     "disable_safe_workflow_eviction": "eviction is always safe",
     "max_workflow_task_external_storage_concurrency": "there is no external storage",
@@ -26,8 +30,8 @@ REFUSED = {
 """Options of Temporal's worker that mean nothing here, and what to use instead."""
 
 
-def refuse(options: dict[str, Any]) -> None:
-    """Refuse options that a worker does not have.
+def refuse(options: dict[str, Any], known: Sequence[str]) -> None:
+    """Refuse options that a worker does not have; `known` are those that it has.
 
     Raises:
         TypeError: There is one; the text says what to use instead.
@@ -35,8 +39,22 @@ def refuse(options: dict[str, Any]) -> None:
     for name in options:
         why = REFUSED.get(name)
         if why is None:
-            raise TypeError(f"Worker has no option {name!r}")
+            near = get_close_matches(name, known, 1)
+            raise TypeError(
+                f"Worker has no option {name!r}; "
+                + (f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}")
+            )
         raise TypeError(f"Worker has no option {name!r}: {why}")
+
+
+def check_list(listed: object, name: str) -> None:
+    """Refuse what is no list of definitions.
+
+    Raises:
+        TypeError: It is one definition, or none.
+    """
+    if listed is not None and (isinstance(listed, str | type) or not isinstance(listed, Iterable)):
+        raise TypeError(f"{name} takes a list, not {listed!r}: pass {name}=[...]")
 
 
 @dataclass(frozen=True)

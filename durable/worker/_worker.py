@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 import os
 import socket
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
+from concurrent.futures import Executor
 from types import TracebackType
 from typing import Any, Never, Self
 
@@ -17,10 +18,13 @@ from durable.activity._collect import collect as collect_activities
 from durable.client import Client
 from durable.exceptions import StoreUnavailableError
 from durable.interceptor.worker import Interceptor, worker_interceptors, workflow_interceptors
+from durable.worker._executors import executable
 from durable.worker._incarnation import Incarnation
 from durable.worker._options import WorkerOptions
 from durable.worker._patches import PatchActivationInput, activation
-from durable.worker._tuning import WorkerTuner, count, per_second, refuse, slots
+from durable.worker._shared_state import SharedStateManager
+from durable.worker._tuning import WorkerTuner, check_list, count, per_second, refuse, slots
+from durable.worker._versioning import WorkerDeploymentConfig, default_of, version_of
 from durable.worker._watchdog import BREAK_AFTER, WARN_AFTER
 from durable.workflow._definition import DYNAMIC
 from durable.workflow._workflow import collect as collect_workflows
@@ -63,6 +67,9 @@ class Worker:
         task_queue: The queue it serves.
         workflows: What it serves; all that were defined in this process for its queue, if left out.
         activities: The same for activities; methods are listed with their instance.
+        activity_executor: Where plain `def` activities run: a `ThreadPoolExecutor`, its own if left out; or a
+            `ProcessPoolExecutor`, for those that need a processor to themselves. It is not shut down with the worker.
+        shared_state_manager: What the worker shares with the processes of such a pool, see `SharedStateManager`.
         interceptors: What stands around what it runs, behind those of the client that serve workers; the first one
             outermost.
         identity: How people find it in lists and events; process and host by default.
@@ -88,6 +95,8 @@ class Worker:
         patch_activation_callback: Whether `workflow.patched` turns a patch on in a run that asks for it for the first
             time; always, if left out. For a deploy that goes step by step: while workers of the old code are there,
             runs that they may have to go on with stay on the old way. It must decide at once and change nothing.
+        deployment_config: Which version of the application it is, when it is to have only runs of that version; see
+            `docs/versioning.md`. Nothing runs on such workers before their version is made current.
 
     Raises:
         RegistrationError: Two definitions have one name, or something that is listed is none.
@@ -101,6 +110,8 @@ class Worker:
         task_queue: str = "default",
         workflows: Sequence[Any] | None = None,
         activities: Sequence[Any] | None = None,
+        activity_executor: Executor | None = None,
+        shared_state_manager: SharedStateManager | None = None,
         interceptors: Sequence[Interceptor] = (),
         identity: str | None = None,
         max_cached_workflows: int = DEFAULT_CACHE,
@@ -119,9 +130,13 @@ class Worker:
         poll_interval: Duration = DEFAULT_POLL,
         deadlock_timeout: Duration = BREAK_AFTER,
         patch_activation_callback: Callable[[PatchActivationInput], bool] | None = None,
+        deployment_config: WorkerDeploymentConfig | None = None,
         **elsewhere: Never,
     ) -> None:
-        refuse(elsewhere)
+        if elsewhere:
+            refuse(elsewhere, sorted(inspect.signature(Worker).parameters.keys() - {"client", "elsewhere"}))
+        check_list(workflows, "workflows")
+        check_list(activities, "activities")
         lease = to_duration(lease_duration, "lease_duration", allow_zero=False)
         if lease < SHORTEST_LEASE * SECOND:
             raise ValueError(f"lease_duration must be at least {SHORTEST_LEASE} s, not {lease_duration!r}")
@@ -130,6 +145,8 @@ class Worker:
         self._workflows = workflows
         self._activities = activities
         self._interceptors = (*worker_interceptors(client.interceptors), *interceptors)
+        self._executor = activity_executor
+        self._shared = shared_state_manager
         self._identity = identity or client.identity or f"{os.getpid()}@{socket.gethostname()}"
         self._cached = count(max_cached_workflows, "max_cached_workflows", 0)
         given = slots(
@@ -155,6 +172,7 @@ class Worker:
                 f"deadlock_timeout must be at least {SHORTEST_DEADLOCK} s, not {deadlock_timeout!r}"
             )
         self._activates = activation(patch_activation_callback)
+        self._deployment = deployment_config
         self._incarnation: Incarnation | None = None
         self._running: asyncio.Task[None] | None = None
         self._ready: asyncio.Future[None] | None = None
@@ -164,22 +182,17 @@ class Worker:
 
     def _collect(self) -> WorkerOptions:
         client = self._client
-        workflows = dict(collect_workflows(self._workflows, self._task_queue))
-        if self._failures:
-            workflows = {
-                name: replace(
-                    known,
-                    failure_exception_types=(*known.failure_exception_types, *self._failures),
-                    always_failures=self._failures,
-                )
-                for name, known in workflows.items()
-            }
-        dynamic = workflows.pop(DYNAMIC, None)
+        found = collect_workflows(self._workflows, self._task_queue)
+        workflows = {name: one.failing_with(self._failures) for name, one in found.items()}
         return WorkerOptions(
             task_queue=self._task_queue,
-            workflows=workflows,
-            dynamic_workflow=dynamic,
-            activities=collect_activities(self._activities, self._task_queue),
+            workflows={name: known for name, known in workflows.items() if name != DYNAMIC},
+            dynamic_workflow=workflows.get(DYNAMIC),
+            activities=executable(
+                collect_activities(self._activities, self._task_queue), self._executor, self._shared
+            ),
+            activity_executor=self._executor,
+            shared_state_manager=self._shared,
             identity=self._identity,
             client=client,
             namespace=client.namespace,
@@ -200,6 +213,8 @@ class Worker:
             activates=self._activates,
             interceptors=self._interceptors,
             workflow_interceptors=workflow_interceptors(self._interceptors),
+            version=version_of(self._deployment),
+            default_behavior=default_of(self._deployment, workflows.values()),
         )
 
     @property
@@ -293,12 +308,13 @@ class Worker:
 
     async def _work(self, ready: asyncio.Future[None]) -> None:
         store = self._client.store
-        again = True
+        again, fatal = True, None
         while again and not self._stopping:
             incarnation = self._incarnation = Incarnation(store, self._options, self._client.local)
             announce = asyncio.create_task(_announce(incarnation, ready))
             try:
                 again = await incarnation.run()
+                fatal = incarnation.fatal
             except Exception as error:
                 if not ready.done():
                     raise
@@ -312,6 +328,8 @@ class Worker:
             finally:
                 announce.cancel()
                 self._incarnation = None
+            if fatal is not None:
+                raise RuntimeError("the worker has ended, since its activity executor is broken") from fatal
 
 
 async def _announce(incarnation: Incarnation, ready: asyncio.Future[None]) -> None:

@@ -29,7 +29,12 @@ from durable.workflow._children import (
     get_external_workflow_handle_for,
     start_child_workflow,
 )
-from durable.workflow._continue import ContinueAsNewConfig, ContinueAsNewError, continue_as_new
+from durable.workflow._continue import (
+    ContinueAsNewConfig,
+    ContinueAsNewError,
+    ContinueAsNewVersioningBehavior,
+    continue_as_new,
+)
 from durable.workflow._definition import DynamicWorkflowConfig, HandlerUnfinishedPolicy, WorkflowConfig
 from durable.workflow._defn import defn
 from durable.workflow._info import Info, ParentInfo, RootInfo
@@ -120,6 +125,7 @@ __all__ = [
     "ChildWorkflowHandle",
     "ContinueAsNewConfig",
     "ContinueAsNewError",
+    "ContinueAsNewVersioningBehavior",
     "DynamicWorkflowConfig",
     "ExternalWorkflowHandle",
     "HandlerUnfinishedPolicy",

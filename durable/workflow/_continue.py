@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Any, NoReturn, TypedDict, TypeVarTuple, Unpack, cast, overload
 
 from durable._internal.ids import check_name
@@ -28,6 +29,17 @@ class ContinueAsNewError(BaseException):
         self.command = command
 
 
+class ContinueAsNewVersioningBehavior(IntEnum):
+    """How the first task of the next run finds a version of the workers. Values are Temporal's."""
+
+    UNSPECIFIED = 0
+    """As it was: a pinned run is followed by one that is pinned to the same version."""
+    AUTO_UPGRADE = 1
+    """By the queue: the current version, or the ramping one for its share."""
+    USE_RAMPING_VERSION = 2
+    """The ramping version, whatever its share is; the current one where there is none."""
+
+
 class ContinueAsNewConfig(TypedDict, total=False):
     """What the next run has of its own; what is left out, or None, it has from this one. The names are Temporal's."""
 
@@ -45,6 +57,9 @@ class ContinueAsNewConfig(TypedDict, total=False):
     """Values for people, in the place of all that are there."""
     search_attributes: TypedSearchAttributes | None
     """The search attributes, in the place of all that are there."""
+    initial_versioning_behavior: ContinueAsNewVersioningBehavior | None
+    """How the next run's first task finds a version of the workers; a pinned run's next one begins with its version by
+    default. Behind that task the workflow's own behaviour counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +81,7 @@ class Continuation:
     retry_policy: RetryPolicy | None = None
     memo: Mapping[str, Any] | None = None
     search_attributes: TypedSearchAttributes | None = None
+    initial_versioning_behavior: ContinueAsNewVersioningBehavior | None = None
 
 
 @overload
@@ -195,4 +211,5 @@ _KINDS: dict[str, tuple[type[Any], str]] = {
     "retry_policy": (RetryPolicy, "a RetryPolicy"),
     "memo": (cast("type[Any]", Mapping), "a mapping of names to values"),
     "search_attributes": (TypedSearchAttributes, "TypedSearchAttributes"),
+    "initial_versioning_behavior": (ContinueAsNewVersioningBehavior, "a ContinueAsNewVersioningBehavior"),
 }

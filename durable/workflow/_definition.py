@@ -13,7 +13,7 @@ from durable._internal.instants import Duration, check_timeout, to_duration
 from durable._internal.left_out import why_no_option
 from durable.activity._parameters import Parameters
 from durable.activity._registry import Registry
-from durable.common import RawValue
+from durable.common import RawValue, VersioningBehavior
 from durable.exceptions import RegistrationError
 from durable.workflow._child_options import CHILD_ONLY, ChildOptions
 
@@ -44,12 +44,16 @@ class DynamicWorkflowConfig:
     Attributes:
         failure_exception_types: The exceptions that fail this run instead of blocking it, in the place of those that
             `@workflow.defn` names; those when None. What the worker says of all its workflows holds besides.
+        versioning_behavior: What a new version of the workers means to this run, in the place of what `@workflow.defn`
+            says; that when UNSPECIFIED.
     """
 
     failure_exception_types: Sequence[type[BaseException]] | None = None
+    versioning_behavior: VersioningBehavior = VersioningBehavior.UNSPECIFIED
 
     def __post_init__(self) -> None:
         exception_classes(self.failure_exception_types or (), "failure_exception_types")
+        check_behavior(self.versioning_behavior)
 
 
 def exception_classes(kinds: object, name: str) -> tuple[type[BaseException], ...]:
@@ -64,6 +68,17 @@ def exception_classes(kinds: object, name: str) -> tuple[type[BaseException], ..
         if not (isinstance(kind, type) and issubclass(kind, BaseException)):
             raise TypeError(f"{name} takes exception classes, not {kind!r}")
     return tuple(cast(Sequence[type[BaseException]], kinds))
+
+
+def check_behavior(behavior: object) -> VersioningBehavior:
+    """Return what an option says of versions.
+
+    Raises:
+        TypeError: It is no `VersioningBehavior`.
+    """
+    if not isinstance(behavior, VersioningBehavior):
+        raise TypeError(f"versioning_behavior must be a VersioningBehavior, not {behavior!r}")
+    return behavior
 
 
 class WorkflowConfig(TypedDict, total=False):
@@ -226,6 +241,7 @@ class WorkflowDefinition:
         options: What the decorator says.
         failure_exception_types: Further exceptions that fail the workflow instead of blocking it.
         always_failures: Those of them that the worker adds for all its workflows.
+        versioning_behavior: What a new version of the workers means to its runs.
         dynamic: Whether it runs every type that has no definition of its own.
         dynamic_config: The method that says how one of its runs is treated.
         where: Where it is defined, as `path/file.py:12`.
@@ -247,8 +263,17 @@ class WorkflowDefinition:
     updates: dict[str | None, UpdateDefinition] = field(default_factory=dict[str | None, UpdateDefinition])
     failure_exception_types: tuple[type[BaseException], ...] = ()
     always_failures: tuple[type[BaseException], ...] = ()
+    versioning_behavior: VersioningBehavior = VersioningBehavior.UNSPECIFIED
     dynamic: bool = False
     dynamic_config: Callable[[Any], Any] | None = None
+
+    def failing_with(self, kinds: Sequence[type[BaseException]]) -> WorkflowDefinition:
+        """Return this definition with exceptions that fail its runs whatever it says itself."""
+        return replace(
+            self,
+            failure_exception_types=(*self.failure_exception_types, *kinds),
+            always_failures=(*self.always_failures, *kinds),
+        )
 
     def for_type(self, workflow_type: str) -> WorkflowDefinition:
         """Return this dynamic definition as that of a type."""
@@ -262,10 +287,14 @@ class WorkflowDefinition:
         """
         if not isinstance(config, DynamicWorkflowConfig):
             raise TypeError(f"@workflow.dynamic_config must return a DynamicWorkflowConfig, not {config!r}")
-        if config.failure_exception_types is None:
-            return self
-        types = (*config.failure_exception_types, *self.always_failures)
-        return replace(self, failure_exception_types=types)
+        types = config.failure_exception_types
+        return replace(
+            self,
+            failure_exception_types=self.failure_exception_types
+            if types is None
+            else (*types, *self.always_failures),
+            versioning_behavior=config.versioning_behavior or self.versioning_behavior,
+        )
 
     @property
     def signature(self) -> inspect.Signature:

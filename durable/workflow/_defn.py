@@ -5,11 +5,13 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import replace
 from types import FrameType
 from typing import Any, ParamSpec, Protocol, TypeVar, Unpack, cast, overload
 
 from durable._internal.ids import check_name
 from durable.activity._parameters import Parameters, local_names, where_is
+from durable.common import VersioningBehavior
 from durable.exceptions import RegistrationError
 from durable.workflow._definition import (
     DYNAMIC,
@@ -18,6 +20,7 @@ from durable.workflow._definition import (
     WorkflowConfig,
     WorkflowDefinition,
     WorkflowOptions,
+    check_behavior,
     exception_classes,
     merge,
 )
@@ -52,6 +55,7 @@ def defn(
     sandboxed: bool = False,
     dynamic: bool = False,
     failure_exception_types: Sequence[type[BaseException]] = (),
+    versioning_behavior: VersioningBehavior = VersioningBehavior.UNSPECIFIED,
     **options: Unpack[WorkflowConfig],
 ) -> _Defn: ...
 def defn(
@@ -62,6 +66,7 @@ def defn(
     sandboxed: bool = False,
     dynamic: bool = False,
     failure_exception_types: Sequence[type[BaseException]] = (),
+    versioning_behavior: VersioningBehavior = VersioningBehavior.UNSPECIFIED,
     **options: Unpack[WorkflowConfig],
 ) -> Any:
     """Make a workflow of an `async def`, or of a class with one under `@workflow.run`.
@@ -80,6 +85,8 @@ def defn(
             serves one at most.
         failure_exception_types: Further exceptions that fail the workflow when they leave it. Any other exception
             that is no failure by itself is taken for a bug: it blocks the run until the code is fixed.
+        versioning_behavior: What a new version of the workers means to a run that is under way: PINNED or AUTO_UPGRADE.
+            Only workers with a version look at it; they need it, here or as their default.
         options: See `WorkflowConfig`.
 
     Raises:
@@ -99,16 +106,22 @@ def defn(
         raise RegistrationError(
             f"workflow {name!r}: a dynamic workflow runs every type and has no name itself"
         )
+    behavior = check_behavior(versioning_behavior)
     frame = _frame(1)
 
     def decorate(found: Any) -> Any:
         if isinstance(found, type):
-            definition = _of_class(found, name, merged, failures, dynamic)
+            definition = replace(
+                _of_class(found, name, merged, failures, dynamic), versioning_behavior=behavior
+            )
             workflow: Workflow[Any, ..., Any] = Workflow(definition)
             setattr(found, ATTRIBUTE, workflow)
             REGISTRY.add(definition)
             return cast(Any, found)
-        definition = _of_function(found, name, merged, failures, frame, dynamic)
+        definition = replace(
+            _of_function(found, name, merged, failures, frame, dynamic),
+            versioning_behavior=behavior,
+        )
         REGISTRY.add(definition)
         return Workflow[None, ..., Any](definition)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from durable.common import Priority, RetryPolicy, TypedSearchAttributes
+from durable.common import Priority, RetryPolicy, TypedSearchAttributes, WorkerDeploymentVersion
 
 SUGGESTED_EVENTS = 4_096
 """Events of a history from which on it is better to continue as new: a replay takes that long."""
@@ -18,6 +18,10 @@ SUGGESTED_BYTES = 4 * 1024 * 1024
 
 def _unknown() -> tuple[int, int]:
     return 0, 0
+
+
+def _no_version() -> tuple[str, bool]:
+    return "", False
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,7 @@ class Info:
     previous_scheduled_start_time: datetime | None = None
     typed_search_attributes: TypedSearchAttributes = TypedSearchAttributes.empty
     history: Callable[[], tuple[int, int]] = field(default=_unknown, repr=False, compare=False)
+    versions: Callable[[], tuple[str, bool]] = field(default=_no_version, repr=False, compare=False)
 
     def get_current_history_length(self) -> int:
         """Return how many events the history has, up to the last input of the present task; a replay gets the same."""
@@ -92,6 +97,26 @@ class Info:
     def get_current_history_size(self) -> int:
         """Return how many bytes those events have; a replay gets the same."""
         return self.history()[1]
+
+    def get_current_deployment_version(self) -> WorkerDeploymentVersion | None:
+        """Return the version of the workers that runs the present task, None for workers without one.
+
+        A replay gets the version that ran the task then, so code may branch on it.
+        """
+        version, _ = self.versions()
+        return WorkerDeploymentVersion(*version.split(":", 1)) if version else None
+
+    def get_current_build_id(self) -> str:
+        """Return the build id of that version, "" for workers without one; a replay gets the same."""
+        return self.versions()[0].partition(":")[2]
+
+    def is_target_worker_deployment_version_changed(self) -> bool:
+        """Whether this pinned workflow would by now be another version's, if it were not pinned; a replay gets the same.
+
+        Then `workflow.continue_as_new(..., initial_versioning_behavior=AUTO_UPGRADE)` goes on with that version. It is told
+        with a task's inputs: the first task of a workflow does not know it yet.
+        """
+        return self.versions()[1]
 
     def is_continue_as_new_suggested(self) -> bool:
         """Whether the history is so long, 4,096 events or 4 MB, that it is time for `workflow.continue_as_new`.

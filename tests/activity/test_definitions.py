@@ -250,12 +250,16 @@ def _variable(*x: int) -> None: ...
         ),
         (lambda: activity.defn(name=" ")(_plain), ValueError, "name must not be empty"),
         (
-            lambda: activity.defn(executor="process")(_plain),
+            lambda: activity.defn(executor="process")(_work),
             ValueError,
-            "executor='process' is not in this release",
+            "executor='process' does not fit",
         ),
         (lambda: activity.defn(executor="thread")(_work), ValueError, "executor='thread' does not fit"),
-        (lambda: activity.defn(executor="fibre")(_plain), ValueError, "executor must be 'async' or 'thread'"),
+        (
+            lambda: activity.defn(executor="fibre")(_plain),
+            ValueError,
+            "executor must be 'async', 'thread' or 'process'",
+        ),
     ],
 )
 def test_what_cannot_be_an_activity_is_refused_with_a_reason(

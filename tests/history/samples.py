@@ -47,6 +47,7 @@ from durable.history import (
     WorkflowExecutionCompleted,
     WorkflowExecutionContinuedAsNew,
     WorkflowExecutionFailed,
+    WorkflowExecutionOptionsUpdated,
     WorkflowExecutionReset,
     WorkflowExecutionSignaled,
     WorkflowExecutionStarted,
@@ -55,6 +56,7 @@ from durable.history import (
     WorkflowExecutionUpdateAccepted,
     WorkflowExecutionUpdateCompleted,
     WorkflowPropertiesModified,
+    WorkflowTaskCompleted,
 )
 
 ODD = Payload(b"\x00\xff", "binary/plain", {"kind": b"odd", "\u00e9": b"\x80"})
@@ -264,5 +266,17 @@ SECOND: tuple[EventData, ...] = (
     WorkflowExecutionStarted(v=2, workflow_id="w", priority=2, limits=LIMITS),
     ActivityTaskScheduled(v=2, id=1, activity_type="charge", priority=4, limits=LIMITS),
     StartChildWorkflowExecutionInitiated(id=1, workflow_id="w", priority=4, limits=LIMITS),
+    WorkflowExecutionOptionsUpdated(message="m", flags=2, versioning_override="shop:2", identity="i"),
+    WorkflowTaskCompleted(id=1, worker_deployment_version="shop:2", versioning_behavior="pinned"),
+    WorkflowExecutionContinuedAsNew(
+        v=2, id=3, new_run_id="r-2", initial_versioning_behavior="use_ramping_version"
+    ),
+    WorkflowExecutionStarted(
+        v=2,
+        workflow_id="w",
+        versioning_override="auto_upgrade",
+        inherited_version="shop:1",
+        initial_versioning="auto_upgrade",
+    ),
 )
 """What the second format added: new kinds, and kinds of the first with the fields that came later."""

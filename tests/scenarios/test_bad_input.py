@@ -343,3 +343,48 @@ async def test_lists(plain: Env) -> None:
     with pytest.raises(TypeError, match="start_signal_args must be a list"):
         await plain.client.start_workflow(takes(), id="it", start_signal="go", start_signal_args="no")
     assert await nothing_is_stored(plain, "it")
+
+
+@workflow.defn(name="bad.messages")
+class Messages:
+    @workflow.run
+    async def run(self) -> None:
+        await workflow.wait_condition(lambda: False)
+
+    @workflow.signal
+    def note(self, n: int) -> None: ...
+
+    @workflow.query
+    def size(self) -> int:
+        return 0
+
+    @workflow.update
+    def add(self) -> None: ...
+
+
+async def test_a_message_of_another_kind_names_the_method_that_takes_it() -> None:
+    async with Client.connect("sqlite://:memory:") as client:
+        handle: Any = client.get_workflow_handle("any")
+        with pytest.raises(TypeError, match=r"'size' is for handle\.query\(\)"):
+            await handle.signal(Messages.size)
+        with pytest.raises(TypeError, match=r"'note' is for handle\.signal\(\)"):
+            await handle.query(Messages.note)
+        with pytest.raises(TypeError, match=r"'size' is for handle\.query\(\)"):
+            await handle.execute_update(Messages.size)
+        with pytest.raises(TypeError, match=r"'add' is for handle\.execute_update\(\)"):
+            await handle.signal(Messages.add)
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"workflows": Messages}, r"pass workflows=\[\.\.\.\]"),
+        ({"activities": "name"}, r"pass activities=\[\.\.\.\]"),
+        ({"max_cached_workflow": 5}, "did you mean 'max_cached_workflows'"),
+        ({"zzz": 5}, "there are activities, "),
+    ],
+)
+async def test_what_a_worker_does_not_take(options: dict[str, Any], text: str) -> None:
+    async with Client.connect("sqlite://:memory:") as client:
+        with pytest.raises(TypeError, match=text):
+            Worker(client, **options)

@@ -120,17 +120,3 @@ async def test_one_that_cannot_be_one_is_refused(plain: Env) -> None:
             Worker(plain.client, workflows=[], activities=[wrong])
     with pytest.raises(RegistrationError, match="two definitions"):
         Worker(plain.client, workflows=[], activities=[dynamic(), dynamic()])
-
-
-async def test_a_worker_without_lists_serves_the_one_that_is_defined(env: Env) -> None:
-    anything = dynamic(task_queue="scn-dyn")
-    async with env.worker(calls), Worker(env.client, task_queue="scn-dyn", workflows=[], poll_interval=0.1):
-
-        @workflow.defn(name="scn.dyn.there")
-        async def there() -> str:
-            return await workflow.execute_activity("scn.dyn.any", "a", task_queue="scn-dyn", result_type=str)
-
-        async with env.worker(there, task_queue="other"):
-            handle = await env.start(there(), task_queue="other")
-            assert await handle.result(timeout=PATIENCE) == "scn.dyn.any ['a']"
-    assert anything.definition.dynamic

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from durable import Client, Worker, workflow
+from durable import Client, Signal, Worker, workflow
 from durable.client import WorkflowFailureError
-from durable.common import RawValue
+from durable.common import Concurrency, RawValue, VersioningBehavior, WorkerDeploymentVersion
 from durable.exceptions import ApplicationError, RegistrationError
+from durable.history import WorkflowTaskCompleted
 from durable.interceptor.worker import Interceptor, WorkflowInboundInterceptor
+from durable.worker import Replayer, WorkerDeploymentConfig
 from durable.workflow import DynamicWorkflowConfig
 from tests.scenarios.rig import PATIENCE, Env, until
 
+go = Signal("go", None)
 _asked: list[str] = []
 _raising: list[Exception] = []
 
@@ -213,6 +216,115 @@ async def test_it_takes_over_what_another_of_its_kind_ran(store_url: str, cached
         async with env.worker(Anything):
             await handle.signal("go")
             assert await handle.result(timeout=PATIENCE) == ["dw.moves", "wait", 1]
+
+
+# ---------------------------------------------------------------- versions and concurrency keys
+
+
+def versioned(build: str, says: Callable[[], DynamicWorkflowConfig]) -> Any:
+    """A dynamic workflow that tells which builds ran its tasks."""
+
+    @workflow.defn(dynamic=True)
+    class Versioned:
+        @workflow.dynamic_config
+        def config(self) -> DynamicWorkflowConfig:
+            return says()
+
+        @workflow.run
+        async def run(self, args: Sequence[RawValue]) -> list[str]:
+            first = [build, workflow.info().get_current_build_id()]
+            await go.receive()
+            return [*first, build, workflow.info().get_current_build_id()]
+
+    return Versioned
+
+
+def by_type() -> DynamicWorkflowConfig:
+    stays = workflow.info().workflow_type.endswith("stays")
+    return (
+        DynamicWorkflowConfig(versioning_behavior=VersioningBehavior.PINNED)
+        if stays
+        else DynamicWorkflowConfig()
+    )
+
+
+def of_build(build: str, **options: Any) -> dict[str, Any]:
+    version = WorkerDeploymentVersion("dw", build)
+    return {"deployment_config": WorkerDeploymentConfig(version, use_worker_versioning=True, **options)}
+
+
+async def builds(handle: Any) -> list[tuple[str, str]]:
+    return [
+        (one.data.worker_deployment_version, one.data.versioning_behavior)
+        for one in (await handle.fetch_history()).events
+        if isinstance(one.data, WorkflowTaskCompleted)
+    ]
+
+
+async def test_the_config_says_what_a_version_means_to_a_run(env: Env) -> None:
+    follows = {"default_versioning_behavior": VersioningBehavior.AUTO_UPGRADE}
+    deployment = env.client.get_worker_deployment("dw")
+    key = Concurrency("dw", limit=2)
+    async with env.worker(versioned("1", by_type), **of_build("1", **follows)) as old:
+        await deployment.set_current_version("1")
+        stays = await env.start("dw.stays", id="stays", concurrency=key)
+        moves = await env.start("dw.moves", id="moves", concurrency=key)
+        await until("it stays", lambda: builds(stays))
+        await until("it moves", lambda: builds(moves))
+        waits = await env.start("dw.waits", id="waits", concurrency=key)
+        async with env.worker(versioned("2", by_type), **of_build("2", **follows)):
+            await deployment.set_current_version("2")
+            await until("it was let go", lambda: _not_of(old, moves))
+            assert (await waits.describe()).reason.startswith(
+                "it waits for its turn under concurrency key 'dw'"
+            )
+            await moves.signal(go(None))
+            assert await moves.result(timeout=PATIENCE) == ["2", "1", "2", "2"]
+            await stays.signal(go(None))
+            assert await stays.result(timeout=PATIENCE) == ["1", "1", "1", "1"]
+            await until("it has its turn", lambda: builds(waits))
+            await waits.signal(go(None))
+            assert await waits.result(timeout=PATIENCE) == ["2", "2", "2", "2"]
+    assert await builds(stays) == [("dw:1", "pinned")]
+    assert await builds(moves) == [("dw:1", "auto_upgrade"), ("dw:2", "auto_upgrade")]
+    assert await builds(waits) == [("dw:2", "auto_upgrade")]
+
+
+async def _not_of(worker: Worker, handle: Any) -> bool:
+    return (await handle.describe()).owner != worker.worker_id
+
+
+async def test_nobody_says_what_a_version_means_to_a_run(plain: Env) -> None:
+    @workflow.defn(dynamic=True)
+    class Silent:
+        @workflow.run
+        async def run(self, args: Sequence[RawValue]) -> None:
+            pass
+
+    with pytest.raises(ValueError, match=r"'Silent' .* says nothing of versions"):
+        plain.worker(Silent, **of_build("1"))
+    async with plain.worker(versioned("1", by_type), **of_build("1")):
+        await plain.client.get_worker_deployment("dw").set_current_version("1")
+        handle = await plain.start("dw.moves", id="moves")
+        await until("blocked", lambda: _held(handle))
+        assert "says nothing of versions" in (await handle.describe()).reason
+        await handle.terminate()
+    with pytest.raises(TypeError, match="versioning_behavior must be"):
+        DynamicWorkflowConfig(versioning_behavior="pinned")  # type: ignore[arg-type]
+
+
+async def test_its_histories_are_replayed(env: Env) -> None:
+    async with env.worker(Anything, Known):
+        await result(env, "dw.known", "say", id="known")
+        await result(env, "dw.said", "say", 1, id="said")
+        with pytest.raises(WorkflowFailureError):
+            await result(env, "dw.lenient", "divide", 0, id="lenient")
+    histories = [
+        await env.client.get_workflow_handle(id).fetch_history() for id in ("known", "said", "lenient")
+    ]
+    await Replayer(workflows=[Anything, Known]).replay_workflows(histories)
+    with pytest.raises(RegistrationError, match=r"no workflow 'dw\.said'"):
+        await Replayer(workflows=[Known]).replay_workflows(histories)
 
 
 # ---------------------------------------------------------------- what is refused

@@ -109,20 +109,22 @@ async def test_workflow_tasks_at_once(plain: Env, store_url: str, option: str) -
         await held_up.wait()
         return await method(*args)
 
+    looked = asyncio.Event()
+
+    async def next_wake(method: Any, *args: Any) -> Any:
+        looked.set()
+        return await method(*args)
+
+    plain.store.hooks["next_wake"] = next_wake
     async with Client.connect(store_url) as other, plain.worker(plain_result, **options) as worker:
+        await looked.wait()  # No claim that began before there was a first one shall bring the second.
         plain.store.hooks["commit"] = commit
         first = await plain.start(plain_result("a"))
         await reached_store.wait()
         second = await other.start_workflow(plain_result("b"))
         plain.handles.append((plain.client.get_workflow_handle(second.id), plain_result.definition))
         # The worker has looked for work since: a message to a run that nobody owns makes it look.
-        looked = asyncio.Event()
-
-        async def next_wake(method: Any, *args: Any) -> Any:
-            looked.set()
-            return await method(*args)
-
-        plain.store.hooks["next_wake"] = next_wake
+        looked.clear()
         await looked.wait()
         record = await other.store.find_run(second.id)
         assert record is not None

@@ -727,3 +727,35 @@ async def test_waiting_survives_a_lost_answer(env: Env) -> None:
         assert await handle.result(timeout=PATIENCE) == 40
     await until("told", lambda: True)
     assert await events(handle) == ["Started", "UpdateAccepted", "UpdateCompleted", "Signaled", "Completed"]
+
+
+@workflow.defn(name="upd.continues")
+class Continues:
+    @workflow.run
+    async def run(self, generation: int) -> int:
+        if generation == 0:
+            await workflow.wait_condition(lambda: False)
+        return generation
+
+    @workflow.update
+    def now(self) -> None:
+        workflow.continue_as_new(1)
+
+    @workflow.update
+    async def after_an_activity(self) -> None:
+        await double(1)
+        workflow.continue_as_new(1)
+
+
+@pytest.mark.parametrize("update", ["now", "after_an_activity"])
+async def test_a_handler_that_continues_as_new_ends_the_run_and_its_caller_hears_of_it(
+    env: Env, update: str
+) -> None:
+    async with env.worker(Continues, double):
+        handle = await env.start(Continues.run, 0)
+        lost = await refused(handle.execute_update(update))
+        assert lost.type == "AcceptedUpdateCompletedWorkflow"
+        assert await handle.result(timeout=PATIENCE) == 1
+    run = env.client.get_workflow_handle(handle.id, run_id=handle.result_run_id)
+    work = ["ActivityScheduled", "ActivityCompleted"] if update == "after_an_activity" else []
+    assert await events(run) == ["Started", "UpdateAccepted", *work, "ContinuedAsNew"]

@@ -244,10 +244,16 @@ async def test_parked_runs_cost_new_work_nothing(store: PostgresStore, stranger:
             for run in runs[:2]
         ]
         await stranger.fetch(store._sql["create_runs"], *pack_starts(starts, store._types))
-        claimed = await stranger.fetch(store._sql["claim_runs"], "me", ["q"], ["t"], 20, 1, 0, 1)
+        claimed = await stranger.fetch(store._sql["claim_runs"], "me", ["q"], ["t"], 20, 1, 0, 1, "")
         assert {str(row["run_id"]) for row in claimed} == {*due, *called}
-        assert not await stranger.fetch(store._sql["claim_runs"], "me", ["q"], None, 20, 1, 0, 1)
-        assert len(await stranger.fetch(store._sql["claim_activities"], "me", ["q"], ["a"], 20, 1)) == 5
+        assert not await stranger.fetch(store._sql["claim_runs"], "me", ["q"], None, 20, 1, 0, 1, "")
+        assert len(await stranger.fetch(store._sql["claim_activities"], "me", ["q"], ["a"], 20, 1, "")) == 5
+        # What is kept for a version of which nobody lives costs the others nothing, and its own only what they take.
+        await stranger.fetch(store._sql["claim_runs"], "me", ["q"], ["t"], 20, 2, 0, 1, "shop:2")
+        assert (
+            len(await stranger.fetch(store._sql["claim_runs"], "me", ["q"], ["t"], 3, 2, 0, 1, "shop:1")) == 3
+        )
+        await stranger.fetch(store._sql["claim_activities"], "me", ["q"], ["a"], 20, 2, "shop:1")
         await stranger.fetch(store._sql["take_over"], 10, "")
         for query, *args in (
             ()
@@ -262,6 +268,9 @@ async def test_parked_runs_cost_new_work_nothing(store: PostgresStore, stranger:
                 ("paused_runs", "me"),
                 ("find_update", sender, "u"),
                 ("condemned_runs", 10),
+                ("find_versions", "shop"),
+                ("stranded_versions",),
+                ("queue_routes", ["q"]),
             )
         ):
             await stranger.fetch(store._sql[query], *args)
@@ -278,6 +287,15 @@ async def test_parked_runs_cost_new_work_nothing(store: PostgresStore, stranger:
     await stranger.execute("""
         insert into durable.runs (run_id, started_at, closed_at, status, workflow_id, workflow_type, task_queue)
             select gen_random_uuid(), 0, 1, 2, 'closed ' || n, 't', 'q' from generate_series(1, 20000) n""")
+    await stranger.execute("""
+        insert into durable.runs (run_id, started_at, workflow_id, workflow_type, task_queue, wake_at, format, pinned_to)
+            select gen_random_uuid(), 0, 'pinned first ' || n, 't', 'q' || chr(31) || 'shop:1', n, 2, 'shop:1'
+            from generate_series(1, 3) n;
+        insert into durable.run_data (run_id, info)
+            select run_id, '' from durable.runs where pinned_to is not null;
+        insert into durable.deployments (name, created_at) values ('shop', 0);
+        insert into durable.deployment_versions (version, task_queue, deployment, created_at) values ('shop:1', 'q', 'shop', 0)
+        """)
     await stranger.execute("vacuum analyze")
     for _ in range(7):  # until the plans for next to nothing are the ones that are kept
         await work()
@@ -286,6 +304,9 @@ async def test_parked_runs_cost_new_work_nothing(store: PostgresStore, stranger:
         insert into durable.runs (run_id, started_at, workflow_id, workflow_type, task_queue, wake_at, priority)
             select gen_random_uuid(), 0, 'parked ' || n, 't', 'q', 9000000000000000 + n, 1 + n % 5
             from generate_series(1, 100000) n;
+        insert into durable.runs (run_id, started_at, workflow_id, workflow_type, task_queue, wake_at, format, pinned_to)
+            select gen_random_uuid(), 0, 'pinned ' || n, 't', 'q' || chr(31) || 'shop:1', n, 2, 'shop:1'
+            from generate_series(1, 20000) n;
         insert into durable.events (run_id, seq, task, type, time, data)
             select run_id, 1, 1, 1, 0, '' from durable.runs where workflow_id like 'parked %';
         insert into durable.run_data (run_id, info) select run_id, '' from durable.runs on conflict do nothing;

@@ -138,7 +138,7 @@ async def test_a_failing_operation_takes_nobody_with_it(store: SQLiteStore) -> N
 
 async def test_an_operation_is_undone_alone(store: SQLiteStore) -> None:
     def half(transaction: Transaction) -> None:
-        transaction.db.execute("INSERT INTO workers VALUES ('half', '', '[]', 1, 0, 1)")
+        transaction.db.execute("INSERT INTO workers VALUES ('half', '', '[]', 1, 0, 1, '')")
         raise LookupError
 
     run = new_run()
@@ -365,11 +365,21 @@ async def test_odd_worker_ids_have_lock_files_too(store: SQLiteStore, path: Path
 
 async def test_no_statement_reads_a_table_from_end_to_end(store: SQLiteStore) -> None:
     """The plans with a parameter for everything; a scan of `json_each` or of given values is none of the database."""
-    from durable.store.sqlite import _activities, _claims, _commit, _gates, _lanes, _messages, _runs, _workers
+    from durable.store.sqlite import (
+        _activities,
+        _claims,
+        _commit,
+        _gates,
+        _lanes,
+        _messages,
+        _runs,
+        _versions,
+        _workers,
+    )
 
     def scans(transaction: Transaction) -> list[str]:
         found: list[str] = []
-        for module in (_runs, _messages, _commit, _claims, _activities, _lanes, _gates, _workers):
+        for module in (_runs, _messages, _commit, _claims, _activities, _lanes, _gates, _versions, _workers):
             for name, sql in module.SQL.items():
                 parameters: Any = [None] * sql.count("?")
                 if re.search(r":[a-z]", sql):

@@ -10,7 +10,9 @@ PROGRESS, LATER, OUT = "in progress", "not yet", "left out"
 _NO_SERVER = "there is no server and no RPC between a client and its database"
 _NEXUS = "Nexus joins namespaces of a server"
 _OBSERVED = "comes with tracing and metrics"
-_VERSIONS = "worker versioning is being built; what Temporal has superseded is left out"
+_VERSIONS = (
+    "superseded by deployment versioning, in Temporal as well: deployment_config=WorkerDeploymentConfig(...)"
+)
 _OPERATED = "comes with what operators do"
 _CONVERTED = "codecs, contexts and further converters are being built"
 _TUNED = "comes with tuning of workers"
@@ -48,7 +50,6 @@ GAPS: dict[str, tuple[str, str]] = {
         "superseded by deployment versioning, in Temporal as well",
     ),
     "client.FetchWorkflowHistoryEventsInput.skip_archival": (OUT, _NO_SERVER),
-    "worker.ContinueAsNewInput.initial_versioning_behavior": (PROGRESS, _VERSIONS),
     "client.StartWorkflowUpdateInput.callbacks": (OUT, _NEXUS),
     "client.StartWorkflowUpdateInput.links": (OUT, _NEXUS),
     "client.StartWorkflowUpdateInput.request_id": (OUT, _NEXUS),
@@ -79,9 +80,7 @@ GAPS: dict[str, tuple[str, str]] = {
     "worker.Worker(*workflow_runner)": (OUT, "there is no sandbox"),
     "worker.WorkflowInstance*": (OUT, "there is no sandbox"),
     "workflow.*versioning_intent*": (OUT, _SUPERSEDED),
-    "workflow.ContinueAsNewVersioningBehavior": (PROGRESS, _VERSIONS),
     "workflow.Info.search_attributes": (OUT, _UNTYPED),
-    "workflow.Info.*": (PROGRESS, _VERSIONS),
     "workflow.UpdateMethodMultiParam": (OUT, "it is the type of a decorator's result; ours is Update"),
     "workflow.Unfinished*HandlersWarning": (
         OUT,
@@ -111,7 +110,6 @@ GAPS: dict[str, tuple[str, str]] = {
     "converter.create_payload_validation_error": (OUT, "a converter raises ConversionError"),
     # ---- built by others right now
     "workflow.signal_with_start_workflow": (OUT, _NEXUS),
-    "workflow.*versioning*": (PROGRESS, _VERSIONS),
     "workflow.VersioningIntent": (OUT, _VERSIONS),
     "workflow.*_activity_class": (OUT, "an activity is a function or a method"),
     "client.*_activity_class": (OUT, "an activity is a function or a method"),
@@ -139,12 +137,6 @@ GAPS: dict[str, tuple[str, str]] = {
     ),
     "activity.LoggerAdapter.base_logger": (OUT, "its name is `logger`, as in the standard library"),
     "activity.defn(dynamic)": (PROGRESS, "activities are being completed"),
-    "client.*versioning*": (PROGRESS, _VERSIONS),
-    "common.*Version*": (PROGRESS, _VERSIONS),
-    "worker.*Deployment*": (PROGRESS, _VERSIONS),
-    "worker.Worker(deployment_config)": (PROGRESS, _VERSIONS),
-    "worker.Worker(use_worker_versioning)": (PROGRESS, _VERSIONS),
-    "worker.Worker(build_id)": (PROGRESS, _VERSIONS),
     "converter.*earch_attribute*": (OUT, "search attributes are typed, and their converter is the store's"),
     "converter.*Storage*": (LATER, "external storage comes later"),
     "converter.*storage*": (LATER, "external storage comes later"),
@@ -176,8 +168,6 @@ GAPS: dict[str, tuple[str, str]] = {
         OUT,
         "a replay writes nothing, and runs on the calling thread; the error says it of each",
     ),
-    "worker.Shared*": (LATER, "activities in processes come later"),
-    "worker.Worker(shared_state_manager)": (LATER, "activities in processes come later"),
     "worker.WorkerConfig": (LATER, _PLUGINS),
     "worker.Worker.config": (LATER, _PLUGINS),
     "worker.Worker(*_executor)": (

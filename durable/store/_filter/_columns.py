@@ -84,6 +84,9 @@ BUILT_IN = {
         Column("RootWorkflowId", Kind.KEYWORD, nullable=False),
         Column("RootRunId", Kind.RUN_ID, nullable=False),
         Column("Hold", Kind.KEYWORD),
+        Column("TemporalWorkerDeployment", Kind.KEYWORD),
+        Column("TemporalWorkerDeploymentVersion", Kind.KEYWORD),
+        Column("TemporalWorkflowVersioningBehavior", Kind.KEYWORD),
         Column("HoldReason", Kind.KEYWORD),
         Column("TemporalReportedProblems", Kind.KEYWORD_LIST),
     )
@@ -92,6 +95,7 @@ BUILT_IN = {
 Temporal's are. `Hold` ('blocked', 'quarantined', 'paused') and `HoldReason` are not Temporal's."""
 
 NOTED = {
+    "BuildIds": Kind.KEYWORD_LIST,
     "TemporalChangeVersion": Kind.KEYWORD_LIST,
     "TemporalScheduledById": Kind.KEYWORD,
     "TemporalScheduledStartTime": Kind.DATETIME,
@@ -100,7 +104,6 @@ NOTED = {
 
 ABSENT = {
     "StateTransitionCount": "is not kept here; HistoryLength counts a run's events",
-    "BuildIds": "is not kept here: runs have no build ids",
 }
 """What Temporal has and this library has not, and why."""
 

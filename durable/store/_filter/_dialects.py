@@ -54,11 +54,16 @@ _PROBLEMS = (
     "case r.hold when 1 then 'category=WorkflowTaskFailed' when 2 then 'category=WorkflowTaskTimedOut' end"
 )
 
+_VERSION = "coalesce(r.pinned_to, r.deployment_version)"
+_BEHAVIOR = (
+    "case when r.versioning_override = 'auto_upgrade' then 'AutoUpgrade' when r.versioning_override is not null then "
+    "'Pinned' when r.versioning_behavior = 1 then 'Pinned' when r.versioning_behavior = 2 then 'AutoUpgrade' end"
+)
+
 _SHARED = {
     "WorkflowId": "r.workflow_id",
     "RunId": "r.run_id",
     "WorkflowType": "r.workflow_type",
-    "TaskQueue": "r.task_queue",
     "ExecutionStatus": "r.status",
     "StartTime": "r.started_at",
     "ExecutionTime": "coalesce(r.execution_at, r.started_at)",
@@ -79,6 +84,10 @@ class Postgres:
     attributes = "durable.search_attributes"
     columns: Mapping[str, str] = {
         **_SHARED,
+        "TaskQueue": "split_part(r.task_queue, E'\\x1f', 1) collate \"C\"",
+        "TemporalWorkerDeployment": f"split_part({_VERSION}, ':', 1) collate \"C\"",
+        "TemporalWorkerDeploymentVersion": f'{_VERSION} collate "C"',
+        "TemporalWorkflowVersioningBehavior": f'({_BEHAVIOR}) collate "C"',
         "Hold": f'({_HOLD}) collate "C"',
         "HoldReason": "(select nullif(d.reason, '') from durable.run_data d where d.run_id = r.run_id) collate \"C\"",
         "TemporalReportedProblems": f"({_PROBLEMS})",
@@ -112,6 +121,10 @@ class SQLite:
     attributes = "search_attributes"
     columns: Mapping[str, str] = {
         **_SHARED,
+        "TaskQueue": "substr(r.task_queue, 1, instr(r.task_queue || char(31), char(31)) - 1)",
+        "TemporalWorkerDeployment": f"substr({_VERSION}, 1, instr({_VERSION}, ':') - 1)",
+        "TemporalWorkerDeploymentVersion": _VERSION,
+        "TemporalWorkflowVersioningBehavior": f"({_BEHAVIOR})",
         "Hold": f"({_HOLD})",
         "HoldReason": "nullif(r.reason, '')",
         "TemporalReportedProblems": f"({_PROBLEMS})",

@@ -26,6 +26,7 @@ from durable.store.postgres._queries import Queries
 from durable.store.postgres._schedules import Schedules
 from durable.store.postgres._session import Session
 from durable.store.postgres._settings import Settings, parse
+from durable.store.postgres._versions import Versions
 from durable.store.postgres._workers import Workers
 
 __all__ = ["Limits", "PostgresStore", "migrate", "open"]
@@ -45,7 +46,7 @@ _warned: set[tuple[str, str]] = set()
 """Where this process has warned of what: one risk is one warning, however often stores are opened."""
 
 
-class PostgresStore(Schedules, Operations, Claims, Activities, Lanes, Queries, Workers, Hints):
+class PostgresStore(Schedules, Operations, Claims, Activities, Lanes, Queries, Workers, Versions, Hints):
     """A namespace in a PostgreSQL database; see `durable.store.Store` for what each method promises."""
 
     async def aclose(self) -> None:

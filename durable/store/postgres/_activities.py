@@ -22,6 +22,7 @@ class Activities(Part):
         limit: int,
         *,
         format: int,
+        version: str = "",
     ) -> list[ActivityRecord]:
         """Make this worker run at most `limit` queued activities that are due, by priority, then age."""
         rows = await self._fetch(
@@ -31,6 +32,7 @@ class Activities(Part):
             None if activity_types is None else list(activity_types),
             limit,
             format,
+            version,
         )
         claimed = await self._read_rows(rows)
         # Behind a claim whose run has closed or been taken meanwhile there is nothing to run.

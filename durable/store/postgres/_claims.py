@@ -24,17 +24,28 @@ class Claims(Commits):
         limit: int,
         *,
         format: int,
+        version: str = "",
     ) -> list[ClaimedRun]:
         """Make this worker the owner of at most `limit` runs that are ready, and return them with all they need."""
         if limit < 1:
             return []
-        return await self._claim(worker_id, task_queues, workflow_types, limit, format, 0, PROBATION - 1)
+        return await self._claim(
+            worker_id, task_queues, workflow_types, limit, format, 0, PROBATION - 1, version
+        )
 
     async def claim_probationer(
-        self, worker_id: str, task_queues: Sequence[str], workflow_types: Sequence[str] | None, *, format: int
+        self,
+        worker_id: str,
+        task_queues: Sequence[str],
+        workflow_types: Sequence[str] | None,
+        *,
+        format: int,
+        version: str = "",
     ) -> ClaimedRun | None:
         """As `claim_runs`, for one ready run with two deaths or more (not quarantined), or None."""
-        claimed = await self._claim(worker_id, task_queues, workflow_types, 1, format, PROBATION, _ANY)
+        claimed = await self._claim(
+            worker_id, task_queues, workflow_types, 1, format, PROBATION, _ANY, version
+        )
         return claimed[0] if claimed else None
 
     async def _claim(
@@ -46,6 +57,7 @@ class Claims(Commits):
         format: int,
         least: int,
         most: int,
+        version: str,
     ) -> list[ClaimedRun]:
         rows = await self._fetch(
             "claim_runs",
@@ -56,6 +68,7 @@ class Claims(Commits):
             format,
             least,
             most,
+            version,
         )
         return [_rows.claimed(row) for row in rows]
 

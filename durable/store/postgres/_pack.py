@@ -14,13 +14,14 @@ import msgspec
 
 from durable._engine.lanes import Lane, lane_queue
 from durable._engine.records import Close, Message, NewActivity, NewRun, Reply, Transition, Unread
+from durable._engine.versioning import place
 from durable.history import Payload
 from durable.history._search_attributes import decode_search_attributes
 from durable.store._filter import attribute_rows
 from durable.store._parent_close import CANCEL_REQUEST, TERMINATION
 from durable.store.postgres._rows import readable
 
-SIZES = (12, 49, 86)
+SIZES = (12, 49, 90)
 """How many arguments a batch may have: of steps only, with all that a run does about itself, and about others."""
 
 Types = Mapping[str, int]
@@ -114,6 +115,7 @@ def _pack_rest(transitions: Sequence[Transition], types: Types) -> list[Any]:
             + [start.reply for transition in transitions for start in transition.starts]
         ),
         *_pack_found(transitions, types),
+        *_pack_stamps(transitions),
     ]
 
 
@@ -299,7 +301,7 @@ def run_columns(runs: Sequence[NewRun]) -> list[list[Any]]:
         [run.run_id for run in runs],
         [run.workflow_id for run in runs],
         [run.workflow_type for run in runs],
-        [run.task_queue for run in runs],
+        [place(run.task_queue, run.version, run.override) for run in runs],
         [run.format for run in runs],
         [run.priority for run in runs],
         [run.delay for run in runs],
@@ -328,6 +330,22 @@ def _pack_found(transitions: Sequence[Transition], types: Types) -> list[Any]:
     if not found:
         return [None] * 3
     return [[entry[column] for entry in found] for column in range(3)]
+
+
+def _pack_stamps(transitions: Sequence[Transition]) -> list[Any]:
+    stamps = [
+        (transition.run_id, transition.upsert.stamp)
+        for transition in transitions
+        if transition.upsert is not None and transition.upsert.stamp is not None
+    ]
+    if not stamps:
+        return [None] * 4
+    return [
+        [run_id for run_id, _ in stamps],
+        [stamp.version or None for _, stamp in stamps],
+        [stamp.behavior or None for _, stamp in stamps],
+        [stamp.pinned_to or None for _, stamp in stamps],
+    ]
 
 
 def found_columns(runs: Sequence[NewRun], types: Types) -> list[str | None] | None:

@@ -19,6 +19,7 @@ _FILES = (
     "queries",
     "schedules",
     "search",
+    "versions",
     "workers",
 )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from durable._engine.records import QUERY_PATIENCE, QUERY_TAKEN_FOR, QueryAnswer, Question
+from durable._engine.versioning import queue_of
 from durable.store.postgres import _rows
 from durable.store.postgres._part import Part
 
@@ -52,7 +53,7 @@ class Queries(Part):
                 query_id=str(row["query_id"]),
                 run_id=str(row["run_id"]),
                 workflow_type=row["workflow_type"],
-                task_queue=row["task_queue"],
+                task_queue=queue_of(row["task_queue"]),
                 name=row["name"],
                 input=row["input"],
                 expires_in=row["expires_in"],

@@ -16,6 +16,7 @@ from durable._engine.records import (
     RunRecord,
     RunStatus,
 )
+from durable._engine.versioning import queue_of
 from durable.history import EventRow
 from durable.store.postgres._session import Row
 
@@ -51,7 +52,7 @@ def run(row: Row, length: int, size: int) -> RunRecord:
         run_id=str(row["run_id"]),
         workflow_id=row["workflow_id"],
         workflow_type=row["workflow_type"],
-        task_queue=row["task_queue"],
+        task_queue=queue_of(row["task_queue"]),
         status=RunStatus(row["status"]),
         hold=Hold(row["hold"]),
         reason=row["reason"],
@@ -79,7 +80,7 @@ def activity(row: Row) -> ActivityRecord:
         workflow_id=row["workflow_id"],
         workflow_type=row["workflow_type"],
         activity_type=row["activity_type"],
-        task_queue=row["task_queue"].removeprefix(LANES),
+        task_queue=queue_of(row["task_queue"].removeprefix(LANES)),
         state=ActivityState(row["state"]),
         attempt=row["attempt"],
         due_at=row["due_at"],
@@ -139,7 +140,7 @@ def _activities(row: Row, run_id: str) -> tuple[ActivityRecord, ...]:
             workflow_id=row["workflow_id"],
             workflow_type=row["workflow_type"],
             activity_type=texts[0],
-            task_queue=texts[1].removeprefix(LANES),
+            task_queue=queue_of(texts[1].removeprefix(LANES)),
             state=ActivityState(numbers[1]),
             attempt=numbers[2],
             due_at=numbers[3],

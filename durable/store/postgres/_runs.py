@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
+from msgspec import structs
 
 from durable._engine.lanes import lane_queue
 from durable._engine.records import (
@@ -81,7 +82,11 @@ class Runs(Commits):
         if not rows:
             return None
         length, size = (rows[0]["length"], rows[0]["size"]) if measured else (-1, -1)
-        return _rows.run(rows[0], length, size)
+        found = _rows.run(rows[0], length, size)
+        pinned_to, override = rows[0]["pinned_to"], rows[0]["versioning_override"]
+        if pinned_to is None and override is None:
+            return found
+        return structs.replace(found, pinned_to=pinned_to or "", override=override or "")
 
     async def read_events(self, run_id: str, after: int = 0, limit: int | None = None) -> list[EventRow]:
         """Return the run's events behind position `after`, in order."""

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 
 from durable._engine.records import ListedRun, RunStatus
+from durable._engine.versioning import queue_of
 from durable.history import Payload
 from durable.history._search_attributes import decode_search_attributes
 from durable.store._filter import (
@@ -82,7 +83,7 @@ def _listed(row: Row) -> ListedRun:
         run_id=str(row["listed_id"]),
         workflow_id=row["workflow_id"],
         workflow_type=row["workflow_type"],
-        task_queue=row["task_queue"],
+        task_queue=queue_of(row["task_queue"]),
         status=RunStatus(row["status"]),
         started_at=row["started_at"],
         execution_at=row["begins_at"],
@@ -94,4 +95,6 @@ def _listed(row: Row) -> ListedRun:
         root_workflow_id=row["root_workflow"],
         root_run_id=str(row["root_run"]),
         info=row["info"],
+        version=row["version"] or "",
+        behavior=row["behavior"] or 0,
     )

@@ -22,8 +22,16 @@ class Workers(Messages):
         Raises:
             ValueError: The id is known: an incarnation is registered once, and dead is for good.
         """
+        if worker.version:
+            deployment = worker.version.partition(":")[0]
+            await self._fetch("serve", deployment, worker.version, list(worker.task_queues))
         done = await self._fetch(
-            "register", worker.worker_id, worker.identity, list(worker.task_queues), worker.lease
+            "register",
+            worker.worker_id,
+            worker.identity,
+            list(worker.task_queues),
+            worker.lease,
+            worker.version,
         )
         if not done:
             raise ValueError(
@@ -47,6 +55,7 @@ class Workers(Messages):
                 renewals=row["renewals"],
                 expired=row["expired"],
                 dead=row["dead"],
+                version=row["version"],
             )
             for row in await self._read("list_workers")
         ]

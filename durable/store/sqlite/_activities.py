@@ -19,7 +19,8 @@ from durable._engine.records import (
     NewActivity,
     SendOutcome,
 )
-from durable.store.sqlite import _lanes, _messages, _rows, _workers
+from durable._engine.versioning import SEPARATOR, Reach, queue_of
+from durable.store.sqlite import _lanes, _messages, _rows, _versions, _workers
 from durable.store.sqlite._connection import Transaction
 from durable.store.sqlite._locks import Lives
 from durable.store.sqlite._rows import Many, ids
@@ -58,7 +59,7 @@ def insert(transaction: Transaction, activities: Sequence[tuple[str, NewActivity
             )
         rows.append(
             (run_id, new.id, new.activity_type,
-             new.task_queue if new.lane is None else lane_queue(new.task_queue), int(state), new.attempt, new.priority, due_at, deadline,
+             _at(transaction.db, run_id, new.task_queue if new.lane is None else lane_queue(new.task_queue)), int(state), new.attempt, new.priority, due_at, deadline,
              new.start_by, new.close_by, new.start_to_close, new.heartbeat, new.worker, started_at, new.scheduled_at,
              new.progress)
         )  # fmt: skip
@@ -66,6 +67,11 @@ def insert(transaction: Transaction, activities: Sequence[tuple[str, NewActivity
     _replace_inputs(transaction.db, [(run_id, new.id, new.scheduled) for run_id, new in activities])
     if lanes := [(run_id, new.id, new.lane) for run_id, new in activities if new.lane is not None]:
         _lanes.enter(transaction.db, lanes)
+
+
+def _at(db: sqlite3.Connection, run_id: str, wanted: str) -> str:
+    """The place of an activity; only one of a pinned run can be another than its queue."""
+    return _versions.at_activity(db, run_id, wanted) if SEPARATOR in wanted else wanted
 
 
 def read(db: sqlite3.Connection, now: int, keys: Sequence[Key]) -> list[ActivityRecord]:
@@ -101,15 +107,16 @@ def claim(
     activity_types: Sequence[str] | None,
     limit: int,
     format: int,
+    version: str,
 ) -> list[ActivityRecord]:
     """See `Store.claim_activities`."""
     db, now = transaction.db, transaction.now
     if limit < 1 or not _workers.is_live(transaction, lives, worker_id):
         return []
-    queues = tuple(dict.fromkeys(task_queues))
-    if _lanes.in_use(db, queues):
-        return _claim_from_lanes(transaction, worker_id, queues, activity_types, limit, format)
-    due = _due_of(transaction, queues, activity_types, limit, format)
+    reached = _versions.reached(db, task_queues, version)
+    if _lanes.in_use(db, [reach.place for reach in reached]):
+        return _claim_from_lanes(transaction, worker_id, reached, activity_types, limit, format)
+    due = _due_of(transaction, reached, activity_types, limit, format)
     keys = [key for _, _, key in due[:limit]]
     _start(db, [(*key, worker_id, now) for key in keys])
     return read(db, now, keys)
@@ -118,7 +125,7 @@ def claim(
 def _claim_from_lanes(
     transaction: Transaction,
     worker_id: str,
-    task_queues: Sequence[str],
+    reached: Sequence[Reach],
     activity_types: Sequence[str] | None,
     limit: int,
     format: int,
@@ -126,13 +133,14 @@ def _claim_from_lanes(
     """By priority; in one priority lots are drawn between lanes, the rest of the queue being one of them."""
     db, now = transaction.db, transaction.now
     keys: list[Key] = []
-    for queue in task_queues:
+    for reach in reached:
+        queue = queue_of(reach.place)
         permits = _lanes.permits(transaction, queue)
         wanted = int(min(limit - len(keys), permits))
         if wanted < 1:
             continue
-        ready = _lanes.waiting(transaction, queue, activity_types, wanted, format)
-        plain = _due_of(transaction, (queue,), activity_types, wanted, format, every=True)
+        ready = _lanes.waiting(transaction, reach, activity_types, wanted, format)
+        plain = _due_of(transaction, (reach,), activity_types, wanted, format, every=True)
         for priority in {priority for priority, _, _ in plain}:
             line = [(due_at, key) for at, due_at, key in plain if at == priority]
             drawn = _lanes.lots([1.0] * len(line))
@@ -151,7 +159,7 @@ def _claim_from_lanes(
 
 def _due_of(
     transaction: Transaction,
-    task_queues: Sequence[str],
+    reached: Sequence[Reach],
     activity_types: Sequence[str] | None,
     limit: int,
     format: int,
@@ -161,11 +169,14 @@ def _due_of(
     """What is due in these queues, with its priority and its instant; of `every` priority as many as are wanted."""
     db, now = transaction.db, transaction.now
     due: list[tuple[int, int, Key]] = []
-    for queue in task_queues:
+    for reach in reached:
         wanted = limit
-        for priority in _priorities(db, queue):
+        for priority in _priorities(db, reach.place):
             values = {
-                "queue": queue,
+                "queue": reach.place,
+                "whole": reach.whole,
+                "low": reach.low,
+                "high": reach.high,
                 "priority": priority,
                 "now": now,
                 "types": None if activity_types is None else ids(activity_types),
@@ -276,6 +287,7 @@ def change(transaction: Transaction, changes: Sequence[ActivityChange]) -> list[
     changed: list[bool] = []
     for one in changes:
         values = {name: getattr(one, name) for name in one.__struct_fields__}
+        values["task_queue"] = _versions.at_activity(db, one.run_id, one.task_queue)
         done = db.execute(SQL["change"], values).rowcount == 1
         if done:
             _replace_inputs(db, [(one.run_id, one.id, one.scheduled)])

@@ -13,8 +13,9 @@ from itertools import chain, zip_longest
 from typing import Any
 
 from durable._engine.records import RECENT, ActivityRecord, ClaimedRun, Message
+from durable._engine.versioning import Reach, queue_of
 from durable.store._probation import PROBATION
-from durable.store.sqlite import _activities, _gates, _messages, _rows, _runs, _workers
+from durable.store.sqlite import _activities, _gates, _messages, _rows, _runs, _versions, _workers
 from durable.store.sqlite._connection import Transaction
 from durable.store.sqlite._locks import Lives
 from durable.store.sqlite._rows import ids
@@ -36,9 +37,10 @@ class Wanted:
         workflow_types: Only runs of these types; None for all.
         newest: Only runs of this format and older ones.
         probation: Runs with two deaths and more, instead of those with fewer.
+        version: Only runs that workers of this version may have.
     """
 
-    __slots__ = ("format", "least", "most", "task_queues", "types")
+    __slots__ = ("format", "least", "most", "task_queues", "types", "version")
 
     def __init__(
         self,
@@ -47,10 +49,12 @@ class Wanted:
         newest: int,
         *,
         probation: bool = False,
+        version: str = "",
     ) -> None:
         self.task_queues = tuple(dict.fromkeys(task_queues))
         self.types = None if workflow_types is None else ids(workflow_types)
         self.format = newest
+        self.version = version
         self.least = PROBATION if probation else 0
         self.most = _MANY_DEATHS if probation else PROBATION - 1
 
@@ -71,10 +75,11 @@ def claim(
     db = transaction.db
     if limit < 1 or not _workers.is_live(transaction, lives, worker_id):
         return []
+    reached = _versions.reached(db, wanted.task_queues, wanted.version)
     if wanted.least == 0:
-        _gates.admit(transaction, wanted.task_queues, wanted.types, limit, wanted.format)
-    due = _share(_due(transaction, wanted, limit), limit, low_first)
-    called = _called(db, wanted, limit)
+        _gates.admit(transaction, [one.place for one in reached], wanted.types, limit, wanted.format)
+    due = _share(_due(transaction, wanted, reached, limit), limit, low_first)
+    called = _called(db, wanted, reached, limit)
     # Turn by turn, so that neither kind waits for as long as there is enough of the other.
     turns = zip_longest(due, called)
     chosen = list(dict.fromkeys(run_id for run_id in chain.from_iterable(turns) if run_id is not None))[
@@ -85,30 +90,35 @@ def claim(
     return chosen
 
 
-def _values(wanted: Wanted, queue: str, limit: int) -> dict[str, Any]:
+def _values(wanted: Wanted, reach: Reach, limit: int) -> dict[str, Any]:
     return {
-        "queue": queue, "types": wanted.types, "format": wanted.format, "least": wanted.least, "most": wanted.most,
+        "queue": reach.place, "whole": reach.whole, "low": reach.low, "high": reach.high, "types": wanted.types, "format": wanted.format, "least": wanted.least, "most": wanted.most,
         "limit": limit,
     }  # fmt: skip
 
 
-def _due(transaction: Transaction, wanted: Wanted, limit: int) -> dict[int, list[str]]:
+def _due(
+    transaction: Transaction, wanted: Wanted, reached: Sequence[Reach], limit: int
+) -> dict[int, list[str]]:
     """Runs whose instant has come, at most `limit` of each priority and queue."""
     found: dict[int, list[str]] = {}
-    for queue in wanted.task_queues:
-        values = _values(wanted, queue, limit) | {"now": transaction.now}
-        for priority in _priorities(transaction.db, queue):
+    for reach in reached:
+        values = _values(wanted, reach, limit) | {"now": transaction.now}
+        for priority in _priorities(transaction.db, reach.place):
             row = transaction.db.execute(SQL["due_runs"], values | {"priority": priority}).fetchone()
             found.setdefault(priority, []).extend(_rows.strings(row[0]))
     return found
 
 
-def _called(db: sqlite3.Connection, wanted: Wanted, limit: int) -> list[str]:
+def _called(db: sqlite3.Connection, wanted: Wanted, reached: Sequence[Reach], limit: int) -> list[str]:
     """Runs that have a message, by the age of their first."""
-    found = [
-        _rows.strings(db.execute(SQL["called_runs"], _values(wanted, queue, limit)).fetchone()[0])
-        for queue in wanted.task_queues
+    # One that was sent before its run was pinned may lie at the queue.
+    looks = [
+        _values(wanted, reach, limit) | {"mail": mail}
+        for reach in reached
+        for mail in dict.fromkeys((reach.place, queue_of(reach.place)))
     ]
+    found = [_rows.strings(db.execute(SQL["called_runs"], look).fetchone()[0]) for look in looks]
     return [run_id for turn in zip_longest(*found) for run_id in turn if run_id is not None]
 
 

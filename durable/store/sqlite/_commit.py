@@ -20,7 +20,7 @@ from msgspec import structs
 
 from durable._engine.records import Close, CommitResult, Message, StartVerdict, Transition, Unread, Verdict
 from durable.history import EventRow
-from durable.store.sqlite import _activities, _messages, _others, _rows, _runs, _search, _updates
+from durable.store.sqlite import _activities, _messages, _others, _rows, _runs, _search, _updates, _versions
 from durable.store.sqlite._connection import Transaction
 from durable.store.sqlite._locks import Lives
 from durable.store.sqlite._rows import Many, ids
@@ -186,6 +186,10 @@ def _write(transaction: Transaction, lives: Lives, transitions: Sequence[Transit
     started = _others.start_children(transaction, lives, transitions)
     if consumed := [position for t in transitions for position in t.consumed]:
         db.execute(SQL["consume"], (ids(consumed),))
+    if stamps := [
+        (t.run_id, u.stamp) for t in transitions if (u := t.upsert) is not None and u.stamp is not None
+    ]:
+        _versions.stamp(transaction, stamps)
     if activities := [(t.run_id, activity) for t in transitions for activity in t.activities]:
         _activities.insert(transaction, activities)
     if done := [(t.run_id, number) for t in transitions for number in t.activities_done]:

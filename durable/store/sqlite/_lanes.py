@@ -23,6 +23,7 @@ from durable._engine.lanes import (
     Lane,
     lane_queue,
 )
+from durable._engine.versioning import Reach, queue_of
 from durable.store.sqlite import _rows
 from durable.store.sqlite._connection import Transaction
 from durable.store.sqlite._rows import Many, ids
@@ -65,12 +66,12 @@ def enter(db: sqlite3.Connection, lanes: Sequence[tuple[str, int, Lane]]) -> Non
     )  # fmt: skip
 
 
-def in_use(db: sqlite3.Connection, task_queues: Sequence[str]) -> bool:
-    """Whether anything waits in a lane of these queues, or one of them has a rate."""
+def in_use(db: sqlite3.Connection, places: Sequence[str]) -> bool:
+    """Whether anything waits in a lane of these places, or the queue of one of them has a rate."""
     return any(
-        db.execute(SQL["in_use"], (lane_queue(queue),)).fetchone()[0]
-        or db.execute(SQL["rate"], (queue,)).fetchone() is not None
-        for queue in task_queues
+        db.execute(SQL["in_use"], (lane_queue(place),)).fetchone()[0]
+        or db.execute(SQL["rate"], (queue_of(place),)).fetchone() is not None
+        for place in places
     )
 
 
@@ -100,11 +101,12 @@ def take_permits(transaction: Transaction, queue: str, left: float) -> None:
 
 
 def waiting(
-    transaction: Transaction, queue: str, activity_types: Sequence[str] | None, limit: int, format: int
+    transaction: Transaction, reach: Reach, activity_types: Sequence[str] | None, limit: int, format: int
 ) -> list[Waiting]:
-    """What waits in the lanes of a queue and may start: no more of a key, or behind a breaker, than there is room for."""
-    db = transaction.db
+    """What waits in the lanes of a place and may start: no more of a key, or behind a breaker, than there is room for."""
+    db, queue = transaction.db, reach.place
     values = {
+        "whole": reach.whole, "low": reach.low, "high": reach.high,
         "queue": lane_queue(queue), "now": transaction.now, "types": None if activity_types is None else ids(activity_types), "format": format,
     }  # fmt: skip
     heads = [

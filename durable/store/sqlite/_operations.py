@@ -11,11 +11,12 @@ from durable._engine.operations import Operated, Reset, ResetView
 from durable._engine.records import (
     Close,
     Hold,
+    Message,
     RunStatus,
 )
 from durable.history import FORMAT
 from durable.store._parent_close import termination
-from durable.store.sqlite import _activities, _commit, _messages, _rows, _runs, _search, _updates
+from durable.store.sqlite import _activities, _commit, _messages, _rows, _runs, _search, _updates, _versions
 from durable.store.sqlite._connection import Transaction
 from durable.store.sqlite._locks import Lives
 from durable.store.sqlite._rows import ids
@@ -108,7 +109,11 @@ def _reset(
     event = new.event
     at = max(now, latest)
     _runs.insert_events(db, [(run_id, event.seq, event.task, event.type, at, event.data)])
-    _activities.insert(transaction, [(run_id, activity) for activity in new.activities])
+    queued = [
+        structs.replace(one, task_queue=_versions.at_activity(db, run_id, one.task_queue))
+        for one in new.activities
+    ]
+    _activities.insert(transaction, [(run_id, one) for one in queued])
     _activities.request_cancel(db, [(run_id, id) for id in new.activities_canceled])
     _updates.write(db, [(run_id, outcome) for outcome in new.outcomes])
     said = [structs.replace(message, run_id=run_id) for message in new.messages]
@@ -153,6 +158,11 @@ def unpause(transaction: Transaction, run_id: str, holds: Sequence[Hold]) -> Ope
 def paused(db: sqlite3.Connection, worker_id: str) -> list[str]:
     """See `Store.paused_runs`."""
     return [run_id for (run_id,) in db.execute(SQL["paused_runs"], (worker_id,))]
+
+
+def override(transaction: Transaction, run_id: str, override: str, message: Message) -> Operated:
+    """See `Store.override`."""
+    return _versions.override(transaction, _status(transaction.db, run_id), run_id, override, message)
 
 
 def purge(transaction: Transaction, run_id: str) -> Operated:

@@ -141,7 +141,7 @@ def succeed(
                 f"the successor of {run_id} has the run id of another run, or another workflow id"
             )
         verdicts.append(verdict)
-        values = {"from": run_id, "to": new.run_id, "queue": new.task_queue}
+        values = {"from": run_id, "to": new.run_id}
         transaction.db.execute(SQL["move_messages"], values)
         transaction.db.execute(SQL["inherit_parents"], values)
         transaction.db.execute(SQL["forget_moved"], (run_id,))

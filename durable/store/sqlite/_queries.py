@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Sequence
 
 from durable._engine.records import QUERY_PATIENCE, QUERY_TAKEN_FOR, QueryAnswer, Question
+from durable._engine.versioning import queue_of
 from durable.store.sqlite import _rows
 from durable.store.sqlite._connection import Transaction
 from durable.store.sqlite._rows import ids
@@ -64,7 +65,10 @@ def take(
             "patience": QUERY_PATIENCE,
         },
     )
-    return [Question(*row) for row in rows.fetchall()]
+    return [
+        Question(query_id, run_id, workflow_type, queue_of(at), *rest)
+        for query_id, run_id, workflow_type, at, *rest in rows.fetchall()
+    ]
 
 
 def answer(transaction: Transaction, answers: Sequence[QueryAnswer]) -> None:

@@ -18,6 +18,7 @@ import msgspec
 
 from durable._engine.lanes import LANES
 from durable._engine.records import ActivityRecord, ActivityState, Anew, Hold, Message, RunRecord, RunStatus
+from durable._engine.versioning import queue_of
 from durable._internal import named_sql
 from durable.history import EventRow
 
@@ -124,6 +125,8 @@ class _Run(msgspec.Struct, array_like=True):
     info_length: int
     first_run_id: str
     parent_run_id: str | None
+    pinned_to: str
+    override: str
 
 
 class _Activity(msgspec.Struct, array_like=True):
@@ -216,7 +219,7 @@ def runs(scalars: str, info: bytes | None) -> list[RunRecord]:
             run_id=row.run_id,
             workflow_id=row.workflow_id,
             workflow_type=row.workflow_type,
-            task_queue=row.task_queue,
+            task_queue=queue_of(row.task_queue),
             status=row.status,
             hold=row.hold,
             reason=row.reason,
@@ -233,6 +236,8 @@ def runs(scalars: str, info: bytes | None) -> list[RunRecord]:
             info=part,
             first_run_id=row.first_run_id,
             parent_run_id=row.parent_run_id,
+            pinned_to=row.pinned_to,
+            override=row.override,
         )
         for row, part in zip(rows, parts, strict=True)
     ]
@@ -252,7 +257,7 @@ def activities(
             workflow_id=row.workflow_id,
             workflow_type=row.workflow_type,
             activity_type=row.activity_type,
-            task_queue=row.task_queue.removeprefix(LANES),
+            task_queue=queue_of(row.task_queue.removeprefix(LANES)),
             state=row.state,
             attempt=row.attempt,
             due_at=row.due_at,

@@ -10,7 +10,7 @@ from msgspec import structs
 from durable._engine.records import NewRun, RunRecord, RunStatus, SendOutcome, StartOutcome, StartVerdict
 from durable.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from durable.history import EventRow, EventType, Payload
-from durable.store.sqlite import _gates, _messages, _rows, _search, _sole, _workers
+from durable.store.sqlite import _gates, _messages, _rows, _search, _sole, _versions, _workers
 from durable.store.sqlite._connection import Transaction
 from durable.store.sqlite._locks import Lives
 from durable.store.sqlite._rows import Many, ids
@@ -44,7 +44,15 @@ def create(transaction: Transaction, lives: Lives, runs: Sequence[NewRun]) -> li
             run.delay or not alive.setdefault(owner, _workers.is_live(transaction, lives, owner))
         ):
             owner = None
-        verdict = _insert(transaction, run, owner)
+        at, pinned_to, override = (
+            _versions.of_start(transaction.db, run)
+            if run.version or run.override
+            else (run.task_queue, None, None)
+        )
+        if owner is not None and _versions.any_route(transaction.db):
+            version = _workers.version_of(transaction, owner)
+            owner = owner if _versions.may_own(transaction.db, version, at, run.workflow_id) else None
+        verdict = _insert(transaction, run, owner, (at, pinned_to, override))
         if verdict.outcome is StartOutcome.STARTED:
             data.append((run.run_id, run.info))
             if run.lane is not None:
@@ -74,16 +82,18 @@ def _deliver(transaction: Transaction, run: NewRun, verdict: StartVerdict) -> bo
     return SendOutcome.HELD_BACK not in _messages.send(transaction, messages)
 
 
-def _insert(transaction: Transaction, run: NewRun, owner: str | None) -> StartVerdict:
+def _insert(
+    transaction: Transaction, run: NewRun, owner: str | None, versions: tuple[str, str | None, str | None]
+) -> StartVerdict:
     db, now = transaction.db, transaction.now
     wake_at = now + run.delay if owner is None and run.activity is None else None
     times_out_at = None if run.run_timeout is None else now + run.delay + run.run_timeout
     epoch = 0 if owner is None else 1
     inserted = db.execute(
         SQL["insert_run"],
-        (run.run_id, run.workflow_id, run.workflow_type, run.task_queue, owner, epoch, wake_at, run.priority, run.format,
+        (run.run_id, run.workflow_id, run.workflow_type, versions[0], owner, epoch, wake_at, run.priority, run.format,
          now, times_out_at, run.first_run_id or None, run.parent_run_id, run.parent_close_policy,
-         now + run.delay if run.delay else None, *_parent(db, run)),
+         now + run.delay if run.delay else None, *_parent(db, run), *versions[1:]),
     ).rowcount  # fmt: skip
     if not inserted:
         return _explain(db, run, now)

@@ -9,6 +9,7 @@ import stat
 import time
 from collections.abc import Generator
 
+from durable._engine.versioning import ramp_of
 from durable.exceptions import StoreConfigurationError
 from durable.store import _migrate
 from durable.store._migrate import Migration
@@ -109,6 +110,7 @@ def connect(path: str, limits: Limits, *, read_only: bool = False) -> sqlite3.Co
         db.execute("PRAGMA synchronous = FULL")
         db.execute("PRAGMA foreign_keys = ON")
         db.execute("PRAGMA temp_store = MEMORY")
+        db.create_function("durable_ramp", 1, ramp_of, deterministic=True)
         if read_only:
             db.execute("PRAGMA query_only = ON")
     except BaseException:

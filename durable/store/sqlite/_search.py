@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 
 from durable._engine.records import ListedRun, RunStatus, Upsert
+from durable._engine.versioning import queue_of
 from durable.history import Payload
 from durable.history._search_attributes import decode_search_attributes
 from durable.store._filter import (
@@ -78,6 +79,7 @@ def list_runs(
 
 def _listed(row: Sequence[object]) -> ListedRun:
     values: list[object] = list(row)
+    values[3] = queue_of(str(values[3]))
     values[4] = RunStatus(int(str(values[4])))
     return ListedRun(*values)  # type: ignore[arg-type]
 

@@ -34,6 +34,7 @@ from durable._engine.records import (
     WorkerRecord,
 )
 from durable._engine.schedules.rows import ScheduleRow, ScheduleWrite
+from durable._engine.versioning import DeploymentRow, QueueRoute, VersionRow
 from durable.exceptions import StoreConfigurationError, StoreUnavailableError
 from durable.history import EventRow
 from durable.store._filter import CountQuery, ListQuery, Position
@@ -53,6 +54,7 @@ from durable.store.sqlite import (
     _search,
     _sole,
     _updates,
+    _versions,
     _workers,
 )
 from durable.store.sqlite._claims import Wanted
@@ -245,13 +247,22 @@ class SQLiteStore:
         limit: int,
         *,
         format: int,
+        version: str = "",
     ) -> list[ClaimedRun]:
-        return await self._claim(worker_id, Wanted(task_queues, workflow_types, format), limit)
+        wanted = Wanted(task_queues, workflow_types, format, version=version)
+        return await self._claim(worker_id, wanted, limit)
 
     async def claim_probationer(
-        self, worker_id: str, task_queues: Sequence[str], workflow_types: Sequence[str] | None, *, format: int
+        self,
+        worker_id: str,
+        task_queues: Sequence[str],
+        workflow_types: Sequence[str] | None,
+        *,
+        format: int,
+        version: str = "",
     ) -> ClaimedRun | None:
-        claimed = await self._claim(worker_id, Wanted(task_queues, workflow_types, format, probation=True), 1)
+        wanted = Wanted(task_queues, workflow_types, format, probation=True, version=version)
+        claimed = await self._claim(worker_id, wanted, 1)
         return claimed[0] if claimed else None
 
     async def _claim(self, worker_id: str, wanted: Wanted, limit: int) -> list[ClaimedRun]:
@@ -292,6 +303,7 @@ class SQLiteStore:
         limit: int,
         *,
         format: int,
+        version: str = "",
     ) -> list[ActivityRecord]:
         return await self.writer.run(
             partial(
@@ -302,6 +314,7 @@ class SQLiteStore:
                 activity_types=activity_types,
                 limit=limit,
                 format=format,
+                version=version,
             )
         )
 
@@ -413,6 +426,38 @@ class SQLiteStore:
 
     async def delete_schedule(self, schedule_id: str) -> bool:
         return await self.writer.run(partial(_schedules.delete, schedule_id=schedule_id))
+
+    # ---------------------------------------------------------------- versions
+
+    async def find_deployments(self, name: str | None = None) -> list[DeploymentRow]:
+        return await self._read(partial(_versions.find_deployments, name=name))
+
+    async def find_versions(self, deployment: str) -> list[VersionRow]:
+        return await self._read(partial(_versions.find_versions, lives=self._lives, deployment=deployment))
+
+    async def write_deployment(self, row: DeploymentRow) -> bool:
+        return await self.writer.run(partial(_versions.write_deployment, row=row))
+
+    async def forget_version(self, version: str, *, pinned: bool = False) -> bool:
+        return await self.writer.run(
+            partial(_versions.forget_version, lives=self._lives, version=version, pinned=pinned)
+        )
+
+    async def queue_routes(self, task_queues: Sequence[str]) -> dict[str, QueueRoute]:
+        return await self._read(partial(_versions.routes, task_queues=task_queues))
+
+    async def moved_runs(self, worker_id: str, task_queues: Sequence[str], version: str) -> list[str]:
+        return await self._read(
+            partial(_versions.moved, worker_id=worker_id, task_queues=task_queues, version=version)
+        )
+
+    async def stranded_versions(self) -> list[tuple[str, str]]:
+        return await self._read(lambda db: _versions.stranded(db, self._lives, self._stamp()))
+
+    async def override(self, run_id: str, override: str, message: Message) -> Operated:
+        return await self.writer.run(
+            partial(_operations.override, run_id=run_id, override=override, message=message)
+        )
 
     # ---------------------------------------------------------------- workers
 

@@ -10,7 +10,7 @@ import msgspec
 from durable._engine.records import WorkerRecord
 from durable.exceptions import StoreUnavailableError
 from durable.store._probation import PROBATION, QUARANTINED
-from durable.store.sqlite import _rows
+from durable.store.sqlite import _rows, _versions
 from durable.store.sqlite._connection import Transaction, unavailable
 from durable.store.sqlite._locks import Lives
 
@@ -25,12 +25,21 @@ def is_live(transaction: Transaction, lives: Lives, worker_id: str) -> bool:
     return found is not None and not found[0] and lives.is_alive(worker_id)
 
 
+def version_of(transaction: Transaction, worker_id: str) -> str:
+    """The version of a worker, "" for one without."""
+    found = transaction.db.execute(SQL["is_dead"], (worker_id,)).fetchone()
+    return "" if found is None else found[1]
+
+
 def register(transaction: Transaction, worker: WorkerRecord) -> None:
     """Write the row. The worker lives already: whoever finds the row finds the lock held."""
     queues = _rows.to_json(worker.task_queues).decode()
+    if worker.version:
+        _versions.serve(transaction, worker.version, worker.task_queues)
     try:
         transaction.db.execute(
-            SQL["register"], (worker.worker_id, worker.identity, queues, worker.lease, transaction.now)
+            SQL["register"],
+            (worker.worker_id, worker.identity, queues, worker.lease, transaction.now, worker.version),
         )
     except sqlite3.IntegrityError:
         raise ValueError(
@@ -54,7 +63,7 @@ def bury(transaction: Transaction, lives: Lives, worker_id: str, renewals: int) 
 def list_all(db: sqlite3.Connection, lives: Lives) -> list[WorkerRecord]:
     """See `Store.list_workers`. One whose lock is free is dead for sure: the operating system says so."""
     records: list[WorkerRecord] = []
-    for worker_id, identity, queues, lease, dead in db.execute(SQL["list"]).fetchall():
+    for worker_id, identity, queues, lease, dead, version in db.execute(SQL["list"]).fetchall():
         gone = bool(dead) or not lives.is_alive(worker_id)
         records.append(
             WorkerRecord(
@@ -66,6 +75,7 @@ def list_all(db: sqlite3.Connection, lives: Lives) -> list[WorkerRecord]:
                 expired=gone,
                 dead=bool(dead),
                 dead_for_sure=gone,
+                version=version,
             )
         )
     return records

@@ -37,6 +37,7 @@ from durable.testing.conformance import (
     _starts,
     _successors,
     _updates,
+    _versions,
     _workers,
 )
 from durable.testing.conformance._registry import REGISTRY, Check
@@ -66,6 +67,7 @@ _MODULES = (
     _gates,
     _operated_activities,
     _workers,
+    _versions,
     _lists,
     _lives,
     _sizes,

@@ -128,6 +128,33 @@ async def test_activity_choice(env: Env) -> None:
     assert await events(other) == ["Started", "Failed"]
 
 
+class Greeter:
+    """Activities that share what an object has, as those of a connection pool do."""
+
+    def __init__(self, mark: str) -> None:
+        self.mark = mark
+
+    @activity.defn(name="hello.greet_by_object")
+    async def greet(self, name: str) -> str:
+        return f"Hello, {name}{self.mark}"
+
+
+@workflow.defn(name="hello.by_object")
+class GreetsByObject:
+    @workflow.run
+    async def run(self, name: str) -> str:
+        return await workflow.execute_activity_method(Greeter.greet, name, start_to_close_timeout=SHORT)
+
+
+@pytest.mark.temporal("hello/activity_method")
+async def test_activity_method(env: Env) -> None:
+    async with env.worker(GreetsByObject, Greeter("!!").greet):
+        handle = await env.start(GreetsByObject.run, "World")
+        assert await handle.result(timeout=PATIENCE) == "Hello, World!!"
+    assert await events(handle) == ["Started", *ACTIVITY, "Completed"]
+    assert (await event(handle, "ActivityScheduled")).activity_type == "hello.greet_by_object"
+
+
 @activity.defn(name="hello.beats")
 async def beats(pages: int) -> list[Any]:
     """Goes on where an earlier attempt came to, as its last heartbeat says."""

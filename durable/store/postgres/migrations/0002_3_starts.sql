@@ -22,24 +22,34 @@ declare
     v_all boolean; -- all of them were: then nothing has to be looked up in `v_new`, which costs its square
     v_again integer[];
     v_i integer;
+    v_versions boolean := exists (select from durable.queue_routes);
 begin
     for v_round in 1 .. 10 loop
         with inserted as (
             insert into durable.runs (run_id, workflow_id, workflow_type, task_queue, format, priority, started_at,
                     times_out_at, owner, epoch, wake_at, first_run_id, parent_run_id, parent_close_policy, execution_at,
-                    parent_workflow_id, root_workflow_id, root_run_id)
-                select s_run[i], s_workflow_id[i], s_type[i], s_queue[i], s_format[i], s_priority[i], p_now,
+                    parent_workflow_id, root_workflow_id, root_run_id, pinned_to, versioning_override)
+                select s_run[i], s_workflow_id[i], s_type[i], v.place, s_format[i], s_priority[i], p_now,
                     p_now + s_delay[i] + s_timeout[i],
                     case when l.live then s_owner[i] end,
                     case when l.live then 1 else 0 end,
                     case when not l.live then p_now + s_delay[i] end,
                     s_first[i], s_parent[i], s_policy[i], case when s_delay[i] > 0 then p_now + s_delay[i] end,
-                    p.workflow_id, p.root_workflow_id, p.root_run_id
+                    p.workflow_id, p.root_workflow_id, p.root_run_id,
+                    v.pinned_to, case when v.pinned_to is not null or split_part(s_queue[i], E'\x1f', 3) = 'auto_upgrade'
+                        then nullif(split_part(s_queue[i], E'\x1f', 3), '') end
                 from (select i from unnest(v_open) i order by s_workflow_id[i], i) s
+                -- What stands in `s_queue` is a place, and behind it an override if there is one.
+                cross join lateral (
+                    select p.place, case when split_part(p.place, E'\x1f', 2) like '%:%'
+                        then split_part(p.place, E'\x1f', 2) end as pinned_to
+                    from (select case when strpos(s_queue[i], E'\x1f') = 0 then s_queue[i]
+                        else durable.place_2(s_queue[i]) end as place offset 0) p offset 0) v
                 -- A delayed start is not owned: the delay would be forgotten if its owner died.
                 cross join lateral (select s_delay[i] = 0 and exists (
                     select from durable.workers w
-                    where w.worker_id = s_owner[i] and not w.dead and w.expires_at > p_now) as live) l
+                    where w.worker_id = s_owner[i] and not w.dead and w.expires_at > p_now
+                        and (not v_versions or durable.reaches_2(w.version, v.place, s_workflow_id[i]))) as live) l
                 left join lateral (
                     select r.workflow_id, coalesce(r.root_workflow_id, r.workflow_id) as root_workflow_id,
                         coalesce(r.root_run_id, r.run_id) as root_run_id

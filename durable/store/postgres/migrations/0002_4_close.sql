@@ -102,9 +102,11 @@ begin
             delete from durable.inbox i using unnest(p_successors) n
                 where i.run_id = any (p_runs) and i.run_id = s_from[n]
                     and (not i.internal or i.message_id = 'parent-closed')
-                returning s_run[n] as run_id, s_queue[n] as queue, i.position, i.type, i.internal, i.message_id, i.data)
+                returning s_run[n] as run_id, i.position, i.type, i.internal, i.message_id, i.data)
         insert into durable.inbox (run_id, type, internal, task_queue, message_id, data)
-            select m.run_id, m.type, m.internal, m.queue, m.message_id, m.data from moved m order by m.position
+            select m.run_id, m.type, m.internal, r.task_queue, m.message_id, m.data from moved m
+            cross join lateral (select r.task_queue from durable.runs r where r.run_id = m.run_id offset 0) r
+            order by m.position
             on conflict (run_id, message_id) do nothing;
     end if;
 

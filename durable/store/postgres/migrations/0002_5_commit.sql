@@ -46,6 +46,7 @@ create function durable.commit_2(
         -- replies: to the messages by workflow id, then to the children
     f_run uuid[], f_info bytea[], f_rows jsonb[], -- what runs are found by, new ones and others, see `index_runs_2`; for
         -- the latter what is shown of them
+    v_run uuid[], v_version text[], v_behavior smallint[], v_pinned_to text[], -- see `stamp_2`
     out now bigint, out verdicts smallint[], out started uuid[] -- runs created that have an owner
 ) language plpgsql volatile
     set lock_timeout = '2s'
@@ -273,6 +274,12 @@ begin
         end if;
     end if;
 
+    if cardinality(v_run) > 0 then
+        perform durable.stamp_2(array_agg(t.run_id), array_agg(t.version), array_agg(t.behavior), array_agg(t.pinned_to))
+            from unnest(v_run, v_version, v_behavior, v_pinned_to) t (run_id, version, behavior, pinned_to)
+            where t.run_id <> all (v_bad);
+    end if;
+
     if cardinality(d_run) > 0 then
         delete from durable.activity_tasks a using unnest(d_run, d_id) d (run_id, id)
             where a.run_id = d.run_id and a.id = d.id and d.run_id <> all (v_bad);
@@ -285,7 +292,10 @@ begin
         insert into durable.activity_tasks as t (
                 run_id, id, activity_type, task_queue, attempt, priority, scheduled_at, start_by, close_by,
                 start_to_close, heartbeat, worker, scheduled, progress, state, due_at, started_at, deadline)
-            select a.run_id, a.id, a.type, a.queue, a.attempt, a.priority, a.scheduled_at, a.start_by, a.close_by,
+            select a.run_id, a.id, a.type,
+                -- Of a pinned run, as its row says that it is.
+                case when strpos(a.queue, E'\x1f') = 0 then a.queue else durable.activity_place_2(a.run_id, a.queue) end,
+                a.attempt, a.priority, a.scheduled_at, a.start_by, a.close_by,
                 a.start_to_close, a.heartbeat, a.worker, a.scheduled, a.progress,
                 case when a.worker is null then 1 else 2 end,
                 case when a.worker is null then now + a.due_in else now - a.running_for end,

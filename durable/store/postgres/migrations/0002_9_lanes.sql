@@ -73,7 +73,8 @@ begin
             where coalesce(a.limit_key, '') = p_key and a.limit_key is not null order by a.scheduled_at desc limit 1));
 end $$;
 
--- Make a live worker run queued activities of one task queue whose lanes are in use, or that has a rate: by priority; in one
+-- Make a live worker run queued activities of one place (a task queue, or what is kept there for a version), of workflow ids
+-- from `p_low` to below `p_high`, whose lanes are in use, or that has a rate: by priority; in one
 -- priority lots are drawn between lanes, the rest of the queue being one of them; in a lane by age.
 --
 -- (`between`, and the order by the lane, leave the planner one index only, whatever it thinks it knows of the table.)
@@ -81,7 +82,7 @@ end $$;
 -- One at a time is at the lanes of a queue, and of all queues one is at a key or a breaker: each waits for the other, for
 -- milliseconds, and every statement behind the locks sees what those before it have given out.
 create function durable.claim_queue_2(
-    p_worker text, p_queue text, p_types text[], p_limit integer, p_format integer)
+    p_worker text, p_place text, p_low bigint, p_high bigint, p_types text[], p_limit integer, p_format integer)
 returns table (run_id uuid, id integer)
 language plpgsql volatile
     set lock_timeout = '2s' set plan_cache_mode = force_generic_plan set enable_seqscan = off
@@ -89,7 +90,8 @@ language plpgsql volatile
 as $$
 #variable_conflict use_column
 declare
-    v_lanes_of text := chr(31) || p_queue;
+    v_queue text := split_part(p_place, chr(31), 1);
+    v_lanes_of text := chr(31) || p_place;
     v_now bigint;
     v_limit integer := p_limit;
     v_permits float8;
@@ -101,12 +103,12 @@ declare
     v_taken integer;
 begin
     insert into durable.limit_keys (kind, key)
-        select 0, p_queue where not exists (select from durable.limit_keys l where l.kind = 0 and l.key = p_queue)
+        select 0, v_queue where not exists (select from durable.limit_keys l where l.kind = 0 and l.key = v_queue)
         on conflict do nothing;
-    perform from durable.limit_keys l where l.kind = 0 and l.key = p_queue for update;
+    perform from durable.limit_keys l where l.kind = 0 and l.key = v_queue for update;
     v_now := durable.now_us();
     select least(greatest(1, r.per_second), r.permits + greatest(0, v_now - r.at) / 1000000.0 * r.per_second)
-        into v_permits from durable.rates r where r.task_queue = p_queue for update;
+        into v_permits from durable.rates r where r.task_queue = v_queue for update;
     v_limit := least(v_limit, floor(v_permits)::integer);
     if v_limit < 1 then
         return;
@@ -146,7 +148,9 @@ begin
             where a.state = 1 and a.lane is not null and a.task_queue = v_lanes_of and a.priority = l.priority
                 and a.lane between l.lane and l.lane and a.due_at <= v_now and (a.deadline is null or a.deadline > v_now)
                 and (p_types is null or a.activity_type = any (p_types))
-                and exists (select from durable.runs r where r.run_id = a.run_id and r.format <= p_format and r.hold <> 3)
+                and exists (select from durable.runs r where r.run_id = a.run_id and r.format <= p_format and r.hold <> 3
+                        and (p_high - p_low = 4294967296
+                            or durable.ramp_of(r.workflow_id) >= p_low and durable.ramp_of(r.workflow_id) < p_high))
             order by a.lane, a.due_at limit 1) h),
     keys as materialized (
         select k.limit_key, durable.activity_limit_2(k.limit_key) as most, (
@@ -193,7 +197,9 @@ begin
                     and a.lane between l.lane and l.lane and a.due_at <= v_now and (a.deadline is null or a.deadline > v_now)
                     and (p_types is null or a.activity_type = any (p_types))
                     and exists (
-                        select from durable.runs r where r.run_id = a.run_id and r.format <= p_format and r.hold <> 3)
+                        select from durable.runs r where r.run_id = a.run_id and r.format <= p_format and r.hold <> 3
+                        and (p_high - p_low = 4294967296
+                            or durable.ramp_of(r.workflow_id) >= p_low and durable.ramp_of(r.workflow_id) < p_high))
                 order by a.lane, a.due_at limit v_limit) w),
         fitting as materialized (
             -- What does not fit holds up all that come behind it under its key, or it might never fit.
@@ -208,18 +214,20 @@ begin
                 and (f.breaker is null or f.fails_fast or f.room is null or f.trial <= f.room)),
         ranges as (
             select (select min(a.priority) from durable.activity_tasks a
-                where a.state = 1 and a.task_queue = p_queue) as priority
+                where a.state = 1 and a.task_queue = p_place) as priority
             union all
             select (select min(a.priority) from durable.activity_tasks a
-                where a.state = 1 and a.task_queue = p_queue and a.priority > s.priority)
+                where a.state = 1 and a.task_queue = p_place and a.priority > s.priority)
             from ranges s where s.priority is not null),
         plain as materialized (
             select p.* from ranges s cross join lateral (
                 select a.run_id, a.id, a.priority, a.due_at from durable.activity_tasks a
-                where a.state = 1 and a.task_queue = p_queue and a.priority = s.priority and a.due_at <= v_now
+                where a.state = 1 and a.task_queue = p_place and a.priority = s.priority and a.due_at <= v_now
                     and (a.deadline is null or a.deadline > v_now) and (p_types is null or a.activity_type = any (p_types))
                     and exists (select from durable.runs r where r.run_id = a.run_id and r.format <= p_format
-                        and r.hold <> 3)
+                        and r.hold <> 3
+                        and (p_high - p_low = 4294967296
+                            or durable.ramp_of(r.workflow_id) >= p_low and durable.ramp_of(r.workflow_id) < p_high))
                 order by a.due_at limit v_limit) p),
         ready as (
             select f.run_id, f.id, f.priority, f.lane, f.due_at, f.share,
@@ -244,13 +252,13 @@ begin
             returning a.run_id, a.id;
     get diagnostics v_taken = row_count;
     if v_permits is not null then
-        update durable.rates r set permits = v_permits - v_taken, at = v_now where r.task_queue = p_queue;
+        update durable.rates r set permits = v_permits - v_taken, at = v_now where r.task_queue = v_queue;
     end if;
 end $$;
 
 -- As `claim_activities_2`, which does it where no lane is in use and no queue has a rate: all that this costs is a look.
 create function durable.claim_activities_3(
-    p_worker text, p_queues text[], p_types text[], p_limit integer, p_format integer)
+    p_worker text, p_queues text[], p_types text[], p_limit integer, p_format integer, p_version text)
 returns table (run_id uuid, id integer)
 language plpgsql volatile
     set lock_timeout = '2s' set plan_cache_mode = force_generic_plan set enable_seqscan = off
@@ -258,24 +266,27 @@ language plpgsql volatile
 as $$
 #variable_conflict use_column
 declare
-    v_queue text;
+    v_reach record;
     v_left integer := p_limit;
     v_taken integer;
 begin
     if not exists (
-            select from unnest(p_queues) q (queue) cross join lateral (
+            select from durable.reach_2(p_queues, p_version) w cross join lateral (
                 select from durable.activity_tasks a
-                where a.state = 1 and a.task_queue = chr(31) || q.queue limit 1) l)
+                where a.state = 1 and a.task_queue = chr(31) || w.place limit 1) l)
         and not exists (
             select from unnest(p_queues) q (queue) cross join lateral (
                 select from durable.rates r where r.task_queue = q.queue offset 0) r)
     then
-        return query select c.run_id, c.id from durable.claim_activities_2(p_worker, p_queues, p_types, p_limit, p_format) c;
+        return query select c.run_id, c.id
+            from durable.claim_activities_2(p_worker, p_queues, p_types, p_limit, p_format, p_version) c;
         return;
     end if;
-    foreach v_queue in array p_queues loop
+    for v_reach in select w.* from durable.reach_2(p_queues, p_version) w loop
         exit when v_left < 1;
-        return query select c.run_id, c.id from durable.claim_queue_2(p_worker, v_queue, p_types, v_left, p_format) c;
+        return query select c.run_id, c.id
+            from durable.claim_queue_2(
+                p_worker, v_reach.place, v_reach.low, v_reach.high, p_types, v_left, p_format) c;
         get diagnostics v_taken = row_count;
         v_left := v_left - v_taken;
     end loop;

@@ -55,9 +55,10 @@ begin
     return v_count + v_activities;
 end $$;
 
--- Make a live worker run queued activities that are due, by priority, then age; not those of paused runs.
+-- Make a live worker run queued activities that are due, by priority, then age; not those of paused runs, nor what is for
+-- workers of another version.
 create function durable.claim_activities_2(
-    p_worker text, p_queues text[], p_types text[], p_limit integer, p_format integer)
+    p_worker text, p_queues text[], p_types text[], p_limit integer, p_format integer, p_version text)
 returns table (run_id uuid, id integer)
 language plpgsql volatile
     set lock_timeout = '2s' set plan_cache_mode = force_generic_plan set enable_seqscan = off
@@ -69,20 +70,21 @@ declare
 begin
     return query
         with recursive ranges as (
-            select q.queue, (select min(a.priority) from durable.activity_tasks a
-                where a.state = 1 and a.task_queue = q.queue) as priority
-            from unnest(p_queues) q (queue)
+            select w.place, w.low, w.high, (select min(a.priority) from durable.activity_tasks a
+                where a.state = 1 and a.task_queue = w.place) as priority
+            from durable.reach_2(p_queues, p_version) w
             union all
-            select s.queue, (select min(a.priority) from durable.activity_tasks a
-                where a.state = 1 and a.task_queue = s.queue and a.priority > s.priority)
+            select s.place, s.low, s.high, (select min(a.priority) from durable.activity_tasks a
+                where a.state = 1 and a.task_queue = s.place and a.priority > s.priority)
             from ranges s where s.priority is not null),
         locked as materialized (
             select l.* from ranges s cross join lateral (
                 select a.run_id, a.id, a.priority, a.due_at from durable.activity_tasks a
-                where a.state = 1 and a.task_queue = s.queue and a.priority = s.priority and a.due_at <= v_now
+                where a.state = 1 and a.task_queue = s.place and a.priority = s.priority and a.due_at <= v_now
                     and (a.deadline is null or a.deadline > v_now) and (p_types is null or a.activity_type = any (p_types))
                     and exists (select from durable.runs r where r.run_id = a.run_id and r.format <= p_format
-                        and r.hold <> 3)
+                        and r.hold <> 3 and (s.high - s.low = 4294967296
+                            or durable.ramp_of(r.workflow_id) >= s.low and durable.ramp_of(r.workflow_id) < s.high))
                 order by a.due_at limit p_limit for update skip locked) l),
         picked as materialized (
             select l.run_id, l.id from locked l order by l.priority, l.due_at limit p_limit)

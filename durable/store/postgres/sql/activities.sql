@@ -1,5 +1,5 @@
 -- name: claim_activities
-select run_id, id from durable.claim_activities_3($1, $2, $3, $4, $5)
+select run_id, id from durable.claim_activities_3($1, $2, $3, $4, $5, $6)
 
 -- name: read_activities
 select a.run_id, a.id, r.workflow_id, r.workflow_type, a.activity_type, a.task_queue, a.state, a.attempt, a.due_at,
@@ -129,7 +129,9 @@ changed as (
         due_at = case when a.state = 1 then l.due_at else a.due_at end,
         deadline = case when a.state = 1 then l.deadline else a.deadline end,
         start_by = l.start_by, close_by = l.close_by, start_to_close = l.start_to_close, heartbeat = l.heartbeat,
-        task_queue = case when a.lane is null then l.task_queue else chr(31) || l.task_queue end, scheduled = l.scheduled, progress = coalesce(l.progress, a.progress),
+        task_queue = durable.activity_place_2(
+            l.run_id, case when a.lane is null then l.task_queue else chr(31) || l.task_queue end),
+        scheduled = l.scheduled, progress = coalesce(l.progress, a.progress),
         cancel_requested = a.cancel_requested or l.cancel,
         cancel_reason = case when l.cancel then l.cancel_reason else a.cancel_reason end
     from locked l where a.run_id = l.run_id and a.id = l.id

@@ -2,8 +2,9 @@
 -- What never changes is looked up beside the claim.
 select c.*, coalesce((select r.first_run_id from durable.runs r where r.run_id = c.run_id), c.run_id) as first_run_id,
     (select r.parent_run_id from durable.runs r where r.run_id = c.run_id) as parent_run_id
-from (select case when $6 = 0 then durable.admit_2($2, $3, $4, $5) end offset 0) a
-cross join lateral durable.claim_2($1, $2, $3, $4, $5, $6, $7) c
+from (select case when $6 = 0 then durable.admit_2(
+    coalesce((select array_agg(w.place) from durable.reach_2($2, $8) w), '{}'), $3, $4, $5) end offset 0) a
+cross join lateral durable.claim_2($1, $2, $3, $4, $5, $6, $7, $8) c
 
 -- name: owned_runs
 select run_id, epoch from durable.runs where owner = $1

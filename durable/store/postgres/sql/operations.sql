@@ -24,11 +24,12 @@ delete from durable.update_outcomes where run_id = $1 and stage < 3
 -- name: enter_reset
 insert into durable.runs (run_id, workflow_id, workflow_type, task_queue, epoch, wake_at, priority, format, started_at,
         times_out_at, first_run_id, parent_run_id, parent_close_policy, execution_at, parent_workflow_id,
-        root_workflow_id, root_run_id, gate, lane, share, limit_key, limit_most, limit_weight)
+        root_workflow_id, root_run_id, gate, lane, share, limit_key, limit_most, limit_weight,
+        pinned_to, deployment_version, versioning_behavior, versioning_override)
     select $1, b.workflow_id, b.workflow_type, b.task_queue, 0, $3, b.priority, greatest(b.format, $4), $3,
         $3 + $5::bigint, $6, b.parent_run_id, b.parent_close_policy, b.execution_at, b.parent_workflow_id,
         b.root_workflow_id, b.root_run_id, case when b.gate is not null then 2 end, b.lane, b.share, b.limit_key,
-        b.limit_most, b.limit_weight
+        b.limit_most, b.limit_weight, b.pinned_to, b.deployment_version, b.versioning_behavior, b.versioning_override
     from durable.runs b where b.run_id = $2
     on conflict do nothing returning run_id
 
@@ -54,7 +55,7 @@ insert into durable.events (run_id, seq, task, type, time, data)
 -- name: insert_activities
 insert into durable.activity_tasks (run_id, id, activity_type, task_queue, attempt, priority, scheduled_at, start_by,
         close_by, start_to_close, heartbeat, scheduled, progress, state, due_at, deadline, cancel_requested)
-    select $1, a.id, a.type, a.queue, a.attempt, a.priority, a.scheduled_at, a.start_by, a.close_by, a.start_to_close,
+    select $1, a.id, a.type, durable.activity_place_2($1, a.queue), a.attempt, a.priority, a.scheduled_at, a.start_by, a.close_by, a.start_to_close,
         a.heartbeat, a.scheduled, a.progress, 1, $2::bigint, least(a.start_by, a.close_by), a.id = any ($3::integer[])
     from unnest($4::integer[], $5::text[], $6::text[], $7::integer[], $8::smallint[], $9::bigint[], $10::bigint[],
             $11::bigint[], $12::bigint[], $13::bigint[], $14::bytea[], $15::bytea[])

@@ -10,7 +10,7 @@ select n, outcome, run_id, workflow_type, epoch, now from durable.start_sole_2(
 -- The history is measured, which reads all of it, only when asked for.
 select r.run_id, r.workflow_id, r.workflow_type, r.task_queue, r.status, r.hold, d.reason, r.owner, r.epoch, r.wake_at,
     r.priority, r.deaths, r.started_at, r.closed_at, r.times_out_at, d.info, h.length, h.size,
-    coalesce(r.first_run_id, r.run_id) as first_run_id, r.parent_run_id
+    coalesce(r.first_run_id, r.run_id) as first_run_id, r.parent_run_id, r.pinned_to, r.versioning_override
 from durable.runs r join durable.run_data d using (run_id)
 cross join lateral (
     select count(*) as length, coalesce(sum(octet_length(e.data)), 0)::bigint as size
@@ -20,7 +20,7 @@ where r.workflow_id = $1 and r.run_id = $2
 -- name: find_latest_run
 select r.run_id, r.workflow_id, r.workflow_type, r.task_queue, r.status, r.hold, d.reason, r.owner, r.epoch, r.wake_at,
     r.priority, r.deaths, r.started_at, r.closed_at, r.times_out_at, d.info, h.length, h.size,
-    coalesce(r.first_run_id, r.run_id) as first_run_id, r.parent_run_id
+    coalesce(r.first_run_id, r.run_id) as first_run_id, r.parent_run_id, r.pinned_to, r.versioning_override
 from durable.runs r join durable.run_data d using (run_id)
 cross join lateral (
     select count(*) as length, coalesce(sum(octet_length(e.data)), 0)::bigint as size
@@ -42,7 +42,7 @@ where r.run_id = $1 and r.status = 1 and a.xact_start < clock_timestamp() - $2::
 -- name: timed_out_runs
 select r.run_id, r.workflow_id, r.workflow_type, r.task_queue, r.status, r.hold, d.reason, r.owner, r.epoch, r.wake_at,
     r.priority, r.deaths, r.started_at, r.closed_at, r.times_out_at, d.info, h.length, h.size,
-    coalesce(r.first_run_id, r.run_id) as first_run_id, r.parent_run_id
+    coalesce(r.first_run_id, r.run_id) as first_run_id, r.parent_run_id, r.pinned_to, r.versioning_override
 from (
     select * from durable.runs r
     where r.status = 1 and r.times_out_at <= durable.now_us() order by r.times_out_at limit $1) r
@@ -55,7 +55,7 @@ order by r.times_out_at
 -- name: condemned_runs
 select r.run_id, r.workflow_id, r.workflow_type, r.task_queue, r.status, r.hold, d.reason, r.owner, r.epoch, r.wake_at,
     r.priority, r.deaths, r.started_at, r.closed_at, r.times_out_at, d.info, h.length, h.size,
-    coalesce(r.first_run_id, r.run_id) as first_run_id, r.parent_run_id
+    coalesce(r.first_run_id, r.run_id) as first_run_id, r.parent_run_id, r.pinned_to, r.versioning_override
 from (
     select r.* from (select distinct run_id from durable.inbox where type = 13) i
     join durable.runs r on r.run_id = i.run_id and r.status = 1 limit $1) r

@@ -1,6 +1,6 @@
 -- name: register
-insert into durable.workers (worker_id, identity, task_queues, lease, expires_at, registered_at)
-select $1, $2, $3, $4::bigint, n.now + $4::bigint, n.now from (select durable.now_us() as now) n
+insert into durable.workers (worker_id, identity, task_queues, lease, expires_at, registered_at, version)
+select $1, $2, $3, $4::bigint, n.now + $4::bigint, n.now, $5 from (select durable.now_us() as now) n
 on conflict do nothing returning true as done
 
 -- name: renew
@@ -16,7 +16,7 @@ delete from durable.workers w where w.worker_id = $1 and w.dead
     and not exists (select from durable.activity_tasks a where a.worker = w.worker_id)
 
 -- name: list_workers
-select worker_id, identity, task_queues, lease, renewals, expires_at <= durable.now_us() as expired, dead
+select worker_id, identity, task_queues, lease, renewals, expires_at <= durable.now_us() as expired, dead, version
 from durable.workers order by registered_at, worker_id
 
 -- name: bury

@@ -10,6 +10,7 @@ SELECT json_group_array(run_id) FROM (
       AND task_queue = :queue AND priority = :priority AND wake_at <= :now
       AND hold < 2 AND format <= :format AND deaths BETWEEN :least AND :most
       AND (:types IS NULL AND substr(workflow_type, 1, 9) <> 'activity' || char(31) OR workflow_type IN (SELECT value FROM json_each(:types)))
+      AND (:whole OR (durable_ramp(workflow_id) >= :low AND durable_ramp(workflow_id) < :high))
     ORDER BY wake_at LIMIT :limit
 )
 
@@ -17,12 +18,13 @@ SELECT json_group_array(run_id) FROM (
 -- Only the first message of a run counts, so that a run with thousands does not fill the claim.
 SELECT json_group_array(run_id) FROM (
     SELECT runs.run_id FROM inbox CROSS JOIN runs ON runs.run_id = inbox.run_id
-    WHERE inbox.task_queue = :queue
+    WHERE inbox.task_queue = :mail AND runs.task_queue = :queue
       AND NOT EXISTS (
           SELECT 1 FROM inbox AS earlier WHERE earlier.run_id = inbox.run_id AND earlier.position < inbox.position)
       AND runs.status = 1 AND runs.owner IS NULL AND runs.hold = 0
       AND runs.format <= :format AND runs.deaths BETWEEN :least AND :most
       AND (:types IS NULL AND substr(runs.workflow_type, 1, 9) <> 'activity' || char(31) OR runs.workflow_type IN (SELECT value FROM json_each(:types)))
+      AND (:whole OR (durable_ramp(runs.workflow_id) >= :low AND durable_ramp(runs.workflow_id) < :high))
     ORDER BY inbox.position LIMIT :limit
 )
 

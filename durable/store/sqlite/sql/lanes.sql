@@ -22,7 +22,8 @@ SELECT json_group_array(json_array(
       AND due_at <= :now AND (deadline IS NULL OR deadline > :now)
       AND (:types IS NULL OR activity_type IN (SELECT value FROM json_each(:types)))
       AND EXISTS (
-          SELECT 1 FROM runs r WHERE r.run_id = activity_tasks.run_id AND r.format <= :format AND r.hold <> 3)
+          SELECT 1 FROM runs r WHERE r.run_id = activity_tasks.run_id AND r.format <= :format AND r.hold <> 3
+            AND (:whole OR (durable_ramp(r.workflow_id) >= :low AND durable_ramp(r.workflow_id) < :high)))
     ORDER BY due_at LIMIT :limit
 )
 

@@ -21,10 +21,12 @@ DELETE FROM update_outcomes WHERE run_id = ? AND stage < 3
 INSERT INTO runs
     (run_id, workflow_id, workflow_type, task_queue, epoch, wake_at, priority, format, started_at, times_out_at,
      first_run_id, parent_run_id, parent_close_policy, execution_at, parent_workflow_id, root_workflow_id, root_run_id,
-     gate, lane, share, limit_key, limit_most, limit_weight)
+     gate, lane, share, limit_key, limit_most, limit_weight,
+     pinned_to, deployment_version, versioning_behavior, versioning_override)
 SELECT :run_id, workflow_id, workflow_type, task_queue, 0, :now, priority, max(format, :format), :now, :times_out_at,
     :first_run_id, parent_run_id, parent_close_policy, execution_at, parent_workflow_id, root_workflow_id, root_run_id,
-    CASE WHEN gate IS NOT NULL THEN 2 END, lane, share, limit_key, limit_most, limit_weight
+    CASE WHEN gate IS NOT NULL THEN 2 END, lane, share, limit_key, limit_most, limit_weight,
+    pinned_to, deployment_version, versioning_behavior, versioning_override
 FROM runs WHERE run_id = :base
 ON CONFLICT DO NOTHING
 

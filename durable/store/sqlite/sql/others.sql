@@ -11,7 +11,7 @@ WHERE runs.status = 1 AND runs.parent_close_policy IN (1, 3)
 -- To new places, in their order, behind what is there. That the parent has closed is the one message of the library that
 -- concerns the successor too.
 INSERT INTO inbox (run_id, message_id, task_queue, type, internal, data)
-SELECT :to, message_id, :queue, type, internal, data FROM inbox
+SELECT :to, message_id, (SELECT task_queue FROM runs WHERE run_id = :to), type, internal, data FROM inbox
 WHERE run_id = :from AND (internal = 0 OR message_id = 'parent-closed') ORDER BY position
 ON CONFLICT DO NOTHING
 

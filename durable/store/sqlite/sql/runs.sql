@@ -4,8 +4,9 @@
 -- name: insert_run
 INSERT INTO runs
     (run_id, workflow_id, workflow_type, task_queue, owner, epoch, wake_at, priority, format, started_at, times_out_at,
-     first_run_id, parent_run_id, parent_close_policy, execution_at, parent_workflow_id, root_workflow_id, root_run_id)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+     first_run_id, parent_run_id, parent_close_policy, execution_at, parent_workflow_id, root_workflow_id, root_run_id,
+     pinned_to, versioning_override)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT DO NOTHING
 
 -- name: parent
@@ -40,7 +41,7 @@ SELECT
     json_group_array(json_array(
         run_id, workflow_id, workflow_type, task_queue, status, hold, reason, owner, epoch, wake_at, priority, deaths,
         started_at, closed_at, times_out_at, history_length, history_size, length(info),
-        coalesce(first_run_id, run_id), parent_run_id)),
+        coalesce(first_run_id, run_id), parent_run_id, coalesce(pinned_to, ''), coalesce(versioning_override, ''))),
     CAST(group_concat(info, '') AS BLOB)
 FROM (
     SELECT * FROM json_each(?) AS wanted

@@ -1,14 +1,14 @@
 -- name: register
-INSERT INTO workers (worker_id, identity, task_queues, lease, registered_at) VALUES (?, ?, ?, ?, ?)
+INSERT INTO workers (worker_id, identity, task_queues, lease, registered_at, version) VALUES (?, ?, ?, ?, ?, ?)
 
 -- name: mark_dead
 UPDATE workers SET dead = 1 WHERE worker_id = ? AND dead = 0
 
 -- name: is_dead
-SELECT dead FROM workers WHERE worker_id = ?
+SELECT dead, version FROM workers WHERE worker_id = ?
 
 -- name: list
-SELECT worker_id, identity, task_queues, lease, dead FROM workers ORDER BY registered_at, worker_id
+SELECT worker_id, identity, task_queues, lease, dead, version FROM workers ORDER BY registered_at, worker_id
 
 -- name: remove_unnamed
 DELETE FROM workers

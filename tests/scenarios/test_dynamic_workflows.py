@@ -19,7 +19,6 @@ from durable.workflow import DynamicWorkflowConfig
 from tests.scenarios.rig import PATIENCE, Env, until
 
 go = Signal("go", None)
-_asked: list[str] = []
 _raising: list[Exception] = []
 
 
@@ -42,7 +41,6 @@ class Anything:
 
     @workflow.dynamic_config
     def config(self) -> DynamicWorkflowConfig:
-        _asked.append(workflow.info().workflow_type)
         if _raising:
             raise _raising[0]
         strict = workflow.info().workflow_type == "dw.lenient"

@@ -81,17 +81,17 @@ class BatchRow(Struct, frozen=True, gc=False):
 
 
 class BatchRun(Struct, frozen=True, gc=False):
-    """A run that a batch is to deal with: one of each chain.
+    """A run that a batch is to deal with.
 
     Attributes:
         number: Its place in the batch.
-        first_run_id: The first run of its chain.
+        key: Of runs with one key there is one in a batch.
     """
 
     number: int
+    key: str
     workflow_id: str
     run_id: str
-    first_run_id: str
 
 
 class Dealt(IntEnum):

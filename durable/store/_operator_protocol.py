@@ -152,12 +152,12 @@ class OperatorStore(Protocol):
     ) -> None:
         """Add runs to a batch and move its position, unless it has another position, or its list is complete.
 
-        Of a chain only the run that came first is kept. Their numbers are ignored: they get new ones, in this order.
+        A run takes the place of the one with its key. Numbers are ignored: new runs get new ones, in this order.
 
         Args:
             batch_id: Which.
             position: Where its list is.
-            runs: What comes there.
+            runs: What comes there; no two of them have one key.
             following: Where it is then.
             last: Whether it is complete then.
         """

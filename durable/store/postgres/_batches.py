@@ -56,18 +56,15 @@ class Batches(Messages):
             position,
             following,
             last,
+            [run.key for run in runs],
             [run.workflow_id for run in runs],
             [run.run_id for run in runs],
-            [run.first_run_id for run in runs],
         )
 
     async def pending_batch_runs(self, batch_id: str, limit: int) -> list[BatchRun]:
         """Return runs that a batch has not dealt with, in order."""
         rows = await self._read("pending_batch_runs", batch_id, limit)
-        return [
-            BatchRun(row["number"], row["workflow_id"], str(row["run_id"]), str(row["first_run_id"]))
-            for row in rows
-        ]
+        return [BatchRun(row["number"], row["key"], row["workflow_id"], str(row["run_id"])) for row in rows]
 
     async def settle_batch(self, batch_id: str, news: Sequence[BatchNews]) -> None:
         """Count runs of a batch as dealt with; each counts once."""

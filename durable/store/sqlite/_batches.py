@@ -47,7 +47,7 @@ def gather(
     values = {"batch_id": batch_id, "position": position, "following": following, "gathered": last}
     if transaction.db.execute(SQL["move_batch"], values).rowcount:
         transaction.db.executemany(
-            SQL["gather_batch"], [(batch_id, run.workflow_id, run.run_id, run.first_run_id) for run in runs]
+            SQL["gather_batch"], [(batch_id, run.key, run.workflow_id, run.run_id) for run in runs]
         )
 
 

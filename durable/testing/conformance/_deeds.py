@@ -81,7 +81,10 @@ async def check_the_log_is_read_backwards_page_by_page(open_store: OpenStore) ->
         first = await read(workflow_id=None, batch_id=None, before=None, limit=3)
         rest = await read(workflow_id=None, batch_id=None, before=first[-1].number, limit=3)
         assert [row.run_id for row in (*first, *rest)] == [run.run_id for run in runs[::-1]]
-        assert [row.run_id for row in await log(one.store, batch_id="one")] == [runs[3].run_id, runs[1].run_id]
+        assert [row.run_id for row in await log(one.store, batch_id="one")] == [
+            runs[3].run_id,
+            runs[1].run_id,
+        ]
         assert [row.run_id for row in await log(one.store, runs[3].workflow_id, "one")] == [runs[3].run_id]
         assert await log(one.store, runs[2].workflow_id, "one") == []
         assert await log(one.store, batch_id="") == [], "no batch has this id"
@@ -101,18 +104,18 @@ async def check_a_batch_is_begun_once(open_store: OpenStore) -> None:
 
 
 @check()
-async def check_a_batch_has_one_run_of_each_chain(open_store: OpenStore) -> None:
+async def check_a_batch_has_the_newest_run_of_each_key(open_store: OpenStore) -> None:
     async with room(open_store) as one:
         store = one.store
         await store.begin_batch(NewBatch("b", "", deed("x", batch_id="b")))
-        runs = [BatchRun(0, f"w{n}", uuid7(), uuid7()) for n in range(3)]
-        again = BatchRun(0, "w0", uuid7(), runs[0].first_run_id)
+        runs = [BatchRun(0, f"w{n}", f"w{n}", uuid7()) for n in range(3)]
+        newer = BatchRun(0, "w0", "w0", uuid7())
         await store.gather_batch("b", b"", runs[:2], b"2", last=False)
         await store.gather_batch("b", b"", runs, b"stale", last=False)
-        await store.gather_batch("b", b"2", [again, runs[2]], b"", last=True)
-        await store.gather_batch("b", b"", [again], b"late", last=True)
+        await store.gather_batch("b", b"2", [newer, runs[2]], b"", last=True)
+        await store.gather_batch("b", b"", [runs[0]], b"late", last=True)
         found = await store.pending_batch_runs("b", 10)
-        assert [run.run_id for run in found] == [run.run_id for run in runs]
+        assert [run.run_id for run in found] == [newer.run_id, runs[1].run_id, runs[2].run_id]
         assert [run.number for run in found] == sorted({run.number for run in found})
         assert await store.pending_batch_runs("b", 2) == found[:2]
         row = await store.read_batch("b")
@@ -125,11 +128,15 @@ async def check_a_run_of_a_batch_counts_once(open_store: OpenStore) -> None:
     async with room(open_store) as one:
         store = one.store
         await store.begin_batch(NewBatch("b", "", deed("x", batch_id="b")))
-        runs = [BatchRun(0, f"w{n}", uuid7(), uuid7()) for n in range(30)]
+        runs = [BatchRun(0, f"w{n}", f"w{n}", uuid7()) for n in range(30)]
         await store.gather_batch("b", b"", runs, b"", last=True)
         numbers = [run.number for run in await store.pending_batch_runs("b", 30)]
-        await store.settle_batch("b", [BatchNews(numbers[0], Dealt.DONE), BatchNews(numbers[1], Dealt.SKIPPED)])
-        await store.settle_batch("b", [BatchNews(numbers[0], Dealt.FAILED, "no"), BatchNews(numbers[2], Dealt.DONE)])
+        await store.settle_batch(
+            "b", [BatchNews(numbers[0], Dealt.DONE), BatchNews(numbers[1], Dealt.SKIPPED)]
+        )
+        await store.settle_batch(
+            "b", [BatchNews(numbers[0], Dealt.FAILED, "no"), BatchNews(numbers[2], Dealt.DONE)]
+        )
         await store.settle_batch("b", [BatchNews(n, Dealt.FAILED, f"error {n}") for n in numbers[3:]])
         await store.settle_batch("b", [])
         row = await store.read_batch("b")

@@ -38,14 +38,14 @@ create table durable.batches (
     errors text[] not null default '{}'
 );
 
--- Runs that a batch has not dealt with yet: one of each chain, since a chain is one workflow.
+-- Runs that a batch has not dealt with yet, one of each key.
 create table durable.batch_runs (
     run_id uuid not null,
-    first_run_id uuid not null,
     number bigint not null generated always as identity,
     batch_id text collate "C" not null,
+    key text collate "C" not null,
     workflow_id text collate "C" not null,
-    primary key (batch_id, first_run_id)
+    primary key (batch_id, key)
 );
 
 create index batch_runs_pending on durable.batch_runs (batch_id, number);

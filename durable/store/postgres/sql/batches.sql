@@ -13,14 +13,14 @@ from durable.batches b where b.batch_id = $1
 with moved as (
     update durable.batches set position = $3, gathered = $4
         where batch_id = $1 and position = $2 and not gathered returning batch_id)
-insert into durable.batch_runs (batch_id, workflow_id, run_id, first_run_id)
-    select m.batch_id, r.workflow_id, r.run_id, r.first_run_id
-    from moved m, unnest($5::text[], $6::uuid[], $7::uuid[]) with ordinality r (workflow_id, run_id, first_run_id, n)
+insert into durable.batch_runs (batch_id, key, workflow_id, run_id)
+    select m.batch_id, r.key, r.workflow_id, r.run_id
+    from moved m, unnest($5::text[], $6::text[], $7::uuid[]) with ordinality r (key, workflow_id, run_id, n)
     order by r.n
-    on conflict do nothing
+    on conflict (batch_id, key) do update set workflow_id = excluded.workflow_id, run_id = excluded.run_id
 
 -- name: pending_batch_runs
-select number, workflow_id, run_id, first_run_id from durable.batch_runs where batch_id = $1 order by number limit $2
+select number, key, workflow_id, run_id from durable.batch_runs where batch_id = $1 order by number limit $2
 
 -- name: settle_batch
 -- Each run counts once, whoever else has dealt with it.

@@ -32,10 +32,10 @@ CREATE TABLE batches (
 CREATE TABLE batch_runs (
     number       INTEGER PRIMARY KEY AUTOINCREMENT,
     batch_id     TEXT NOT NULL,
+    key          TEXT NOT NULL,
     workflow_id  TEXT NOT NULL,
     run_id       TEXT NOT NULL,
-    first_run_id TEXT NOT NULL,
-    UNIQUE (batch_id, first_run_id)
+    UNIQUE (batch_id, key)
 );
 
 CREATE INDEX batch_runs_pending ON batch_runs (batch_id, number);

@@ -11,10 +11,11 @@ UPDATE batches SET position = :following, gathered = :gathered
 WHERE batch_id = :batch_id AND position = :position AND NOT gathered
 
 -- name: gather_batch
-INSERT INTO batch_runs (batch_id, workflow_id, run_id, first_run_id) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING
+INSERT INTO batch_runs (batch_id, key, workflow_id, run_id) VALUES (?, ?, ?, ?)
+ON CONFLICT (batch_id, key) DO UPDATE SET workflow_id = excluded.workflow_id, run_id = excluded.run_id
 
 -- name: pending_batch_runs
-SELECT number, workflow_id, run_id, first_run_id FROM batch_runs WHERE batch_id = ? ORDER BY number LIMIT ?
+SELECT number, key, workflow_id, run_id FROM batch_runs WHERE batch_id = ? ORDER BY number LIMIT ?
 
 -- name: settle_run
 DELETE FROM batch_runs WHERE batch_id = ? AND number = ?

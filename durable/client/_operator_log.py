@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 from durable._engine._sole import own_name
 from durable._internal.instants import to_datetime
 from durable.client._connection import Connection
-from durable.store import DeedRow
 
 PAGE = 1000
 """Entries that are read at once."""
@@ -48,12 +48,9 @@ async def read_log(
     left = limit
     while left is None or left > 0:
         size = PAGE if left is None else min(PAGE, left)
-
-        async def read(before: int | None = before, size: int = size) -> list[DeedRow]:
-            return await connection.store.read_log(
-                workflow_id=workflow_id, batch_id=batch_id, before=before, limit=size
-            )
-
+        read = partial(
+            connection.store.read_log, workflow_id=workflow_id, batch_id=batch_id, before=before, limit=size
+        )
         rows = await connection.patiently(read)
         for row in rows:
             deed = row.deed

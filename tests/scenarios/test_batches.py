@@ -160,16 +160,18 @@ async def test_a_chain_that_took_the_signal_before_the_crash_takes_no_other(env:
         assert await handle.result(timeout=PATIENCE) == 2
 
 
-async def test_cancel_and_terminate(env: Env) -> None:
-    async with env.worker(counts):
-        handles = await started(env, 4)
-        got = await env.client.cancel_workflows("WorkflowId IN ('b-0', 'b-1')", reason="recall", batch_id="c")
-        again = await env.client.cancel_workflows(
+async def test_cancel_and_terminate(plain: Env) -> None:
+    async with plain.worker(counts):
+        handles = await started(plain, 4)
+        got = await plain.client.cancel_workflows(
+            "WorkflowId IN ('b-0', 'b-1')", reason="recall", batch_id="c"
+        )
+        again = await plain.client.cancel_workflows(
             "WorkflowId IN ('b-0', 'b-1')", reason="recall", batch_id="c"
         )
         assert got == again
         assert (got.total, got.done) == (2, 2)
-        got = await env.client.terminate_workflows(
+        got = await plain.client.terminate_workflows(
             "WorkflowType = 'bat.counts' AND WorkflowId NOT IN ('b-0', 'b-1')", "detail", reason="enough"
         )
         assert (got.total, got.done) == (2, 2)
@@ -180,8 +182,8 @@ async def test_cancel_and_terminate(env: Env) -> None:
         assert statuses == [WorkflowExecutionStatus.CANCELED] * 2 + [WorkflowExecutionStatus.TERMINATED] * 2
         assert (await events(handles[0])).count("CancelRequested") == 1
         last = (await handles[3].fetch_history()).events[-1].data
-        assert (last.reason, last.identity) == ("enough", env.client.identity)  # type: ignore[attr-defined]
-        *deeds, whole = await log(env.client, batch_id=got.batch_id)
+        assert (last.reason, last.identity) == ("enough", plain.client.identity)  # type: ignore[attr-defined]
+        *deeds, whole = await log(plain.client, batch_id=got.batch_id)
         assert {(one.operation, one.workflow_id, one.reason) for one in deeds} == {
             ("terminate", "b-2", "enough"),
             ("terminate", "b-3", "enough"),
@@ -190,48 +192,48 @@ async def test_cancel_and_terminate(env: Env) -> None:
         assert whole.detail.startswith("WorkflowType = ")
 
 
-async def test_pause_unpause_and_what_there_was_nothing_to_do_with(env: Env) -> None:
-    async with env.worker(counts):
-        handles = await started(env, 3)
+async def test_pause_unpause_and_what_there_was_nothing_to_do_with(plain: Env) -> None:
+    async with plain.worker(counts):
+        handles = await started(plain, 3)
         await handles[0].pause("before")
-        got = await env.client.pause_workflows(RUNNING, reason="a look")
+        got = await plain.client.pause_workflows(RUNNING, reason="a look")
         assert (got.total, got.done, got.skipped) == (3, 2, 1)
-        assert (await env.client.count_workflows("Hold = 'paused'")).count == 3
-        got = await env.client.unpause_workflows(RUNNING, reason="seen")
+        assert (await plain.client.count_workflows("Hold = 'paused'")).count == 3
+        got = await plain.client.unpause_workflows(RUNNING, reason="seen")
         assert (got.total, got.done) == (3, 3)
-        assert (await env.client.unpause_workflows(RUNNING)).skipped == 3
-        assert (await env.client.unblock_workflows(RUNNING)).skipped == 3
-        assert [(one.operation, one.reason) for one in await log(env.client, workflow_id="b-1")] == [
+        assert (await plain.client.unpause_workflows(RUNNING)).skipped == 3
+        assert (await plain.client.unblock_workflows(RUNNING)).skipped == 3
+        assert [(one.operation, one.reason) for one in await log(plain.client, workflow_id="b-1")] == [
             ("unpause", "seen"),
             ("pause", "a look"),
         ]
-        assert [one.reason for one in await log(env.client, workflow_id="b-0")] == ["seen", "before"]
-        await env.client.signal_workflows(RUNNING, end(""))
+        assert [one.reason for one in await log(plain.client, workflow_id="b-0")] == ["seen", "before"]
+        await plain.client.signal_workflows(RUNNING, end(""))
         for handle in handles:
             assert await handle.result(timeout=PATIENCE) == []
 
 
-async def test_reset_and_delete(env: Env) -> None:
-    async with env.worker(counts):
-        handles = await started(env, 3)
-        await env.client.signal_workflows(RUNNING, poke(1))
+async def test_reset_and_delete(plain: Env) -> None:
+    async with plain.worker(counts):
+        handles = await started(plain, 3)
+        await plain.client.signal_workflows(RUNNING, poke(1))
         await handles[0].signal(end(""))
         assert await handles[0].result(timeout=PATIENCE) == [1]
         for _ in range(2):
-            got = await env.client.reset_workflows(RUNNING, to="first_task", reason="again", batch_id="r")
+            got = await plain.client.reset_workflows(RUNNING, to="first_task", reason="again", batch_id="r")
             assert (got.total, got.done, got.failed) == (3, 3, 0)
-        assert (await env.client.count_workflows(RUNNING)).count == 6
+        assert (await plain.client.count_workflows(RUNNING)).count == 6
         assert [
-            (one.operation, one.detail, one.batch_id) for one in await log(env.client, workflow_id="b-1")
+            (one.operation, one.detail, one.batch_id) for one in await log(plain.client, workflow_id="b-1")
         ] == [("reset", "first_task", "r")]
-        await env.client.signal_workflows(RUNNING, end(""))
-        newest = [env.client.get_workflow_handle(f"b-{n}") for n in range(3)]
+        await plain.client.signal_workflows(RUNNING, end(""))
+        newest = [plain.client.get_workflow_handle(f"b-{n}") for n in range(3)]
         assert [await handle.result(timeout=PATIENCE) for handle in newest] == [[1]] * 3
-        env.handles.clear()
-        got = await env.client.delete_workflows(RUNNING, reason="old")
+        plain.handles.clear()
+        got = await plain.client.delete_workflows(RUNNING, reason="old")
         assert (got.total, got.done) == (6, 6)
-        assert (await env.client.count_workflows(RUNNING)).count == 0
-        assert len(await log(env.client, batch_id=got.batch_id)) == 7
+        assert (await plain.client.count_workflows(RUNNING)).count == 0
+        assert len(await log(plain.client, batch_id=got.batch_id)) == 7
         with pytest.raises(WorkflowNotFoundError):
             await newest[0].describe()
 

@@ -43,8 +43,18 @@ class Batches(Messages):
         rows = await self._read("read_batch", batch_id)
         if not rows:
             return None
-        facts = {name: rows[0][name] for name in BatchRow.__struct_fields__}
-        return BatchRow(**facts | {"errors": tuple(rows[0]["errors"])})
+        row = rows[0]
+        return BatchRow(
+            batch_id=row["batch_id"],
+            digest=row["digest"],
+            position=row["position"],
+            gathered=row["gathered"],
+            pending=row["pending"],
+            done=row["done"],
+            skipped=row["skipped"],
+            failed=row["failed"],
+            errors=tuple(row["errors"]),
+        )
 
     async def gather_batch(
         self, batch_id: str, position: bytes, runs: Sequence[BatchRun], following: bytes, *, last: bool

@@ -29,10 +29,9 @@ def find(db: sqlite3.Connection, batch_id: str) -> BatchRow | None:
     found = db.execute(SQL["read_batch"], (batch_id,)).fetchone()
     if found is None:
         return None
-    facts = dict(zip(BatchRow.__struct_fields__, found, strict=True))
-    return BatchRow(
-        **facts | {"gathered": bool(facts["gathered"]), "errors": tuple(json.loads(facts["errors"]))}
-    )
+    batch_id, digest, position, gathered, pending, done, skipped, failed, errors = found
+    told = tuple(json.loads(errors))
+    return BatchRow(batch_id, digest, position, bool(gathered), pending, done, skipped, failed, told)
 
 
 def gather(

@@ -15,7 +15,9 @@ async def inquiry(item: str) -> str:
 
 async def main(url: str) -> None:
     async with Client.connect(url, identity="ada") as client, Worker(client):
-        inquiries = [await client.start_workflow(inquiry(item), id=item) for item in ("lamp", "chair", "table")]
+        inquiries = [
+            await client.start_workflow(inquiry(item), id=item) for item in ("lamp", "chair", "table")
+        ]
         print((await client.cancel_workflows("WorkflowType = 'inquiry'", dry_run=True)).total, "inquiries")
 
         # Asked twice, as after a crash: each workflow takes the signal once.

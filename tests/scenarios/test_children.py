@@ -9,6 +9,7 @@ import pytest
 
 from durable import ApplicationError, RetryPolicy, Signal, WorkflowAlreadyStartedError, activity, workflow
 from durable.client import WorkflowHandle
+from durable.common import WorkflowIDReusePolicy
 from durable.exceptions import (
     CancelledError,
     ChildWorkflowError,
@@ -312,6 +313,9 @@ async def test_options_reach_the_child(env: Env) -> None:
             execution_timeout=60,
             memo={"why": "test"},
             static_summary="a child",
+            static_details="at length",
+            retry_policy=RetryPolicy(maximum_attempts=2),
+            id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
             parent_close_policy=ABANDON,
         )
         assert not child.done()
@@ -328,6 +332,9 @@ async def test_options_reach_the_child(env: Env) -> None:
     )
     started = await event(child, "Started")
     assert (started.execution_timeout, started.parent_close_policy) == (60_000_000, "abandon")
+    assert (started.static_details, started.retry_policy.maximum_attempts) == ("at length", 2)
+    asked = await event(handle, "StartChildInitiated")
+    assert asked.id_reuse_policy == "reject_duplicate"
     async with env.worker(waits, task_queue="elsewhere"):
         await child.signal(go("late"))
         assert await child.result(timeout=PATIENCE) == "late"

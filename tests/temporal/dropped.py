@@ -131,11 +131,19 @@ def dropped(way: str, option: str) -> Iterator[None]:
                 if value is function:
                     undo.append((known, key, value))
                     setattr(known, key, wrapped)
+    forget()
     try:
         yield
     finally:
         for owner, key, value in undo:
             setattr(owner, key, value)
+        forget()
+
+
+def forget() -> None:
+    """Forget what is remembered of options: it was made with another way in."""
+    importlib.import_module("durable.activity._options")._merged_before.cache_clear()
+    importlib.import_module("durable._replay.machines._activity")._remembered.clear()
 
 
 class _First:

@@ -20,6 +20,8 @@ from typing import Any
 
 import pytest
 
+from durable import RetryPolicy
+
 ROOT = Path(__file__).parents[2]
 
 WAYS: dict[str, tuple[str, str]] = {
@@ -37,6 +39,20 @@ WAYS: dict[str, tuple[str, str]] = {
     "query": ("durable.client:WorkflowHandle.query", "parameter"),
     "execute_update": ("durable.client:WorkflowHandle.execute_update", "parameter"),
     "start_update": ("durable.client:WorkflowHandle.start_update", "parameter"),
+    "reset": ("durable.client:WorkflowHandle.reset", "parameter"),
+    "pause": ("durable.client:WorkflowHandle.pause", "parameter"),
+    "pause_activity": ("durable.client:WorkflowHandle.pause_activity", "parameter"),
+    "unpause_activity": ("durable.client:WorkflowHandle.unpause_activity", "parameter"),
+    "reset_activity": ("durable.client:WorkflowHandle.reset_activity", "parameter"),
+    "update_activity_options": ("durable.client:WorkflowHandle.update_activity_options", "parameter"),
+    "fetch_history_events": ("durable.client:WorkflowHandle.fetch_history_events", "parameter"),
+    "list_workflows": ("durable.client:Client.list_workflows", "parameter"),
+    "count_workflows": ("durable.client:Client.count_workflows", "parameter"),
+    "get_workflow_handle": ("durable.client:Client.get_workflow_handle", "parameter"),
+    "create_schedule": ("durable.client:Client.create_schedule", "parameter"),
+    "trigger": ("durable.client:ScheduleHandle.trigger", "parameter"),
+    "pause schedule": ("durable.client:ScheduleHandle.pause", "parameter"),
+    "unpause schedule": ("durable.client:ScheduleHandle.unpause", "parameter"),
     "update result": ("durable.client:WorkflowUpdateHandle.result", "parameter"),
     "sleep": ("durable.workflow._waiting:sleep", "parameter"),
     "wait_condition": ("durable.workflow._waiting:wait_condition", "parameter"),
@@ -54,6 +70,24 @@ WAYS: dict[str, tuple[str, str]] = {
     "application error": ("durable.exceptions:ApplicationError.__init__", "parameter"),
 }
 """Where options come in, and how they are given there: in a mapping, by a parameter, or as a field of the first argument."""
+
+KNOWN = {"start": ["_KNOWN"], "activity": ["KNOWN"], "workflow": ["_KNOWN", "CHILD_ONLY"]}
+"""Where the names are that may be in a mapping, in the module of its way."""
+
+NO_OPTIONS = {
+    **dict.fromkeys(
+        (
+            "workflow.defn: target",
+            "workflow.signal: fn",
+            "workflow.query: fn",
+            "workflow.update: fn",
+            "activity.defn: fn",
+        ),
+        "what is decorated",
+    ),
+    "workflow.defn: sandboxed": "there is no sandbox to leave",
+}
+"""Parameters that may be left out, and can not be dropped; and why."""
 
 OFF = "(nothing)"
 """The name of an option that nobody gives: only the wrapper is there."""
@@ -105,6 +139,25 @@ class Wrapped:
             return self.function(*args, **kwargs)
 
         return call
+
+
+def options(way: str) -> list[str]:
+    """What may be given there, and may be left out."""
+    path, kind = WAYS[way]
+    module, _, name = path.partition(":")
+    holder = importlib.import_module(module)
+    if kind == "field":
+        return [one.name for one in fields(RetryPolicy)]
+    if kind == "mapping":
+        return sorted(frozenset[str]().union(*(getattr(holder, one) for one in KNOWN[way])))
+    function: Any = holder
+    for part in name.split("."):
+        function = getattr(function, part)
+    return [
+        one.name
+        for one in inspect.signature(function).parameters.values()
+        if one.default is not one.empty and f"{way}: {one.name}" not in NO_OPTIONS
+    ]
 
 
 @contextlib.contextmanager

@@ -148,7 +148,16 @@ async def test_a_child_by_name_with_a_result_type(env: Env) -> None:
 
 @pytest.mark.temporal("child_workflow/throws_on_execute")
 async def test_a_child_that_fails(env: Env) -> None:
-    told = await env.run(tells("chd.fails", ["boom"]), tells, failing)
+    async with env.worker(tells, failing):
+        handle = await env.start(tells("chd.fails", ["boom"]))
+        told = await handle.result(timeout=PATIENCE)
+    assert await events(handle) == [
+        "Started",
+        "StartChildInitiated",
+        "ChildStarted",
+        "ChildFailed",
+        "Completed",
+    ]
     assert told == [
         "ApplicationError",
         "Planned: boom",

@@ -39,6 +39,7 @@ WAYS: dict[str, tuple[str, str]] = {
     "query": ("durable.client:WorkflowHandle.query", "parameter"),
     "execute_update": ("durable.client:WorkflowHandle.execute_update", "parameter"),
     "start_update": ("durable.client:WorkflowHandle.start_update", "parameter"),
+    "start_workflow": ("durable.client:Client.start_workflow", "parameter"),
     "reset": ("durable.client:WorkflowHandle.reset", "parameter"),
     "pause": ("durable.client:WorkflowHandle.pause", "parameter"),
     "pause_activity": ("durable.client:WorkflowHandle.pause_activity", "parameter"),
@@ -85,6 +86,7 @@ NO_OPTIONS = {
         ),
         "what is decorated",
     ),
+    **dict.fromkeys(("start: args", "start: result_type"), "taken before the others, see start_workflow"),
     "workflow.defn: sandboxed": "there is no sandbox to leave",
 }
 """Parameters that may be left out, and can not be dropped; and why."""
@@ -149,7 +151,8 @@ def options(way: str) -> list[str]:
     if kind == "field":
         return [one.name for one in fields(RetryPolicy)]
     if kind == "mapping":
-        return sorted(frozenset[str]().union(*(getattr(holder, one) for one in KNOWN[way])))
+        known = frozenset[str]().union(*(getattr(holder, one) for one in KNOWN[way]))
+        return sorted(one for one in known if f"{way}: {one}" not in NO_OPTIONS)
     function: Any = holder
     for part in name.split("."):
         function = getattr(function, part)

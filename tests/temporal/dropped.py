@@ -12,6 +12,7 @@ import functools
 import importlib
 import inspect
 import io
+import multiprocessing
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
@@ -90,6 +91,11 @@ NO_OPTIONS = {
     "workflow.defn: sandboxed": "there is no sandbox to leave",
 }
 """Parameters that may be left out, and can not be dropped; and why."""
+
+FORK = multiprocessing.get_context("fork")
+
+LIMIT = 40
+"""Seconds for a test; a busy machine takes some ten for the longest."""
 
 OFF = "(nothing)"
 """The name of an option that nobody gives: only the wrapper is there."""
@@ -187,22 +193,14 @@ def dropped(way: str, option: str) -> Iterator[None]:
                 if value is function:
                     undo.append((known, key, value))
                     setattr(known, key, wrapped)
-    forget()
     try:
         yield
     finally:
         for owner, key, value in undo:
             setattr(owner, key, value)
-        forget()
 
 
-def forget() -> None:
-    """Forget what is remembered of options: it was made with another way in."""
-    importlib.import_module("durable.activity._options")._merged_before.cache_clear()
-    importlib.import_module("durable._replay.machines._activity")._remembered.clear()
-
-
-class _First:
+class First:
     """A plugin that notes the first test that fails."""
 
     def __init__(self) -> None:
@@ -215,17 +213,29 @@ class _First:
             self.failed = report.nodeid
 
 
-def run(*tests: str, more: tuple[str, ...] = ()) -> _First:
-    """Run tests, as if their modules had never been imported, until one fails."""
-    for name in [one for one in sys.modules if one.startswith("tests.") and one != "tests.temporal.dropped"]:
-        del sys.modules[name]
-    first = _First()
+def run(*tests: str, more: tuple[str, ...] = ()) -> First:
+    """Run tests until one fails, in a copy of this process: nothing is remembered, and who waits for ever is ended."""
+    receiver, sender = FORK.Pipe(duplex=False)
+    process = FORK.Process(target=_run, args=(sender, tests, more))
+    process.start()
+    first = First()
+    if receiver.poll(LIMIT):
+        first.failed, first.ran = receiver.recv()
+    else:
+        first.failed = f"{tests[0]} (within {LIMIT} s)"
+    process.kill()
+    process.join()
+    return first
+
+
+def _run(sender: Any, tests: tuple[str, ...], more: tuple[str, ...]) -> None:
+    first = First()
     said = io.StringIO()
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
         pytest.main(["-x", "-q", "-p", "no:cacheprovider", *more, *tests], plugins=[first])
     if not first.ran and not first.failed:
         first.failed = f"no test ran: {said.getvalue()[-2000:]}"
-    return first
+    sender.send((first.failed, first.ran))
 
 
 def fault(name: str, test: str) -> str:

@@ -9,7 +9,7 @@ import sys
 from tests.temporal.dropped import ROOT, WAYS, options
 from tests.temporal.drops import DROPS
 
-EVERY = 20
+EVERY = 30
 """Of so many options one is dropped in an ordinary run; `DURABLE_DROPS=all` drops each."""
 
 

@@ -40,6 +40,7 @@
      |   |- StoreUnavailableError             it cannot be reached (now); the library itself goes on trying
      |   |   `- PayloadCodecError             the payload codec cannot encode or decode (now); it goes on trying, too
      |   |- SchemaError                       the tables are missing, older or newer; the text names the command
+     |   |- UnfitConnectionError              a call cannot be part of the transaction it was given; nothing was written
      |   `- StoreConfigurationError           a setting of the server or the URL makes it unfit; the text names it
      |- HistoryError                          a log cannot be read
      |   |- HistoryCorruptError               it is not what this library wrote
@@ -96,6 +97,7 @@ __all__ = [
     "TerminatedError",
     "TimeoutError",
     "TimeoutType",
+    "UnfitConnectionError",
     "UnknownEventError",
     "WorkerDeploymentConflictError",
     "WorkerDeploymentNotFoundError",
@@ -517,6 +519,13 @@ class SchemaError(StoreError):
 
 class StoreConfigurationError(StoreError, ValueError):
     """The URL, or a setting of the database, makes it unfit."""
+
+
+class UnfitConnectionError(StoreError, ValueError):
+    """The connection that a call was given cannot carry it: no transaction is open on it, or it leads elsewhere.
+
+    Nothing was written, and the transaction, if there is one, is as it was.
+    """
 
 
 class HistoryError(DurableError):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar, TypeVarTuple, overload
 
 from durable._internal.instants import SECOND, Duration, to_duration
-from durable.client._addressed import CLOSED, R_co, W_co
+from durable.client._addressed import R_co, W_co
 from durable.client._calls import call_of
 from durable.client._checked import to_checked_payloads
 from durable.client._describe import WorkflowExecutionDescription, describe, limits_waited_for
@@ -20,6 +20,7 @@ from durable.client._history import (
     WorkflowHistoryEventFilterType,
     check_page_size,
 )
+from durable.client._inside import CLOSED
 from durable.client._limits import waits_for, workflow_waits_for
 from durable.client._operated_activities import OperatesOnActivities
 from durable.client._outcome import next_run_of, result_of
@@ -83,11 +84,14 @@ class WorkflowHandle(
         Raises:
             WorkflowFailureError: It closed without a result; `cause` says why.
             WorkflowContinuedAsNewError: It goes on in another run, which is not to be followed.
-            WorkflowNotFoundError: There is no such workflow.
+            WorkflowNotFoundError: There is no such workflow; or the transaction that it was started in is still open, or
+                has been rolled back.
             TimeoutError: The builtin one: it was still open after `timeout`.
         """
         seconds = None if timeout is None else to_duration(timeout, "timeout") / SECOND
         async with asyncio.timeout(seconds):
+            if self._tentative:
+                await self._check_committed()
             run_id = self.result_run_id or self.run_id
             if run_id is None:
                 run_id = (await self._find(None)).run_id
@@ -100,18 +104,33 @@ class WorkflowHandle(
     # ------------------------------------------------------------------ messages
 
     @overload
-    async def signal(self: WorkflowHandle[W, Any], call: SignalCall[W], /) -> None: ...
-    @overload
     async def signal(
-        self: WorkflowHandle[W, Any], signal: Callable[[*Ts], SignalCall[W]], /, *values: *Ts
+        self: WorkflowHandle[W, Any], call: SignalCall[W], /, *, connection: Any = ...
     ) -> None: ...
     @overload
     async def signal(
-        self: WorkflowHandle[W, Any], signal: Callable[..., SignalCall[W]], /, *, args: Sequence[Any]
+        self: WorkflowHandle[W, Any],
+        signal: Callable[[*Ts], SignalCall[W]],
+        /,
+        *values: *Ts,
+        connection: Any = ...,
     ) -> None: ...
     @overload
-    async def signal(self, signal: str, /, *values: Any, args: Sequence[Any] = ...) -> None: ...
-    async def signal(self, signal: Any, /, *values: object, args: Sequence[Any] = ()) -> None:
+    async def signal(
+        self: WorkflowHandle[W, Any],
+        signal: Callable[..., SignalCall[W]],
+        /,
+        *,
+        args: Sequence[Any],
+        connection: Any = ...,
+    ) -> None: ...
+    @overload
+    async def signal(
+        self, signal: str, /, *values: Any, args: Sequence[Any] = ..., connection: Any = ...
+    ) -> None: ...
+    async def signal(
+        self, signal: Any, /, *values: object, args: Sequence[Any] = (), connection: Any = None
+    ) -> None:
         """Send a signal; once this returns it is stored and will reach the workflow, in order, exactly once.
 
         Args:
@@ -119,46 +138,60 @@ class WorkflowHandle(
                 argument behind it.
             values: The argument, in Temporal's way.
             args: Several arguments, in Temporal's way.
+            connection: A connection, or a session, on which a transaction of yours is open: the signal is part of that. It
+                is sent when you commit; until then the workflow does not close.
 
         Raises:
             WorkflowNotFoundError: There is no such workflow, or it is closed.
             ConversionError: An argument cannot be stored.
-            TypeError: The arguments do not fit the signal.
+            TypeError: The arguments do not fit the signal, or the connection is none.
+            UnfitConnectionError: The connection leads elsewhere, or has no open transaction.
             StoreUnavailableError: The database is away; the signal may or may not have been stored.
         """
         call = call_of(signal, values, args, SignalCall)
         name, arguments = (call.name, call.args) if isinstance(call, SignalCall) else call
         types = call.definition.arg_types if isinstance(call, SignalCall) else None
         await self._connection.outbound.signal_workflow(
-            SignalWorkflowInput(self.id, self.run_id, name, arguments, {}, types)
+            SignalWorkflowInput(self.id, self.run_id, name, arguments, {}, types, connection)
         )
 
     async def _signal(
-        self, name: str, args: Sequence[Any], types: Sequence[Any] | None, headers: dict[str, Payload]
+        self,
+        name: str,
+        args: Sequence[Any],
+        types: Sequence[Any] | None,
+        headers: dict[str, Payload],
+        caller: object,
     ) -> None:
         """Send a signal: what `signal` does behind its interceptors."""
         payloads = to_checked_payloads(self._converter, args, types, f"signal {name}")
         identity = self._connection.identity
         await self._send(
-            WorkflowExecutionSignaled(name=name, input=payloads, headers=headers, identity=identity)
+            WorkflowExecutionSignaled(name=name, input=payloads, headers=headers, identity=identity),
+            caller=caller,
         )
 
-    async def cancel(self, reason: str = "") -> None:
+    async def cancel(self, reason: str = "", *, connection: Any = None) -> None:
         """Ask the workflow to cancel itself; once this returns the request is stored.
+
+        Args:
+            reason: Why, for people.
+            connection: As for `signal`.
 
         Raises:
             WorkflowNotFoundError: There is no such workflow, or it is closed.
             StoreUnavailableError: The database is away; the request may or may not have been stored.
         """
         await self._connection.outbound.cancel_workflow(
-            CancelWorkflowInput(self.id, self.run_id, self.first_execution_run_id, reason)
+            CancelWorkflowInput(self.id, self.run_id, self.first_execution_run_id, reason, connection)
         )
 
-    async def _cancel(self, reason: str) -> None:
+    async def _cancel(self, reason: str, caller: object) -> None:
         """Send a cancel request: what `cancel` does behind its interceptors."""
         await self._send(
             WorkflowExecutionCancelRequested(reason=_text(reason), identity=self._connection.identity),
             own=True,
+            caller=caller,
         )
 
     async def terminate(self, *args: Any, reason: str = "") -> None:

@@ -94,6 +94,7 @@ class _Said:
     request_eager_start: bool | None
     priority: Any
     versioning_override: Any
+    connection: Any
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_") or name == "options":
@@ -138,12 +139,13 @@ class UpdateWithStartStartWorkflowInput(StartWorkflowInput):
 
 @dataclass
 class CancelWorkflowInput:
-    """A request to cancel."""
+    """A request to cancel. `connection` has the transaction that it is to be part of, if any."""
 
     id: str
     run_id: str | None
     first_execution_run_id: str | None
     reason: str = ""
+    connection: Any = field(default=None, repr=False)
 
 
 @dataclass
@@ -231,7 +233,12 @@ class QueryWorkflowInput:
 
 @dataclass
 class SignalWorkflowInput:
-    """A signal. `arg_types` is what the arguments have to be read back as; None for whatever they are."""
+    """A signal.
+
+    Attributes:
+        arg_types: What the arguments have to be read back as; None for whatever they are.
+        connection: What has the transaction that it is to be part of, if any.
+    """
 
     id: str
     run_id: str | None
@@ -239,6 +246,7 @@ class SignalWorkflowInput:
     args: Sequence[Any]
     headers: Headers
     arg_types: Sequence[Any] | None = None
+    connection: Any = field(default=None, repr=False)
 
 
 @dataclass
@@ -252,6 +260,7 @@ class StartWorkflowUpdateInput:
         rpc_timeout: How long to wait.
         arg_types: What the arguments have to be read back as; None for whatever they are.
         handle: The handle that it is sent by, for the library.
+        connection: What has the transaction that it is to be part of, if any.
     """
 
     id: str
@@ -266,6 +275,7 @@ class StartWorkflowUpdateInput:
     rpc_timeout: Any = None
     arg_types: Sequence[Any] | None = None
     handle: Any = field(default=None, repr=False)
+    connection: Any = field(default=None, repr=False)
 
 
 @dataclass

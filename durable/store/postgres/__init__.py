@@ -17,6 +17,7 @@ from durable.exceptions import StoreConfigurationError
 from durable.store.postgres._activities import Activities
 from durable.store.postgres._claims import Claims
 from durable.store.postgres._hints import Hints
+from durable.store.postgres._inside import Callers
 from durable.store.postgres._lanes import Lanes
 from durable.store.postgres._limits import Limits
 from durable.store.postgres._migrations import bring_up_to_date, prepare
@@ -46,7 +47,9 @@ _warned: set[tuple[str, str]] = set()
 """Where this process has warned of what: one risk is one warning, however often stores are opened."""
 
 
-class PostgresStore(Schedules, Operations, Claims, Activities, Lanes, Queries, Workers, Versions, Hints):
+class PostgresStore(
+    Schedules, Operations, Claims, Activities, Lanes, Queries, Workers, Versions, Hints, Callers
+):
     """A namespace in a PostgreSQL database; see `durable.store.Store` for what each method promises."""
 
     async def aclose(self) -> None:

@@ -14,6 +14,7 @@ _FILES = (
     "commit",
     "claims",
     "activities",
+    "callers",
     "lanes",
     "operations",
     "queries",

@@ -113,6 +113,11 @@ async def aiosqlite_connection(url: str) -> AsyncIterator[Caller]:
         yield Plain(connection)
 
 
+def of_database(url: str) -> Any:
+    """The one that the database's own driver makes."""
+    return sqlite3_connection(url) if url.startswith("sqlite") else asyncpg_connection(url)
+
+
 def path_of(url: str) -> str:
     return url.removeprefix("sqlite:///")
 
@@ -139,7 +144,9 @@ def alchemy(driver: str, what: str) -> Any:
     async def opened(url: str) -> AsyncIterator[Caller]:
         if driver in ("asyncpg", "aiosqlite"):
             engine: Any = sqlalchemy.ext.asyncio.create_async_engine(_alchemy(url, driver))
-            make = sqlalchemy.ext.asyncio.AsyncSession if what == "session" else lambda engine: engine.connect()
+            make = (
+                sqlalchemy.ext.asyncio.AsyncSession if what == "session" else lambda engine: engine.connect()
+            )
             async with make(engine) as connection:
                 yield Plain(connection, text=sqlalchemy.text)
             await engine.dispose()

@@ -37,7 +37,11 @@ async def listening(order: str) -> list[Any]:
 
 
 async def tell_all(url: str, opened: Any) -> None:
-    async with Client.connect(url) as client, opened(url) as caller, Worker(client, workflows=[listening], activities=[]):
+    async with (
+        Client.connect(url) as client,
+        opened(url) as caller,
+        Worker(client, workflows=[listening], activities=[]),
+    ):
         await caller.begin()
         await caller.execute("create table orders (id text)")
         await caller.commit()

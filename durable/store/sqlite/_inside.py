@@ -82,45 +82,59 @@ class SQLiteInside:
         return await self._seat.work(lambda db: self._run(db, call))
 
     def _run(self, db: sqlite3.Connection, call: Callable[[Transaction], T]) -> T:
-        with _plain(db):
-            try:
-                self._check(db)
-                _begin(db)
-                db.execute("SAVEPOINT durable_call")
-            except (sqlite3.Error, OSError) as error:
-                raise UnfitConnectionError(f"the connection cannot be used: {error}") from error
-            try:
-                answer = call(Transaction(db, self._stamp()))
-            except BaseException as error:
-                if db.in_transaction:  # a full disk and the like: SQLite has rolled back everything
-                    db.execute("ROLLBACK TO durable_call")
-                    db.execute("RELEASE durable_call")
-                if getattr(error, "sqlite_errorname", "").startswith("SQLITE_READONLY"):
-                    raise UnfitConnectionError(f"the connection is read-only: {error}") from error
-                raise
-            db.execute("RELEASE durable_call")
-            return answer
+        try:
+            self._check(db)
+        except (sqlite3.Error, OSError) as error:
+            raise UnfitConnectionError(f"the connection cannot be used: {error}") from error
+        began = _begin(db)
+        try:
+            with _plain(db), _savepoint(db):
+                db.execute(SQL["write_nothing"])  # whoever may not is told before anything is judged
+                return call(Transaction(db, self._stamp()))
+        except BaseException as error:
+            if began and db.in_transaction:
+                db.execute("ROLLBACK")
+            if getattr(error, "sqlite_errorname", "").startswith("SQLITE_READONLY"):
+                raise UnfitConnectionError(f"the connection is read-only: {error}") from error
+            raise
 
     def _check(self, db: sqlite3.Connection) -> None:
-        file = next((row[2] for row in db.execute("PRAGMA database_list") if row[1] == "main"), "")
+        with _plain(db):
+            file = next((row[2] for row in db.execute("PRAGMA database_list") if row[1] == "main"), "")
+            query_only = db.execute("PRAGMA query_only").fetchone()[0]
         if self._path is None or not file or not os.path.samefile(file, self._path):
             raise UnfitConnectionError(
                 f"the connection is to another database ({file or 'one in memory'}) than the client, whose is {self._url}"
             )
-        if db.execute("PRAGMA query_only").fetchone()[0]:
+        if query_only:
             raise UnfitConnectionError("the connection is read-only (PRAGMA query_only)")
 
 
-def _begin(db: sqlite3.Connection) -> None:
-    """See to it that a transaction is open that may write, as the driver would before an INSERT."""
+def _begin(db: sqlite3.Connection) -> bool:
+    """See to it that a transaction is open, as the driver would before an INSERT; return whether none was."""
     if db.in_transaction:
-        return
+        return False
     if db.isolation_level is None or getattr(db, "autocommit", False) is True:
         raise UnfitConnectionError(
             "no transaction is open on the connection (each of its statements commits by itself); begin one with "
             "BEGIN IMMEDIATE, or leave connection= away"
         )
     db.execute("BEGIN IMMEDIATE")
+    return True
+
+
+@contextlib.contextmanager
+def _savepoint(db: sqlite3.Connection) -> Generator[None]:
+    """All of what is done in the block, or nothing."""
+    db.execute("SAVEPOINT durable_call")
+    try:
+        yield
+    except BaseException:
+        if db.in_transaction:  # a full disk and the like: SQLite has rolled back everything
+            db.execute("ROLLBACK TO durable_call")
+            db.execute("RELEASE durable_call")
+        raise
+    db.execute("RELEASE durable_call")
 
 
 @contextlib.contextmanager

@@ -92,6 +92,9 @@ SELECT json_group_array(run_id) FROM (
     ORDER BY times_out_at LIMIT ?
 )
 
+-- name: write_nothing
+UPDATE runs SET begins_at_claim = begins_at_claim WHERE FALSE
+
 -- name: begin_at_claim
 UPDATE runs SET begins_at_claim = 1 WHERE run_id = ?
 

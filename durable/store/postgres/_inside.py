@@ -83,7 +83,7 @@ class Callers(Search):
         return PostgresInside(seat, look, self._sql, self.attribute_types, tell=settings.limits.tell_callers)
 
     async def _look_at_ours(self) -> tuple[str | None, str]:
-        ((told,),) = await self._read("look", _needed(self._pool.settings.namespace))
+        ((told,),) = await self._read("look", self._pool.settings.namespace)
         self._where = _decode_look(told).where
         return self._where
 
@@ -95,7 +95,7 @@ async def look_at(seat: PostgresSeat, sql: str, namespace: str) -> Look:
         UnfitConnectionError: It cannot even be asked.
     """
     try:
-        told = await seat.ask(sql, _needed(namespace))
+        told = await seat.ask(sql, namespace)
     except Exception as error:
         if sqlstate(error) == _FAILED_TRANSACTION:
             raise UnfitConnectionError(
@@ -119,10 +119,6 @@ def check(look: Look, namespace: str) -> None:
         raise UnfitConnectionError(
             f"the connection leads to no namespace {namespace!r} of this release, or its role may not use the schema"
         )
-
-
-def _needed(namespace: str) -> str:
-    return f'"{namespace}".caller_send_2(text)'
 
 
 class PostgresInside:

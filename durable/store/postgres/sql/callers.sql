@@ -6,7 +6,9 @@ select json_build_object(
     'database', (select d.oid::text from pg_catalog.pg_database d where d.datname = current_database()),
     'system', (select c.system_identifier::text from pg_catalog.pg_control_system() c),
     'name', current_database(),
-    'there', to_regprocedure(cast($1 as text)) is not null,
+    'there', exists (
+        select from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+        where p.proname = 'caller_send_2' and n.nspname = cast($1 as text) and has_schema_privilege(n.oid, 'usage')),
     'isolation', current_setting('transaction_isolation'),
     'read_only', current_setting('transaction_read_only') = 'on',
     'transaction', case when current_setting('transaction_read_only') = 'off' and not pg_is_in_recovery()

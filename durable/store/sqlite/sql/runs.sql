@@ -93,7 +93,7 @@ SELECT json_group_array(run_id) FROM (
 )
 
 -- name: write_nothing
-UPDATE runs SET begins_at_claim = begins_at_claim WHERE FALSE
+UPDATE runs SET begins_at_claim = begins_at_claim WHERE run_id = ''
 
 -- name: begin_at_claim
 UPDATE runs SET begins_at_claim = 1 WHERE run_id = ?

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, Generic, TypeVar
 
 from durable._engine._messages import message
-from durable._internal.ids import check_name, uuid7
+from durable._internal.ids import check_name, derived_uuid, uuid7
 from durable.client._connection import Connection
 from durable.client._inside import CLOSED, HELD_BACK, UNKNOWN, chain_over, send_inside
 from durable.client._patience import PATIENCE
@@ -19,6 +19,15 @@ from durable.store import Hint, HintKind, RunRecord, SendOutcome, beneath
 
 W_co = TypeVar("W_co", covariant=True)
 R_co = TypeVar("R_co", covariant=True)
+
+
+def requested(request_id: str | None, kind: str) -> str:
+    """Return the id of a message that may be sent again: always the same for a request's id; a fresh one without it."""
+    return (
+        uuid7()
+        if request_id is None
+        else derived_uuid(f"durable {kind}", check_name(request_id, "request_id"))
+    )
 
 
 class Addressed(Generic[W_co, R_co]):
@@ -94,7 +103,12 @@ class Addressed(Generic[W_co, R_co]):
         if caller is not None:
             first = self.first_execution_run_id if own and self.run_id is None else None
             inside = await self._connection.store.inside(caller)
-            return await send_inside(inside, self.id, self.run_id, first, message("", message_id, event))
+            try:
+                return await send_inside(inside, self.id, self.run_id, first, message("", message_id, event))
+            except WorkflowNotFoundError as error:
+                if error.run_id is not None and await self._was_read(error.run_id, message_id):
+                    return error.run_id
+                raise
         store = self._connection.store
         followed: set[str] = set()
         until = asyncio.get_running_loop().time() + PATIENCE

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar, TypeVarTuple, overload
 
 from durable._internal.instants import SECOND, Duration, to_duration
-from durable.client._addressed import R_co, W_co
-from durable.client._calls import call_of
+from durable.client._addressed import R_co, W_co, requested
+from durable.client._calls import call_of, signal_of
 from durable.client._checked import to_checked_payloads
 from durable.client._describe import WorkflowExecutionDescription, describe, limits_waited_for
 from durable.client._handle_operations import OperatedByHandle
@@ -105,7 +105,12 @@ class WorkflowHandle(
 
     @overload
     async def signal(
-        self: WorkflowHandle[W, Any], call: SignalCall[W], /, *, connection: Any = ...
+        self: WorkflowHandle[W, Any],
+        call: SignalCall[W],
+        /,
+        *,
+        request_id: str | None = ...,
+        connection: Any = ...,
     ) -> None: ...
     @overload
     async def signal(
@@ -113,6 +118,7 @@ class WorkflowHandle(
         signal: Callable[[*Ts], SignalCall[W]],
         /,
         *values: *Ts,
+        request_id: str | None = ...,
         connection: Any = ...,
     ) -> None: ...
     @overload
@@ -122,14 +128,27 @@ class WorkflowHandle(
         /,
         *,
         args: Sequence[Any],
+        request_id: str | None = ...,
         connection: Any = ...,
     ) -> None: ...
     @overload
     async def signal(
-        self, signal: str, /, *values: Any, args: Sequence[Any] = ..., connection: Any = ...
+        self,
+        signal: str,
+        /,
+        *values: Any,
+        args: Sequence[Any] = ...,
+        request_id: str | None = ...,
+        connection: Any = ...,
     ) -> None: ...
     async def signal(
-        self, signal: Any, /, *values: object, args: Sequence[Any] = (), connection: Any = None
+        self,
+        signal: Any,
+        /,
+        *values: object,
+        args: Sequence[Any] = (),
+        request_id: str | None = None,
+        connection: Any = None,
     ) -> None:
         """Send a signal; once this returns it is stored and will reach the workflow, in order, exactly once.
 
@@ -138,6 +157,7 @@ class WorkflowHandle(
                 argument behind it.
             values: The argument, in Temporal's way.
             args: Several arguments, in Temporal's way.
+            request_id: What makes sending it again harmless: a run takes one signal of each id.
             connection: A connection, or a session, on which a transaction of yours is open: the signal is part of that. It
                 is sent when you commit; until then the workflow does not close.
 
@@ -148,11 +168,9 @@ class WorkflowHandle(
             UnfitConnectionError: The connection leads elsewhere, or has no open transaction.
             StoreUnavailableError: The database is away; the signal may or may not have been stored.
         """
-        call = call_of(signal, values, args, SignalCall)
-        name, arguments = (call.name, call.args) if isinstance(call, SignalCall) else call
-        types = call.definition.arg_types if isinstance(call, SignalCall) else None
+        name, arguments, types = signal_of(signal, values, args)
         await self._connection.outbound.signal_workflow(
-            SignalWorkflowInput(self.id, self.run_id, name, arguments, {}, types, connection)
+            SignalWorkflowInput(self.id, self.run_id, name, arguments, {}, types, request_id, connection)
         )
 
     async def _signal(
@@ -161,21 +179,28 @@ class WorkflowHandle(
         args: Sequence[Any],
         types: Sequence[Any] | None,
         headers: dict[str, Payload],
+        request_id: str | None,
         caller: object,
     ) -> None:
         """Send a signal: what `signal` does behind its interceptors."""
         payloads = to_checked_payloads(self._converter, args, types, f"signal {name}")
         identity = self._connection.identity
+        message = requested(request_id, "signal")
         await self._send(
-            WorkflowExecutionSignaled(name=name, input=payloads, headers=headers, identity=identity),
+            WorkflowExecutionSignaled(
+                message=message, name=name, input=payloads, headers=headers, identity=identity
+            ),
             caller=caller,
         )
 
-    async def cancel(self, reason: str = "", *, connection: Any = None) -> None:
+    async def cancel(
+        self, reason: str = "", *, request_id: str | None = None, connection: Any = None
+    ) -> None:
         """Ask the workflow to cancel itself; once this returns the request is stored.
 
         Args:
-            reason: Why, for people.
+            reason: Why, for people and for the workflow's code.
+            request_id: What makes asking again harmless: a run takes one request of each id.
             connection: As for `signal`.
 
         Raises:
@@ -183,13 +208,19 @@ class WorkflowHandle(
             StoreUnavailableError: The database is away; the request may or may not have been stored.
         """
         await self._connection.outbound.cancel_workflow(
-            CancelWorkflowInput(self.id, self.run_id, self.first_execution_run_id, reason, connection)
+            CancelWorkflowInput(
+                self.id, self.run_id, self.first_execution_run_id, reason, request_id, connection
+            )
         )
 
-    async def _cancel(self, reason: str, caller: object) -> None:
+    async def _cancel(self, reason: str, request_id: str | None, caller: object) -> None:
         """Send a cancel request: what `cancel` does behind its interceptors."""
         await self._send(
-            WorkflowExecutionCancelRequested(reason=_text(reason), identity=self._connection.identity),
+            WorkflowExecutionCancelRequested(
+                message=requested(request_id, "cancel"),
+                reason=_text(reason),
+                identity=self._connection.identity,
+            ),
             own=True,
             caller=caller,
         )
@@ -209,7 +240,7 @@ class WorkflowHandle(
             TerminateWorkflowInput(self.id, self.run_id, self.first_execution_run_id, args, reason)
         )
 
-    async def _terminate(self, args: Sequence[Any], reason: str) -> None:
+    async def _terminate(self, args: Sequence[Any], reason: str, batch_id: str) -> None:
         """End the workflow: what `terminate` does behind its interceptors."""
         details = self._converter.to_payloads(args, path="details")
         end = WorkflowExecutionTerminated(
@@ -219,7 +250,7 @@ class WorkflowHandle(
         while True:
             record = await self._find(self.run_id)
             self._check_chain(record)
-            if await self._connection.terminate(record, end):
+            if await self._connection.terminate(record, end, batch_id):
                 return
             if self.run_id is not None or record.run_id in followed:
                 raise WorkflowNotFoundError(

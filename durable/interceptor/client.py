@@ -89,6 +89,7 @@ class _Said:
     start_delay: Any
     start_signal: Any
     start_signal_args: Any
+    request_id: str | None
     static_summary: str | None
     static_details: str | None
     request_eager_start: bool | None
@@ -139,24 +140,31 @@ class UpdateWithStartStartWorkflowInput(StartWorkflowInput):
 
 @dataclass
 class CancelWorkflowInput:
-    """A request to cancel. `connection` has the transaction that it is to be part of, if any."""
+    """A request to cancel.
+
+    Attributes:
+        request_id: What makes asking again harmless; None for a fresh one.
+        connection: What has the transaction that it is to be part of, if any.
+    """
 
     id: str
     run_id: str | None
     first_execution_run_id: str | None
     reason: str = ""
+    request_id: str | None = None
     connection: Any = field(default=None, repr=False)
 
 
 @dataclass
 class TerminateWorkflowInput:
-    """An end from outside. `args` are its details."""
+    """An end from outside. `args` are its details; `batch_id` is the batch it is part of, "" for none."""
 
     id: str
     run_id: str | None
     first_execution_run_id: str | None
     args: Sequence[Any]
     reason: str | None
+    batch_id: str = ""
 
 
 @dataclass
@@ -237,6 +245,7 @@ class SignalWorkflowInput:
 
     Attributes:
         arg_types: What the arguments have to be read back as; None for whatever they are.
+        request_id: What makes sending it again harmless; None for a fresh one.
         connection: What has the transaction that it is to be part of, if any.
     """
 
@@ -246,6 +255,7 @@ class SignalWorkflowInput:
     args: Sequence[Any]
     headers: Headers
     arg_types: Sequence[Any] | None = None
+    request_id: str | None = None
     connection: Any = field(default=None, repr=False)
 
 

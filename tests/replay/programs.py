@@ -427,6 +427,37 @@ async def local_activities() -> list[Any]:
     return [order, late.cancelled(), waits.cancelled(), str(workflow.uuid4())]
 
 
+@workflow.defn(name="golden.conditions")
+class Conditions:
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+
+    @workflow.run
+    async def run(self) -> list[str]:
+        """Conditions that hold already let others run first, a handler that is cancelled for example."""
+        with contextlib.suppress(ApplicationError):
+            await workflow.wait_condition(self.broken)
+        for timeout in (None, 60, 0):
+            task = asyncio.create_task(self.beside(f"beside {timeout}"))
+            await workflow.wait_condition(lambda: True, timeout=timeout)
+            self.seen.append(f"behind {timeout}")
+            await task
+        await workflow.wait_condition(lambda: "told" in self.seen and workflow.all_handlers_finished())
+        return self.seen
+
+    async def beside(self, name: str) -> None:
+        await asyncio.sleep(0)
+        self.seen.append(name)
+        await double(len(self.seen))
+
+    def broken(self) -> bool:
+        raise ApplicationError("on purpose")
+
+    @workflow.signal
+    async def tell(self, what: str) -> None:
+        self.seen.append(await double(what))
+
+
 PROGRAMS = [
     Program("gather", lambda: gather_(5)),
     Program("wait", lambda: wait_(4)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,6 +22,11 @@ WAIT = ActivityCancellationType.WAIT_CANCELLATION_COMPLETED
 @activity.defn(name="golden_double")
 async def double(x: int) -> int:
     return 2 * x
+
+
+@activity.defn(name="golden_echo")
+async def echo(text: str) -> str:
+    return text
 
 
 @activity.defn(name="golden_slow")
@@ -442,7 +448,7 @@ class Conditions:
             await workflow.wait_condition(lambda: True, timeout=timeout)
             self.seen.append(f"behind {timeout}")
             await task
-        await workflow.wait_condition(lambda: "told" in self.seen and workflow.all_handlers_finished())
+        await workflow.wait_condition(lambda: "to" in self.seen and workflow.all_handlers_finished())
         return self.seen
 
     async def beside(self, name: str) -> None:
@@ -455,7 +461,7 @@ class Conditions:
 
     @workflow.signal
     async def tell(self, what: str) -> None:
-        self.seen.append(await double(what))
+        self.seen.append(await echo(what))
 
 
 PROGRAMS = [
@@ -482,4 +488,5 @@ PROGRAMS = [
     Program("patched", lambda: Patched.run(3), signals=[("told", "a")], updates=[("asked", "b")]),
     Program("upserts", lambda: upserts()),
     Program("local_activities", lambda: local_activities()),
+    Program("conditions", lambda: Conditions.run(), signals=[("tell", "to")]),
 ]

@@ -18,7 +18,7 @@ from durable.exceptions import (
 from durable.exceptions import (
     TimeoutError as WorkflowTimeoutError,
 )
-from tests.scenarios.rig import PATIENCE, Env, held
+from tests.scenarios.rig import PATIENCE, Env, held, until
 
 
 @workflow.defn(name="told.faulty")
@@ -68,6 +68,11 @@ async def test_each_state_says_on_what_it_waits_and_what_to_do(plain: Env) -> No
     one = Concurrency("told", 1)
     async with plain.worker(waits):
         handle = await plain.start(waits(), concurrency=one)
+
+        async def runs() -> bool:
+            return (await handle.describe()).owner is not None
+
+        await until("it runs", runs)
         await handle.pause()
         assert await reason(handle) == "an operator has paused it, until handle.unpause()"
         late = await plain.start(waits(), start_delay=3600)

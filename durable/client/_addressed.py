@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 from durable._engine._messages import message
 from durable._internal.ids import check_name, derived_uuid, uuid7
 from durable.client._connection import Connection
-from durable.client._inside import CLOSED, HELD_BACK, UNKNOWN, chain_over, send_inside
+from durable.client._inside import CLOSED, HELD_BACK, UNKNOWN, UNKNOWN_RUN, chain_over, send_inside
 from durable.client._patience import PATIENCE
 from durable.converter import DataConverter
 from durable.exceptions import StoreUnavailableError, WorkflowNotFoundError
@@ -63,9 +63,11 @@ class Addressed(Generic[W_co, R_co]):
         find = self._connection.store.find_run
         record = await self._connection.patiently(lambda: find(self.id, run_id, measured=measured))
         if record is None:
-            raise WorkflowNotFoundError(
-                f"workflow {self.id!r}: {UNKNOWN}", workflow_id=self.id, run_id=run_id
-            )
+            newest = None
+            if run_id is not None:
+                newest = await self._connection.patiently(lambda: find(self.id, measured=False))
+            text = UNKNOWN if newest is None else UNKNOWN_RUN.format(run_id=run_id)
+            raise WorkflowNotFoundError(f"workflow {self.id!r}: {text}", workflow_id=self.id, run_id=run_id)
         return record
 
     async def _check_committed(self) -> None:

@@ -15,6 +15,7 @@ HELD_BACK = 0.05
 
 CLOSED = "the workflow is closed; a closed workflow can be described and queried, and told nothing"
 UNKNOWN = "there is no such workflow; check the id, and that client and worker use the same database"
+UNKNOWN_RUN = "it has no run {run_id!r}; check the run id, or leave it out to mean the newest run"
 
 
 def chain_over(workflow_id: str, first_run_id: str, run_id: str) -> WorkflowNotFoundError:

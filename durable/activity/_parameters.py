@@ -75,9 +75,10 @@ class Parameters:
         where: Where it is defined.
         method: Whether the first parameter is the instance, which callers do not pass.
         local: Further names that its hints may use.
+        transactional: Whether the next one is a transaction, which callers do not pass either.
 
     Attributes:
-        names: The names of the parameters, without the instance.
+        names: The names of the parameters, without the instance and the transaction.
         required: How many of them have no default.
         signature: What callers see.
 
@@ -89,6 +90,7 @@ class Parameters:
         "_fn",
         "_hints",
         "_returns",
+        "_transaction",
         "_types",
         "local",
         "method",
@@ -107,6 +109,7 @@ class Parameters:
         *,
         method: bool = False,
         local: dict[str, Any] | None = None,
+        transactional: bool = False,
     ) -> None:
         self._fn = fn
         self.local: dict[str, Any] = {} if local is None else local
@@ -126,6 +129,15 @@ class Parameters:
                 raise RegistrationError(
                     f"{what} ({where}) is a method and needs `self` as its first parameter"
                 )
+            parameters = parameters[1:]
+        self._transaction: str | None = None
+        if transactional:
+            if not parameters or parameters[0].kind not in _POSITIONAL:
+                raise RegistrationError(
+                    f"{what} ({where}) is transactional and needs a first parameter for its transaction, for example "
+                    "`tx: asyncpg.Connection`"
+                )
+            self._transaction = parameters[0].name
             parameters = parameters[1:]
         for parameter in parameters:
             if parameter.kind not in _POSITIONAL:
@@ -184,6 +196,15 @@ class Parameters:
             hints = self._read()
             self._types = tuple(hints.get(name, Any) for name in self.names)
         return self._types
+
+    @property
+    def transaction(self) -> Any:
+        """The type of the transaction that the function is given first, `Any` where none is written; None without one.
+
+        Raises:
+            RegistrationError: A hint names something that cannot be found.
+        """
+        return None if self._transaction is None else self._read().get(self._transaction, Any)
 
     @property
     def returns(self) -> Any:

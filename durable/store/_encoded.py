@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TypeVar
 
@@ -53,7 +53,7 @@ from durable.exceptions import HistoryError, PayloadCodecError
 from durable.history import EventRow, Payload, decode_data
 from durable.store._filter import CountQuery, ListQuery, Position
 from durable.store._parcel import Parcel, Whose
-from durable.store._protocol import Lease, Store
+from durable.store._protocol import ActivityTransaction, Lease, Store
 
 logger = logging.getLogger("durable.store")
 
@@ -74,6 +74,7 @@ class EncodedStore:
     def __init__(self, stored: Store, codec: PayloadCodec, namespace: str) -> None:
         self.stored = stored
         self.url = stored.url
+        self.transaction_types = stored.transaction_types
         self._codec = codec
         self._namespace = namespace
         self._takes_context = isinstance(codec, WithSerializationContext)
@@ -88,6 +89,14 @@ class EncodedStore:
             PayloadCodecError: The codec failed.
         """
         return await self._pass(encoded, Parcel.transition, transition)
+
+    async def encode_outcome(self, outcome: AttemptOutcome) -> AttemptOutcome:
+        """Return the end of an attempt as it is to be written.
+
+        Raises:
+            PayloadCodecError: The codec failed.
+        """
+        return await self._pass(encoded, Parcel.outcome, outcome)
 
     async def _pass(self, turn: Turn, walk: Callable[[Parcel, R], R], record: R) -> R:
         """Return a record with its payloads turned, all of one workflow in one call.
@@ -368,6 +377,11 @@ class EncodedStore:
     async def finish_attempts(self, outcomes: Sequence[AttemptOutcome]) -> list[bool]:
         return await self.stored.finish_attempts(await self._all(encoded, Parcel.outcome, outcomes))
 
+    @contextlib.asynccontextmanager
+    async def transaction(self, run_id: str, id: int, attempt: int) -> AsyncGenerator[ActivityTransaction]:
+        async with self.stored.transaction(run_id, id, attempt) as lent:
+            yield _EncodedTransaction(self, lent)
+
     async def heartbeat(self, beats: Sequence[Heartbeat]) -> list[HeartbeatAnswer]:
         """See `Store`. One whose details cannot be encoded is not told, and answered as if it had been."""
         answers = await self._each(encoded, Parcel.heartbeat, beats)
@@ -564,6 +578,18 @@ class EncodedStore:
 
     async def aclose(self) -> None:
         await self.stored.aclose()
+
+
+class _EncodedTransaction:
+    """A transaction whose outcome passes through the codec."""
+
+    def __init__(self, store: EncodedStore, lent: ActivityTransaction) -> None:
+        self.connection = lent.connection
+        self._store = store
+        self._lent = lent
+
+    async def commit(self, outcome: AttemptOutcome) -> bool:
+        return await self._lent.commit(await self._store.encode_outcome(outcome))
 
 
 def _messages(parcel: Parcel, some: list[Message]) -> list[Message]:

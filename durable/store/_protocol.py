@@ -11,7 +11,8 @@ Each is built so that asking again, or reading back, tells.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol
 
 from durable._engine.hints import Hint
 from durable._engine.lanes import BreakerNews, BreakerRecord, Forced, KeyRecord
@@ -65,11 +66,35 @@ class Lease(Protocol):
         ...
 
 
+class ActivityTransaction(Protocol):
+    """An open transaction that the function of an attempt writes in, and that the end of the attempt commits."""
+
+    connection: Any
+    """What the function is given: a connection of the driver's, in the transaction."""
+
+    async def commit(self, outcome: AttemptOutcome) -> bool:
+        """End the attempt in this transaction, and commit it.
+
+        Returns:
+            False when the attempt had been ended otherwise: then the transaction is undone at the end of its block.
+
+        Raises:
+            StoreUnavailableError: It is undone, or it is not known. Ending the attempt once more, by `finish_attempts`,
+                tells: it is refused behind a commit, and from then on the old transaction cannot be committed.
+            TransactionError: The function has made it unfit; nothing is committed.
+            Exception: The driver's: the database refuses what the function has written (a deferred constraint).
+        """
+        ...
+
+
 class Store(Protocol):
     """A database, opened and checked by `open_store`. All methods may be called concurrently from one event loop."""
 
     url: str
     """Where it is, without any password."""
+
+    transaction_types: tuple[type[Any], ...]
+    """What the functions of transactional activities can be given."""
 
     # ---------------------------------------------------------------- runs
 
@@ -609,6 +634,21 @@ class Store(Protocol):
 
     async def timed_out_runs(self, limit: int) -> list[RunRecord]:
         """Return open runs whose run timeout has passed."""
+        ...
+
+    # ---------------------------------------------------------------- transactions
+
+    def transaction(
+        self, run_id: str, id: int, attempt: int
+    ) -> AbstractAsyncContextManager[ActivityTransaction]:
+        """Lend a connection with an open transaction to the function of an attempt; what is not committed is undone.
+
+        Until `commit` it holds up nothing but what waits for rows of the application; on SQLite it holds up all that
+        write, and is undone after a while. Waits until there is one to lend.
+
+        Raises:
+            StoreUnavailableError: There is none now; nothing has happened.
+        """
         ...
 
     # ---------------------------------------------------------------- hints and life

@@ -26,6 +26,7 @@ from durable.store.postgres._queries import Queries
 from durable.store.postgres._schedules import Schedules
 from durable.store.postgres._session import Session
 from durable.store.postgres._settings import Settings, parse
+from durable.store.postgres._transactions import Transactions
 from durable.store.postgres._versions import Versions
 from durable.store.postgres._workers import Workers
 
@@ -46,7 +47,9 @@ _warned: set[tuple[str, str]] = set()
 """Where this process has warned of what: one risk is one warning, however often stores are opened."""
 
 
-class PostgresStore(Schedules, Operations, Claims, Activities, Lanes, Queries, Workers, Versions, Hints):
+class PostgresStore(
+    Schedules, Operations, Claims, Activities, Transactions, Lanes, Queries, Workers, Versions, Hints
+):
     """A namespace in a PostgreSQL database; see `durable.store.Store` for what each method promises."""
 
     async def aclose(self) -> None:
@@ -55,6 +58,7 @@ class PostgresStore(Schedules, Operations, Claims, Activities, Lanes, Queries, W
             return
         await self._stop_hints()
         async with self._turn:
+            await self._lent.aclose()
             await self._pool.aclose()
             for session in self._sessions.values():
                 await session.aclose()

@@ -13,7 +13,7 @@ import re
 import sys
 import typing
 from collections.abc import Callable, Mapping
-from types import FrameType
+from types import FrameType, FunctionType
 from typing import Any
 
 from durable.activity._deferred import shorten
@@ -64,6 +64,20 @@ def _raw_annotations(fn: Any) -> Mapping[str, Any]:
 
         return annotationlib.get_annotations(fn, format=annotationlib.Format.FORWARDREF)
     return getattr(fn, "__annotations__", None) or {}
+
+
+def _without_arguments(fn: Callable[..., Any], parameter: str) -> Callable[..., Any]:
+    """Return a function with the same hints, but `asyncpg.Connection` for `"asyncpg.Connection[Record]"`.
+
+    Drivers' classes are generic to type checkers and not always at run time.
+    """
+    annotations = dict(_raw_annotations(fn))
+    if isinstance(hint := annotations.get(parameter), str):
+        annotations[parameter] = hint.partition("[")[0]
+    code = (lambda: None).__code__
+    shown = FunctionType(code, getattr(inspect.unwrap(fn), "__globals__", {}))
+    shown.__annotations__ = annotations
+    return shown
 
 
 class Parameters:
@@ -222,7 +236,11 @@ class Parameters:
         if self._hints is None:
             try:
                 self._hints = typing.get_type_hints(
-                    self._fn, localns=dict(self.local) or None, include_extras=True
+                    self._fn
+                    if self._transaction is None
+                    else _without_arguments(self._fn, self._transaction),
+                    localns=dict(self.local) or None,
+                    include_extras=True,
                 )
             except NameError as error:
                 raise RegistrationError(

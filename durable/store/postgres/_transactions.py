@@ -38,7 +38,7 @@ _UNDONE = (Meaning.UNAVAILABLE, Meaning.REFUSED, Meaning.CONFLICT, Meaning.POOLE
 """What a commit can fail with by no fault of the function."""
 
 ENDED_ITSELF = (
-    "the function ended the transaction that it was given; it is committed by the worker when the function returns, and "
+    "the function ended the transaction that it was given, or made it read-only; it is committed by the worker when the function returns, and "
     "undone when it raises. For a part that is to be undone alone use a savepoint: `async with tx.transaction():`"
 )
 WENT_ON = (
@@ -141,8 +141,7 @@ class _Lent:
 
     def explained(self, error: Exception) -> Exception:
         """Return what an error of the function means, where the database's own text does not tell."""
-        code = sqlstate(error)
-        if code == _COMMITTED or (code == _READ_ONLY and not self.connection.is_in_transaction()):
+        if sqlstate(error) in (_COMMITTED, _READ_ONLY):
             explained = TransactionError(ENDED_ITSELF)
             explained.__cause__ = error
             return explained

@@ -161,7 +161,7 @@ class _Lent:
         self._expired = True
         with contextlib.suppress(sqlite3.Error):
             self.connection.interrupt()
-        self._loop.run_in_executor(self._thread, self._undo)
+        self._undone = self._loop.run_in_executor(self._thread, self._undo)
 
     def _undo(self) -> None:
         """Let the others write. The function may still have the connection: it can write nothing any more."""

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import asyncpg
 import pytest
 
+import durable.client._client as client_module
 from durable import ActivityError, Client, RetryPolicy, Worker, activity, workflow
 from durable.client import WorkflowFailureError
 from durable.exceptions import CancelledError, RegistrationError, TerminatedError
 from durable.interceptor.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
+from durable.store import open_store
 from tests.scenarios.bank import Bank, applied, balances, opened, trouble
 from tests.scenarios.rig import PATIENCE, Env, event, events, until
 
@@ -369,3 +373,87 @@ async def test_it_is_not_to_be_called_outside_of_a_workflow(bank: Bank) -> None:
     call: Any = bank.transfer
     with pytest.raises(TypeError, match=r"bank.transfer.fn\(connection, ...\)"):
         await call(1, "a0", "a1", 300)
+
+
+class Ledger:
+    """Activities that are methods."""
+
+    def __init__(self, tag: str) -> None:
+        self.tag = tag
+
+    @activity.method(name="bank.note_async", transactional=True)
+    async def note_async(self, tx: asyncpg.Connection[Any], number: int) -> str:
+        await tx.execute("insert into transfers values ($1, 0)", number)
+        return f"{self.tag}{number}"
+
+    @activity.method(name="bank.note", transactional=True)
+    def note(self, tx: sqlite3.Connection, number: int) -> str:
+        tx.execute("insert into transfers values (?, 0)", (number,))
+        return f"{self.tag}{number}"
+
+
+@workflow.defn(name="scn.note")
+async def note(postgres: bool) -> str:
+    return await (Ledger.note_async(7) if postgres else Ledger.note(7))
+
+
+async def test_methods_get_their_transaction_behind_self(plain: Env, bank: Bank) -> None:
+    ledger = Ledger("no. ")
+    method = ledger.note_async if bank.postgres else ledger.note
+    assert await plain.run(note(bank.postgres), note, method) == "no. 7"
+    assert await applied(bank) == [(7, 0)]
+
+
+# --- SQLite: nothing else is written meanwhile ---
+
+
+@pytest.fixture
+async def brief(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Env, Bank]]:
+    """An SQLite database whose transactions may take 0.2 s."""
+    monkeypatch.setattr(client_module, "open_store", partial(open_store, transaction=0.2))
+    async with Client.connect(sqlite_url) as client:
+        yield Env(client, 1000), await opened(sqlite_url)
+
+
+@pytest.mark.sqlite
+async def test_a_transaction_that_takes_too_long_is_undone_and_others_go_on(brief: tuple[Env, Bank]) -> None:
+    env, bank = brief
+    trouble.hold = True
+    async with env.worker(try_once, bank.transfer):
+        handle = await env.client.start_workflow(try_once(1, 300), id="too long")
+        await until("the function runs", lambda: trouble.running)
+        # It is written behind the limit, with the function still in its thread.
+        await env.client.start_workflow(try_once(2, 300), id="other", task_queue="elsewhere")
+        assert trouble.running
+        assert await untouched(bank)
+        trouble.release()
+        told = await handle.result(timeout=PATIENCE)
+    assert "was undone after 0.2 s" in told
+    assert await untouched(bank)
+
+
+@activity.defn(name="bank.calls", transactional=True)
+async def calls(tx: sqlite3.Connection, number: int) -> None:
+    """On the event loop, where it may await what waits for its own transaction."""
+    tx.execute("insert into transfers values (?, 1)", (number,))
+    if number > 1:
+        await activity.client().start_workflow(move(1, 1), id="inside")
+
+
+@workflow.defn(name="scn.calls_inside")
+async def calls_inside(number: int) -> str:
+    try:
+        await workflow.execute_activity(calls, number, retry_policy=RetryPolicy(maximum_attempts=1))
+    except ActivityError as error:
+        return str(error.cause)
+    return "it did not fail"
+
+
+@pytest.mark.sqlite
+async def test_a_call_that_would_wait_for_the_transaction_is_refused(brief: tuple[Env, Bank]) -> None:
+    env, bank = brief
+    async with env.worker(calls_inside, calls):
+        assert await env.client.execute_workflow(calls_inside(1), id="good") == "it did not fail"
+        told = await env.client.execute_workflow(calls_inside(2), id="bad")
+    assert "would wait for the transaction that it is called in" in told
+    assert await applied(bank) == [(1, 1)]

@@ -37,7 +37,7 @@ GONE = (
 )
 TOO_LONG = (
     "the transaction was undone after {:g} s, since on SQLite nothing else can be written meanwhile. Do what takes long in "
-    "an activity before it; the limit is `transaction` of the store"
+    "an activity before it"
 )
 
 

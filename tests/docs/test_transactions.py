@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import subprocess
 import sys
@@ -20,8 +21,13 @@ async def test_the_transfer_runs(postgres_url: str, tmp_path: Path) -> None:
         program = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL)[0]
         file = tmp_path / "bank.py"
         file.write_text(f"{program}\n\nimport asyncio\n\nasyncio.run(main({postgres_url!r}))\n")
-        done = subprocess.run(
-            [sys.executable, str(file)], capture_output=True, text=True, timeout=30, check=False
+        done = await asyncio.to_thread(
+            subprocess.run,
+            [sys.executable, str(file)],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
         )
         assert (done.returncode, done.stdout) == (0, "300 from ada to bob\n"), done.stderr
         rows = await connection.fetch("select name, cents from accounts order by name")

@@ -20,6 +20,11 @@ from durable.store import open_store
 from tests.scenarios.bank import Bank, applied, balances, opened, trouble
 from tests.scenarios.rig import PATIENCE, Env, event, events, until
 
+ON_POSTGRES = pytest.mark.parametrize(
+    "store_url", [pytest.param("postgres", marks=pytest.mark.postgres)], indirect=True
+)
+"""On SQLite nothing is written while a function has its transaction: nothing cancelled, nothing terminated."""
+
 FAST = RetryPolicy(initial_interval=0.02, maximum_interval=0.05)
 
 
@@ -90,9 +95,8 @@ async def test_what_an_attempt_wrote_that_ran_out_of_time_is_undone(plain: Env, 
     assert await applied(bank) == [(1, 2)]
 
 
+@ON_POSTGRES
 async def test_nothing_is_left_of_an_attempt_whose_workflow_is_terminated(plain: Env, bank: Bank) -> None:
-    if not bank.postgres:
-        pytest.skip("nothing is written, and so no workflow terminated, while a function has its transaction")
     trouble.hold = True
     async with plain.worker(move, bank.transfer):
         handle = await plain.start(move(1, 300))
@@ -106,9 +110,8 @@ async def test_nothing_is_left_of_an_attempt_whose_workflow_is_terminated(plain:
     assert await untouched(bank)
 
 
+@ON_POSTGRES
 async def test_nothing_is_left_of_an_attempt_that_is_cancelled(plain: Env, bank: Bank) -> None:
-    if not bank.postgres:
-        pytest.skip("nothing is written, and so nothing cancelled, while a function has its transaction")
     trouble.hold = True
     async with plain.worker(move, bank.transfer):
         handle = await plain.start(move(1, 300))

@@ -15,6 +15,7 @@ import msgspec
 
 from durable.exceptions import StoreConfigurationError
 from durable.store.postgres._activities import Activities
+from durable.store.postgres._batches import Batches
 from durable.store.postgres._claims import Claims
 from durable.store.postgres._hints import Hints
 from durable.store.postgres._lanes import Lanes
@@ -48,7 +49,7 @@ _warned: set[tuple[str, str]] = set()
 
 
 class PostgresStore(
-    Schedules, Operations, Claims, Activities, Transactions, Lanes, Queries, Workers, Versions, Hints
+    Schedules, Operations, Batches, Claims, Activities, Transactions, Lanes, Queries, Workers, Versions, Hints
 ):
     """A namespace in a PostgreSQL database; see `durable.store.Store` for what each method promises."""
 

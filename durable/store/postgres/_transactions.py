@@ -22,7 +22,7 @@ import msgspec
 
 from durable._engine.records import AttemptOutcome
 from durable.exceptions import StoreError, TransactionError
-from durable.store._protocol import ActivityTransaction
+from durable.store._transaction_protocol import ActivityTransaction
 from durable.store.postgres._activities import sole_ends
 from durable.store.postgres._errors import Meaning, meaning, sqlstate
 from durable.store.postgres._part import Part

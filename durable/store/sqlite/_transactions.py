@@ -20,7 +20,7 @@ from functools import partial
 
 from durable._engine.records import AttemptOutcome
 from durable.exceptions import StoreError, TransactionError
-from durable.store._protocol import ActivityTransaction
+from durable.store._transaction_protocol import ActivityTransaction
 from durable.store.sqlite import _schema, _sole
 from durable.store.sqlite._connection import Transaction, inside, unavailable
 from durable.store.sqlite._limits import Limits

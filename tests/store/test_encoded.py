@@ -199,6 +199,7 @@ def blobs(value: Any, path: str = "") -> Iterator[tuple[str, bytes]]:
 
 class _Nothing:
     url = ""
+    transaction_types = ()
 
 
 class _Answers(PayloadCodec):

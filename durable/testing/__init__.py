@@ -2,4 +2,7 @@
 
 from __future__ import annotations
 
-__all__: list[str] = []
+from durable.testing._environment import NothingToComeError, WorkflowEnvironment
+from durable.testing._mocks import ActivityMock
+
+__all__ = ["ActivityMock", "NothingToComeError", "WorkflowEnvironment"]

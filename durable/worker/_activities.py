@@ -301,6 +301,12 @@ class Activities:
             (a.due_at for a in self._attempts.values() if a.task is None and a.due_at > now), default=None
         )
 
+    @property
+    def first_limit(self) -> int | None:
+        """The first instant by which an attempt that runs must have ended, None if there is none."""
+        running = [one for one in self._attempts.values() if one.task is not None and not one.ended]
+        return min((at for one in running for at, _ in one.limits()), default=None)
+
     def time_moved(self) -> None:
         """Look at once at deadlines, and at local activities that wait: the database's clock was set."""
         for attempt in list(self._attempts.values()):

@@ -300,11 +300,12 @@ class Incarnation:
         elif self._when_held:
             self._loop.call_later(LOOK_AT_LEASE, self._look_at_lease)
 
-    def time_moved(self) -> None:
-        """Take the news that the database's clock was set: look at once at what may be due by it."""
+    def time_moved(self, *, rows: bool) -> None:
+        """Take the news that the database's clock was set: look at once at what may be due here; and at `rows` too."""
         self.timers.look()
         self.activities.time_moved()
-        self.housekeeping.look()
+        if rows:
+            self.housekeeping.look()
 
     # ------------------------------------------------------------------ runs come and go
 
@@ -599,6 +600,11 @@ class Incarnation:
         task = self._loop.create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._spawned)
+
+    @property
+    def spawned(self) -> bool:
+        """Whether anything runs beside."""
+        return bool(self._tasks)
 
     def _spawned(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

@@ -40,6 +40,13 @@ WHERE status = 1 AND owner IS NULL AND hold < 2 AND (wake_at <= {1} OR (
 UNION SELECT task_queue FROM {0}activity_tasks WHERE state = 1 AND due_at <= {1}
 """
 
+TIRED = """
+SELECT run_id, id FROM {0}activity_tasks WHERE state = 1 AND attempt - attempt_base > {3} AND paused_at IS NULL
+"""
+
+ATTEMPTS = 50
+"""Attempts after which an activity that is tried without limit counts as one that will never succeed."""
+
 LANE = "\x1f"
 """What the queue of a row begins with that waits in a lane; see `store`."""
 
@@ -53,25 +60,30 @@ class Agenda:
         unread: Whether a worker has messages that it has not read.
         outside: Whether somebody outside is to end an activity.
         waiting: Task queues with something that any worker of theirs could take now.
+        tired: Run and id of activities that have failed very often.
     """
 
     next: int | None
     unread: bool
     outside: bool
     waiting: frozenset[str]
+    tired: tuple[tuple[str, int], ...]
 
 
 async def read_agenda(store: Store, now: int) -> Agenda:
     """Return what is to come behind `now`, asked of an SQLite store behind everything that was asked before."""
     at_bottom: Any = beneath(store)
-    statements = [text.format("", now, LANE) for text in (NEXT, UNREAD, OUTSIDE, WAITING)]
-    answers: list[list[tuple[Any, ...]]] = await at_bottom.writer.run(
-        lambda transaction: [transaction.db.execute(one).fetchall() for one in statements]
-    )
-    ((at,),), ((unread,),), ((outside,),), queues = answers
+    statements = [text.format("", now, LANE, ATTEMPTS) for text in (NEXT, UNREAD, OUTSIDE, WAITING, TIRED)]
+
+    def ask(transaction: Any) -> list[list[tuple[Any, ...]]]:
+        return [transaction.db.execute(one).fetchall() for one in statements]
+
+    answers: list[list[tuple[Any, ...]]] = await at_bottom.writer.run(ask)
+    ((at,),), ((unread,),), ((outside,),), queues, tired = answers
     return Agenda(
         None if at is None or at >= NEVER_DUE else int(at),
         bool(unread),
         bool(outside),
         frozenset(queue.lstrip(LANE) for (queue,) in queues),
+        tuple((run_id, number) for run_id, number in tired),
     )

@@ -6,11 +6,12 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Never, ParamSpec, Self, TypeVar, Unpack, cast
 
+from durable._engine._activities import decode_progress, scheduled_of
 from durable._internal.instants import Duration, from_datetime, to_datetime, to_duration
 from durable._internal.left_out import why_no_option
 from durable.activity._activity import Activity
@@ -22,6 +23,7 @@ from durable.exceptions import DurableError
 from durable.interceptor.client import Interceptor
 from durable.store import Store, open_store
 from durable.testing._clock import VirtualClock
+from durable.testing._looking import Looking
 from durable.testing._mocks import ActivityMock, Mocks
 from durable.testing._observed import ObservedStore
 from durable.testing._serving import activities_for, workflows_for
@@ -46,7 +48,7 @@ class NothingToComeError(DurableError):
     """An outcome is awaited that nothing will bring: no timer runs, no activity, and no worker has anything to do."""
 
 
-class WorkflowEnvironment:
+class WorkflowEnvironment(Looking):
     """Workflows in a test: a database of its own, a client, workers and a clock that jumps over what is only waited for.
 
     Nothing is shared between two of them and nothing is started outside of the process, so tests run in parallel. It is
@@ -99,6 +101,7 @@ class WorkflowEnvironment:
         self._serving = asyncio.Lock()
         self._called: WorkflowDefinition | None = None
         self._given = client
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._clock = None
         self._time: Time | None = None
         if client is not None:
@@ -188,10 +191,11 @@ class WorkflowEnvironment:
     # ------------------------------------------------------------------ life
 
     async def _open(self) -> Store:
-        clock = {} if self._clock is None else {"clock": self._clock.stamp}
-        return await open_store(MEMORY, **clock)
+        given: dict[str, Any] = {} if self._clock is None else {"clock": self._clock.stamp}
+        return await open_store(MEMORY, **given)
 
     def _opened(self) -> None:
+        self._loop = asyncio.get_running_loop()
         if self._clock is not None:
             self._time = Time(
                 self._clock,
@@ -199,7 +203,9 @@ class WorkflowEnvironment:
                 self._client,
                 serve=self._serve,
                 stuck=self._stuck,
+                tired=self._tired,
                 failed=self._raise_failure,
+                give_up=self._give_up,
             )
             self._time.start()
 
@@ -212,6 +218,28 @@ class WorkflowEnvironment:
         if self._given is None:
             await self._client.aclose()
 
+    def abandon(self) -> None:
+        """Let go of whatever is still open, where nothing can be awaited any more; again does nothing."""
+        if self._given is not None or not self._observed.is_open:
+            return
+        assert self._loop is not None
+        if not self._loop.is_closed() and not self._loop.is_running():
+            self._loop.run_until_complete(self.shutdown())
+            return
+        for one in self._client.local.workers:
+            if isinstance(one, Incarnation):
+                one.lease.end()
+        self._observed.abandon()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether something has been awaited of it, and it has not been shut down."""
+        return self._given is not None or self._observed.is_open
+
+    def check(self) -> None:
+        """Raise what went wrong in the code of a workflow and was raised nowhere yet."""
+        self._raise_failure()
+
     async def __aenter__(self) -> Self:
         return self
 
@@ -223,6 +251,9 @@ class WorkflowEnvironment:
     @property
     def client(self) -> Client:
         """The client."""
+        return self._client
+
+    def _look_with(self) -> Client:
         return self._client
 
     @property
@@ -355,7 +386,9 @@ class WorkflowEnvironment:
     def _blocked(self, run_id: str, workflow_id: str, error: BaseException) -> None:
         if not self._raises:
             return
-        error.add_note(f"in workflow {workflow_id!r}: its task failed, which blocks it until its code is mended")
+        error.add_note(
+            f"in workflow {workflow_id!r}: its task failed, which blocks it until its code is mended"
+        )
         self._failures.append(error)
         self._give_up(error)
 
@@ -373,12 +406,35 @@ class WorkflowEnvironment:
         if self._failures:
             raise self._failures.pop(0)
 
+    async def _tired(self, activities: Sequence[tuple[str, int]]) -> None:
+        """Give up when an activity has failed very often and has no limit of attempts."""
+        for run_id, number in activities:
+            for record in await self._client.store.read_activities(run_id):
+                policy = scheduled_of(record).retry_policy
+                if record.id != number or (policy is not None and policy.maximum_attempts):
+                    continue
+                last = decode_progress(record.progress).last_failure
+                error = NothingToComeError(
+                    f"activity {record.activity_type!r} of workflow {record.workflow_id!r} has failed "
+                    f"{record.attempt - 1} times, and its retry policy sets no limit; at last by: "
+                    f"{'' if last is None else last.message}"
+                )
+                if last is not None:
+                    error.__cause__ = self._client.data_converter.from_failure(last)
+                self._give_up(error)
+
     async def _stuck(self) -> None:
-        told = ["nothing will happen any more, and an outcome is awaited:"]
-        async for run in self._client.list_workflows("ExecutionStatus = 'Running'", limit=20):
-            told.append(f"  workflow {run.id!r} ({run.workflow_type}, task queue {run.task_queue!r}) is open")
-        told.append("it may wait for a signal, or for a worker on another task queue")
-        self._give_up(NothingToComeError("\n".join(told)))
+        open_runs = [
+            f"  workflow {run.id!r} ({run.workflow_type}, task queue {run.task_queue!r}) is open"
+            async for run in self._client.list_workflows("ExecutionStatus = 'Running'", limit=20)
+        ]
+        self._give_up(
+            NothingToComeError(
+                "an outcome is awaited, and nothing will happen any more:\n"
+                + "\n".join(open_runs)
+                + "\nA workflow may wait for a signal, or an activity for a worker on its task queue."
+            )
+        )
 
 
 def _instant(start: datetime | None) -> int:
@@ -388,6 +444,3 @@ def _instant(start: datetime | None) -> int:
 def _refuse(options: dict[str, Any], caller: str) -> None:
     for name in options:
         raise TypeError(f"{caller} has no option {name!r}{why_no_option(name) or f': {_SERVER}'}")
-
-
-Check = Callable[[], Any]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable
-from typing import Any, Generic, ParamSpec, Self, TypeVar
+from typing import Any, Generic, ParamSpec, Protocol, Self, TypeVar
 
 from durable.activity import info
 from durable.activity._activity import Activity, ActivityMethod
@@ -47,7 +47,9 @@ class ActivityMock(Generic[P, R]):
         try:
             self._converter.from_payload(self._converter.to_payload(value), kind)
         except ConversionError as error:
-            raise TypeError(f"activity {name!r} returns {_shown(kind)}, and {value!r} is none: {error}") from None
+            raise TypeError(
+                f"activity {name!r} returns {_shown(kind)}, and {value!r} is none: {error}"
+            ) from None
         return self._then(lambda *args: value, times)
 
     def raises(self, error: BaseException | type[BaseException], *, times: int | None = None) -> Self:
@@ -77,7 +79,9 @@ class ActivityMock(Generic[P, R]):
             inspect.signature(function).bind(*[None] * len(parameters))
         except TypeError as error:
             wanted = ", ".join(parameters)
-            raise TypeError(f"activity {self._definition.name!r} is called with ({wanted}): {error}") from None
+            raise TypeError(
+                f"activity {self._definition.name!r} is called with ({wanted}): {error}"
+            ) from None
         return self._then(function, times)
 
     def _then(self, answer: Answer, times: int | None) -> Self:
@@ -112,6 +116,14 @@ class ActivityMock(Generic[P, R]):
 
 def _shown(kind: Any) -> str:
     return kind.__name__ if isinstance(kind, type) else str(kind)
+
+
+class MockActivity(Protocol):
+    """What the fixture `mock_activity` is: a function that takes an activity and returns what answers for it."""
+
+    def __call__(self, activity: Activity[P, R], /) -> ActivityMock[P, R]:
+        """Return a mock of an activity, in the place of the one it had."""
+        ...
 
 
 class Mocks(client_side.Interceptor, worker_side.Interceptor):

@@ -84,6 +84,14 @@ class ObservedStore:
             self.under_way -= 1
             self.calls += 1
 
+    def abandon(self) -> None:
+        """Let go of the store without waiting for anything: its event loop is gone."""
+        self._closed = True
+        store: Any = self._store
+        self._store = None
+        if store is not None and hasattr(store, "writer"):
+            store.writer.stop()
+
     async def aclose(self) -> None:
         """Close the store; again does nothing."""
         self._closed = True

@@ -12,7 +12,6 @@ from durable.activity._activity import Activity
 from durable.activity._registry import REGISTRY as ACTIVITIES
 from durable.activity._registry import Defined, Registry
 from durable.exceptions import RegistrationError
-
 from durable.workflow._definition import REGISTRY as WORKFLOWS
 from durable.workflow._definition import WorkflowDefinition
 from durable.workflow._workflow import Workflow

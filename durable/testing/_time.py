@@ -34,8 +34,8 @@ PASSES = 6
 BETWEEN = 0.001
 """Seconds between two looks while something is under way."""
 
-IDLE = 0.003
-"""Seconds between two looks whether anybody awaits an outcome."""
+IDLE = 0.002
+"""Seconds between two looks whether anybody awaits an outcome, and whether it needs time to pass."""
 
 GRACE = 0.1
 """Seconds that `advance` leaves to activities which run, before time passes over them."""
@@ -68,7 +68,9 @@ class Time:
         *,
         serve: Callable[[str], Awaitable[None]],
         stuck: Callable[[], Awaitable[None]],
+        tired: Callable[[Sequence[tuple[str, int]]], Awaitable[None]],
         failed: Callable[[], None],
+        give_up: Callable[[BaseException], None],
     ) -> None:
         """Drive `clock`.
 
@@ -78,14 +80,18 @@ class Time:
             client: Whose workers are looked at.
             serve: Starts a worker for a queue on which something waits, unless that is not wanted.
             stuck: Called when what is awaited can not come.
+            tired: Called with run and id of activities that have failed very often.
             failed: Raises what is to be raised in whoever moves the clock.
+            give_up: Raises an error in whoever awaits an outcome.
         """
         self._clock = clock
         self._store = store
         self._client = client
         self._serve = serve
         self._stuck = stuck
+        self._tired = tired
         self._failed = failed
+        self._give_up = give_up
         self._frozen = self._manual = self._moving = 0
         self._moved_at = time.monotonic()
         self._agenda: Agenda | None = None
@@ -144,6 +150,12 @@ class Time:
         return shared.waiting.awaited or shared.updates.awaited
 
     async def _drive(self) -> None:
+        try:
+            await self._drive_on()
+        except Exception as error:
+            self._give_up(error)  # nobody else moves the clock, so nobody shall wait for it
+
+    async def _drive_on(self) -> None:
         quiet_since: float | None = None
         moved = False
         while True:
@@ -155,12 +167,12 @@ class Time:
             if self._frozen:
                 self._moved_at = now
                 continue
-            rest = Rest.QUIET
             if self._awaited:
-                while (rest := await self._look()) is Rest.BUSY and self._awaited:
-                    await asyncio.sleep(BETWEEN)
-                if self._frozen or self._moving or rest is Rest.BUSY or not self._awaited:
+                rest = await self._look()
+                if rest is Rest.BUSY or self._frozen or self._moving or not self._awaited:
                     continue
+                if self._agenda is not None and self._agenda.tired:
+                    await self._tired(self._agenda.tired)
                 due = self._next(working=False)
                 if rest is Rest.QUIET and not self._manual:
                     if due is not None:

@@ -190,8 +190,10 @@ class Incarnation:
             on_change=self._lease_changed,
             since=since,
         )
-        given = self._local.clock
-        self.clock = DatabaseClock(await self.store.now()) if given is None else GivenClock(given)
+        if (clock := self._local.clock) is None:
+            self.clock = DatabaseClock(await self.store.now())
+        else:
+            self.clock = GivenClock(clock)
         self.committer = Committer(
             self.store, self.worker_id, self.clock, self.lease, adopt=self._adopt_started
         )

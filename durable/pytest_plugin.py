@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import inspect
 import random
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Generator, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -124,9 +124,9 @@ def _environment(request: pytest.FixtureRequest, mocks: Mocks) -> Iterator[Workf
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     """Close environments that a test has opened, at the end of its coroutine."""
-    environments = item.stash.get(_ENVIRONMENTS, [])
+    environments = item.stash.get(_ENVIRONMENTS, None)
     function: Any = getattr(item, "obj", None)
     if not environments or not inspect.iscoroutinefunction(function) or hasattr(function, "hypothesis"):
         return (yield)
@@ -186,9 +186,9 @@ def _durable_seeded(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Say how to make a failed test do the same again."""
-    report: Any = yield
+    report = yield
     if report.failed and item.stash.get(_SEEDED, False):
         report.sections.append(("durable", f"--durable-seed={item.config.stash[_SEED]}"))
     return report

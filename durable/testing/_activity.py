@@ -107,11 +107,11 @@ class ActivityEnvironment:
             attempt.interruptible = not definition.no_thread_cancel_exception
             bound = definition.parameters.bind(args, kwargs)
             if definition.is_async:
-                return attempt.on_loop(definition.run(fn.instance, bound))
+                return attempt.on_loop(lambda: definition.run(fn.instance, bound))
             return attempt.here(lambda: definition.run(fn.instance, bound))
         attempt.info = self._named(getattr(fn, "__name__", "unknown"))
         if inspect.iscoroutinefunction(fn):
-            return attempt.on_loop(fn(*args, **kwargs))
+            return attempt.on_loop(lambda: fn(*args, **kwargs))
         return attempt.here(lambda: fn(*args, **kwargs))
 
     def cancel(
@@ -155,9 +155,9 @@ class _Attempt:
 
     # ------------------------------------------------------------------ running it
 
-    async def on_loop(self, coroutine: Any) -> Any:
+    async def on_loop(self, function: Callable[[], Any]) -> Any:
         self._loop = asyncio.get_running_loop()
-        self._task = self._loop.create_task(self._entered(coroutine))
+        self._task = self._loop.create_task(self._entered(function))
         self._begin()
         try:
             return await self._task
@@ -165,9 +165,9 @@ class _Attempt:
             self._end()
             self._task.cancel()
 
-    async def _entered(self, coroutine: Any) -> Any:
+    async def _entered(self, function: Callable[[], Any]) -> Any:
         CURRENT.set(self)
-        return await coroutine
+        return await function()
 
     def here(self, function: Callable[[], Any]) -> Any:
         entered = CURRENT.set(self)

@@ -410,8 +410,7 @@ class WorkflowEnvironment(Looking):
         """Give up when an activity has failed very often and has no limit of attempts."""
         for run_id, number in activities:
             for record in await self._client.store.read_activities(run_id):
-                policy = scheduled_of(record).retry_policy
-                if record.id != number or (policy is not None and policy.maximum_attempts):
+                if record.id != number or scheduled_of(record).retry_policy.maximum_attempts:
                     continue
                 last = decode_progress(record.progress).last_failure
                 error = NothingToComeError(

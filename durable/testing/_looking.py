@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from durable.client import Client
 from durable.history import (
@@ -128,8 +128,8 @@ class Looking:
     def _matching(
         self, started: Sequence[tuple[Started, Payloads]], workflow: Any, id: str | None
     ) -> list[Started]:
-        call = workflow if isinstance(workflow, WorkflowCall) else None
-        name = call.name if call else workflow if isinstance(workflow, str) else definition_of(workflow).name
+        call = cast("WorkflowCall[Any, Any]", workflow) if isinstance(workflow, WorkflowCall) else None
+        name = call.name if call else _name(workflow)
         return [
             one
             for one, payloads in started
@@ -151,11 +151,16 @@ def _list(some: str, none: str, found: Sequence[Any]) -> str:
     return f"{some}:\n" + "\n".join(f"  {one[0] if isinstance(one, tuple) else one}" for one in found)
 
 
+def _name(workflow: Any) -> str:
+    return workflow if isinstance(workflow, str) else definition_of(workflow).name
+
+
 def _shown(workflow: Any, id: str | None) -> str:
     if isinstance(workflow, WorkflowCall):
-        shown = f"{workflow.name}({', '.join(map(repr, workflow.args))})"
+        call = cast("WorkflowCall[Any, Any]", workflow)
+        shown = f"{call.name}({', '.join(map(repr, call.args))})"
     else:
-        shown = workflow if isinstance(workflow, str) else definition_of(workflow).name
+        shown = _name(workflow)
     return f"workflow {shown}" + ("" if id is None else f" with id {id!r}")
 
 

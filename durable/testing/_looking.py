@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from durable.client import Client
 from durable.history import (
@@ -128,7 +128,7 @@ class Looking:
     def _matching(
         self, started: Sequence[tuple[Started, Payloads]], workflow: Any, id: str | None
     ) -> list[Started]:
-        call = cast("WorkflowCall[Any, Any]", workflow) if isinstance(workflow, WorkflowCall) else None
+        call = _call(workflow)
         name = call.name if call else _name(workflow)
         return [
             one
@@ -151,13 +151,16 @@ def _list(some: str, none: str, found: Sequence[Any]) -> str:
     return f"{some}:\n" + "\n".join(f"  {one[0] if isinstance(one, tuple) else one}" for one in found)
 
 
+def _call(workflow: Any) -> WorkflowCall[Any, Any] | None:
+    return workflow if isinstance(workflow, WorkflowCall) else None  # pyright: ignore[reportUnknownVariableType]
+
+
 def _name(workflow: Any) -> str:
     return workflow if isinstance(workflow, str) else definition_of(workflow).name
 
 
 def _shown(workflow: Any, id: str | None) -> str:
-    if isinstance(workflow, WorkflowCall):
-        call = cast("WorkflowCall[Any, Any]", workflow)
+    if (call := _call(workflow)) is not None:
         shown = f"{call.name}({', '.join(map(repr, call.args))})"
     else:
         shown = _name(workflow)

@@ -183,7 +183,6 @@ GAPS: dict[str, tuple[str, str]] = {
     "worker.Worker(max_workflow_task_external_storage_concurrency)": (LATER, "external storage comes later"),
     "worker.Worker.client(value)": (OUT, "a worker keeps its client; make another worker"),
     "worker.Worker(*)": (LATER, _TUNED),
-    "testing.WorkflowEnvironment.create_nexus_endpoint": (OUT, _NEXUS),
     "testing.WorkflowEnvironment.start_*(*)": (OUT, "nothing is downloaded, and no server runs"),
     "testing.WorkflowEnvironment.connect_client": (
         OUT,

@@ -57,7 +57,6 @@ from durable.history import (
     TimerFired,
     WorkflowExecutionSignaled,
     WorkflowExecutionTerminated,
-    WorkflowTaskCompleted,
 )
 
 NOTHING, SOON, NOW = Urgency.NOTHING, Urgency.SOON, Urgency.NOW
@@ -88,11 +87,11 @@ class Run:
         "_moves",
         "_recovering",
         "_refusals",
-        "_served",
         "_unproven",
         "end",
         "epoch",
         "ran",
+        "served",
         "state",
         "successor",
         "trial",
@@ -108,7 +107,6 @@ class Run:
         deaths: int = 0,
         held: bool = False,
         fresh: bool = False,
-        served: WorkflowTaskCompleted = NO_VERSION,
     ) -> None:
         """Take a run over as its log, and the ids of its activities that have rows, show it.
 
@@ -119,9 +117,9 @@ class Run:
             deaths: How many owners in a row died with it.
             held: Whether it was blocked before.
             fresh: Whether nobody has run its first task: what waits when it is first owned joins that task.
-            served: Which version its owner is of, and what its workflow says of versions there.
         """
-        self._served = served
+        # Which version its owner is of, and what its workflow says of versions there.
+        self.served = NO_VERSION
         self.state = state
         self.epoch = epoch
         self._deaths = deaths
@@ -203,10 +201,10 @@ class Run:
 
     def _told(self, commands: Sequence[CommandEvent]) -> Sequence[CommandEvent]:
         """Return the commands of a task that has run, behind which version ran it, if that is news to the log."""
-        if self.state.completed is self._served or self.state.completed == self._served:
+        if self.state.completed is self.served or self.state.completed == self.served:
             return commands
-        self._asked.completed = self._served
-        return [self._served, *commands]
+        self._asked.completed = self.served
+        return [self.served, *commands]
 
     def watch_target(self, *, changed: bool) -> None:
         """Take the news whether it would be another version's by now, were it not pinned; its next tasks are told."""

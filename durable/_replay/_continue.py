@@ -34,11 +34,12 @@ def continued(
     name = said.name if definition is None else definition.name
     assert name is not None
     args, path = said.args, f"{name} input"
-    if definition is not None:
-        args = definition.parameters.bind(args, {})
+    typed = None if definition is None or definition.dynamic else definition
+    if typed is not None:
+        args = typed.parameters.bind(args, {})
     payloads = converter.to_payloads(args, path=path)
-    if definition is not None:
-        converter.from_payloads(payloads, definition.arg_types[: len(payloads)], path=path)
+    if typed is not None:
+        converter.from_payloads(payloads, typed.arg_types[: len(payloads)], path=path)
     return WorkflowExecutionContinuedAsNew(
         workflow_type=name,
         task_queue=said.task_queue or "",

@@ -43,6 +43,7 @@ from durable._replay._turns import TurnPoisoned, Turns
 from durable._replay._updates import Updates
 from durable._replay.machines._activity import ActivityMachine
 from durable.activity._call import ActivityCall
+from durable.common import RawValue
 from durable.converter import DataConverter
 from durable.exceptions import (
     ReadOnlyContextError,
@@ -325,9 +326,18 @@ class Instance(OwnRun):
             self._object = (
                 definition.cls(*self._arguments()) if definition.init_takes_args else definition.cls()
             )
+        if definition.dynamic_config is not None:
+            with self._commands.nothing_changes():
+                config = definition.dynamic_config(self._object)
+            self.definition = definition.configured(config)
 
     def _arguments(self) -> list[Any]:
         definition = self.definition
+        if definition.dynamic:
+            raw = [RawValue] * len(self._started.input)
+            return [
+                self.decode_arguments(self._started.input, raw, f"arguments of workflow {definition.name}")
+            ]
         values = self.decode_arguments(
             self._started.input, definition.arg_types, f"arguments of workflow {definition.name}"
         )

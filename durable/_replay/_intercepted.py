@@ -262,7 +262,7 @@ class InterceptedInstance(Instance):
                 memo=said.memo,
                 search_attributes=said.search_attributes,
                 headers={},
-                arg_types=None if types is None else types.arg_types,
+                arg_types=None if types is None or types.dynamic else types.arg_types,
                 backoff_start_interval=to_timedelta(said.backoff) if said.backoff else None,
                 initial_versioning_behavior=said.initial_versioning_behavior,
                 call=said,

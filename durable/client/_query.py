@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from durable._engine._questions import Answered, Asked, decode, encode
@@ -70,8 +69,7 @@ def answer(
     events = decode_history(rows)
     # Which exceptions fail a workflow, and what an update is answered with, its worker may know alone; those that did are
     # in the log. Any other is a fault of the code, whatever has ended the run since.
-    kinds = (*definition.failure_exception_types, *_recorded_failures(events))
-    definition = replace(definition, failure_exception_types=kinds)
+    definition = definition.failing_with([*_recorded_failures(events)])
 
     def instance(*, trace: bool = False) -> Instance:
         return new_instance(

@@ -286,7 +286,7 @@ class Store(Protocol):
         self,
         worker_id: str,
         task_queues: Sequence[str],
-        workflow_types: Sequence[str],
+        workflow_types: Sequence[str] | None,
         limit: int,
         *,
         format: int,
@@ -295,7 +295,7 @@ class Store(Protocol):
         """Make this worker the owner of at most `limit` runs that are ready, and return them with all they need.
 
         Ready: open, unowned, and due (`wake_at` passed; by priority, with a share for the lower ones) or, when not
-        held, with an unread message. Only of these queues and types, with a format up to `format`, and only while
+        held, with an unread message. Only of these queues and types (of all types if None), with a format up to `format`, and only while
         the worker's own lease is live, in the same statement. Bumps `epoch`, clears `wake_at`. Events, messages and
         activity rows are read behind the claim.
 
@@ -312,7 +312,7 @@ class Store(Protocol):
         self,
         worker_id: str,
         task_queues: Sequence[str],
-        workflow_types: Sequence[str],
+        workflow_types: Sequence[str] | None,
         *,
         format: int,
         version: str = "",
@@ -459,14 +459,14 @@ class Store(Protocol):
         self,
         worker_id: str,
         task_queues: Sequence[str],
-        workflow_types: Sequence[str],
+        workflow_types: Sequence[str] | None,
         limit: int,
         *,
         format: int,
     ) -> list[Question]:
         """Return at most `limit` queries without an answer that this worker is to answer, the oldest first.
 
-        These are queries of runs it owns; of runs of these queues and types, with a format up to `format`, that nobody
+        These are queries of runs it owns; of runs of these queues and types (all types if None), with a format up to `format`, that nobody
         owns; and of such runs whose owner has not answered for `QUERY_PATIENCE`. Each is given to one worker at a time,
         and to another one when it has not answered for `QUERY_TAKEN_FOR`.
         """

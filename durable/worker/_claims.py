@@ -153,8 +153,8 @@ class Claims:
         """Claim until nothing is ready or there is no room; return the seconds until the next look."""
         home = self._home
         options = home.options
-        queues, types, version = [home.task_queue], list(options.workflows), options.version
-        if not types:
+        queues, types, version = [home.task_queue], options.workflow_types, options.version
+        if types == []:
             return 3600.0
         while not self._stopped and home.lease.held:
             if self.on_probation:

@@ -17,6 +17,7 @@ from durable.worker._lease import LeaseKeeper
 from durable.worker._options import WorkerOptions
 from durable.worker._timers import Timers
 from durable.worker._turn_queue import TurnQueue
+from durable.workflow._definition import WorkflowDefinition
 
 T = TypeVar("T")
 
@@ -66,7 +67,7 @@ class Versioned(Protocol):
 
     version: str
 
-    def served(self, workflow_type: str) -> WorkflowTaskCompleted:
+    def served(self, definition: WorkflowDefinition) -> WorkflowTaskCompleted:
         """What the log is to say of tasks of a workflow that this worker runs."""
         ...
 

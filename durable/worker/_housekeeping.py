@@ -220,7 +220,7 @@ class Housekeeping:
             if (
                 claimed is not None
                 and run_id not in home.hosts
-                and claimed.run.workflow_type in home.options.workflows
+                and home.options.workflow(claimed.run.workflow_type) is not None
             ):
                 logger.info("run %s is this worker's since an interrupted claim", run_id)
                 home.take([claimed])

@@ -308,7 +308,7 @@ class Incarnation:
                 # Nothing of it is run any more. That it is ours does not matter to whoever ends it.
                 self.condemned.look()
                 continue
-            definition = self.options.workflows.get(one.run.workflow_type)
+            definition = self.options.workflow(one.run.workflow_type)
             assert definition is not None, one.run.workflow_type
             if (old := self.hosts.get(one.run.run_id)) is not None:
                 if old.epoch == one.run.epoch:
@@ -416,7 +416,7 @@ class Incarnation:
         """Whether a run that is started in this process may be this worker's from the start."""
         return (
             task_queue == self.task_queue
-            and workflow_type in self.options.workflows
+            and self.options.workflow(workflow_type) is not None
             and not self._stopping.is_set()
             and self.lease.held
             and self.room > 0
@@ -511,7 +511,7 @@ class Incarnation:
 
     def interceptors(self, task_queue: str, workflow_type: str) -> Interceptors:
         """Return what stands around the code of a workflow here, if this worker serves it."""
-        served = task_queue == self.task_queue and workflow_type in self.options.workflows
+        served = task_queue == self.task_queue and self.options.workflow(workflow_type) is not None
         return self.options.workflow_interceptors if served else ()
 
     def query(

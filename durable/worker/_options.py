@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from durable._replay._patches import Activation
 from durable.activity._activity import Activity
+from durable.common import VersioningBehavior
 from durable.converter import DataConverter
-from durable.history import WorkflowTaskCompleted
 from durable.interceptor.worker import Interceptor, WorkflowInboundInterceptor
 from durable.worker._shared_state import SharedStateManager
 from durable.worker._watchdog import BREAK_AFTER, WARN_AFTER
@@ -45,6 +45,19 @@ class WorkerOptions:
     activity_executor: Executor | None = None
     shared_state_manager: SharedStateManager | None = None
     version: str = ""
-    served: Mapping[str, WorkflowTaskCompleted] = field(default_factory=dict[str, WorkflowTaskCompleted])
+    default_behavior: VersioningBehavior = VersioningBehavior.UNSPECIFIED
     interceptors: Sequence[Interceptor] = ()
     workflow_interceptors: Sequence[type[WorkflowInboundInterceptor]] = ()
+    dynamic_workflow: WorkflowDefinition | None = None
+
+    def workflow(self, workflow_type: str) -> WorkflowDefinition | None:
+        """Return what runs workflows of a type here; None if nothing does."""
+        known = self.workflows.get(workflow_type)
+        if known is None and self.dynamic_workflow is not None:
+            return self.dynamic_workflow.for_type(workflow_type)
+        return known
+
+    @property
+    def workflow_types(self) -> list[str] | None:
+        """The types that are run here; None for all."""
+        return list(self.workflows) if self.dynamic_workflow is None else None

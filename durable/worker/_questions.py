@@ -53,7 +53,7 @@ class Questions:
     async def run(self) -> None:
         """Answer until cancelled. Whatever goes wrong, there is another look."""
         home = self._home
-        if not home.options.workflows:
+        if home.options.workflow_types == []:
             await asyncio.Event().wait()
         stop = home.store.listen(self._hinted, HintKind.QUERY)
         looks = 0
@@ -87,7 +87,7 @@ class Questions:
             questions = await home.store.take_questions(
                 home.worker_id,
                 places(home.task_queue, home.options.version),
-                list(home.options.workflows),
+                home.options.workflow_types,
                 BATCH,
                 format=FORMAT,
             )
@@ -117,7 +117,7 @@ class Questions:
 
     def _from_log(self, question: Question, asked: Asked, rows: list[EventRow]) -> Payload:
         home = self._home
-        definition = home.options.workflows.get(question.workflow_type)
+        definition = home.options.workflow(question.workflow_type)
         if definition is None:
             raise WorkflowQueryFailedError(
                 f"query {question.name!r}: the worker that owns the run does not know workflow "

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Never, TypedDict
 
@@ -22,7 +22,7 @@ from durable.history import WorkflowExecutionStarted, check_history
 from durable.interceptor.worker import Interceptor, workflow_interceptors
 from durable.worker._watchdog import BREAK_AFTER, WARN_AFTER, Watchdog
 from durable.worker._worker import exceptions
-from durable.workflow._definition import WorkflowDefinition
+from durable.workflow._definition import DYNAMIC, WorkflowDefinition
 from durable.workflow._workflow import collect
 
 logger = logging.getLogger("durable.worker")
@@ -270,15 +270,17 @@ class Replayer:
         name = started.workflow_type
         if self._definitions is None:
             found = definition_for(name, started.task_queue)
+            dynamic = definition_for(DYNAMIC, started.task_queue)
             known = "no module that defines it has been imported"
         else:
-            found = self._definitions.get(name)
+            found, dynamic = self._definitions.get(name), self._definitions.get(DYNAMIC)
             known = f"it has {', '.join(sorted(self._definitions)) or 'none'}"
+        if found is None and dynamic is not None:
+            found = dynamic.for_type(name)
         if found is None:
             raise RegistrationError(f"the replayer has no workflow {name!r}: {known}")
         found.check()
-        kinds = (*found.failure_exception_types, *self._failures)
-        return replace(found, failure_exception_types=kinds) if self._failures else found
+        return found.failing_with(self._failures)
 
 
 def _wrapped(error: BaseException) -> Exception:

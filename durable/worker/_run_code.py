@@ -60,6 +60,11 @@ class RunCode:
         """The name of its definition."""
         return self._definition.name
 
+    @property
+    def definition(self) -> WorkflowDefinition:
+        """Its definition; that of a dynamic one as it is configured, once it has its object."""
+        return self._definition if self.instance is None else self.instance.definition
+
     def open(self, turns: Turns, run: Run, claimed: ClaimedRun, events: list[Event]) -> None:
         """Bring the code to where its log is, unless its first turn waits for the run to begin."""
         sizes = list(accumulate([len(row.data) for row in claimed.events]))

@@ -129,6 +129,10 @@ class RunHost:
             if self._code.trying:
                 assert self.run is not None
                 self._code.attempt(turns, self.run)
+            if self._claimed is not None:
+                # What the code says of versions: a dynamic workflow does when it has its object.
+                assert self.run is not None
+                self.run.served = self._home.versions.served(self._code.definition)
         except KeyboardInterrupt:
             raise
         except BaseException as error:
@@ -202,7 +206,6 @@ class RunHost:
                 deaths=claimed.run.deaths,
                 held=claimed.run.hold is not Hold.NONE,
                 fresh=self._fresh and bool(claimed.messages),
-                served=self._home.versions.served(self.workflow_type),
             )
             self.watch_target()
         self._code.open(turns, self.run, claimed, events)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from durable._engine.versioning import BEHAVIORS, NO_VERSION, QueueRoute, place, reach, reaches
@@ -59,31 +59,38 @@ def stored(version: WorkerDeploymentVersion) -> str:
     return f"{version.deployment_name}:{version.build_id}"
 
 
-def served(
-    config: WorkerDeploymentConfig | None, workflows: Mapping[str, WorkflowDefinition]
-) -> dict[str, WorkflowTaskCompleted]:
-    """Return what the log is to say of tasks of each workflow that this worker runs.
+def default_of(
+    config: WorkerDeploymentConfig | None, workflows: Iterable[WorkflowDefinition]
+) -> VersioningBehavior:
+    """Return what holds for those of a worker's workflows that say nothing of versions.
 
     Raises:
         ValueError: The worker has a version, and a workflow says nothing of versions, nor does the worker for it.
     """
-    version = version_of(config)
-    if not version:
-        return {}
-    assert config is not None
-    found: dict[str, WorkflowTaskCompleted] = {}
-    for name, definition in workflows.items():
-        behavior = definition.versioning_behavior or config.default_versioning_behavior
-        if behavior is VersioningBehavior.UNSPECIFIED:
-            raise ValueError(
-                f"workflow {name!r} ({definition.where}) says nothing of versions, and its worker has one ({version}): "
-                "write @workflow.defn(versioning_behavior=VersioningBehavior.PINNED) or AUTO_UPGRADE, or give "
-                "WorkerDeploymentConfig a default_versioning_behavior"
-            )
-        found[name] = WorkflowTaskCompleted(
-            worker_deployment_version=version, versioning_behavior=BEHAVIORS[behavior]
+    if config is None or not (version := version_of(config)):
+        return VersioningBehavior.UNSPECIFIED
+    for definition in workflows:
+        if definition.dynamic_config is None:
+            completed(version, definition, config.default_versioning_behavior)
+    return config.default_versioning_behavior
+
+
+def completed(
+    version: str, definition: WorkflowDefinition, default: VersioningBehavior
+) -> WorkflowTaskCompleted:
+    """Return what the log is to say of tasks of a workflow that a worker of a version runs.
+
+    Raises:
+        ValueError: Neither the workflow nor the default says anything of versions.
+    """
+    behavior = definition.versioning_behavior or default
+    if behavior is VersioningBehavior.UNSPECIFIED:
+        raise ValueError(
+            f"{definition.parameters.what} ({definition.where}) says nothing of versions, and its worker has one "
+            f"({version}): write @workflow.defn(versioning_behavior=VersioningBehavior.PINNED) or AUTO_UPGRADE, or give "
+            "WorkerDeploymentConfig a default_versioning_behavior"
         )
-    return found
+    return WorkflowTaskCompleted(worker_deployment_version=version, versioning_behavior=BEHAVIORS[behavior])
 
 
 class Versions:
@@ -96,9 +103,15 @@ class Versions:
         self._warn_at = 0.0
         self._stranded: list[tuple[str, str]] = []
 
-    def served(self, workflow_type: str) -> WorkflowTaskCompleted:
-        """What the log is to say of tasks of a workflow that this worker runs."""
-        return self._home.options.served.get(workflow_type, NO_VERSION)
+    def served(self, definition: WorkflowDefinition) -> WorkflowTaskCompleted:
+        """What the log is to say of tasks of a workflow that this worker runs.
+
+        Raises:
+            ValueError: A dynamic workflow says nothing of versions where it must.
+        """
+        if not self.version:
+            return NO_VERSION
+        return completed(self.version, definition, self._home.options.default_behavior)
 
     def may_own(self, task_queue: str, version: str, workflow_id: str) -> bool:
         """Whether a new run may be this worker's from the start, as far as is known here; the database decides."""

@@ -9,7 +9,6 @@ import os
 import socket
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor
-from dataclasses import replace
 from types import TracebackType
 from typing import Any, Never, Self
 
@@ -25,8 +24,9 @@ from durable.worker._options import WorkerOptions
 from durable.worker._patches import PatchActivationInput, activation
 from durable.worker._shared_state import SharedStateManager
 from durable.worker._tuning import WorkerTuner, check_list, count, per_second, refuse, slots
-from durable.worker._versioning import WorkerDeploymentConfig, served, version_of
+from durable.worker._versioning import WorkerDeploymentConfig, default_of, version_of
 from durable.worker._watchdog import BREAK_AFTER, WARN_AFTER
+from durable.workflow._definition import DYNAMIC
 from durable.workflow._workflow import collect as collect_workflows
 
 logger = logging.getLogger("durable.worker")
@@ -182,19 +182,12 @@ class Worker:
 
     def _collect(self) -> WorkerOptions:
         client = self._client
-        workflows = collect_workflows(self._workflows, self._task_queue)
-        if self._failures:
-            workflows = {
-                name: replace(
-                    known, failure_exception_types=(*known.failure_exception_types, *self._failures)
-                )
-                for name, known in workflows.items()
-            }
-        for definition in workflows.values():
-            definition.check()
+        found = collect_workflows(self._workflows, self._task_queue)
+        workflows = {name: one.failing_with(self._failures) for name, one in found.items()}
         return WorkerOptions(
             task_queue=self._task_queue,
-            workflows=workflows,
+            workflows={name: known for name, known in workflows.items() if name != DYNAMIC},
+            dynamic_workflow=workflows.get(DYNAMIC),
             activities=executable(
                 collect_activities(self._activities, self._task_queue), self._executor, self._shared
             ),
@@ -221,7 +214,7 @@ class Worker:
             interceptors=self._interceptors,
             workflow_interceptors=workflow_interceptors(self._interceptors),
             version=version_of(self._deployment),
-            served=served(self._deployment, workflows),
+            default_behavior=default_of(self._deployment, workflows.values()),
         )
 
     @property

@@ -35,7 +35,7 @@ from durable.workflow._continue import (
     ContinueAsNewVersioningBehavior,
     continue_as_new,
 )
-from durable.workflow._definition import HandlerUnfinishedPolicy, WorkflowConfig
+from durable.workflow._definition import DynamicWorkflowConfig, HandlerUnfinishedPolicy, WorkflowConfig
 from durable.workflow._defn import defn
 from durable.workflow._info import Info, ParentInfo, RootInfo
 from durable.workflow._last_run import (
@@ -75,6 +75,7 @@ from durable.workflow._methods import (
     RunMethod,
     SignalMethod,
     UpdateMethod,
+    dynamic_config,
     init,
     query,
     run,
@@ -125,6 +126,7 @@ __all__ = [
     "ContinueAsNewConfig",
     "ContinueAsNewError",
     "ContinueAsNewVersioningBehavior",
+    "DynamicWorkflowConfig",
     "ExternalWorkflowHandle",
     "HandlerUnfinishedPolicy",
     "Info",
@@ -157,6 +159,7 @@ __all__ = [
     "current_update_info",
     "defn",
     "deprecate_patch",
+    "dynamic_config",
     "execute_activity",
     "execute_activity_method",
     "execute_child_workflow",

@@ -13,7 +13,7 @@ from durable.common import RetryPolicy, TypedSearchAttributes
 from durable.workflow._calls import WorkflowCall
 from durable.workflow._definition import WorkflowDefinition, WorkflowOptions
 from durable.workflow._runtime import current
-from durable.workflow._workflow import Workflow, definition_of
+from durable.workflow._workflow import Workflow, definition_of, no_name
 
 Ts = TypeVarTuple("Ts")
 
@@ -160,6 +160,8 @@ class _Target:
         if isinstance(workflow, str):
             return cls(None, check_name(workflow, "workflow"), arguments)
         definition = definition_of(workflow)
+        if definition.dynamic:
+            raise TypeError(f"{caller}: {no_name(definition)}")
         found: Any = workflow
         return cls(
             definition,

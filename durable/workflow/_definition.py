@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from enum import Enum
-from typing import Any, TypedDict
+from typing import Any, TypedDict, cast
 
 from durable._internal.ids import check_name
 from durable._internal.instants import Duration, check_timeout, to_duration
 from durable._internal.left_out import why_no_option
 from durable.activity._parameters import Parameters
 from durable.activity._registry import Registry
-from durable.common import VersioningBehavior
+from durable.common import RawValue, VersioningBehavior
+from durable.exceptions import RegistrationError
 from durable.workflow._child_options import CHILD_ONLY, ChildOptions
 
 __all__ = [
+    "DYNAMIC",
     "REGISTRY",
+    "DynamicWorkflowConfig",
     "HandlerUnfinishedPolicy",
     "MessageDefinition",
     "QueryDefinition",
@@ -28,6 +31,54 @@ __all__ = [
     "WorkflowOptions",
     "merge",
 ]
+
+
+DYNAMIC = "(dynamic)"
+"""Stands for the name of a dynamic workflow, which has none; no workflow may be called so."""
+
+
+@dataclass(frozen=True)
+class DynamicWorkflowConfig:
+    """What `@workflow.dynamic_config` returns: how a run of a dynamic workflow is treated.
+
+    Attributes:
+        failure_exception_types: The exceptions that fail this run instead of blocking it, in the place of those that
+            `@workflow.defn` names; those when None. What the worker says of all its workflows holds besides.
+        versioning_behavior: What a new version of the workers means to this run, in the place of what `@workflow.defn`
+            says; that when UNSPECIFIED.
+    """
+
+    failure_exception_types: Sequence[type[BaseException]] | None = None
+    versioning_behavior: VersioningBehavior = VersioningBehavior.UNSPECIFIED
+
+    def __post_init__(self) -> None:
+        exception_classes(self.failure_exception_types or (), "failure_exception_types")
+        check_behavior(self.versioning_behavior)
+
+
+def exception_classes(kinds: object, name: str) -> tuple[type[BaseException], ...]:
+    """Return what an option says about exceptions.
+
+    Raises:
+        TypeError: It is no sequence of exception classes.
+    """
+    if isinstance(kinds, str) or not isinstance(kinds, Sequence):
+        raise TypeError(f"{name} must be a sequence of exception classes, not {kinds!r}")
+    for kind in cast(Sequence[object], kinds):
+        if not (isinstance(kind, type) and issubclass(kind, BaseException)):
+            raise TypeError(f"{name} takes exception classes, not {kind!r}")
+    return tuple(cast(Sequence[type[BaseException]], kinds))
+
+
+def check_behavior(behavior: object) -> VersioningBehavior:
+    """Return what an option says of versions.
+
+    Raises:
+        TypeError: It is no `VersioningBehavior`.
+    """
+    if not isinstance(behavior, VersioningBehavior):
+        raise TypeError(f"versioning_behavior must be a VersioningBehavior, not {behavior!r}")
+    return behavior
 
 
 class WorkflowConfig(TypedDict, total=False):
@@ -189,8 +240,10 @@ class WorkflowDefinition:
         updates: The handlers of updates in the class, by name.
         options: What the decorator says.
         failure_exception_types: Further exceptions that fail the workflow instead of blocking it.
+        always_failures: Those of them that the worker adds for all its workflows.
         versioning_behavior: What a new version of the workers means to its runs.
-        dynamic: Whether it runs every type that has no definition of its own; never, in this release.
+        dynamic: Whether it runs every type that has no definition of its own.
+        dynamic_config: The method that says how one of its runs is treated.
         where: Where it is defined, as `path/file.py:12`.
         module: The module it is defined in.
         qualname: Its name within the module.
@@ -209,8 +262,39 @@ class WorkflowDefinition:
     queries: dict[str | None, QueryDefinition] = field(default_factory=dict[str | None, QueryDefinition])
     updates: dict[str | None, UpdateDefinition] = field(default_factory=dict[str | None, UpdateDefinition])
     failure_exception_types: tuple[type[BaseException], ...] = ()
+    always_failures: tuple[type[BaseException], ...] = ()
     versioning_behavior: VersioningBehavior = VersioningBehavior.UNSPECIFIED
     dynamic: bool = False
+    dynamic_config: Callable[[Any], Any] | None = None
+
+    def failing_with(self, kinds: Sequence[type[BaseException]]) -> WorkflowDefinition:
+        """Return this definition with exceptions that fail its runs whatever it says itself."""
+        return replace(
+            self,
+            failure_exception_types=(*self.failure_exception_types, *kinds),
+            always_failures=(*self.always_failures, *kinds),
+        )
+
+    def for_type(self, workflow_type: str) -> WorkflowDefinition:
+        """Return this dynamic definition as that of a type."""
+        return replace(self, name=workflow_type)
+
+    def configured(self, config: object) -> WorkflowDefinition:
+        """Return this definition as its `dynamic_config` wants it for a run.
+
+        Raises:
+            TypeError: It returned something else than a `DynamicWorkflowConfig`.
+        """
+        if not isinstance(config, DynamicWorkflowConfig):
+            raise TypeError(f"@workflow.dynamic_config must return a DynamicWorkflowConfig, not {config!r}")
+        types = config.failure_exception_types
+        return replace(
+            self,
+            failure_exception_types=self.failure_exception_types
+            if types is None
+            else (*types, *self.always_failures),
+            versioning_behavior=config.versioning_behavior or self.versioning_behavior,
+        )
 
     @property
     def signature(self) -> inspect.Signature:
@@ -245,6 +329,11 @@ class WorkflowDefinition:
             for message in messages.values():
                 _ = message.arg_types, message.ret_type
         _ = self.arg_types, self.ret_type
+        if self.dynamic and self.arg_types[0] not in (Sequence[RawValue], list[RawValue]):
+            raise RegistrationError(
+                f"{self.parameters.what} ({self.where}) must take one argument, annotated Sequence[RawValue]: it gets "
+                "the arguments of any workflow, as they are stored"
+            )
 
 
 REGISTRY: Registry[WorkflowDefinition] = Registry("workflow")

@@ -14,14 +14,17 @@ from durable.activity._parameters import Parameters, local_names, where_is
 from durable.common import VersioningBehavior
 from durable.exceptions import RegistrationError
 from durable.workflow._definition import (
+    DYNAMIC,
     REGISTRY,
     MessageDefinition,
     WorkflowConfig,
     WorkflowDefinition,
     WorkflowOptions,
+    check_behavior,
+    exception_classes,
     merge,
 )
-from durable.workflow._methods import INIT, QueryMethod, RunMethod, SignalMethod, UpdateMethod
+from durable.workflow._methods import DYNAMIC_CONFIG, INIT, QueryMethod, RunMethod, SignalMethod, UpdateMethod
 from durable.workflow._workflow import ATTRIBUTE, Workflow
 
 __all__ = ["defn"]
@@ -50,6 +53,7 @@ def defn(
     *,
     name: str | None = None,
     sandboxed: bool = False,
+    dynamic: bool = False,
     failure_exception_types: Sequence[type[BaseException]] = (),
     versioning_behavior: VersioningBehavior = VersioningBehavior.UNSPECIFIED,
     **options: Unpack[WorkflowConfig],
@@ -60,6 +64,7 @@ def defn(
     *,
     name: str | None = None,
     sandboxed: bool = False,
+    dynamic: bool = False,
     failure_exception_types: Sequence[type[BaseException]] = (),
     versioning_behavior: VersioningBehavior = VersioningBehavior.UNSPECIFIED,
     **options: Unpack[WorkflowConfig],
@@ -75,6 +80,9 @@ def defn(
         name: The workflow's type; the name of the function or class by default. Histories refer to it, so it
             outlives renamings.
         sandboxed: False, as it always is here: nothing is imported a second time.
+        dynamic: Whether it runs the workflows of every type that its worker has no definition of. It takes one argument,
+            `args: Sequence[RawValue]`, and has no name; `workflow.info().workflow_type` tells which it runs. A worker
+            serves one at most.
         failure_exception_types: Further exceptions that fail the workflow when they leave it. Any other exception
             that is no failure by itself is taken for a bug: it blocks the run until the code is fixed.
         versioning_behavior: What a new version of the workers means to a run that is under way: PINNED or AUTO_UPGRADE.
@@ -91,26 +99,28 @@ def defn(
             "sandboxed=True asks for what this library does not have; leave it out, or say False"
         )
     merged = merge(WorkflowOptions(), options, "@workflow.defn")
-    failures = tuple(failure_exception_types)
-    for kind in failures:
-        if not (isinstance(kind, type) and issubclass(kind, BaseException)):
-            raise TypeError(f"failure_exception_types takes exception classes, not {kind!r}")
-    behavior: object = versioning_behavior
-    if not isinstance(behavior, VersioningBehavior):
-        raise TypeError(f"versioning_behavior must be a VersioningBehavior, not {behavior!r}")
+    failures = exception_classes(failure_exception_types, "failure_exception_types")
+    if not isinstance(dynamic, bool):
+        raise TypeError(f"dynamic must be True or False, not {dynamic!r}")
+    if dynamic and name is not None:
+        raise RegistrationError(
+            f"workflow {name!r}: a dynamic workflow runs every type and has no name itself"
+        )
+    behavior = check_behavior(versioning_behavior)
     frame = _frame(1)
 
     def decorate(found: Any) -> Any:
         if isinstance(found, type):
             definition = replace(
-                _of_class(found, name, merged, failures), versioning_behavior=versioning_behavior
+                _of_class(found, name, merged, failures, dynamic), versioning_behavior=behavior
             )
             workflow: Workflow[Any, ..., Any] = Workflow(definition)
             setattr(found, ATTRIBUTE, workflow)
             REGISTRY.add(definition)
             return cast(Any, found)
         definition = replace(
-            _of_function(found, name, merged, failures, frame), versioning_behavior=versioning_behavior
+            _of_function(found, name, merged, failures, frame, dynamic),
+            versioning_behavior=behavior,
         )
         REGISTRY.add(definition)
         return Workflow[None, ..., Any](definition)
@@ -124,6 +134,7 @@ def _of_function(
     options: WorkflowOptions,
     failures: tuple[type[BaseException], ...],
     frame: FrameType,
+    dynamic: bool,
 ) -> WorkflowDefinition:
     if isinstance(fn, RunMethod):
         raise RegistrationError("@workflow.defn belongs above the class, and @workflow.run above its method")
@@ -132,8 +143,8 @@ def _of_function(
             f"@workflow.defn decorates async functions and classes, not {type(fn).__name__}: {fn!r}"
         )
     where = where_is(fn)
-    shown = check_name(fn.__name__ if name is None else name, "name")
-    what = f"workflow {shown!r}"
+    shown = _name_of(fn.__name__ if name is None else name, dynamic)
+    what = f"dynamic workflow {fn.__name__!r}" if dynamic else f"workflow {shown!r}"
     if not inspect.iscoroutinefunction(fn):
         raise RegistrationError(
             f"{what} ({where}) must be an `async def`; write `async def` in place of `def`. "
@@ -143,7 +154,8 @@ def _of_function(
         name=shown,
         cls=None,
         run_fn=fn,
-        parameters=Parameters(fn, what, where, local=local_names(fn, frame)),
+        parameters=_checked(Parameters(fn, what, where, local=local_names(fn, frame)), dynamic),
+        dynamic=dynamic,
         options=options,
         where=where,
         module=fn.__module__,
@@ -153,13 +165,17 @@ def _of_function(
 
 
 def _of_class(
-    cls: type[Any], name: str | None, options: WorkflowOptions, failures: tuple[type[BaseException], ...]
+    cls: type[Any],
+    name: str | None,
+    options: WorkflowOptions,
+    failures: tuple[type[BaseException], ...],
+    dynamic: bool,
 ) -> WorkflowDefinition:
-    shown = check_name(cls.__name__ if name is None else name, "name")
-    what = f"workflow {shown!r}"
+    shown = _name_of(cls.__name__ if name is None else name, dynamic)
+    what = f"dynamic workflow {cls.__name__!r}" if dynamic else f"workflow {shown!r}"
     run: RunMethod[Any, ..., Any] = _run_of(cls, what)
     where = where_is(run.fn)
-    parameters = Parameters(run.fn, what, where, method=True, local=run.local)
+    parameters = _checked(Parameters(run.fn, what, where, method=True, local=run.local), dynamic)
     messages = _messages_of(cls, what)
     if "<locals>" in cls.__qualname__:
         # A local class is in no namespace that its hints could be read from, and they may well name it.
@@ -179,7 +195,44 @@ def _of_class(
         queries=_by_name(cls, what, QueryMethod),
         updates=_by_name(cls, what, UpdateMethod),
         failure_exception_types=failures,
+        dynamic=dynamic,
+        dynamic_config=_config_of(cls, what, dynamic),
     )
+
+
+def _name_of(name: object, dynamic: bool) -> str:
+    if dynamic:
+        return DYNAMIC
+    if name == DYNAMIC:
+        raise ValueError(f"name must not be {DYNAMIC!r}: that stands for dynamic workflows")
+    return check_name(name, "name")
+
+
+def _checked(parameters: Parameters, dynamic: bool) -> Parameters:
+    if dynamic and len(parameters.names) != 1:
+        raise RegistrationError(
+            f"{parameters.what} ({parameters.where}) must take one argument, annotated Sequence[RawValue]: it gets the "
+            "arguments of any workflow, as they are stored"
+        )
+    return parameters
+
+
+def _config_of(cls: type[Any], what: str, dynamic: bool) -> Callable[[Any], Any] | None:
+    """Return the method under `@workflow.dynamic_config`, nearest first."""
+    found = [
+        value
+        for base in cls.__mro__
+        for value in vars(base).values()
+        if inspect.isfunction(value) and getattr(value, DYNAMIC_CONFIG, False)
+    ]
+    if found and not dynamic:
+        raise RegistrationError(
+            f"{what} ({where_is(found[0])}) has a @workflow.dynamic_config and is not dynamic; it needs "
+            "@workflow.defn(dynamic=True)"
+        )
+    if len([one for one in found if one in vars(cls).values()]) > 1:
+        raise RegistrationError(f"{what} ({cls.__qualname__}) has more than one @workflow.dynamic_config")
+    return found[0] if found else None
 
 
 def _run_of(cls: type[Any], what: str) -> RunMethod[Any, ..., Any]:

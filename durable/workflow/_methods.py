@@ -18,6 +18,7 @@ from durable.activity._parameters import Parameters, local_names, where_is
 from durable.exceptions import RegistrationError
 from durable.workflow._calls import QueryCall, SignalCall, UpdateCall
 from durable.workflow._definition import (
+    DynamicWorkflowConfig,
     HandlerUnfinishedPolicy,
     MessageDefinition,
     QueryDefinition,
@@ -39,6 +40,9 @@ INIT = "__durable_workflow_init__"
 """What `@workflow.init` leaves on an `__init__`."""
 
 _frame = sys._getframe  # local classes resolve their hints where they stand
+
+DYNAMIC_CONFIG = "__durable_dynamic_config__"
+"""What `@workflow.dynamic_config` leaves on a method."""
 
 
 class RunMethod(Generic[W, P, R]):
@@ -288,6 +292,25 @@ def init(fn: F, /) -> F:
             f"@workflow.init decorates __init__, not {getattr(fn, '__qualname__', repr(fn))}"
         )
     setattr(fn, INIT, True)
+    return fn
+
+
+def dynamic_config(fn: Callable[[Any], DynamicWorkflowConfig], /) -> Callable[[Any], DynamicWorkflowConfig]:
+    """Make a method say how a run of a dynamic workflow is treated; it is asked once, when the object has been made.
+
+    It may look at everything, `workflow.info()` say, and change nothing. What it raises blocks the run as a defect.
+
+    Raises:
+        RegistrationError: It is `async`, or takes more than `self`.
+    """
+    name = getattr(fn, "__qualname__", repr(fn))
+    if not inspect.isfunction(fn) or inspect.iscoroutinefunction(fn):
+        raise RegistrationError(
+            f"@workflow.dynamic_config: {name} must be a plain `def`: it is asked before the first line of the workflow"
+        )
+    if len(inspect.signature(fn).parameters) != 1:
+        raise RegistrationError(f"@workflow.dynamic_config: {name} must take self and nothing else")
+    setattr(fn, DYNAMIC_CONFIG, True)
     return fn
 
 

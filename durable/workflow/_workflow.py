@@ -63,6 +63,8 @@ class Workflow(Generic[W, P, R]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> WorkflowCall[W, R]:
         frame = _frame(1)
         definition = self.definition
+        if definition.dynamic:
+            raise TypeError(no_name(definition))
         bound = definition.parameters.bind(args, kwargs)
         return WorkflowCall(definition, bound, self.call_options, frame.f_code, frame.f_lasti)
 
@@ -97,6 +99,14 @@ class Workflow(Generic[W, P, R]):
 
     def __repr__(self) -> str:
         return f"<workflow {self.definition.name} from {self.definition.where}>"
+
+
+def no_name(definition: WorkflowDefinition) -> str:
+    """Why a dynamic workflow cannot be meant by its definition."""
+    return (
+        f"{definition.parameters.what} ({definition.where}) runs workflows of every type and has none itself: pass the "
+        "type's name, as text"
+    )
 
 
 def definition_of(value: object) -> WorkflowDefinition:

@@ -344,7 +344,9 @@ async def test_waiting_for_a_result_may_time_out_and_goes_on(env: Env) -> None:
     async with env.worker(waits):
         handle = await env.start(waits())
         with pytest.raises(builtins.TimeoutError):
-            await handle.result(timeout=0.05)
+            async with asyncio.timeout(PATIENCE) as patience:
+                await handle.result(timeout=0.05)
+        assert not patience.expired(), "its own timeout, and not the test's"
         await handle.signal(end("later"))
         assert await handle.result(timeout=PATIENCE) == "x later"
 

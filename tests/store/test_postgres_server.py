@@ -246,6 +246,7 @@ async def test_parked_runs_cost_new_work_nothing(store: PostgresStore, stranger:
         await stranger.fetch(store._sql["create_runs"], *pack_starts(starts, store._types))
         claimed = await stranger.fetch(store._sql["claim_runs"], "me", ["q"], ["t"], 20, 1, 0, 1, "")
         assert {str(row["run_id"]) for row in claimed} == {*due, *called}
+        assert not await stranger.fetch(store._sql["claim_runs"], "me", ["q"], None, 20, 1, 0, 1, "")
         assert len(await stranger.fetch(store._sql["claim_activities"], "me", ["q"], ["a"], 20, 1, "")) == 5
         # What is kept for a version of which nobody lives costs the others nothing, and its own only what they take.
         await stranger.fetch(store._sql["claim_runs"], "me", ["q"], ["t"], 20, 2, 0, 1, "shop:2")

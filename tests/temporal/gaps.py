@@ -111,8 +111,6 @@ GAPS: dict[str, tuple[str, str]] = {
     # ---- built by others right now
     "workflow.signal_with_start_workflow": (OUT, _NEXUS),
     "workflow.VersioningIntent": (OUT, _VERSIONS),
-    "workflow.*dynamic*": (LATER, "dynamic workflows come later"),
-    "workflow.DynamicWorkflowConfig": (LATER, "dynamic workflows come later"),
     "workflow.*_activity_class": (OUT, "an activity is a function or a method"),
     "client.*_activity_class": (OUT, "an activity is a function or a method"),
     "*etric*": (LATER, _OBSERVED),

@@ -409,9 +409,9 @@ def _dynamic_with_one() -> None:
         ),
         (lambda: workflow.defn(run_timeout=0), ValueError, "run_timeout must be longer than zero, not 0"),
         (
-            lambda: workflow.defn(dynamic=True),
+            lambda: workflow.defn(dynamical=True),
             TypeError,
-            "@workflow.defn has no option 'dynamic'; there are execution",
+            "@workflow.defn has no option 'dynamical'; there are execution",
         ),  # type: ignore[call-overload]
         (lambda: workflow.defn(failure_exception_types=[3]), TypeError, "takes exception classes, not 3"),  # type: ignore[list-item]
         (

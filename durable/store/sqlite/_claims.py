@@ -34,7 +34,7 @@ class Wanted:
 
     Args:
         task_queues: Only runs of these queues.
-        workflow_types: Only runs of these types.
+        workflow_types: Only runs of these types; None for all.
         newest: Only runs of this format and older ones.
         probation: Runs with two deaths and more, instead of those with fewer.
         version: Only runs that workers of this version may have.
@@ -45,14 +45,14 @@ class Wanted:
     def __init__(
         self,
         task_queues: Sequence[str],
-        workflow_types: Sequence[str],
+        workflow_types: Sequence[str] | None,
         newest: int,
         *,
         probation: bool = False,
         version: str = "",
     ) -> None:
         self.task_queues = tuple(dict.fromkeys(task_queues))
-        self.types = ids(workflow_types)
+        self.types = None if workflow_types is None else ids(workflow_types)
         self.format = newest
         self.version = version
         self.least = PROBATION if probation else 0

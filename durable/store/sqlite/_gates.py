@@ -33,14 +33,16 @@ def enter(db: sqlite3.Connection, runs: Sequence[NewRun]) -> None:
             db.execute(SQL["go_on" if run.admitted else "wait"], values)
 
 
-def admit(transaction: Transaction, task_queues: Sequence[str], types: str, limit: int, format: int) -> None:
+def admit(
+    transaction: Transaction, task_queues: Sequence[str], types: str | None, limit: int, format: int
+) -> None:
     """Admit runs for a claim that follows: by priority; in one priority lots are drawn between lanes."""
     for queue in task_queues:
         if transaction.db.execute(SQL["in_use"], (queue,)).fetchone()[0]:
             _admit(transaction, queue, types, limit, format)
 
 
-def _admit(transaction: Transaction, queue: str, types: str, limit: int, format: int) -> None:
+def _admit(transaction: Transaction, queue: str, types: str | None, limit: int, format: int) -> None:
     db = transaction.db
     values = {"queue": queue, "now": transaction.now, "types": types, "format": format}
     priorities = list(_priorities(db, queue))

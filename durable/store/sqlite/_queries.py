@@ -47,7 +47,7 @@ def take(
     transaction: Transaction,
     worker_id: str,
     task_queues: Sequence[str],
-    workflow_types: Sequence[str],
+    workflow_types: Sequence[str] | None,
     limit: int,
     format: int,
 ) -> list[Question]:
@@ -57,7 +57,7 @@ def take(
         {
             "worker_id": worker_id,
             "task_queues": ids(task_queues),
-            "workflow_types": ids(workflow_types),
+            "workflow_types": None if workflow_types is None else ids(workflow_types),
             "format": format,
             "limit": limit,
             "now": transaction.now,

@@ -116,6 +116,20 @@ async def check_a_claim_takes_only_its_types(open_store: OpenStore) -> None:
 
 
 @check()
+async def check_a_claim_without_types_takes_all(open_store: OpenStore) -> None:
+    async with room(open_store) as one:
+        due = [await one.start(workflow_type=name) for name in ("Known", "Unknown")]
+        called = await one.own(workflow_type="Called")
+        await one.written(Transition(called.run.run_id, called.run.epoch, release=Release()))
+        await one.send(message(called.run.run_id))
+        elsewhere = await one.start(workflow_type="Elsewhere", task_queue="elsewhere")
+        await one.start(workflow_type="activity\x1fof no workflow")
+        found = {each.run.run_id for each in await one.claim(types=None)}
+        assert found == {*(run.run_id for run in due), called.run.run_id}
+        assert (await one.record(elsewhere.run_id, elsewhere.workflow_id)).owner is None
+
+
+@check()
 async def check_a_claim_takes_no_newer_format(open_store: OpenStore) -> None:
     async with room(open_store) as one:
         old, new = await one.start(format=1), await one.start(format=2)

@@ -137,7 +137,7 @@ class Room:
         limit: int = 10,
         *,
         queues: tuple[str, ...] = (QUEUE,),
-        types: tuple[str, ...] = (TYPE,),
+        types: tuple[str, ...] | None = (TYPE,),
         format: int = 1,
     ) -> list[ClaimedRun]:
         """Claim runs for this room's worker."""

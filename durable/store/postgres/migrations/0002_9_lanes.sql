@@ -426,7 +426,7 @@ begin
                 select r.share, r.limit_key, r.limit_weight from durable.runs r
                 where r.status = 1 and r.gate = 1 and r.task_queue = v_queue and r.priority = l.priority
                     and r.lane between l.lane and l.lane and r.gate_at <= v_now and r.hold = 1
-                    and r.format <= p_format and r.workflow_type = any (p_types)
+                    and r.format <= p_format and (p_types is null or r.workflow_type = any (p_types))
                 order by r.lane, r.gate_at limit 1) h),
         keys as materialized (
             select k.limit_key, durable.workflow_limit_2(k.limit_key) as most,
@@ -459,7 +459,7 @@ begin
                 from durable.runs r
                 where r.status = 1 and r.gate = 1 and r.task_queue = v_queue and r.priority = l.priority
                     and r.lane between l.lane and l.lane and r.gate_at <= v_now and r.hold = 1
-                    and r.format <= p_format and r.workflow_type = any (p_types)
+                    and r.format <= p_format and (p_types is null or r.workflow_type = any (p_types))
                 order by r.lane, r.gate_at limit v_limit) w),
         fitting as materialized (
             select f.* from (

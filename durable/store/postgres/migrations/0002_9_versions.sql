@@ -100,7 +100,8 @@ as $$
             or durable.ramp_of(p_workflow_id) >= w.low and durable.ramp_of(p_workflow_id) < w.high))
 $$;
 
--- Make a live worker the owner of ready runs, as `claim_1` does, of those that workers of its version may have.
+-- Make a live worker the owner of ready runs, as `claim_1` does, of those that workers of its version may have. Without
+-- types, `p_types` null, it gets runs of every type: all but those of one activity and no code, which nobody owns.
 create function durable.claim_2(
     p_worker text, p_queues text[], p_types text[], p_limit integer, p_format integer, p_least integer, p_most integer,
     p_version text
@@ -154,7 +155,8 @@ begin
                     where r.status = 1 and r.owner is null and r.wake_at is not null
                         and r.task_queue = s.place and r.priority = s.priority and r.wake_at <= v_now
                         and r.hold <> 2 and r.format <= p_format and r.deaths between p_least and p_most
-                        and r.workflow_type = any (p_types) and r.run_id <> all (v_picked)
+                        and (p_types is null and not starts_with(r.workflow_type, E'activity\x1f') or r.workflow_type = any (p_types))
+                        and r.run_id <> all (v_picked)
                         and (s.high - s.low = 4294967296
                             or durable.ramp_of(r.workflow_id) >= s.low and durable.ramp_of(r.workflow_id) < s.high)
                     order by r.wake_at limit v_due for no key update skip locked) l),
@@ -174,7 +176,8 @@ begin
                         select r.run_id from durable.runs r
                         where r.run_id = i.run_id and r.status = 1 and r.owner is null and r.hold = 0
                             and r.format <= p_format and r.deaths between p_least and p_most
-                            and r.workflow_type = any (p_types) and r.run_id <> all (v_picked)
+                            and (p_types is null and not starts_with(r.workflow_type, E'activity\x1f') or r.workflow_type = any (p_types))
+                            and r.run_id <> all (v_picked)
                             and exists (
                                 select from unnest(v_places, v_low, v_high) w (place, low, high)
                                 where w.place = r.task_queue and (w.high - w.low = 4294967296

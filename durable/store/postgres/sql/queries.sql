@@ -15,7 +15,7 @@ due as materialized (
     where q.answer is null and q.expires_at > now and q.taken_until <= now
         and (r.owner = $1 or (
             (r.owner is null or q.asked_at + $6::bigint <= now)
-            and r.task_queue = any ($2::text[]) and r.workflow_type = any ($3::text[]) and r.format <= $5))
+            and r.task_queue = any ($2::text[]) and ($3::text[] is null or r.workflow_type = any ($3::text[])) and r.format <= $5))
     order by q.asked_at, q.query_id limit $4
     for update of q skip locked)
 update durable.queries q set taken_until = now + $7::bigint from clock, due where q.query_id = due.query_id

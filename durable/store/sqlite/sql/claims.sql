@@ -9,7 +9,7 @@ SELECT json_group_array(run_id) FROM (
     WHERE status = 1 AND owner IS NULL AND wake_at IS NOT NULL
       AND task_queue = :queue AND priority = :priority AND wake_at <= :now
       AND hold < 2 AND format <= :format AND deaths BETWEEN :least AND :most
-      AND workflow_type IN (SELECT value FROM json_each(:types))
+      AND (:types IS NULL AND substr(workflow_type, 1, 9) <> 'activity' || char(31) OR workflow_type IN (SELECT value FROM json_each(:types)))
       AND (:whole OR (durable_ramp(workflow_id) >= :low AND durable_ramp(workflow_id) < :high))
     ORDER BY wake_at LIMIT :limit
 )
@@ -23,7 +23,7 @@ SELECT json_group_array(run_id) FROM (
           SELECT 1 FROM inbox AS earlier WHERE earlier.run_id = inbox.run_id AND earlier.position < inbox.position)
       AND runs.status = 1 AND runs.owner IS NULL AND runs.hold = 0
       AND runs.format <= :format AND runs.deaths BETWEEN :least AND :most
-      AND runs.workflow_type IN (SELECT value FROM json_each(:types))
+      AND (:types IS NULL AND substr(runs.workflow_type, 1, 9) <> 'activity' || char(31) OR runs.workflow_type IN (SELECT value FROM json_each(:types)))
       AND (:whole OR (durable_ramp(runs.workflow_id) >= :low AND durable_ramp(runs.workflow_id) < :high))
     ORDER BY inbox.position LIMIT :limit
 )

@@ -23,7 +23,7 @@ SELECT json_group_array(json_array(run_id, gate_at, share, limit_key, limit_weig
     SELECT * FROM runs INDEXED BY runs_lanes
     WHERE status = 1 AND gate = 1 AND task_queue = :queue AND priority = :priority AND lane = :lane
       AND gate_at <= :now AND hold = 1 AND format <= :format
-      AND workflow_type IN (SELECT value FROM json_each(:types))
+      AND (:types IS NULL OR workflow_type IN (SELECT value FROM json_each(:types)))
     ORDER BY gate_at LIMIT :limit
 )
 

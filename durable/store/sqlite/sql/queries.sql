@@ -22,7 +22,7 @@ WHERE query_id IN (
         AND (r.owner = :worker_id OR (
             (r.owner IS NULL OR q.asked_at + :patience <= :now)
             AND r.task_queue IN (SELECT value FROM json_each(:task_queues))
-            AND r.workflow_type IN (SELECT value FROM json_each(:workflow_types))
+            AND (:workflow_types IS NULL OR r.workflow_type IN (SELECT value FROM json_each(:workflow_types)))
             AND r.format <= :format))
     ORDER BY q.asked_at, q.query_id LIMIT :limit)
 RETURNING query_id, run_id, workflow_type, task_queue, name, input, expires_at - :now

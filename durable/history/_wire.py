@@ -72,8 +72,8 @@ class _Newer:
         return data if data.v == version else msgspec.structs.replace(data, v=version)
 
 
-_NEWER = {kind: _Newer(kind) for kind in (*INPUTS, *COMMANDS) if kind.NEWER}
-_CODES = {kind: int(kind.type) for kind in (*INPUTS, *COMMANDS)}
+_NEWER: dict[type[EventData], _Newer] = {kind: _Newer(kind) for kind in (*INPUTS, *COMMANDS) if kind.NEWER}
+_CODES: dict[type[EventData], int] = {kind: int(kind.type) for kind in (*INPUTS, *COMMANDS)}
 
 
 def encode_data(data: EventData) -> bytes:

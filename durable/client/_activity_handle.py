@@ -15,6 +15,7 @@ from durable._engine._sole import own_name, sole_name
 from durable._engine._state import RunState
 from durable._internal.ids import check_name, check_text
 from durable._internal.instants import SECOND, Duration, to_datetime, to_duration
+from durable._internal.left_out import explains_options
 from durable.client._activity_executions import ActivityExecution, status_of
 from durable.client._connection import Connection
 from durable.client._executions import attributes_of, shown
@@ -80,6 +81,7 @@ class ActivityExecutionDescription(ActivityExecution):
     summary: str = field(default="")
 
 
+@explains_options
 class ActivityHandle(Generic[R_co]):
     """One activity that a client started, by id. `Client.start_activity` and `Client.get_activity_handle` make it.
 
@@ -243,7 +245,7 @@ class ActivityHandle(Generic[R_co]):
             ActivityNotFoundError: There is no such activity, or it is closed.
             StoreUnavailableError: The database is away; ask again.
         """
-        await self._operate(pausing(reason))
+        await self._operate("pause_activity", pausing(reason), reason)
 
     async def unpause(
         self, *, reset_attempts: bool = False, reset_heartbeats: bool = False, jitter: Duration = 0
@@ -255,7 +257,7 @@ class ActivityHandle(Generic[R_co]):
             ValueError: The jitter is out of range.
             StoreUnavailableError: The database is away; ask again.
         """
-        await self._operate(unpausing(reset_attempts, reset_heartbeats, jitter))
+        await self._operate("unpause_activity", unpausing(reset_attempts, reset_heartbeats, jitter))
 
     async def reset(
         self,
@@ -272,7 +274,9 @@ class ActivityHandle(Generic[R_co]):
             ValueError: The jitter is out of range.
             StoreUnavailableError: The database is away; ask again.
         """
-        await self._operate(resetting(reset_heartbeats, keep_paused, restore_original_options, jitter))
+        await self._operate(
+            "reset_activity", resetting(reset_heartbeats, keep_paused, restore_original_options, jitter)
+        )
 
     async def update_options(
         self,
@@ -298,11 +302,15 @@ class ActivityHandle(Generic[R_co]):
             "start_to_close": start_to_close_timeout,
             "heartbeat": heartbeat_timeout,
         }
-        await self._operate(updating(task_queue, timeouts, retry_policy, restore_original))
+        await self._operate(
+            "update_activity_options", updating(task_queue, timeouts, retry_policy, restore_original)
+        )
 
-    async def _operate(self, change: Change) -> None:
+    async def _operate(self, operation: str, change: Change, reason: str = "") -> None:
         record = await self._find_open()
-        await Operating(self._connection, record, repr(self.id), lambda scheduled: True).change(change)
+        deed = self._connection.deed(operation, record.workflow_id, reason)
+        meant = Operating(self._connection, record, repr(self.id), lambda scheduled: True, deed)
+        await meant.change(change)
 
     # ------------------------------------------------------------------ finding it
 

@@ -189,7 +189,11 @@ class Activities:
     def start(self, owner: Owner, scheduled: ActivityTaskScheduled, scheduled_at: int, now: int) -> Attempt:
         """Start the first attempt of an activity for a run of this worker, in the slot that was promised to it."""
         self._promised -= 1
-        return self._start(Attempt(self, owner, None, scheduled, scheduled_at, number=1, started_at=now))
+        if self._rate is not None:
+            self._rate.take()
+        attempt = Attempt(self, owner, None, scheduled, scheduled_at, number=1, started_at=now)
+        self._launch(attempt)
+        return attempt
 
     def claimed(self, records: Sequence[ActivityRecord], *, all: bool) -> None:
         """Start the attempts that a claim returned; `all` says whether nothing else waits."""
@@ -253,16 +257,11 @@ class Activities:
         elif record.refused:
             self._conclude(attempt, circuit_open(attempt.scheduled))
         else:
-            self._start(attempt)
-        return attempt.scheduled.priority
-
-    def _start(self, attempt: Attempt) -> Attempt:
-        if self._rate is not None:
-            self._rate.take()
-        if attempt.record is not None:
+            if self._rate is not None:
+                self._rate.take()
             self._begun.add((attempt.run_id, attempt.scheduled.id, attempt.number))
-        self._launch(attempt)
-        return attempt
+            self._launch(attempt)
+        return attempt.scheduled.priority
 
     def _launch(self, attempt: Attempt) -> None:
         task = self._loop.create_task(self._run(attempt), name=attempt.scheduled.activity_type)
@@ -294,6 +293,35 @@ class Activities:
             self._time_out(attempt, kind)
         else:
             attempt.timer = self._loop.call_later(left / SECOND, self._limit, attempt)
+
+    @property
+    def at_work(self) -> bool:
+        """Whether a function runs."""
+        return bool(self._running)
+
+    @property
+    def first(self) -> int | None:
+        """The instant at which the first local activity that waits is due, None if none waits."""
+        now = self._clock.now()
+        return min(
+            (a.due_at for a in self._attempts.values() if a.task is None and a.due_at > now), default=None
+        )
+
+    @property
+    def first_limit(self) -> int | None:
+        """The first instant by which an attempt that runs must have ended, None if there is none."""
+        running = [one for one in self._attempts.values() if one.task is not None and not one.ended]
+        return min((at for one in running for at, _ in one.limits()), default=None)
+
+    def time_moved(self) -> None:
+        """Look at once at deadlines, and at local activities that wait: the database's clock was set."""
+        for attempt in list(self._attempts.values()):
+            if attempt.timer is not None:
+                attempt.timer.cancel()
+            if attempt.task is None:
+                self._local.look(attempt)
+            else:
+                self._limit(attempt)
 
     async def _run(self, attempt: Attempt) -> None:
         attempt.begun = True

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Generator, Sequence
 from types import TracebackType
 from typing import Any, Never, Self, TypeVar, TypeVarTuple, Unpack, overload
 
-from durable._internal.left_out import refuse_options
+from durable._internal.left_out import explains_options, refuse_options
 from durable.client._activities import ClientActivities
 from durable.client._batch_calls import ClientBatches
 from durable.client._connection import Connection
@@ -70,6 +70,7 @@ class _Connecting:
             await self._client.aclose()
 
 
+@explains_options
 class Client(UpdatesWithStart, ClientSchedules, ClientActivities, ClientLimits, ClientBatches):
     """A connection to a database of workflows. `Client.connect` makes one; one per process is enough.
 
@@ -225,9 +226,10 @@ class Client(UpdatesWithStart, ClientSchedules, ClientActivities, ClientLimits, 
                 with the same id to be sure.
         """
         target = Target.of(workflow, values, options)
-        given = {name: value for name, value in options.items() if name not in ("args", "result_type")}
+        options.pop("args", None)
+        options.pop("result_type", None)
         handle: WorkflowHandle[Any, Any] = await self._connection.outbound.start_workflow(
-            StartWorkflowInput(target.name, target.args, given, {}, target.result_type, target)
+            StartWorkflowInput(target.name, target.args, options, {}, target.result_type, target)
         )
         return handle
 
@@ -248,6 +250,11 @@ class Client(UpdatesWithStart, ClientSchedules, ClientActivities, ClientLimits, 
             WorkflowFailureError: It closed without a result; `cause` says why.
             Exception: As `start_workflow`.
         """
+        if options.get("connection") is not None:
+            raise TypeError(
+                "execute_workflow waits for a result, which cannot come before you commit: start_workflow takes a "
+                "connection, and its handle's result() waits behind the commit"
+            )
         start_workflow: Any = self.start_workflow
         handle: WorkflowHandle[Any, Any] = await start_workflow(workflow, *values, **options)
         return await handle.result()

@@ -7,10 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar, TypeVarTuple, overload
 
 from durable._internal.instants import SECOND, Duration, to_duration
-from durable.client._addressed import CLOSED, R_co, W_co, requested
+from durable._internal.left_out import explains_options
+from durable.client._addressed import R_co, W_co, requested
 from durable.client._calls import call_of, signal_of
 from durable.client._checked import to_checked_payloads
-from durable.client._describe import WorkflowExecutionDescription, describe, limits_waited_for
+from durable.client._describe import WorkflowExecutionDescription
+from durable.client._described import described, why_waiting
 from durable.client._handle_operations import OperatedByHandle
 from durable.client._handle_updates import UpdatedByHandle
 from durable.client._history import (
@@ -20,12 +22,12 @@ from durable.client._history import (
     WorkflowHistoryEventFilterType,
     check_page_size,
 )
-from durable.client._limits import waits_for, workflow_waits_for
+from durable.client._inside import CLOSED
 from durable.client._operated_activities import OperatesOnActivities
 from durable.client._outcome import next_run_of, result_of
 from durable.client._query import Asking, check_condition
 from durable.common import QueryRejectCondition
-from durable.exceptions import PayloadCodecError, WorkflowNotFoundError
+from durable.exceptions import WorkflowNotFoundError
 from durable.history import (
     EventRow,
     Payload,
@@ -33,7 +35,6 @@ from durable.history import (
     WorkflowExecutionSignaled,
     WorkflowExecutionTerminated,
     check_history,
-    decode_history,
     encode_data,
 )
 from durable.interceptor.client import (
@@ -44,7 +45,6 @@ from durable.interceptor.client import (
     SignalWorkflowInput,
     TerminateWorkflowInput,
 )
-from durable.store import ActivityRecord, beneath
 from durable.workflow._calls import QueryCall, SignalCall
 
 W = TypeVar("W")
@@ -56,6 +56,7 @@ QUERY_TIMEOUT = 10.0
 """Seconds a query waits for its answer, and for messages that were acknowledged before it was asked."""
 
 
+@explains_options
 class WorkflowHandle(
     UpdatedByHandle[W_co, R_co], OperatedByHandle[W_co, R_co], OperatesOnActivities[W_co, R_co]
 ):
@@ -83,17 +84,28 @@ class WorkflowHandle(
         Raises:
             WorkflowFailureError: It closed without a result; `cause` says why.
             WorkflowContinuedAsNewError: It goes on in another run, which is not to be followed.
-            WorkflowNotFoundError: There is no such workflow.
+            WorkflowNotFoundError: There is no such workflow; or the transaction that it was started in is still open, or
+                has been rolled back.
             TimeoutError: The builtin one: it was still open after `timeout`.
         """
         seconds = None if timeout is None else to_duration(timeout, "timeout") / SECOND
-        async with asyncio.timeout(seconds):
-            run_id = self.result_run_id or self.run_id
-            if run_id is None:
-                run_id = (await self._find(None)).run_id
-            event = await self._connection.waiting.closing_event(run_id)
-            while follow_runs and (following := next_run_of(event)):
-                event = await self._connection.waiting.closing_event(following)
+        run_id = self.result_run_id or ""
+        timer = asyncio.timeout(seconds)
+        try:
+            async with timer:
+                if self._tentative:
+                    await self._check_committed()
+                if not run_id:
+                    run_id = (await self._find(self.run_id)).run_id
+                event = await self._connection.waiting.closing_event(run_id)
+                while follow_runs and (following := next_run_of(event)):
+                    run_id = following
+                    event = await self._connection.waiting.closing_event(run_id)
+        except TimeoutError:
+            if not timer.expired():
+                raise
+            why = await why_waiting(self._connection, self.id, run_id or self.run_id)
+            raise TimeoutError(f"workflow {self.id!r} was still open after {seconds:g} s{why}") from None
         result: R_co = result_of(event, self._converter, self._result_type, self.id)
         return result
 
@@ -101,7 +113,12 @@ class WorkflowHandle(
 
     @overload
     async def signal(
-        self: WorkflowHandle[W, Any], call: SignalCall[W], /, *, request_id: str | None = ...
+        self: WorkflowHandle[W, Any],
+        call: SignalCall[W],
+        /,
+        *,
+        request_id: str | None = ...,
+        connection: Any = ...,
     ) -> None: ...
     @overload
     async def signal(
@@ -110,6 +127,7 @@ class WorkflowHandle(
         /,
         *values: *Ts,
         request_id: str | None = ...,
+        connection: Any = ...,
     ) -> None: ...
     @overload
     async def signal(
@@ -119,13 +137,26 @@ class WorkflowHandle(
         *,
         args: Sequence[Any],
         request_id: str | None = ...,
+        connection: Any = ...,
     ) -> None: ...
     @overload
     async def signal(
-        self, signal: str, /, *values: Any, args: Sequence[Any] = ..., request_id: str | None = ...
+        self,
+        signal: str,
+        /,
+        *values: Any,
+        args: Sequence[Any] = ...,
+        request_id: str | None = ...,
+        connection: Any = ...,
     ) -> None: ...
     async def signal(
-        self, signal: Any, /, *values: object, args: Sequence[Any] = (), request_id: str | None = None
+        self,
+        signal: Any,
+        /,
+        *values: object,
+        args: Sequence[Any] = (),
+        request_id: str | None = None,
+        connection: Any = None,
     ) -> None:
         """Send a signal; once this returns it is stored and will reach the workflow, in order, exactly once.
 
@@ -135,16 +166,19 @@ class WorkflowHandle(
             values: The argument, in Temporal's way.
             args: Several arguments, in Temporal's way.
             request_id: What makes sending it again harmless: a run takes one signal of each id.
+            connection: A connection, or a session, on which a transaction of yours is open: the signal is part of that. It
+                is sent when you commit; until then the workflow does not close.
 
         Raises:
             WorkflowNotFoundError: There is no such workflow, or it is closed.
             ConversionError: An argument cannot be stored.
-            TypeError: The arguments do not fit the signal.
+            TypeError: The arguments do not fit the signal, or the connection is none.
+            UnfitConnectionError: The connection leads elsewhere, or has no open transaction.
             StoreUnavailableError: The database is away; the signal may or may not have been stored.
         """
         name, arguments, types = signal_of(signal, values, args)
         await self._connection.outbound.signal_workflow(
-            SignalWorkflowInput(self.id, self.run_id, name, arguments, {}, types, request_id)
+            SignalWorkflowInput(self.id, self.run_id, name, arguments, {}, types, request_id, connection)
         )
 
     async def _signal(
@@ -154,6 +188,7 @@ class WorkflowHandle(
         types: Sequence[Any] | None,
         headers: dict[str, Payload],
         request_id: str | None,
+        caller: object,
     ) -> None:
         """Send a signal: what `signal` does behind its interceptors."""
         payloads = to_checked_payloads(self._converter, args, types, f"signal {name}")
@@ -162,25 +197,31 @@ class WorkflowHandle(
         await self._send(
             WorkflowExecutionSignaled(
                 message=message, name=name, input=payloads, headers=headers, identity=identity
-            )
+            ),
+            caller=caller,
         )
 
-    async def cancel(self, reason: str = "", *, request_id: str | None = None) -> None:
+    async def cancel(
+        self, reason: str = "", *, request_id: str | None = None, connection: Any = None
+    ) -> None:
         """Ask the workflow to cancel itself; once this returns the request is stored.
 
         Args:
             reason: Why, for people and for the workflow's code.
             request_id: What makes asking again harmless: a run takes one request of each id.
+            connection: As for `signal`.
 
         Raises:
             WorkflowNotFoundError: There is no such workflow, or it is closed.
             StoreUnavailableError: The database is away; the request may or may not have been stored.
         """
         await self._connection.outbound.cancel_workflow(
-            CancelWorkflowInput(self.id, self.run_id, self.first_execution_run_id, reason, request_id)
+            CancelWorkflowInput(
+                self.id, self.run_id, self.first_execution_run_id, reason, request_id, connection
+            )
         )
 
-    async def _cancel(self, reason: str, request_id: str | None) -> None:
+    async def _cancel(self, reason: str, request_id: str | None, caller: object) -> None:
         """Send a cancel request: what `cancel` does behind its interceptors."""
         await self._send(
             WorkflowExecutionCancelRequested(
@@ -189,6 +230,7 @@ class WorkflowHandle(
                 identity=self._connection.identity,
             ),
             own=True,
+            caller=caller,
         )
 
     async def terminate(self, *args: Any, reason: str = "") -> None:
@@ -355,29 +397,7 @@ class WorkflowHandle(
 
     async def _describe(self) -> WorkflowExecutionDescription:
         """Return what is known: what `describe` does behind its interceptors."""
-        record = await self._find_own(measured=True)
-        store, run_id = self._connection.store, record.run_id
-
-        async def read() -> tuple[list[EventRow], list[ActivityRecord]]:
-            try:
-                return await store.read_events(run_id), await store.read_activities(run_id)
-            except PayloadCodecError:
-                bare = beneath(store)
-                return await bare.read_events(run_id), await bare.read_activities(run_id)
-
-        rows, activities = await self._connection.patiently(read)
-        workers = await self._connection.patiently(store.list_workers)
-        now = await self._connection.patiently(store.now)
-        lock = await self._connection.patiently(lambda: store.locked_by(run_id))
-        history, namespace = decode_history(rows), self._connection.namespace
-        waiting = limits_waited_for(history, activities)
-        waits = (
-            await self._connection.patiently(lambda: waits_for(self._connection, waiting)) if waiting else {}
-        )
-        own = await self._connection.patiently(lambda: workflow_waits_for(self._connection, record, history))
-        return describe(
-            record, history, activities, workers, now, lock, self._converter, namespace, waits, own
-        )
+        return await described(self._connection, await self._find_own(measured=True))
 
     async def fetch_history(
         self, *, event_filter_type: WorkflowHistoryEventFilterType = WorkflowHistoryEventFilterType.ALL_EVENT

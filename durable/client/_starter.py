@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from random import getrandbits
 from typing import Any
@@ -15,14 +16,16 @@ from durable.client._attribute_types import check_types
 from durable.client._checked import to_checked_payloads
 from durable.client._connection import Connection
 from durable.client._handle import WorkflowHandle
+from durable.client._inside import create_inside
 from durable.client._local import LocalWorker
 from durable.client._start_options import Start
 from durable.client._starts import Starts
 from durable.client._target import Target
 from durable.client._versioning import check_served
 from durable.common import WorkflowIDConflictPolicy
+from durable.converter import DataConverter
 from durable.exceptions import WorkflowAlreadyStartedError
-from durable.history import WorkflowExecutionStarted, WorkflowExecutionTerminated
+from durable.history import Payload, WorkflowExecutionStarted, WorkflowExecutionTerminated
 from durable.store import (
     Hint,
     HintKind,
@@ -55,8 +58,9 @@ class Starter:
         Raises:
             Exception: As `Client.start_workflow`.
         """
+        inside = None if said.connection is None else await self._store.inside(said.connection)
         if said.search_attributes:
-            await check_types(self._connection, said.search_attributes)
+            await check_types(self._connection, said.search_attributes, inside)
         if said.override:
             await check_served(self._connection, said.override, said.task_queue)
         run_id = uuid7()
@@ -71,7 +75,7 @@ class Starter:
             run_timeout=said.run_timeout,
             task_timeout=said.task_timeout,
             first_run_id=run_id,
-            memo={key: converter.to_payload(value, path=f"memo {key}") for key, value in said.memo.items()},
+            memo=_memo(said.memo, converter) if said.memo else {},
             headers=said.headers,
             search_attributes=said.search_attributes,
             identity=self._connection.identity,
@@ -81,12 +85,11 @@ class Starter:
             cron_schedule=said.cron_schedule,
             priority=said.priority,
             limits=said.limits,
-            delay=await self._until_begin(said),
+            delay=await self._until_first_tick(said.cron_schedule) if said.cron_schedule else said.delay,
             versioning_override=said.override,
         )
-        verdict = await self._create(
-            start(run_id, started, reuse=said.reuse, conflict=said.conflict, messages=messages)
-        )
+        new = start(run_id, started, reuse=said.reuse, conflict=said.conflict, messages=messages)
+        verdict = await (self._create(new) if inside is None else create_inside(inside, new))
         if verdict.outcome is StartOutcome.REJECTED:
             raise WorkflowAlreadyStartedError(
                 started.workflow_id, verdict.workflow_type, run_id=verdict.run_id
@@ -98,13 +101,12 @@ class Starter:
             # Of a run that was there already it is not known which chain it belongs to.
             first_execution_run_id=None if verdict.outcome is StartOutcome.USED_EXISTING else verdict.run_id,
             result_type=target.result_type,
+            tentative=inside is not None,
         )
 
-    async def _until_begin(self, said: Start) -> int:
+    async def _until_first_tick(self, cron_schedule: str) -> int:
         """How long the start waits, by the database's clock."""
-        if not said.cron_schedule:
-            return said.delay
-        return first_delay(said.cron_schedule, await self._connection.patiently(self._store.now))
+        return first_delay(cron_schedule, await self._connection.patiently(self._store.now))
 
     async def _create(self, new: NewRun) -> StartVerdict:
         """Create a run, beside a worker of this process if one wants it; terminate what is in the way if asked to."""
@@ -143,3 +145,7 @@ class Starter:
         if record is not None:
             end = WorkflowExecutionTerminated(reason=reason, identity=self._connection.identity)
             await self._connection.terminate(record, end)
+
+
+def _memo(memo: Mapping[str, Any], converter: DataConverter) -> dict[str, Payload]:
+    return {key: converter.to_payload(value, path=f"memo {key}") for key, value in memo.items()}

@@ -26,6 +26,8 @@ from durable.history._events import (
 )
 from durable.history._export import EXPORT_FORMAT, export_history, import_history
 from durable.history._facts import (
+    CONDITIONS_LAST,
+    HANDLERS_END,
     IN_FORCE,
     MESSAGES_FIRST,
     TARGET_CHANGED,
@@ -93,6 +95,7 @@ from durable.history._wire import (
     decode_history,
     encode_data,
     encode_event,
+    encode_row,
 )
 from durable.history._workflow_events import (
     MarkerRecorded,
@@ -121,10 +124,12 @@ __all__ = [
     "BINARY_PLAIN",
     "CLOSING",
     "COMMANDS",
+    "CONDITIONS_LAST",
     "DEFAULT_PRIORITY",
     "EXPORT_FORMAT",
     "FORMAT",
     "FROM_OUTSIDE",
+    "HANDLERS_END",
     "INPUTS",
     "IN_FORCE",
     "JSON_PLAIN",
@@ -210,6 +215,7 @@ __all__ = [
     "encode_data",
     "encode_event",
     "encode_retry_policy",
+    "encode_row",
     "export_history",
     "first_task_time",
     "import_history",

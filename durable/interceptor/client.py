@@ -95,6 +95,7 @@ class _Said:
     request_eager_start: bool | None
     priority: Any
     versioning_override: Any
+    connection: Any
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_") or name == "options":
@@ -129,6 +130,20 @@ class StartWorkflowInput(_Said):
     ret_type: Any
     target: Any = field(default=None, repr=False)
 
+    def __init__(
+        self,
+        workflow: str,
+        args: Sequence[Any],
+        options: dict[str, Any],
+        headers: Headers,
+        ret_type: Any,
+        target: Any = None,
+    ) -> None:
+        # Every start makes one: its own attributes need no look at their names.
+        vars(self).update(
+            workflow=workflow, args=args, options=options, headers=headers, ret_type=ret_type, target=target
+        )
+
 
 _OF_A_START = frozenset({"workflow", "args", "options", "headers", "ret_type", "target"})
 
@@ -139,13 +154,19 @@ class UpdateWithStartStartWorkflowInput(StartWorkflowInput):
 
 @dataclass
 class CancelWorkflowInput:
-    """A request to cancel. `request_id` makes asking again harmless; None for a fresh one."""
+    """A request to cancel.
+
+    Attributes:
+        request_id: What makes asking again harmless; None for a fresh one.
+        connection: What has the transaction that it is to be part of, if any.
+    """
 
     id: str
     run_id: str | None
     first_execution_run_id: str | None
     reason: str = ""
     request_id: str | None = None
+    connection: Any = field(default=None, repr=False)
 
 
 @dataclass
@@ -239,6 +260,7 @@ class SignalWorkflowInput:
     Attributes:
         arg_types: What the arguments have to be read back as; None for whatever they are.
         request_id: What makes sending it again harmless; None for a fresh one.
+        connection: What has the transaction that it is to be part of, if any.
     """
 
     id: str
@@ -248,6 +270,7 @@ class SignalWorkflowInput:
     headers: Headers
     arg_types: Sequence[Any] | None = None
     request_id: str | None = None
+    connection: Any = field(default=None, repr=False)
 
 
 @dataclass
@@ -261,6 +284,7 @@ class StartWorkflowUpdateInput:
         rpc_timeout: How long to wait.
         arg_types: What the arguments have to be read back as; None for whatever they are.
         handle: The handle that it is sent by, for the library.
+        connection: What has the transaction that it is to be part of, if any.
     """
 
     id: str
@@ -275,6 +299,7 @@ class StartWorkflowUpdateInput:
     rpc_timeout: Any = None
     arg_types: Sequence[Any] | None = None
     handle: Any = field(default=None, repr=False)
+    connection: Any = field(default=None, repr=False)
 
 
 @dataclass

@@ -18,7 +18,7 @@ from typing import TypeVar
 
 from msgspec.structs import replace
 
-from durable._engine.hints import Hint
+from durable._engine.hints import Hint, HintKind
 from durable._engine.lanes import BreakerNews, BreakerRecord, Forced, KeyRecord
 from durable._engine.records import (
     ActivityRecord,
@@ -45,7 +45,9 @@ from durable.converter import PayloadCodec
 from durable.converter._codec import decoded, encoded
 from durable.exceptions import PayloadCodecError
 from durable.history import EventRow
+from durable.store._encoded_inside import EncodedInside, message_of
 from durable.store._encoded_operators import EncodedOperators
+from durable.store._encoded_transactions import EncodedTransactions
 from durable.store._filter import CountQuery, ListQuery, Position
 from durable.store._parcel import Parcel, Whose
 from durable.store._protocol import Lease, Store
@@ -55,7 +57,7 @@ R = TypeVar("R")
 logger = logging.getLogger("durable.store")
 
 
-class EncodedStore(EncodedOperators):
+class EncodedStore(EncodedOperators, EncodedTransactions):
     """A store whose payloads pass a codec; see the module, and `Store` for the methods.
 
     Attributes:
@@ -115,6 +117,13 @@ class EncodedStore(EncodedOperators):
 
     async def send(self, messages: Sequence[Message]) -> list[SendOutcome]:
         return await self.stored.send(await self._all(encoded, Parcel.message, messages))
+
+    async def inside(self, connection: object) -> EncodedInside:
+        return EncodedInside(
+            await self.stored.inside(connection),
+            lambda run: self._pass(encoded, Parcel.new_run, run),
+            lambda workflow_id, message: self._pass(encoded, message_of(workflow_id), message),
+        )
 
     async def read_messages(self, run_ids: Sequence[str]) -> list[Message]:
         return await self._messages(await self.stored.read_messages(run_ids))
@@ -407,8 +416,8 @@ class EncodedStore(EncodedOperators):
     def hint(self, hints: Sequence[Hint]) -> None:
         self.stored.hint(hints)
 
-    def listen(self, callback: Callable[[Hint], None]) -> Callable[[], None]:
-        return self.stored.listen(callback)
+    def listen(self, callback: Callable[[Hint], None], *kinds: HintKind) -> Callable[[], None]:
+        return self.stored.listen(callback, *kinds)
 
     async def now(self) -> int:
         return await self.stored.now()

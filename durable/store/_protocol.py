@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-from durable._engine.hints import Hint
+from durable._engine.hints import Hint, HintKind
 from durable._engine.lanes import BreakerNews, BreakerRecord, Forced, KeyRecord
 from durable._engine.records import (
     ActivityRecord,
@@ -38,7 +38,9 @@ from durable._engine.schedules.rows import ScheduleRow, ScheduleWrite
 from durable._engine.versioning import DeploymentRow, QueueRoute, VersionRow
 from durable.history import EventRow
 from durable.store._filter import CountQuery, ListQuery, Position
+from durable.store._inside import Inside
 from durable.store._operator_protocol import OperatorStore
+from durable.store._transaction_protocol import TransactionStore
 
 
 class Lease(Protocol):
@@ -63,7 +65,7 @@ class Lease(Protocol):
         ...
 
 
-class Store(OperatorStore, Protocol):
+class Store(OperatorStore, TransactionStore, Protocol):
     """A database, opened and checked by `open_store`. All methods may be called concurrently from one event loop."""
 
     url: str
@@ -141,6 +143,19 @@ class Store(OperatorStore, Protocol):
         A message accepted here is read before its run closes. `REPEATED` is answered for an id that is in the inbox; the
         caller looks into the history for one that has been consumed already. An update that has an outcome is REPEATED
         too. `HELD_BACK` is answered for a moment by a run that is about to close (`Transition.hold_back`).
+        """
+        ...
+
+    async def inside(self, connection: object) -> Inside:
+        """Return what a caller's open transaction can be told to do; see there.
+
+        Args:
+            connection: A connection of his, of any library that `_seats` knows.
+
+        Raises:
+            TypeError: It is no connection.
+            UnfitConnectionError: It leads to another database or namespace than this one, or nothing can be written there
+                as a part of a transaction. Nothing was.
         """
         ...
 
@@ -522,8 +537,13 @@ class Store(OperatorStore, Protocol):
         """Tell whoever listens, soon, coalesced, outside any transaction of ours. Never waits, never fails."""
         ...
 
-    def listen(self, callback: Callable[[Hint], None]) -> Callable[[], None]:
-        """Call `callback`, on the event loop, for hints of other processes; return how to stop. Best effort."""
+    def listen(self, callback: Callable[[Hint], None], *kinds: HintKind) -> Callable[[], None]:
+        """Call `callback`, on the event loop, for hints of these kinds; return how to stop. Best effort.
+
+        Args:
+            callback: Called with each hint, of this and of other processes.
+            kinds: What it wants to hear of; everything when none is named.
+        """
         ...
 
     async def now(self) -> int:

@@ -18,6 +18,7 @@ from durable.store.postgres._activities import Activities
 from durable.store.postgres._batches import Batches
 from durable.store.postgres._claims import Claims
 from durable.store.postgres._hints import Hints
+from durable.store.postgres._inside import Callers
 from durable.store.postgres._lanes import Lanes
 from durable.store.postgres._limits import Limits
 from durable.store.postgres._migrations import bring_up_to_date, prepare
@@ -27,6 +28,7 @@ from durable.store.postgres._queries import Queries
 from durable.store.postgres._schedules import Schedules
 from durable.store.postgres._session import Session
 from durable.store.postgres._settings import Settings, parse
+from durable.store.postgres._transactions import Transactions
 from durable.store.postgres._versions import Versions
 from durable.store.postgres._workers import Workers
 
@@ -48,7 +50,18 @@ _warned: set[tuple[str, str]] = set()
 
 
 class PostgresStore(
-    Schedules, Operations, Batches, Claims, Activities, Lanes, Queries, Workers, Versions, Hints
+    Schedules,
+    Operations,
+    Batches,
+    Claims,
+    Activities,
+    Transactions,
+    Lanes,
+    Queries,
+    Workers,
+    Versions,
+    Hints,
+    Callers,
 ):
     """A namespace in a PostgreSQL database; see `durable.store.Store` for what each method promises."""
 
@@ -58,6 +71,7 @@ class PostgresStore(
             return
         await self._stop_hints()
         async with self._turn:
+            await self._lent.aclose()
             await self._pool.aclose()
             for session in self._sessions.values():
                 await session.aclose()

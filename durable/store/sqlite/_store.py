@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from types import MappingProxyType
 from typing import TypeVar
 
-from durable._engine.hints import Hint
+from durable._engine.hints import Hint, HintKind
 from durable._engine.lanes import BreakerNews, BreakerRecord, Forced, KeyRecord
 from durable._engine.records import (
     ActivityRecord,
@@ -32,10 +33,12 @@ from durable._engine.records import (
 )
 from durable._engine.schedules.rows import ScheduleRow, ScheduleWrite
 from durable._engine.versioning import DeploymentRow, QueueRoute, VersionRow
-from durable.exceptions import StoreConfigurationError, StoreUnavailableError
+from durable.exceptions import StoreConfigurationError, StoreUnavailableError, UnfitConnectionError
 from durable.history import EventRow
 from durable.store._filter import CountQuery, ListQuery, Position
 from durable.store._protocol import Lease
+from durable.store._seats import SQLiteSeat, seat_of
+from durable.store._transaction_protocol import ActivityTransaction
 from durable.store.sqlite import (
     _activities,
     _claims,
@@ -55,9 +58,11 @@ from durable.store.sqlite import (
 )
 from durable.store.sqlite._claims import Wanted
 from durable.store.sqlite._connection import Reader, Writer
+from durable.store.sqlite._inside import SQLiteInside
 from durable.store.sqlite._limits import Limits
 from durable.store.sqlite._locks import Lives
 from durable.store.sqlite._operators import Operators
+from durable.store.sqlite._transactions import Transactions
 
 T = TypeVar("T")
 
@@ -89,6 +94,9 @@ class SQLiteStore(Operators):
             db, stamp=self._stamp, path=path, limits=limits, on_foreign_commit=self._on_foreign_commit
         )
         self.reader = None if path is None else Reader("durable-sqlite-reader", self._connect_reader())
+        # In memory there is one connection, and none to lend.
+        self.transaction_types = () if path is None else (sqlite3.Connection,)
+        self._transactions = Transactions(path, limits, self._stamp)
         self.writer.start()
         if self.reader is not None:
             self.reader.start()
@@ -155,6 +163,14 @@ class SQLiteStore(Operators):
 
     async def send(self, messages: Sequence[Message]) -> list[SendOutcome]:
         return await self.writer.run(partial(_messages.send, messages=messages))
+
+    async def inside(self, connection: object) -> SQLiteInside:
+        seat = await seat_of(connection)
+        if not isinstance(seat, SQLiteSeat):
+            raise UnfitConnectionError(
+                f"the connection is to PostgreSQL, and the client's database is {self.url}"
+            )
+        return SQLiteInside(seat, path=self._path, url=self.url, stamp=self._stamp, lives=self._lives)
 
     async def read_messages(self, run_ids: Sequence[str]) -> list[Message]:
         return await self._read(partial(_messages.read, run_ids=run_ids))
@@ -433,17 +449,24 @@ class SQLiteStore(Operators):
         return await self.writer.run(partial(_workers.take_over, limit=limit))
 
     async def timed_out_runs(self, limit: int) -> list[RunRecord]:
+        if late := await self._read(lambda db: _runs.late(db, self._stamp(), limit)):
+            await self.writer.run(partial(_runs.begin, run_ids=late))
         return await self._read(lambda db: _runs.timed_out(db, self._stamp(), limit))
 
     # ---------------------------------------------------------------- hints and life
+
+    def transaction(
+        self, run_id: str, id: int, attempt: int
+    ) -> AbstractAsyncContextManager[ActivityTransaction]:
+        return self._transactions.lend()
 
     def hint(self, hints: Sequence[Hint]) -> None:
         """Tell the listeners of this process; those of others see that something was committed."""
         self._hub.tell(hints)
 
-    def listen(self, callback: Callable[[Hint], None]) -> Callable[[], None]:
+    def listen(self, callback: Callable[[Hint], None], *kinds: HintKind) -> Callable[[], None]:
         """Call `callback` for hints of every store of this process, and for commits of other processes."""
-        listener = _hints.Listener(callback)
+        listener = _hints.Listener(callback, kinds or tuple(HintKind))
         self._hub.add(listener)
         self._listeners.append(listener)
         self._count_listeners()
@@ -478,6 +501,7 @@ class SQLiteStore(Operators):
         self._listeners.clear()
         self._count_listeners()
         lanes = [lane for lane in (self.reader, self.writer) if lane is not None]
+        self._transactions.close()
         for lane in lanes:
             lane.stop()
         try:

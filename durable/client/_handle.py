@@ -236,6 +236,8 @@ class WorkflowHandle(
             own=True,
             caller=caller,
         )
+        if caller is not None:
+            return  # There is no request yet, and perhaps never will be: a worker looks for those that are there.
         store = self._connection.store
         run = await self._connection.patiently(lambda: store.find_run(self.id, run_id, measured=False))
         if run is not None and run.hold is Hold.BLOCKED and run.wake_at is None:

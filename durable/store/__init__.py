@@ -51,6 +51,7 @@ from durable._engine.schedules.rows import ScheduleRow, ScheduleWrite
 from durable.store import _url
 from durable.store._encoded import EncodedStore, beneath, through
 from durable.store._inside import Delivery, Inside
+from durable.store._nowhere import Nowhere
 from durable.store._protocol import Lease, Store
 
 __all__ = [
@@ -93,6 +94,7 @@ __all__ = [
     "NewActivity",
     "NewBatch",
     "NewRun",
+    "Nowhere",
     "Operated",
     "QueryAnswer",
     "Question",

@@ -295,6 +295,35 @@ class Activities:
         else:
             attempt.timer = self._loop.call_later(left / SECOND, self._limit, attempt)
 
+    @property
+    def at_work(self) -> bool:
+        """Whether a function runs."""
+        return bool(self._running)
+
+    @property
+    def first(self) -> int | None:
+        """The instant at which the first local activity that waits is due, None if none waits."""
+        now = self._clock.now()
+        return min(
+            (a.due_at for a in self._attempts.values() if a.task is None and a.due_at > now), default=None
+        )
+
+    @property
+    def first_limit(self) -> int | None:
+        """The first instant by which an attempt that runs must have ended, None if there is none."""
+        running = [one for one in self._attempts.values() if one.task is not None and not one.ended]
+        return min((at for one in running for at, _ in one.limits()), default=None)
+
+    def time_moved(self) -> None:
+        """Look at once at deadlines, and at local activities that wait: the database's clock was set."""
+        for attempt in list(self._attempts.values()):
+            if attempt.timer is not None:
+                attempt.timer.cancel()
+            if attempt.task is None:
+                self._local.look(attempt)
+            else:
+                self._limit(attempt)
+
     async def _run(self, attempt: Attempt) -> None:
         attempt.begun = True
         try:

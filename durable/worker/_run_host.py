@@ -572,7 +572,7 @@ class RunHost:
             run=self.run,
             rows=self._activities.rows_to_release,
             salvaged=self._salvaged,
-            wait=self._home.blocked(self),
+            wait=self._home.blocked(self, error),
             hide=self._home.converter.failure_converter.hides_messages,
         )
         self._give_up(transition)

@@ -153,11 +153,6 @@ class Activities:
         """Whether an activity of a type can run here at all."""
         return activity_type in self._served or self._dynamic is not None
 
-    def _runs_eagerly(self, activity_type: str) -> bool:
-        activity = self._served.get(activity_type, self._dynamic)
-        # A transactional one commits with its row.
-        return activity is not None and not activity.definition.transactional
-
     def promise(self, scheduled: ActivityTaskScheduled) -> bool:
         """Whether this activity can run here, now, eagerly; then a slot is kept for it until it starts.
 
@@ -166,7 +161,7 @@ class Activities:
         possible = (
             self._eager
             and scheduled.task_queue == self._task_queue
-            and self._runs_eagerly(scheduled.activity_type)
+            and (scheduled.activity_type in self._served or self._dynamic is not None)
             and self.queue_rate is None
             and (self._best_waiting is None or scheduled.priority <= self._best_waiting)
             and self.free > 0
@@ -617,6 +612,8 @@ class Activities:
         attempt.owner = None
         self._begun.add((attempt.run_id, attempt.scheduled.id, attempt.number))
         attempt.awaiting_row = False
+        if attempt.rowed is not None and not attempt.rowed.done():
+            attempt.rowed.set_result(None)
         if attempt.waiting_outcome is not None and not attempt.ended:
             outcome, attempt.waiting_outcome = attempt.waiting_outcome, None
             self._conclude(attempt, outcome)

@@ -83,9 +83,9 @@ async def run_within(
     Raises:
         BaseException: What the function raised, or what its commit was refused with.
     """
-    record = attempt.record
-    if record is None:
+    if attempt.scheduled.local is not None:
         raise ApplicationError(NOT_LOCAL, type="TypeError", non_retryable=True)
+    record = await attempt.row()
     in_function = False
     try:
         async with store.transaction(record.run_id, record.id, record.attempt) as transaction:

@@ -76,6 +76,9 @@ class StartOptions(TypedDict, total=False):
     has an open run, it is signalled instead of started, unless id_conflict_policy says otherwise."""
     start_signal_args: Sequence[Any]
     """The arguments of a signal by name."""
+    connection: Any
+    """A connection, or a session, on which a transaction of yours is open: the start is part of that, there once you commit,
+    and never there if you do not. None for a transaction of its own. See `docs/transactions.md`."""
 
 
 class TemporalStartOptions(StartOptions, total=False):
@@ -112,6 +115,8 @@ class Start(Struct, frozen=True):
     """What holds for it whatever it says of versions, as it is stored."""
     headers: dict[str, Payload] = {}
     """What travels beside the arguments."""
+    connection: object = None
+    """Whose transaction it is part of."""
 
 
 _KNOWN = frozenset(TemporalStartOptions.__annotations__) | frozenset(StartOptions.__annotations__)
@@ -138,6 +143,12 @@ def check(given: Mapping[str, Any], definition: WorkflowOptions | None) -> Start
     workflow_id: Any = given.get("id")
     queue: Any = given.get("task_queue")
     reuse, conflict = _policies(given)
+    connection: object = given.get("connection")
+    if connection is not None and _terminates(reuse, conflict):
+        raise ValueError(
+            "a start in your own transaction terminates nothing: that run would be held up until you commit. Terminate it "
+            "before, or choose another id_conflict_policy"
+        )
     retry_policy: RetryPolicy | None = given.get("retry_policy")
     if retry_policy is not None and not isinstance(retry_policy, RetryPolicy):
         raise TypeError(f"retry_policy must be a RetryPolicy, not {type(retry_policy).__name__}")
@@ -160,6 +171,7 @@ def check(given: Mapping[str, Any], definition: WorkflowOptions | None) -> Start
         static_details=_text(given, "static_details"),
         signal=_signal(given),
         override=check_override(given.get("versioning_override")),
+        connection=connection,
     )
 
 
@@ -249,6 +261,13 @@ def _policies(given: Mapping[str, Any]) -> tuple[WorkflowIDReusePolicy, Workflow
     if reuse is WorkflowIDReusePolicy.TERMINATE_IF_RUNNING:
         raise ValueError("id_reuse_policy TERMINATE_IF_RUNNING and an id_conflict_policy exclude each other")
     return reuse, conflict
+
+
+def _terminates(reuse: WorkflowIDReusePolicy, conflict: WorkflowIDConflictPolicy) -> bool:
+    return (
+        reuse is WorkflowIDReusePolicy.TERMINATE_IF_RUNNING
+        or conflict is WorkflowIDConflictPolicy.TERMINATE_EXISTING
+    )
 
 
 def _signal(given: Mapping[str, Any]) -> tuple[str, Sequence[Any], Sequence[Any] | None] | None:

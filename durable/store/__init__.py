@@ -52,6 +52,7 @@ from durable.store import _url
 from durable.store._encoded import EncodedStore, beneath, through
 from durable.store._inside import Delivery, Inside
 from durable.store._protocol import Lease, Store
+from durable.store._transaction_protocol import ActivityTransaction, BegunTransaction, TransactionSource
 
 __all__ = [
     "ANY_KEY",
@@ -61,11 +62,13 @@ __all__ = [
     "ActivityChange",
     "ActivityRecord",
     "ActivityState",
+    "ActivityTransaction",
     "Anew",
     "AttemptOutcome",
     "BatchNews",
     "BatchRow",
     "BatchRun",
+    "BegunTransaction",
     "BreakerNews",
     "BreakerRecord",
     "ChildStart",
@@ -110,6 +113,7 @@ __all__ = [
     "StartOutcome",
     "StartVerdict",
     "Store",
+    "TransactionSource",
     "Transition",
     "Unread",
     "UpdateOutcome",

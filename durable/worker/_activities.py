@@ -15,6 +15,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, Executor
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 from durable._engine._activities import (
@@ -41,7 +42,7 @@ from durable.converter import ActivitySerializationContext, DataConverter
 from durable.exceptions import ApplicationError, CancelledError, ConversionError, HistoryError
 from durable.history import ActivityTaskScheduled, EventRow, decode_retry_policy, priority_of
 from durable.interceptor.worker import Interceptor
-from durable.store import ActivityRecord, Store
+from durable.store import ActivityRecord, Store, TransactionSource
 from durable.worker._attempts import Attempt, Flag, Owner
 from durable.worker._clock import DatabaseClock
 from durable.worker._intercepted import execute
@@ -85,12 +86,14 @@ class Activities:
         eager: bool = True,
         per_second: float | None = None,
         processes: Processes | None = None,
+        transactions: Mapping[str, TransactionSource] = MappingProxyType({}),
         fatal: Callable[[BaseException], None] = lambda error: None,
         client: Any = None,
         closed: Callable[[str, EventRow], None] = lambda run_id, event: None,
     ) -> None:
         self.client = client
         self._store = store
+        self._transactions = transactions
         self.reports = Reports(
             store, worker_id, identity=identity, task_queue=task_queue, clock=clock, closed=closed
         )
@@ -367,7 +370,15 @@ class Activities:
             if definition.transactional:
                 call = partial(self._intercepted, attempt, activity, args)
                 completed = partial(self._completed, name, converter=converter)
-                return await run_within(attempt, call, completed, self._store, self.reports, converter)
+                return await run_within(
+                    attempt,
+                    call,
+                    completed,
+                    self._store,
+                    self._transactions.get(name),
+                    self.reports,
+                    converter,
+                )
             if self._interceptors:
                 result = await self._intercepted(attempt, activity, args)
                 return self._completed(name, result, converter)

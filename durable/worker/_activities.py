@@ -187,7 +187,11 @@ class Activities:
     def start(self, owner: Owner, scheduled: ActivityTaskScheduled, scheduled_at: int, now: int) -> Attempt:
         """Start the first attempt of an activity for a run of this worker, in the slot that was promised to it."""
         self._promised -= 1
-        return self._start(Attempt(self, owner, None, scheduled, scheduled_at, number=1, started_at=now))
+        if self._rate is not None:
+            self._rate.take()
+        attempt = Attempt(self, owner, None, scheduled, scheduled_at, number=1, started_at=now)
+        self._launch(attempt)
+        return attempt
 
     def claimed(self, records: Sequence[ActivityRecord], *, all: bool) -> None:
         """Start the attempts that a claim returned; `all` says whether nothing else waits."""
@@ -251,16 +255,11 @@ class Activities:
         elif record.refused:
             self._conclude(attempt, circuit_open(attempt.scheduled))
         else:
-            self._start(attempt)
-        return attempt.scheduled.priority
-
-    def _start(self, attempt: Attempt) -> Attempt:
-        if self._rate is not None:
-            self._rate.take()
-        if attempt.record is not None:
+            if self._rate is not None:
+                self._rate.take()
             self._begun.add((attempt.run_id, attempt.scheduled.id, attempt.number))
-        self._launch(attempt)
-        return attempt
+            self._launch(attempt)
+        return attempt.scheduled.priority
 
     def _launch(self, attempt: Attempt) -> None:
         task = self._loop.create_task(self._run(attempt), name=attempt.scheduled.activity_type)

@@ -247,4 +247,10 @@ DROPS: dict[str, str] = {
     "worker: shared_state_manager": f"{_S}/test_processes.py::test_in_another_process[sqlite]",
     "worker: max_cached_workflows": f"{_S}/test_bad_input.py::test_workers_that_contradict_themselves[sqlite]",
     "worker: poll_interval": f"{_S}/test_bad_input.py::test_durations[sqlite--1]",
+    "start: connection": f"{_S}/test_callers.py::test_a_start_and_messages_commit_with_the_rows_of_the_caller{_ONE}",
+    "signal: connection": f"{_S}/test_callers.py::test_a_start_and_messages_commit_with_the_rows_of_the_caller{_ONE}",
+    "cancel: connection": f"{_S}/test_callers.py::test_a_start_and_messages_commit_with_the_rows_of_the_caller{_ONE}",
+    "start_update: connection": f"{_S}/test_callers.py::test_a_start_and_messages_commit_with_the_rows_of_the_caller{_ONE}",
+    "worker: transactions": f"{_S}/test_transactions_libraries.py::test_x",
+    "activity.defn: transactional": f"{_S}/test_transactions.py::test_rows_and_completion_are_there_together{_ONE}",
 }

@@ -11,7 +11,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from durable import Client, Signal, Update, workflow
+from durable import Client, Signal, Update, activity, workflow
 from durable.client import (
     WithStartWorkflowOperation,
     WorkflowExecutionStatus,
@@ -255,6 +255,35 @@ async def test_a_delay_and_attributes_are_kept(plain: Env, mine: Any) -> None:
         for event in (await handle.fetch_history()).events
         if isinstance(event.data, UpsertWorkflowSearchAttributes)
     ]
+
+
+current: list[Client] = []
+
+
+@activity.defn(transactional=True)
+async def ordered(tx: asyncpg.Connection, number: int) -> str:
+    handle = await current[-1].start_workflow(doubled(number), id="from an activity", connection=tx)
+    return handle.id
+
+
+@activity.defn(transactional=True)
+async def ordered_here(tx: sqlite3.Connection, number: int) -> str:
+    handle = await current[-1].start_workflow(doubled(number), id="from an activity", connection=tx)
+    return handle.id
+
+
+@workflow.defn
+async def ordering(here: bool) -> str:
+    return await (ordered_here(4) if here else ordered(4))
+
+
+async def test_a_start_in_the_transaction_of_an_activity(plain: Env, store_url: str) -> None:
+    here = store_url.startswith("sqlite")
+    current.append(plain.client)
+    async with plain.worker(ordering, doubled, ordered_here if here else ordered):
+        handle = await plain.start(ordering(here))
+        started = plain.client.get_workflow_handle(await handle.result(timeout=PATIENCE))
+        assert await started.result(timeout=PATIENCE) == 8
 
 
 async def test_a_connection_that_is_none(plain: Env) -> None:

@@ -207,7 +207,7 @@ def activity_env() -> ActivityEnvironment:
 
 @pytest.fixture
 def crash_at_every_event(request: pytest.FixtureRequest, _durable_mocks: Mocks) -> Callable[..., Any]:
-    """Runs a workflow with its worker killed at every point: `report = await crash_at_every_event(book_trip(trip))`.
+    """What runs a workflow with its worker killed at every point.
 
     See `durable.testing.crash_at_every_event`; mocks of the test answer for activities.
     """

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import random
 import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
@@ -128,6 +129,7 @@ class _Experiments:
         self.evict = evict
         self.mocks = mocks
         self._before_each = before_each
+        self._chance = random.getstate()
         self._report = CrashReport()
 
     def run(self) -> CrashReport:
@@ -145,6 +147,7 @@ class _Experiments:
         return self._report
 
     def _experiment(self, point: CrashPoint | None) -> tuple[Any, list[tuple[str, ...]]]:
+        random.setstate(self._chance)  # `workflow.random()` gives the same in each
         self._before_each()
         self.mocks.rewind()
         database = _Database()
@@ -283,7 +286,6 @@ class _Life:
         env.hook("commit", self._commit)
         try:
             await _take_over(env)
-            env.expect(experiment.call)
             try:
                 handle = await env.client.start_workflow(
                     experiment.call,

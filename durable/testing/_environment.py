@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -21,14 +21,14 @@ from durable.client._start_options import DEFAULT_QUEUE, StartOptions
 from durable.common import QueryRejectCondition
 from durable.converter import DataConverter, default
 from durable.exceptions import DurableError
-from durable.interceptor.client import Interceptor
+from durable.interceptor.client import Interceptor, OutboundInterceptor, StartWorkflowInput
 from durable.store import Store, open_store
 from durable.testing._clock import VirtualClock
 from durable.testing._histories import History
 from durable.testing._looking import Looking
 from durable.testing._mocks import ActivityMock, Mocks
 from durable.testing._observed import Hook, ObservedStore
-from durable.testing._serving import activities_for, workflows_for
+from durable.testing._serving import activities_for, ambiguous, workflows_for
 from durable.testing._time import Time
 from durable.worker import Worker
 from durable.worker._incarnation import Incarnation
@@ -123,7 +123,7 @@ class WorkflowEnvironment(Looking):
             namespace="default",
             identity=identity,
             data_converter=data_converter or default(),
-            interceptors=(self._mocks, *interceptors),
+            interceptors=(_Watching(self._expect), self._mocks, *interceptors),
             default_workflow_query_reject_condition=default_workflow_query_reject_condition,
         )
         self._client.local.on_blocked(self._blocked)
@@ -286,7 +286,7 @@ class WorkflowEnvironment(Looking):
         """
         if not isinstance(call, WorkflowCall):
             raise TypeError(f"run() takes a call, such as checkout(order), and not {call!r}")
-        self.expect(call)
+        self._expect(call.definition)
         queue = options.get("task_queue") or call.options.task_queue or DEFAULT_QUEUE
         await self._serve(queue)
         return await self._client.execute_workflow(call, **options)
@@ -357,9 +357,9 @@ class WorkflowEnvironment(Looking):
         """Have a method of the store called through `hook(method, *args, **kwargs)`."""
         self._observed.hooks[method] = hook
 
-    def expect(self, call: WorkflowCall[Any, Any]) -> None:
-        """Take the news of what the test is about: workers that come by themselves serve it."""
-        self._called = call.definition
+    def _expect(self, definition: WorkflowDefinition) -> None:
+        """Take the news of what the test is about: workers that come by themselves serve it, and what stands beside it."""
+        self._called = definition
 
     async def _serve(self, queue: str) -> None:
         """See to it that a queue has a worker, and one that knows the workflow which was called last."""
@@ -475,8 +475,30 @@ class WorkflowEnvironment(Looking):
                 "an outcome is awaited, and nothing will happen any more:\n"
                 + "\n".join(open_runs)
                 + "\nA workflow may wait for a signal, or an activity for a worker on its task queue."
+                + "".join(f"\n{one}" for one in ambiguous(self._called))
             )
         )
+
+
+class _Watching(Interceptor):
+    """Tells which workflow was started."""
+
+    def __init__(self, started: Callable[[WorkflowDefinition], None]) -> None:
+        self._started = started
+
+    def intercept_client(self, next: OutboundInterceptor) -> OutboundInterceptor:
+        return _WatchingCalls(next, self._started)
+
+
+class _WatchingCalls(OutboundInterceptor):
+    def __init__(self, next: OutboundInterceptor, started: Callable[[WorkflowDefinition], None]) -> None:
+        super().__init__(next)
+        self._started = started
+
+    async def start_workflow(self, input: StartWorkflowInput) -> Any:
+        if (definition := getattr(input.target, "definition", None)) is not None:
+            self._started(definition)
+        return await super().start_workflow(input)
 
 
 def start_of(start: datetime | None) -> int:

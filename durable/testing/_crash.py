@@ -124,6 +124,7 @@ class _Experiments:
         mocks: Mocks,
     ) -> None:
         self.call = call
+        self.workflow = Workflow[Any, ..., Any](call.definition)
         self.id = id
         self.drive = drive
         self.evict = evict
@@ -177,7 +178,7 @@ class _Experiments:
         report.duplicate_completions += twice
         if twice:
             raise AssertionError(f"killed {point}, {twice} things ended twice:\n{history!r}")
-        history.replay(Workflow(self.call.definition))
+        history.replay(self.workflow)
 
 
 def _shown(outcome: tuple[str, Any]) -> str:
@@ -286,6 +287,7 @@ class _Life:
         env.hook("commit", self._commit)
         try:
             await _take_over(env)
+            handle: WorkflowHandle[Any, Any]
             try:
                 handle = await env.client.start_workflow(
                     experiment.call,
@@ -294,17 +296,16 @@ class _Life:
                     id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
                 )
             except WorkflowAlreadyStartedError:  # the kill came when all was done
-                handle = env.client.get_workflow_handle_for(
-                    Workflow(experiment.call.definition), experiment.id
-                )
+                handle = env.client.get_workflow_handle_for(experiment.workflow, experiment.id)
             else:
                 if experiment.drive is not None:
                     await experiment.drive(handle, env)
+            outcome: tuple[str, Any]
             try:
-                how, what = "the result", await handle.result()
+                outcome = "the result", await handle.result()
             except WorkflowFailureError as error:
-                how, what = "the failure", str(error.cause)
-            self._outcome = how, what, History(await handle.fetch_history())
+                outcome = "the failure", str(error.cause)
+            self._outcome = *outcome, History(await handle.fetch_history())
         finally:
             await env.shutdown()
 

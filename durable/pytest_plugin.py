@@ -103,7 +103,7 @@ def _parametrize_histories(metafunc: pytest.Metafunc, patterns: tuple[str, ...])
     files = [found for pattern in patterns for found in history_files(str(root / pattern))]
     if not files:
         raise pytest.UsageError(f"no file is like {' or '.join(map(repr, patterns))}, seen from {root}")
-    strict = metafunc.config.getoption("--durable-replay-strict")
+    strict = bool(metafunc.config.getoption("--durable-replay-strict"))
     histories = [History.load(one, strict=strict) for one in files]
     metafunc.parametrize("history", histories, ids=[one.stem for one in files])
 
@@ -147,8 +147,8 @@ def _environment(request: pytest.FixtureRequest, mocks: Mocks) -> Iterator[Workf
         start=_marked(request.node, "start"),
         evict=request.config.getoption("--durable-evict") == "always" if evict is None else evict,
         mocks=mocks,
-        record=request.config.getoption("--durable-record"),
-        strict=request.config.getoption("--durable-replay-strict"),
+        record=bool(request.config.getoption("--durable-record")),
+        strict=bool(request.config.getoption("--durable-replay-strict")),
     )
     request.node.stash.setdefault(_ENVIRONMENTS, []).append(made)
     yield made

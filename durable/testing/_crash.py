@@ -305,7 +305,7 @@ class _Life:
                 outcome = "the result", await handle.result()
             except WorkflowFailureError as error:
                 outcome = "the failure", str(error.cause)
-            self._outcome = *outcome, History(await handle.fetch_history())
+            self._outcome = outcome[0], outcome[1], History(await handle.fetch_history())
         finally:
             await env.shutdown()
 

@@ -33,14 +33,32 @@ from durable.worker._replayer import (
     WorkflowReplayResults,
 )
 from durable.worker._shared_state import SharedHeartbeatSender, SharedStateManager
-from durable.worker._tuning import FixedSizeSlotSupplier, WorkerTuner
+from durable.worker._suppliers import (
+    ActivitySlotInfo,
+    CustomSlotSupplier,
+    FixedSizeSlotSupplier,
+    LocalActivitySlotInfo,
+    ResourceBasedSlotConfig,
+    ResourceBasedSlotSupplier,
+    ResourceBasedTunerConfig,
+    SlotInfo,
+    SlotMarkUsedContext,
+    SlotPermit,
+    SlotReleaseContext,
+    SlotReserveContext,
+    SlotSupplier,
+    WorkerTuner,
+    WorkflowSlotInfo,
+)
 from durable.worker._versioning import WorkerDeploymentConfig
 from durable.worker._worker import Worker
 
 __all__ = [
     "ActivityInboundInterceptor",
     "ActivityOutboundInterceptor",
+    "ActivitySlotInfo",
     "ContinueAsNewInput",
+    "CustomSlotSupplier",
     "ExecuteActivityInput",
     "ExecuteWorkflowInput",
     "FixedSizeSlotSupplier",
@@ -48,13 +66,23 @@ __all__ = [
     "HandleSignalInput",
     "HandleUpdateInput",
     "Interceptor",
+    "LocalActivitySlotInfo",
     "PatchActivationInput",
     "Replayer",
     "ReplayerConfig",
+    "ResourceBasedSlotConfig",
+    "ResourceBasedSlotSupplier",
+    "ResourceBasedTunerConfig",
     "SharedHeartbeatSender",
     "SharedStateManager",
     "SignalChildWorkflowInput",
     "SignalExternalWorkflowInput",
+    "SlotInfo",
+    "SlotMarkUsedContext",
+    "SlotPermit",
+    "SlotReleaseContext",
+    "SlotReserveContext",
+    "SlotSupplier",
     "StartActivityInput",
     "StartChildWorkflowInput",
     "StartLocalActivityInput",
@@ -67,6 +95,7 @@ __all__ = [
     "WorkflowOutboundInterceptor",
     "WorkflowReplayResult",
     "WorkflowReplayResults",
+    "WorkflowSlotInfo",
 ]
 
 

@@ -22,8 +22,10 @@ from durable.worker._executors import executable
 from durable.worker._incarnation import Incarnation
 from durable.worker._options import WorkerOptions
 from durable.worker._patches import PatchActivationInput, activation
+from durable.worker._resources import Resources
 from durable.worker._shared_state import SharedStateManager
-from durable.worker._tuning import WorkerTuner, check_list, count, per_second, refuse, slots
+from durable.worker._suppliers import FixedSizeSlotSupplier, WorkerTuner, count
+from durable.worker._tuning import check_list, per_second, refuse, tuned
 from durable.worker._versioning import WorkerDeploymentConfig, default_of, version_of
 from durable.worker._watchdog import BREAK_AFTER, WARN_AFTER
 from durable.workflow._definition import DYNAMIC
@@ -46,7 +48,7 @@ START_OVER = 1.0
 DEFAULT_CACHE = 1000
 """Runs kept in memory (Temporal's)."""
 
-DEFAULT_SLOTS = 100
+DEFAULT_SLOTS = FixedSizeSlotSupplier(100)
 """Activities at once (Temporal's)."""
 
 DEFAULT_POLL = 1.0
@@ -149,12 +151,9 @@ class Worker:
         self._shared = shared_state_manager
         self._identity = identity or client.identity or f"{os.getpid()}@{socket.gethostname()}"
         self._cached = count(max_cached_workflows, "max_cached_workflows", 0)
-        given = slots(
+        self._tuner = tuned(
             tuner, max_concurrent_workflow_tasks, max_concurrent_activities, max_concurrent_local_activities
         )
-        self._tasks = given.workflow_slots
-        self._slots = given.activity_slots or DEFAULT_SLOTS
-        self._local_slots = given.local_activity_slots or DEFAULT_SLOTS
         self._remote = not no_remote_activities
         self._eager = not disable_eager_activity_execution
         self._rate = per_second(max_activities_per_second, "max_activities_per_second")
@@ -197,9 +196,10 @@ class Worker:
             client=client,
             namespace=client.namespace,
             converter=client.data_converter,
-            activity_slots=self._slots,
-            local_activity_slots=self._local_slots,
-            workflow_tasks=self._tasks,
+            workflow_supplier=self._tuner.workflow_supplier,
+            activity_supplier=self._tuner.activity_supplier or DEFAULT_SLOTS,
+            local_activity_supplier=self._tuner.local_activity_supplier or DEFAULT_SLOTS,
+            resources=Resources() if self._tuner.by_resources else None,
             remote_activities=self._remote,
             eager_activities=self._eager,
             activities_per_second=self._rate,
@@ -213,7 +213,8 @@ class Worker:
             activates=self._activates,
             interceptors=self._interceptors,
             workflow_interceptors=workflow_interceptors(self._interceptors),
-            version=version_of(self._deployment),
+            version=(version := version_of(self._deployment)),
+            deployment_version=self._deployment.version if self._deployment is not None and version else None,
             default_behavior=default_of(self._deployment, workflows.values()),
         )
 

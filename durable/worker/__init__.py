@@ -25,6 +25,7 @@ from durable.interceptor.worker import (
     WorkflowInterceptorClassInput,
     WorkflowOutboundInterceptor,
 )
+from durable.worker._life import WorkerLifeEvent, WorkerLifeEventKind
 from durable.worker._patches import PatchActivationInput
 from durable.worker._replayer import (
     Replayer,
@@ -89,6 +90,8 @@ __all__ = [
     "Worker",
     "WorkerDeploymentConfig",
     "WorkerDeploymentVersion",
+    "WorkerLifeEvent",
+    "WorkerLifeEventKind",
     "WorkerTuner",
     "WorkflowInboundInterceptor",
     "WorkflowInterceptorClassInput",

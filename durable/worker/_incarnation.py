@@ -51,6 +51,7 @@ from durable.worker._committer import RETRY_FIRST, RETRY_LONGEST, Committer
 from durable.worker._condemned import Condemned, condemns
 from durable.worker._housekeeping import Housekeeping
 from durable.worker._lease import LeaseKeeper
+from durable.worker._life import Life, WorkerLifeEventKind
 from durable.worker._options import WorkerOptions
 from durable.worker._processes import Processes
 from durable.worker._questions import Questions
@@ -84,7 +85,7 @@ RELEASE_WITHIN = 10.0
 class Incarnation:
     """See the module. It is what run hosts call home."""
 
-    def __init__(self, store: Store, options: WorkerOptions, local: LocalRuns) -> None:
+    def __init__(self, store: Store, options: WorkerOptions, local: LocalRuns, life: Life) -> None:
         self.store = store
         self.options = options
         self.worker_id = uuid7()
@@ -96,6 +97,7 @@ class Incarnation:
         self._versions = Versions(self, options.version)
         self.hosts: dict[str, RunHost] = {}
         self._local = local
+        self._life = life
         self._parked: OrderedDict[str, RunHost] = OrderedDict()
         self._going: set[str] = set()
         self._blocked: dict[str, int] = {}
@@ -109,6 +111,7 @@ class Incarnation:
         workflows = options.workflow_supplier
         self.run_slots = None if workflows is None else RunSlots(self._slots_for("workflow", workflows))
         self.fatal: BaseException | None = None
+        self.lost_by: BaseException | None = None
 
     @property
     def versions(self) -> Versions:
@@ -269,11 +272,13 @@ class Incarnation:
 
     async def _leave(self) -> None:
         self.claims.stop()
+        await self._life.tell(WorkerLifeEventKind.STOPPING, self.worker_id)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(RELEASE_WITHIN):
                 while self.claims.claiming:  # noqa: ASYNC110 - what it brings is ours, and leaves like the rest
                     await asyncio.sleep(0.002)
         await self.activities.drain(self.options.grace)
+        await self._life.tell(WorkerLifeEventKind.DRAINED, self.worker_id)
         self.leaving = True
         if self.run_slots is not None:
             self.run_slots.open()
@@ -637,6 +642,7 @@ class Incarnation:
     def defect(self, error: BaseException) -> None:
         """Take an error that should not have been: the incarnation ends, and another one starts from what is stored."""
         logger.critical("a defect in the worker, which starts over; please report it", exc_info=error)
+        self.lost_by = error
         self.lease.end()
         self._lost.set()
 

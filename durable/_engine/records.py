@@ -223,6 +223,10 @@ class SendOutcome(IntEnum):
     """The run is about to close and takes nothing for a moment; send it again soon."""
 
 
+TAKEN = (SendOutcome.SENT, SendOutcome.REPEATED)
+"""What is said of messages that are with their run."""
+
+
 class Reply(Struct, frozen=True, gc=False):
     """What a run tells itself about something it did to others: one of two messages, chosen when that is written.
 

@@ -16,6 +16,8 @@ from durable.client._activity_executions import (
 )
 from durable.client._activity_handle import ActivityExecutionDescription, ActivityHandle
 from durable.client._async_activity import AsyncActivityHandle, AsyncActivityIDReference
+from durable.client._batch_calls import BatchOptions
+from durable.client._batches import BatchFailure, BatchProgress
 from durable.client._client import Client
 from durable.client._deployments import (
     WorkerDeploymentDescription,
@@ -38,6 +40,7 @@ from durable.client._listing import (
     WorkflowExecutionCount,
     WorkflowExecutionCountAggregationGroup,
 )
+from durable.client._operator_log import OperatorLogEntry
 from durable.client._schedule_descriptions import (
     ScheduleAsyncIterator,
     ScheduleDescription,
@@ -136,6 +139,9 @@ __all__ = [
     "AsyncActivityHandle",
     "AsyncActivityIDReference",
     "BackfillScheduleInput",
+    "BatchFailure",
+    "BatchOptions",
+    "BatchProgress",
     "CancelActivityInput",
     "CancelWorkflowInput",
     "CircuitBreakerDescription",
@@ -157,6 +163,7 @@ __all__ = [
     "ListActivitiesInput",
     "ListSchedulesInput",
     "ListWorkflowsInput",
+    "OperatorLogEntry",
     "OutboundInterceptor",
     "PauseScheduleInput",
     "PendingActivity",

@@ -243,7 +243,7 @@ class ActivityHandle(Generic[R_co]):
             ActivityNotFoundError: There is no such activity, or it is closed.
             StoreUnavailableError: The database is away; ask again.
         """
-        await self._operate(pausing(reason))
+        await self._operate("pause_activity", pausing(reason), reason)
 
     async def unpause(
         self, *, reset_attempts: bool = False, reset_heartbeats: bool = False, jitter: Duration = 0
@@ -255,7 +255,7 @@ class ActivityHandle(Generic[R_co]):
             ValueError: The jitter is out of range.
             StoreUnavailableError: The database is away; ask again.
         """
-        await self._operate(unpausing(reset_attempts, reset_heartbeats, jitter))
+        await self._operate("unpause_activity", unpausing(reset_attempts, reset_heartbeats, jitter))
 
     async def reset(
         self,
@@ -272,7 +272,9 @@ class ActivityHandle(Generic[R_co]):
             ValueError: The jitter is out of range.
             StoreUnavailableError: The database is away; ask again.
         """
-        await self._operate(resetting(reset_heartbeats, keep_paused, restore_original_options, jitter))
+        await self._operate(
+            "reset_activity", resetting(reset_heartbeats, keep_paused, restore_original_options, jitter)
+        )
 
     async def update_options(
         self,
@@ -298,11 +300,15 @@ class ActivityHandle(Generic[R_co]):
             "start_to_close": start_to_close_timeout,
             "heartbeat": heartbeat_timeout,
         }
-        await self._operate(updating(task_queue, timeouts, retry_policy, restore_original))
+        await self._operate(
+            "update_activity_options", updating(task_queue, timeouts, retry_policy, restore_original)
+        )
 
-    async def _operate(self, change: Change) -> None:
+    async def _operate(self, operation: str, change: Change, reason: str = "") -> None:
         record = await self._find_open()
-        await Operating(self._connection, record, repr(self.id), lambda scheduled: True).change(change)
+        deed = self._connection.deed(operation, record.workflow_id, reason)
+        meant = Operating(self._connection, record, repr(self.id), lambda scheduled: True, deed)
+        await meant.change(change)
 
     # ------------------------------------------------------------------ finding it
 

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, Generic, TypeVar
 
 from durable._engine._messages import message
-from durable._internal.ids import check_name, uuid7
+from durable._internal.ids import check_name, derived_uuid, uuid7
 from durable.client._connection import Connection
 from durable.client._patience import PATIENCE
 from durable.converter import DataConverter
@@ -24,6 +24,15 @@ HELD_BACK = 0.05
 
 CLOSED = "the workflow is closed; a closed workflow can be described and queried, and told nothing"
 UNKNOWN = "there is no such workflow; check the id, and that client and worker use the same database"
+
+
+def requested(request_id: str | None, kind: str) -> str:
+    """Return the id of a message that may be sent again: always the same for a request's id; a fresh one without it."""
+    return (
+        uuid7()
+        if request_id is None
+        else derived_uuid(f"durable {kind}", check_name(request_id, "request_id"))
+    )
 
 
 class Addressed(Generic[W_co, R_co]):

@@ -45,3 +45,14 @@ def call_of(said: Any, values: tuple[Any, ...], args: Sequence[Any], call: type[
         if isinstance(made, call):
             return made
     raise TypeError(f"expected a {call.__name__}, a decorated method or a name, not {said!r}")
+
+
+def signal_of(
+    said: Any, values: tuple[Any, ...], args: Sequence[Any]
+) -> tuple[str, Sequence[Any], Sequence[Any] | None]:
+    """Return a signal's name, its arguments and their types, where these are known, from whichever way it was written."""
+    call = call_of(said, values, args, SignalCall)
+    if isinstance(call, SignalCall):
+        return call.name, call.args, call.definition.arg_types
+    name, arguments = call
+    return name, arguments, None

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Sequence
 from types import TracebackType
 from typing import Any, Never, Self, TypeVar, TypeVarTuple, Unpack, overload
 
 from durable._internal.left_out import refuse_options
 from durable.client._activities import ClientActivities
+from durable.client._batch_calls import ClientBatches
 from durable.client._connection import Connection
 from durable.client._deployments import (
     WorkerDeploymentDescription,
@@ -20,6 +21,7 @@ from durable.client._handle import WorkflowHandle
 from durable.client._limits import ClientLimits
 from durable.client._listing import WorkflowExecutionAsyncIterator, WorkflowExecutionCount
 from durable.client._local import LocalRuns
+from durable.client._operator_log import OperatorLogEntry, read_log
 from durable.client._patience import Patience
 from durable.client._schedules import ClientSchedules
 from durable.client._start_options import StartOptions, TemporalStartOptions
@@ -68,7 +70,7 @@ class _Connecting:
             await self._client.aclose()
 
 
-class Client(UpdatesWithStart, ClientSchedules, ClientActivities, ClientLimits):
+class Client(UpdatesWithStart, ClientSchedules, ClientActivities, ClientLimits, ClientBatches):
     """A connection to a database of workflows. `Client.connect` makes one; one per process is enough.
 
     Attributes:
@@ -296,6 +298,25 @@ class Client(UpdatesWithStart, ClientSchedules, ClientActivities, ClientLimits):
             CountWorkflowsInput(query)
         )
         return found
+
+    def operator_log(
+        self, workflow_id: str | None = None, *, batch_id: str | None = None, limit: int | None = None
+    ) -> AsyncIterator[OperatorLogEntry]:
+        """Return what operators did, the newest first, to be iterated over with `async for`.
+
+        Whatever a handle does to a workflow but talk to it is in there (terminate, reset, pause, unpause, unblock, delete,
+        update_options, and what is done to activities), and every batch. It was written in the transaction that did it,
+        and stays when the workflow is deleted.
+
+        Args:
+            workflow_id: Only what was done to this workflow.
+            batch_id: Only what this batch did.
+            limit: How many entries at most.
+
+        Raises:
+            StoreUnavailableError: The database is away; as it is gone through.
+        """
+        return read_log(self._connection, workflow_id, batch_id, limit)
 
     # ------------------------------------------------------------------ handles
 

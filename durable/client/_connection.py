@@ -17,7 +17,7 @@ from durable.converter import DataConverter
 from durable.history import WorkflowExecutionTerminated
 from durable.interceptor.client import OutboundInterceptor
 from durable.interceptor.worker import WorkflowInboundInterceptor
-from durable.store import ANY_KEY, Close, Hint, HintKind, RunRecord, RunStatus, Store
+from durable.store import ANY_KEY, Close, Deed, Hint, HintKind, RunRecord, RunStatus, Store
 
 
 class Calls:
@@ -56,7 +56,13 @@ class Connection:
         """Return the converter of a workflow's values, which may want to know whose they are."""
         return self.converter.of_workflow(self.namespace, workflow_id)
 
-    async def terminate(self, run: RunRecord, event: WorkflowExecutionTerminated) -> bool:
+    def deed(
+        self, operation: str, workflow_id: str, reason: str = "", detail: str = "", batch_id: str = ""
+    ) -> Deed:
+        """Return what the log is to say of what this client does."""
+        return Deed(operation, workflow_id, self.identity, reason, detail, batch_id)
+
+    async def terminate(self, run: RunRecord, event: WorkflowExecutionTerminated, batch_id: str = "") -> bool:
         """End a run from outside, with all that follows from it; False when it is not open (any more).
 
         Raises:
@@ -66,8 +72,9 @@ class Connection:
         store = self.store
         news = await self.patiently(lambda: news_of(store, run, event))
         close = Close(RunStatus.TERMINATED, update_lost=LOST)
+        deed = self.deed("terminate", run.workflow_id, event.reason, batch_id=batch_id)
         done = await self.patiently(
-            lambda: store.terminate(run.run_id, lambda seq: end(seq, event), close, news)
+            lambda: store.terminate(run.run_id, lambda seq: end(seq, event), close, news, deed=deed)
         )
         if done:
             # Which children have been told of it is known to nobody here.

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar, TypeVarTuple, overload
 
 from durable._internal.instants import SECOND, Duration, to_duration
-from durable.client._addressed import CLOSED, R_co, W_co
-from durable.client._calls import call_of
+from durable.client._addressed import CLOSED, R_co, W_co, requested
+from durable.client._calls import call_of, signal_of
 from durable.client._checked import to_checked_payloads
 from durable.client._describe import WorkflowExecutionDescription, describe, limits_waited_for
 from durable.client._handle_operations import OperatedByHandle
@@ -100,18 +100,33 @@ class WorkflowHandle(
     # ------------------------------------------------------------------ messages
 
     @overload
-    async def signal(self: WorkflowHandle[W, Any], call: SignalCall[W], /) -> None: ...
-    @overload
     async def signal(
-        self: WorkflowHandle[W, Any], signal: Callable[[*Ts], SignalCall[W]], /, *values: *Ts
+        self: WorkflowHandle[W, Any], call: SignalCall[W], /, *, request_id: str | None = ...
     ) -> None: ...
     @overload
     async def signal(
-        self: WorkflowHandle[W, Any], signal: Callable[..., SignalCall[W]], /, *, args: Sequence[Any]
+        self: WorkflowHandle[W, Any],
+        signal: Callable[[*Ts], SignalCall[W]],
+        /,
+        *values: *Ts,
+        request_id: str | None = ...,
     ) -> None: ...
     @overload
-    async def signal(self, signal: str, /, *values: Any, args: Sequence[Any] = ...) -> None: ...
-    async def signal(self, signal: Any, /, *values: object, args: Sequence[Any] = ()) -> None:
+    async def signal(
+        self: WorkflowHandle[W, Any],
+        signal: Callable[..., SignalCall[W]],
+        /,
+        *,
+        args: Sequence[Any],
+        request_id: str | None = ...,
+    ) -> None: ...
+    @overload
+    async def signal(
+        self, signal: str, /, *values: Any, args: Sequence[Any] = ..., request_id: str | None = ...
+    ) -> None: ...
+    async def signal(
+        self, signal: Any, /, *values: object, args: Sequence[Any] = (), request_id: str | None = None
+    ) -> None:
         """Send a signal; once this returns it is stored and will reach the workflow, in order, exactly once.
 
         Args:
@@ -119,6 +134,7 @@ class WorkflowHandle(
                 argument behind it.
             values: The argument, in Temporal's way.
             args: Several arguments, in Temporal's way.
+            request_id: What makes sending it again harmless: a run takes one signal of each id.
 
         Raises:
             WorkflowNotFoundError: There is no such workflow, or it is closed.
@@ -126,38 +142,52 @@ class WorkflowHandle(
             TypeError: The arguments do not fit the signal.
             StoreUnavailableError: The database is away; the signal may or may not have been stored.
         """
-        call = call_of(signal, values, args, SignalCall)
-        name, arguments = (call.name, call.args) if isinstance(call, SignalCall) else call
-        types = call.definition.arg_types if isinstance(call, SignalCall) else None
+        name, arguments, types = signal_of(signal, values, args)
         await self._connection.outbound.signal_workflow(
-            SignalWorkflowInput(self.id, self.run_id, name, arguments, {}, types)
+            SignalWorkflowInput(self.id, self.run_id, name, arguments, {}, types, request_id)
         )
 
     async def _signal(
-        self, name: str, args: Sequence[Any], types: Sequence[Any] | None, headers: dict[str, Payload]
+        self,
+        name: str,
+        args: Sequence[Any],
+        types: Sequence[Any] | None,
+        headers: dict[str, Payload],
+        request_id: str | None,
     ) -> None:
         """Send a signal: what `signal` does behind its interceptors."""
         payloads = to_checked_payloads(self._converter, args, types, f"signal {name}")
         identity = self._connection.identity
+        message = requested(request_id, "signal")
         await self._send(
-            WorkflowExecutionSignaled(name=name, input=payloads, headers=headers, identity=identity)
+            WorkflowExecutionSignaled(
+                message=message, name=name, input=payloads, headers=headers, identity=identity
+            )
         )
 
-    async def cancel(self, reason: str = "") -> None:
+    async def cancel(self, reason: str = "", *, request_id: str | None = None) -> None:
         """Ask the workflow to cancel itself; once this returns the request is stored.
+
+        Args:
+            reason: Why, for people and for the workflow's code.
+            request_id: What makes asking again harmless: a run takes one request of each id.
 
         Raises:
             WorkflowNotFoundError: There is no such workflow, or it is closed.
             StoreUnavailableError: The database is away; the request may or may not have been stored.
         """
         await self._connection.outbound.cancel_workflow(
-            CancelWorkflowInput(self.id, self.run_id, self.first_execution_run_id, reason)
+            CancelWorkflowInput(self.id, self.run_id, self.first_execution_run_id, reason, request_id)
         )
 
-    async def _cancel(self, reason: str) -> None:
+    async def _cancel(self, reason: str, request_id: str | None) -> None:
         """Send a cancel request: what `cancel` does behind its interceptors."""
         await self._send(
-            WorkflowExecutionCancelRequested(reason=_text(reason), identity=self._connection.identity),
+            WorkflowExecutionCancelRequested(
+                message=requested(request_id, "cancel"),
+                reason=_text(reason),
+                identity=self._connection.identity,
+            ),
             own=True,
         )
 
@@ -176,7 +206,7 @@ class WorkflowHandle(
             TerminateWorkflowInput(self.id, self.run_id, self.first_execution_run_id, args, reason)
         )
 
-    async def _terminate(self, args: Sequence[Any], reason: str) -> None:
+    async def _terminate(self, args: Sequence[Any], reason: str, batch_id: str) -> None:
         """End the workflow: what `terminate` does behind its interceptors."""
         details = self._converter.to_payloads(args, path="details")
         end = WorkflowExecutionTerminated(
@@ -186,7 +216,7 @@ class WorkflowHandle(
         while True:
             record = await self._find(self.run_id)
             self._check_chain(record)
-            if await self._connection.terminate(record, end):
+            if await self._connection.terminate(record, end, batch_id):
                 return
             if self.run_id is not None or record.run_id in followed:
                 raise WorkflowNotFoundError(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Literal, Self
@@ -21,8 +20,6 @@ from durable.common import VersioningOverride
 from durable.exceptions import WorkflowNotFoundError, WorkflowStillOpenError
 from durable.history import WorkflowExecutionOptionsUpdated
 from durable.store import ANY_KEY, Hint, HintKind, Hold, Operated, RunRecord
-
-logger = logging.getLogger("durable.client")
 
 FIRST_LOOK, LONGEST_PAUSE = 0.005, 0.1
 """Seconds between two looks whether the owner of a paused run has given it up."""
@@ -74,18 +71,24 @@ class OperatedByHandle(Addressed[W_co, R_co]):
             raise TypeError(f"event_id must be the number of an event, not {event_id!r}")
         check_text(reason, "reason")
         request = uuid7() if request_id is None else check_name(request_id, "request_id")
+        excluded = Excluded(exclude_signals, exclude_updates)
+        return await self._reset(event_id, to or "", reason, excluded, request)
+
+    async def _reset(
+        self, event_id: int | None, to: str, reason: str, excluded: Excluded, request: str, batch_id: str = ""
+    ) -> Self:
         record = await self._find_own()
         run_id = derived_uuid("durable reset", record.run_id, request)
+        where = to if event_id is None else f"event {event_id}"
         await reset(
             self._connection,
             record,
             Wanted(
                 run_id=run_id,
                 event_id=event_id,
-                to=to or "",
-                excluded=Excluded(exclude_signals, exclude_updates),
-                reason=reason,
-                identity=self._connection.identity,
+                to=to,
+                excluded=excluded,
+                deed=self._connection.deed("reset", self.id, reason, where, batch_id),
             ),
         )
         return type(self)(
@@ -110,9 +113,13 @@ class OperatedByHandle(Addressed[W_co, R_co]):
             WorkflowNotFoundError: There is no such workflow, or it is closed.
             StoreUnavailableError: The database is away; it may or may not have been paused.
         """
+        await self._pause(reason)
+
+    async def _pause(self, reason: str, batch_id: str = "") -> Operated:
         check_text(reason, "reason")
         store = self._connection.store
-        record = await self._operate(lambda run_id: store.pause(run_id, reason))
+        deed = self._connection.deed("pause", self.id, reason, batch_id=batch_id)
+        record, outcome = await self._operate(lambda run_id: store.pause(run_id, reason, deed=deed))
         store.hint([Hint(HintKind.PAUSE, record.run_id)])
         until = asyncio.get_running_loop().time() + PATIENCE
         pause = FIRST_LOOK
@@ -125,35 +132,37 @@ class OperatedByHandle(Addressed[W_co, R_co]):
                     f"workflow {self.id!r}: {CLOSED}", workflow_id=self.id, run_id=record.run_id
                 )
             if found.owner is None or found.hold is not Hold.PAUSED:
-                return
+                break
             await asyncio.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
+        return outcome
 
     async def unpause(self, reason: str = "") -> None:
         """Let a paused workflow go on; one that is not paused is left alone.
 
         Args:
-            reason: Why, for people; it is in the log of this process.
+            reason: Why, for people; `Client.operator_log` shows it.
 
         Raises:
             WorkflowNotFoundError: There is no such workflow, or it is closed.
             StoreUnavailableError: The database is away; it may or may not go on.
         """
-        check_text(reason, "reason")
-        await self._free(Hold.PAUSED)
-        logger.info("workflow %s goes on%s", self.id, f": {reason}" if reason else "")
+        await self._free("unpause", reason, Hold.PAUSED)
 
-    async def unblock(self) -> None:
+    async def unblock(self, reason: str = "") -> None:
         """Let a workflow be tried again at once that is blocked by a fault of its code, or quarantined.
 
         A quarantined one is tried alone, in a worker of which nothing else depends; its next death quarantines it again.
         One that is neither is left alone.
 
+        Args:
+            reason: Why, for people; `Client.operator_log` shows it.
+
         Raises:
             WorkflowNotFoundError: There is no such workflow, or it is closed.
             StoreUnavailableError: The database is away; it may or may not be tried.
         """
-        await self._free(Hold.BLOCKED, Hold.QUARANTINED)
+        await self._free("unblock", reason, Hold.BLOCKED, Hold.QUARANTINED)
 
     async def update_options(self, *, versioning_override: VersioningOverride | None) -> None:
         """Set which version of the workers the workflow belongs to, whatever it says itself; None lifts that.
@@ -179,8 +188,9 @@ class OperatedByHandle(Addressed[W_co, R_co]):
             message=uuid7(), versioning_override=override, identity=self._connection.identity
         )
         told = structs.replace(message("", event.message, event), internal=True)
-        record = await self._operate(
-            lambda run_id: store.override(run_id, override, structs.replace(told, run_id=run_id))
+        deed = self._connection.deed("update_options", self.id, detail=override or "none")
+        record, _ = await self._operate(
+            lambda run_id: store.override(run_id, override, structs.replace(told, run_id=run_id), deed=deed)
         )
         store.hint(
             [
@@ -191,26 +201,39 @@ class OperatedByHandle(Addressed[W_co, R_co]):
             ]
         )
 
-    async def delete(self) -> None:
+    async def delete(self, reason: str = "") -> None:
         """Remove a closed run for good: its history, its result, and whatever else is stored of it.
+
+        What operators did to it stays in their log, and that it was deleted.
+
+        Args:
+            reason: Why, for people; `Client.operator_log` shows it.
 
         Raises:
             WorkflowNotFoundError: There is no such run (any more).
             WorkflowStillOpenError: It is open; terminate it before.
             StoreUnavailableError: The database is away; it may or may not have been removed.
         """
+        await self._delete(reason)
+
+    async def _delete(self, reason: str, batch_id: str = "") -> None:
+        check_text(reason, "reason")
         record = await self._find_own()
         store = self._connection.store
-        outcome = await self._connection.patiently(lambda: store.purge(record.run_id))
+        deed = self._connection.deed("delete", self.id, reason, batch_id=batch_id)
+        outcome = await self._connection.patiently(lambda: store.purge(record.run_id, deed=deed))
         if outcome is Operated.UNCHANGED:
             raise WorkflowStillOpenError(self.id, record.run_id)
 
-    async def _free(self, *holds: Hold) -> None:
+    async def _free(self, operation: str, reason: str, *holds: Hold, batch_id: str = "") -> Operated:
+        check_text(reason, "reason")
         store = self._connection.store
-        record = await self._operate(lambda run_id: store.unpause(run_id, holds))
+        deed = self._connection.deed(operation, self.id, reason, batch_id=batch_id)
+        record, outcome = await self._operate(lambda run_id: store.unpause(run_id, holds, deed=deed))
         store.hint([Hint(HintKind.RUN, record.task_queue), Hint(HintKind.ACTIVITY, ANY_KEY)])
+        return outcome
 
-    async def _operate(self, change: Callable[[str], Awaitable[Operated]]) -> RunRecord:
+    async def _operate(self, change: Callable[[str], Awaitable[Operated]]) -> tuple[RunRecord, Operated]:
         """Change the open run, whichever that is by then."""
         followed: set[str] = set()
         while True:
@@ -218,7 +241,7 @@ class OperatedByHandle(Addressed[W_co, R_co]):
             self._check_chain(record)
             outcome = await self._connection.patiently(partial(change, record.run_id))
             if outcome in (Operated.CHANGED, Operated.UNCHANGED):
-                return record
+                return record, outcome
             if self.run_id is not None or record.run_id in followed:
                 text = UNKNOWN if outcome is Operated.NOT_FOUND else CLOSED
                 raise WorkflowNotFoundError(

@@ -22,7 +22,7 @@ from durable.client._jitter import drawn
 from durable.common import RetryPolicy
 from durable.exceptions import ActivityNotFoundError, WorkflowNotFoundError
 from durable.history import ActivityTaskScheduled, decode_history, encode_retry_policy
-from durable.store import ActivityRecord, ActivityState, Hint, HintKind, Question, RunRecord, RunStatus
+from durable.store import ActivityRecord, ActivityState, Deed, Hint, HintKind, Question, RunRecord, RunStatus
 
 PATIENCE = 10.0
 """Seconds for which the owner of a run is asked to make an activity reachable that runs beside it."""
@@ -49,11 +49,13 @@ class Operating:
         run: RunRecord,
         what: str,
         wanted: Callable[[ActivityTaskScheduled], bool],
+        deed: Deed,
     ) -> None:
         self._connection = connection
         self._run = run
         self._what = what
         self._wanted = wanted
+        self._deed = deed
         self._asked_at = float("-inf")
 
     async def change(self, make: Change) -> None:
@@ -133,7 +135,9 @@ class Operating:
             else:
                 changes.append(change)
         answers = (
-            await self._connection.patiently(lambda: store.change_activities(changes)) if changes else []
+            await self._connection.patiently(lambda: store.change_activities(changes, deed=self._deed))
+            if changes
+            else []
         )
         written = [change for change, changed in zip(changes, answers, strict=True) if changed]
         done += [change.id for change in written]
@@ -245,7 +249,7 @@ class OperatesOnActivities(Addressed[W_co, R_co]):
             ValueError: Neither `id` nor `type` is given, or both.
             StoreUnavailableError: The database is away; ask again.
         """
-        await self._operate_on(id, type, "pause_activity", pausing(reason))
+        await self._operate_on(id, type, "pause_activity", pausing(reason), reason)
 
     async def unpause_activity(
         self,
@@ -352,7 +356,12 @@ class OperatesOnActivities(Addressed[W_co, R_co]):
         await self._operate_on(id, type, "update_activity_options", change)
 
     async def _operate_on(
-        self, id: str | None, type: str | Activity[..., object] | None, caller: str, make: Change
+        self,
+        id: str | None,
+        type: str | Activity[..., object] | None,
+        caller: str,
+        make: Change,
+        reason: str = "",
     ) -> None:
         if (id is None) == (type is None):
             raise ValueError(f"{caller}() takes the activity's id= or a type=, one of them")
@@ -372,4 +381,5 @@ class OperatesOnActivities(Addressed[W_co, R_co]):
                 f"workflow {self.id!r}: {CLOSED}", workflow_id=self.id, run_id=record.run_id
             )
         what = repr(id) if id is not None else f"of type {name!r}"
-        await Operating(self._connection, record, what, wanted).change(make)
+        deed = self._connection.deed(caller, self.id, reason, what)
+        await Operating(self._connection, record, what, wanted, deed).change(make)

@@ -83,11 +83,11 @@ class Outbound(ScheduleCalls, ActivityCalls):
 
     async def cancel_workflow(self, input: CancelWorkflowInput) -> None:
         handle = self._handle(input.id, input.run_id, input.first_execution_run_id)
-        await handle._cancel(input.reason)
+        await handle._cancel(input.reason, input.request_id)
 
     async def terminate_workflow(self, input: TerminateWorkflowInput) -> None:
         handle = self._handle(input.id, input.run_id, input.first_execution_run_id)
-        await handle._terminate(input.args, input.reason or "")
+        await handle._terminate(input.args, input.reason or "", input.batch_id)
 
     async def describe_workflow(self, input: DescribeWorkflowInput) -> Any:
         return await self._meant(input)._describe()
@@ -122,7 +122,11 @@ class Outbound(ScheduleCalls, ActivityCalls):
 
     async def signal_workflow(self, input: SignalWorkflowInput) -> None:
         await self._handle(input.id, input.run_id, None)._signal(
-            check_name(input.signal, "signal"), input.args, input.arg_types, checked_headers(input.headers)
+            check_name(input.signal, "signal"),
+            input.args,
+            input.arg_types,
+            checked_headers(input.headers),
+            input.request_id,
         )
 
     async def start_workflow_update(self, input: StartWorkflowUpdateInput) -> WorkflowUpdateHandle[Any]:

@@ -24,7 +24,7 @@ from durable.history import (
     decode_history,
     encode_data,
 )
-from durable.store import ANY_KEY, Hint, HintKind, Message, Reset, ResetView, RunRecord, Store, beneath
+from durable.store import ANY_KEY, Deed, Hint, HintKind, Message, Reset, ResetView, RunRecord, Store, beneath
 
 TRIES = 50
 """Tries before a reset gives up: each fails only because the workflow has changed its run meanwhile."""
@@ -39,8 +39,7 @@ class Wanted(Struct, frozen=True, gc=False):
     event_id: int | None
     to: str
     excluded: Excluded
-    reason: str
-    identity: str
+    deed: Deed
 
 
 async def reset(connection: Connection, record: RunRecord, wanted: Wanted) -> None:
@@ -90,12 +89,14 @@ async def _try(store: Store, record: RunRecord, wanted: Wanted) -> bool:
             wanted.excluded,
             open_run=open_run,
             follows=follows,
-            reason=wanted.reason,
-            identity=wanted.identity,
+            reason=wanted.deed.reason,
+            identity=wanted.deed.identity,
         )
 
     after = base.cut if open_run == base.run_id else 0
-    return await store.reset(base.run_id, wanted.run_id, open_run, plan, after=after, children=base.children)
+    return await store.reset(
+        base.run_id, wanted.run_id, open_run, plan, after=after, children=base.children, deed=wanted.deed
+    )
 
 
 def _cut(events: Sequence[Event], wanted: Wanted) -> int:

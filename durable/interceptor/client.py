@@ -89,6 +89,7 @@ class _Said:
     start_delay: Any
     start_signal: Any
     start_signal_args: Any
+    request_id: str | None
     static_summary: str | None
     static_details: str | None
     request_eager_start: bool | None
@@ -138,23 +139,25 @@ class UpdateWithStartStartWorkflowInput(StartWorkflowInput):
 
 @dataclass
 class CancelWorkflowInput:
-    """A request to cancel."""
+    """A request to cancel. `request_id` makes asking again harmless; None for a fresh one."""
 
     id: str
     run_id: str | None
     first_execution_run_id: str | None
     reason: str = ""
+    request_id: str | None = None
 
 
 @dataclass
 class TerminateWorkflowInput:
-    """An end from outside. `args` are its details."""
+    """An end from outside. `args` are its details; `batch_id` is the batch it is part of, "" for none."""
 
     id: str
     run_id: str | None
     first_execution_run_id: str | None
     args: Sequence[Any]
     reason: str | None
+    batch_id: str = ""
 
 
 @dataclass
@@ -231,7 +234,12 @@ class QueryWorkflowInput:
 
 @dataclass
 class SignalWorkflowInput:
-    """A signal. `arg_types` is what the arguments have to be read back as; None for whatever they are."""
+    """A signal.
+
+    Attributes:
+        arg_types: What the arguments have to be read back as; None for whatever they are.
+        request_id: What makes sending it again harmless; None for a fresh one.
+    """
 
     id: str
     run_id: str | None
@@ -239,6 +247,7 @@ class SignalWorkflowInput:
     args: Sequence[Any]
     headers: Headers
     arg_types: Sequence[Any] | None = None
+    request_id: str | None = None
 
 
 @dataclass

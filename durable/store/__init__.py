@@ -5,12 +5,14 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from durable._engine.deeds import BatchNews, BatchRow, BatchRun, Dealt, Deed, DeedRow, NewBatch
 from durable._engine.hints import ANY_KEY, Hint, HintKind
 from durable._engine.lanes import BreakerNews, BreakerRecord, Forced, KeyRecord, Lane
 from durable._engine.operations import ActivityChange, Operated, Reset, ResetView
 from durable._engine.records import (
     NEVER_DUE,
     RECENT,
+    TAKEN,
     ActivityRecord,
     ActivityState,
     Anew,
@@ -54,17 +56,24 @@ __all__ = [
     "ANY_KEY",
     "NEVER_DUE",
     "RECENT",
+    "TAKEN",
     "ActivityChange",
     "ActivityRecord",
     "ActivityState",
     "Anew",
     "AttemptOutcome",
+    "BatchNews",
+    "BatchRow",
+    "BatchRun",
     "BreakerNews",
     "BreakerRecord",
     "ChildStart",
     "ClaimedRun",
     "Close",
     "CommitResult",
+    "Dealt",
+    "Deed",
+    "DeedRow",
     "EncodedStore",
     "ExternalSend",
     "Forced",
@@ -79,6 +88,7 @@ __all__ = [
     "ListedRun",
     "Message",
     "NewActivity",
+    "NewBatch",
     "NewRun",
     "Operated",
     "QueryAnswer",

@@ -11,10 +11,8 @@ call that brings the work of many runs marks what it could not decode (`fault`),
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TypeVar
 
@@ -22,16 +20,13 @@ from msgspec.structs import replace
 
 from durable._engine.hints import Hint
 from durable._engine.lanes import BreakerNews, BreakerRecord, Forced, KeyRecord
-from durable._engine.operations import ActivityChange, Operated, Reset, ResetView
 from durable._engine.records import (
     ActivityRecord,
     AttemptOutcome,
     ClaimedRun,
-    Close,
     CommitResult,
     Heartbeat,
     HeartbeatAnswer,
-    Hold,
     ListedRun,
     Message,
     NewRun,
@@ -46,123 +41,26 @@ from durable._engine.records import (
 )
 from durable._engine.schedules.rows import ScheduleRow, ScheduleWrite
 from durable._engine.versioning import DeploymentRow, QueueRoute, VersionRow
-from durable.converter import PayloadCodec, WithSerializationContext, WorkflowSerializationContext
+from durable.converter import PayloadCodec
 from durable.converter._codec import decoded, encoded
-from durable.converter._context import in_context
-from durable.exceptions import HistoryError, PayloadCodecError
-from durable.history import EventRow, Payload, decode_data
+from durable.exceptions import PayloadCodecError
+from durable.history import EventRow
+from durable.store._encoded_operators import EncodedOperators
 from durable.store._filter import CountQuery, ListQuery, Position
 from durable.store._parcel import Parcel, Whose
 from durable.store._protocol import Lease, Store
 
+R = TypeVar("R")
+
 logger = logging.getLogger("durable.store")
 
-R = TypeVar("R")
-Turn = Callable[[PayloadCodec, Sequence[Payload], str], Awaitable[list[Payload]]]
 
-_MAX_KNOWN = 100_000
-"""Runs of which the workflow is remembered, for codecs that want to know; the log tells about the others."""
-
-
-class EncodedStore:
+class EncodedStore(EncodedOperators):
     """A store whose payloads pass a codec; see the module, and `Store` for the methods.
 
     Attributes:
         stored: The database itself, in which payloads are as the codec made them.
     """
-
-    def __init__(self, stored: Store, codec: PayloadCodec, namespace: str) -> None:
-        self.stored = stored
-        self.url = stored.url
-        self._codec = codec
-        self._namespace = namespace
-        self._takes_context = isinstance(codec, WithSerializationContext)
-        self._workflows: dict[str, str] = {}
-
-    # ---------------------------------------------------------------- through the codec
-
-    async def encode_transition(self, transition: Transition) -> Transition:
-        """Return a transition as it is to be written, by `stored.commit`, as often as that takes.
-
-        Raises:
-            PayloadCodecError: The codec failed.
-        """
-        return await self._pass(encoded, Parcel.transition, transition)
-
-    async def _pass(self, turn: Turn, walk: Callable[[Parcel, R], R], record: R) -> R:
-        """Return a record with its payloads turned, all of one workflow in one call.
-
-        Raises:
-            PayloadCodecError: The codec failed.
-        """
-        parcel = Parcel()
-        as_it_is = walk(parcel, record)
-        contents = parcel.contents
-        if not contents:
-            return as_it_is
-        made: list[list[Payload]] = []
-        if len(contents) == 1:
-            made = [await self._turn(turn, *entry) for entry in contents.items()]
-        else:
-            calls = [self._turn(turn, *entry) for entry in contents.items()]
-            for answer in await asyncio.gather(*calls, return_exceptions=True):
-                if isinstance(answer, BaseException):
-                    raise answer
-                made.append(answer)
-        parcel.refill(dict(zip(contents, made, strict=True)))
-        return walk(parcel, record)
-
-    async def _turn(self, turn: Turn, whose: Whose, payloads: Sequence[Payload]) -> list[Payload]:
-        codec = self._codec
-        if self._takes_context:
-            workflow_id = whose.workflow_id or await self._workflow_of(whose.run_id)
-            codec = in_context(codec, WorkflowSerializationContext(self._namespace, workflow_id))
-        name = f"workflow {whose.workflow_id}" if whose.workflow_id else f"run {whose.run_id}"
-        return await turn(codec, payloads, name)
-
-    async def _each(
-        self, turn: Turn, walk: Callable[[Parcel, R], R], records: Iterable[R]
-    ) -> list[R | PayloadCodecError]:
-        """Return each record with its payloads turned, all at the same time, or why the codec failed with it."""
-        found: list[R | PayloadCodecError] = []
-        calls = [self._pass(turn, walk, record) for record in records]
-        for answer in await asyncio.gather(*calls, return_exceptions=True):
-            if isinstance(answer, BaseException) and not isinstance(answer, PayloadCodecError):
-                raise answer
-            found.append(answer)
-        return found
-
-    async def _all(self, turn: Turn, walk: Callable[[Parcel, R], R], records: Iterable[R]) -> list[R]:
-        """Return each record with its payloads turned.
-
-        Raises:
-            PayloadCodecError: The codec failed with one of them.
-        """
-        made: list[R] = []
-        for answer in await self._each(turn, walk, records):
-            if isinstance(answer, PayloadCodecError):
-                raise answer
-            made.append(answer)
-        return made
-
-    # ---------------------------------------------------------------- whose runs are
-
-    def _learn(self, run_id: str, workflow_id: str) -> None:
-        if self._takes_context:
-            if len(self._workflows) >= _MAX_KNOWN:
-                self._workflows.clear()
-            self._workflows[run_id] = workflow_id
-
-    async def _workflow_of(self, run_id: str) -> str:
-        """The id of the workflow that a run is of; empty for a run that does not exist."""
-        known = self._workflows.get(run_id)
-        if known is None:
-            known = ""
-            for row in await self.stored.read_events(run_id, 0, 1):
-                with contextlib.suppress(HistoryError):  # whoever decodes the log says so
-                    known = getattr(decode_data(row.type, row.data), "workflow_id", "")
-                self._learn(run_id, known)
-        return known
 
     # ---------------------------------------------------------------- runs
 
@@ -243,22 +141,6 @@ class EncodedStore:
         """See `Store`. A transition that may have to be repeated goes through `encode_transition`, once, instead."""
         return await self.stored.commit(await self._all(encoded, Parcel.transition, transitions))
 
-    async def terminate(
-        self,
-        run_id: str,
-        event: Callable[[int], EventRow],
-        close: Close,
-        messages: Sequence[Message] = (),
-    ) -> bool:
-        """See `Store`. Only the position of the event that `event` returns may depend on what it is given."""
-        own = Whose("", run_id)
-        row = await self._pass(encoded, lambda parcel, one: parcel.row(own, one), event(1))
-        close = await self._pass(encoded, lambda parcel, one: parcel.close(own, one), close)
-        sent = await self._all(encoded, Parcel.message, messages)
-        return await self.stored.terminate(
-            run_id, lambda seq: replace(event(seq), data=row.data), close, sent
-        )
-
     async def find_update(self, run_id: str, message_id: str) -> UpdateOutcome | None:
         found = await self.stored.find_update(run_id, message_id)
         if found is None:
@@ -267,31 +149,6 @@ class EncodedStore:
 
     async def condemned_runs(self, limit: int) -> list[RunRecord]:
         return await self.stored.condemned_runs(limit)
-
-    async def reset(
-        self,
-        base_run_id: str,
-        run_id: str,
-        open_run: str | None,
-        plan: Callable[[ResetView], Reset | None],
-        *,
-        after: int = 0,
-        children: Mapping[str, str] | None = None,
-    ) -> bool:
-        """See `Store`. The plan moves what is stored as it is stored, and needs no look into it."""
-        return await self.stored.reset(base_run_id, run_id, open_run, plan, after=after, children=children)
-
-    async def pause(self, run_id: str, reason: str) -> Operated:
-        return await self.stored.pause(run_id, reason)
-
-    async def unpause(self, run_id: str, holds: Sequence[Hold]) -> Operated:
-        return await self.stored.unpause(run_id, holds)
-
-    async def paused_runs(self, worker_id: str) -> list[str]:
-        return await self.stored.paused_runs(worker_id)
-
-    async def purge(self, run_id: str) -> Operated:
-        return await self.stored.purge(run_id)
 
     async def locked_by(self, run_id: str) -> str:
         return await self.stored.locked_by(run_id)
@@ -386,9 +243,6 @@ class EncodedStore:
         """See `Store`. One that cannot be decoded is not given; somebody looks again a little later."""
         answers = await self._each(decoded, _stray, await self.stored.stray_outcomes(limit))
         return [answer for answer in answers if not isinstance(answer, PayloadCodecError)]
-
-    async def change_activities(self, changes: Sequence[ActivityChange]) -> list[bool]:
-        return await self.stored.change_activities(await self._all(encoded, Parcel.change, changes))
 
     async def owned_activities(self, worker_id: str) -> list[ActivityRecord]:
         return await self._activities(await self.stored.owned_activities(worker_id))
@@ -527,9 +381,6 @@ class EncodedStore:
 
     async def stranded_versions(self) -> list[tuple[str, str]]:
         return await self.stored.stranded_versions()
-
-    async def override(self, run_id: str, override: str, message: Message) -> Operated:
-        return await self.stored.override(run_id, override, message)
 
     # ---------------------------------------------------------------- workers
 

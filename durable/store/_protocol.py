@@ -15,16 +15,13 @@ from typing import Protocol
 
 from durable._engine.hints import Hint
 from durable._engine.lanes import BreakerNews, BreakerRecord, Forced, KeyRecord
-from durable._engine.operations import ActivityChange, Operated, Reset, ResetView
 from durable._engine.records import (
     ActivityRecord,
     AttemptOutcome,
     ClaimedRun,
-    Close,
     CommitResult,
     Heartbeat,
     HeartbeatAnswer,
-    Hold,
     ListedRun,
     Message,
     NewRun,
@@ -41,6 +38,7 @@ from durable._engine.schedules.rows import ScheduleRow, ScheduleWrite
 from durable._engine.versioning import DeploymentRow, QueueRoute, VersionRow
 from durable.history import EventRow
 from durable.store._filter import CountQuery, ListQuery, Position
+from durable.store._operator_protocol import OperatorStore
 
 
 class Lease(Protocol):
@@ -65,7 +63,7 @@ class Lease(Protocol):
         ...
 
 
-class Store(Protocol):
+class Store(OperatorStore, Protocol):
     """A database, opened and checked by `open_store`. All methods may be called concurrently from one event loop."""
 
     url: str
@@ -188,83 +186,6 @@ class Store(Protocol):
         """
         ...
 
-    async def terminate(
-        self,
-        run_id: str,
-        event: Callable[[int], EventRow],
-        close: Close,
-        messages: Sequence[Message] = (),
-    ) -> bool:
-        """Close an open run whoever owns it, without reading its messages; they are deleted with it.
-
-        `event` is given the next free position and returns the closing event. `close.unread` must be MOVE or say
-        nothing: without a successor unread messages are deleted, and its updates get `update_lost`; children are told
-        as in `commit`, and so is whoever `messages` are for (a parent). Waits for the run's lock for a bounded time.
-
-        Returns:
-            False when the run is not open (any more).
-
-        Raises:
-            StoreUnavailableError: Unknown; look at the run.
-        """
-        ...
-
-    async def reset(
-        self,
-        base_run_id: str,
-        run_id: str,
-        open_run: str | None,
-        plan: Callable[[ResetView], Reset | None],
-        *,
-        after: int = 0,
-        children: Mapping[str, str] | None = None,
-    ) -> bool:
-        """Create a run that goes on for another one, in the place of the workflow's open run if there is one.
-
-        In one transaction: `open_run` is locked, the open ones of `children` (workflow ids, by first run id) become the new run's, and keep no message that the base has closed; then `plan` is given what there is
-        to know, and what it returns is written. What a child later tells its parent goes to the parent in its row.
-
-        Args:
-            base_run_id: The run that is gone back in.
-            run_id: The new run's id, as in the plan.
-            open_run: The open run of the workflow, None if it has none.
-            plan: Decides; it is called at most once for each try of the transaction, maybe in another thread. None
-                means that nothing is to be written.
-            after: The position in the open run's history behind which it is read.
-            children: Which children are the new run's from now on, if they are open.
-
-        Returns:
-            False when nothing was written: `open_run` is not open any more, another run of the workflow is, or the plan
-            was None. Also when the new run is there already.
-
-        Raises:
-            StoreUnavailableError: Unknown; look for the new run.
-        """
-        ...
-
-    async def pause(self, run_id: str, reason: str) -> Operated:
-        """Hold an open run until it is unpaused: nobody claims it, or an attempt of its activities, from now on.
-
-        Its owner goes on until it gives it up, which it is to do soon, see `paused_runs`; whatever it gives it up for,
-        the run stays paused, and `wake_at` empty.
-        """
-        ...
-
-    async def unpause(self, run_id: str, holds: Sequence[Hold]) -> Operated:
-        """Let an open run that is held for one of these reasons be claimed again, at once.
-
-        A quarantined one goes on probation. CHANGED only when it was held so.
-        """
-        ...
-
-    async def paused_runs(self, worker_id: str) -> list[str]:
-        """Return the runs that this worker owns and that are paused: it is to give them up."""
-        ...
-
-    async def purge(self, run_id: str) -> Operated:
-        """Remove a closed run with all its rows. An open one is left alone: UNCHANGED."""
-        ...
-
     async def locked_by(self, run_id: str) -> str:
         """Return who has kept the run's row locked for more than `LOCKED_LONG`, in words for people; "" for nobody.
 
@@ -384,13 +305,6 @@ class Store(Protocol):
         """Return rows of runs of one activity that are DONE, each with the message that brought the outcome.
 
         Only releases that know no such runs leave any: whoever finds one ends the run, with the row's state.
-        """
-        ...
-
-    async def change_activities(self, changes: Sequence[ActivityChange]) -> list[bool]:
-        """Write what operators make of activities of open runs; each stands or falls alone. Waits for rows that are locked.
-
-        False: the row is not as it was read, it has no such state, attempt or revision (any more). Read it again.
         """
         ...
 
@@ -569,15 +483,6 @@ class Store(Protocol):
 
     async def stranded_versions(self) -> list[tuple[str, str]]:
         """Return versions, each with a queue, that runs wait for which are ready, and of which no worker lives."""
-        ...
-
-    async def override(self, run_id: str, override: str, message: Message) -> Operated:
-        """Set what holds for an open run whatever its workflow says, or lift it (""), and tell it so by a message.
-
-        The run, its unread messages and its queued activities are at their new place from then on, in the same
-        transaction, whoever owns it; unowned and not held it is due at once. `message` is internal. A run whose start is
-        delayed goes on waiting, and is told nothing: it begins there.
-        """
         ...
 
     # ---------------------------------------------------------------- workers

@@ -65,6 +65,15 @@ lamp for 2500: yes
 paused - until the price list is checked
 chair for 2500: no
 """,
+    "batches": """\
+3 inquiries
+2 of 2 told
+2 of 2 told
+lamp: sold out
+chair: sold out
+1 ended
+terminate by ada because the shop is closed
+""",
     "schedules": """\
 orders: from 09:00 to 10:00
 orders: from 10:00 to 11:00

@@ -20,7 +20,7 @@ from durable.exceptions import (
     WorkflowNotFoundError,
     WorkflowStillOpenError,
 )
-from durable.store import beneath
+from durable.store import Deed, beneath
 from durable.workflow._workflow import definition_of
 from tests.scenarios.rig import PATIENCE, Env, events, until
 
@@ -126,8 +126,7 @@ async def test_a_run_that_ends_while_a_reset_reads_loses_no_signal(
             event_id=None,
             to="first_task",
             excluded=Excluded(),
-            reason="",
-            identity="",
+            deed=Deed("reset", old.id, ""),
         )
         tries = 0
         while not await _try(store, record, wanted):

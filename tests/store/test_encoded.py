@@ -80,8 +80,8 @@ def test_it_has_every_method_of_the_port() -> None:
     def signatures(kind: type[Any]) -> dict[str, list[str]]:
         return {
             name: list(inspect.signature(member).parameters)
-            for name, member in vars(kind).items()
-            if inspect.isfunction(member) and not name.startswith("_")
+            for name, member in inspect.getmembers(kind, inspect.isfunction)
+            if not name.startswith("_")
         }
 
     port, own = signatures(Store), signatures(EncodedStore)

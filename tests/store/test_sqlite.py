@@ -367,10 +367,12 @@ async def test_no_statement_reads_a_table_from_end_to_end(store: SQLiteStore) ->
     """The plans with a parameter for everything; a scan of `json_each` or of given values is none of the database."""
     from durable.store.sqlite import (
         _activities,
+        _batches,
         _claims,
         _commit,
         _gates,
         _lanes,
+        _log,
         _messages,
         _runs,
         _versions,
@@ -379,7 +381,20 @@ async def test_no_statement_reads_a_table_from_end_to_end(store: SQLiteStore) ->
 
     def scans(transaction: Transaction) -> list[str]:
         found: list[str] = []
-        for module in (_runs, _messages, _commit, _claims, _activities, _lanes, _gates, _versions, _workers):
+        modules = (
+            _runs,
+            _messages,
+            _commit,
+            _claims,
+            _activities,
+            _lanes,
+            _gates,
+            _versions,
+            _workers,
+            _log,
+            _batches,
+        )
+        for module in modules:
             for name, sql in module.SQL.items():
                 parameters: Any = [None] * sql.count("?")
                 if re.search(r":[a-z]", sql):
@@ -399,6 +414,9 @@ async def test_no_statement_reads_a_table_from_end_to_end(store: SQLiteStore) ->
                             "activity_tasks",
                             "tasks",
                             "activity_inputs",
+                            "operator_log",
+                            "batches",
+                            "batch_runs",
                         )
                     )
                     and "runs_owned" not in line[3]

@@ -25,7 +25,7 @@ from durable.store._filter._fault import FilterError
 from durable.store._filter._paging import Position, decode_token, encode_token
 from durable.store._filter._parser import parse
 from durable.store._filter._rows import AttributeRow, attribute_rows
-from durable.store._filter._scopes import of_activities, of_workflows
+from durable.store._filter._scopes import in_order_of_start, of_activities, of_workflows, with_status
 from durable.store._filter._syntax import Filter
 
 __all__ = [
@@ -46,8 +46,10 @@ __all__ = [
     "count_statement",
     "decode_token",
     "encode_token",
+    "in_order_of_start",
     "list_statement",
     "of_activities",
     "of_workflows",
     "parse",
+    "with_status",
 ]

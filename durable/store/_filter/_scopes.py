@@ -20,6 +20,7 @@ from durable.store._filter._syntax import (
     Not,
     Operator,
     Or,
+    Order,
 )
 
 _OF_ACTIVITIES = {"ActivityId": "WorkflowId", "ActivityType": "WorkflowType"}
@@ -31,7 +32,18 @@ _OF_WORKFLOWS = frozenset(
 
 def of_workflows(tree: Filter) -> Filter:
     """Return a filter that finds workflows only."""
-    return _and(tree, Operator.NOT_STARTS_WITH)
+    return _and(tree, Comparison(Name("WorkflowType"), Operator.NOT_STARTS_WITH, (Literal(PREFIX),)))
+
+
+def with_status(tree: Filter, *, running: bool) -> Filter:
+    """Return a filter that finds open runs only, or only closed ones."""
+    operator = Operator.EQ if running else Operator.NE
+    return _and(tree, Comparison(Name("ExecutionStatus"), operator, (Literal("Running"),)))
+
+
+def in_order_of_start(tree: Filter) -> Filter:
+    """Return a filter that finds the same, what was started first first."""
+    return replace(tree, order_by=(Order(Name("StartTime")),))
 
 
 def of_activities(tree: Filter) -> Filter:
@@ -45,11 +57,10 @@ def of_activities(tree: Filter) -> Filter:
         tuple(_name(name) for name in tree.group_by),
         tuple(replace(order, name=_name(order.name)) for order in tree.order_by),
     )
-    return _and(tree, Operator.STARTS_WITH)
+    return _and(tree, Comparison(Name("WorkflowType"), Operator.STARTS_WITH, (Literal(PREFIX),)))
 
 
-def _and(tree: Filter, operator: Operator) -> Filter:
-    scope = Comparison(Name("WorkflowType"), operator, (Literal(PREFIX),))
+def _and(tree: Filter, scope: Expression) -> Filter:
     return replace(tree, where=scope if tree.where is None else And((tree.where, scope)))
 
 

@@ -15,6 +15,7 @@ import msgspec
 
 from durable.exceptions import StoreConfigurationError
 from durable.store.postgres._activities import Activities
+from durable.store.postgres._batches import Batches
 from durable.store.postgres._claims import Claims
 from durable.store.postgres._hints import Hints
 from durable.store.postgres._lanes import Lanes
@@ -46,7 +47,9 @@ _warned: set[tuple[str, str]] = set()
 """Where this process has warned of what: one risk is one warning, however often stores are opened."""
 
 
-class PostgresStore(Schedules, Operations, Claims, Activities, Lanes, Queries, Workers, Versions, Hints):
+class PostgresStore(
+    Schedules, Operations, Batches, Claims, Activities, Lanes, Queries, Workers, Versions, Hints
+):
     """A namespace in a PostgreSQL database; see `durable.store.Store` for what each method promises."""
 
     async def aclose(self) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from durable._engine.deeds import Deed
 from durable._engine.operations import ActivityChange
 from durable._engine.records import ActivityRecord, AttemptOutcome, Heartbeat, HeartbeatAnswer, Message
 from durable.store.postgres import _rows
+from durable.store.postgres._pack import deed_columns
 from durable.store.postgres._part import Part
 from durable.store.postgres._session import Row
 
@@ -141,7 +143,9 @@ class Activities(Part):
         }
         return [(record, messages[record.run_id]) for record in await self._read_rows(rows)]
 
-    async def change_activities(self, changes: Sequence[ActivityChange]) -> list[bool]:
+    async def change_activities(
+        self, changes: Sequence[ActivityChange], *, deed: Deed | None = None
+    ) -> list[bool]:
         """Write what operators make of activities; each stands or falls alone."""
         if not changes:
             return []
@@ -167,5 +171,6 @@ class Activities(Part):
             [change.progress for change in changes],
             [change.cancel for change in changes],
             [_rows.readable(change.cancel_reason) for change in changes],
+            *deed_columns(deed),
         )
         return [row["changed"] for row in rows]

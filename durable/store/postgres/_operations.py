@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from durable._engine.deeds import Deed
 from durable._engine.operations import Operated, Reset, ResetView
 from durable._engine.records import (
     Close,
@@ -16,7 +17,7 @@ from durable.history._search_attributes import decode_search_attributes
 from durable.store._filter import attribute_rows
 from durable.store._parent_close import termination
 from durable.store.postgres import _rows
-from durable.store.postgres._pack import lanes_of, message_columns, queue_of
+from durable.store.postgres._pack import deed_columns, lanes_of, message_columns, queue_of
 from durable.store.postgres._runs import Runs, pack_end
 from durable.store.postgres._session import Session
 
@@ -35,6 +36,7 @@ class Operations(Runs):
         *,
         after: int = 0,
         children: Mapping[str, str] | None = None,
+        deed: Deed | None = None,
     ) -> bool:
         """Create a run that goes on for another one, in the place of the workflow's open run if there is one."""
         tries = 0
@@ -48,6 +50,8 @@ class Operations(Runs):
                     done = await self._reset(
                         session, base_run_id, run_id, open_run, plan, after=after, children=children or {}
                     )
+                    if done and deed is not None:
+                        await session.fetch_inside(self._sql["log"], [base_run_id, *deed_columns(deed)])
                     await session.end("commit" if done else "rollback")
                     return done
             except DurableError:
@@ -164,17 +168,17 @@ class Operations(Runs):
             columns = message_columns([(run_id, message) for message in new.messages])
             await fetch(sql["send"], [[run_id] * len(new.messages), *columns[1:]])
 
-    async def pause(self, run_id: str, reason: str) -> Operated:
+    async def pause(self, run_id: str, reason: str, *, deed: Deed | None = None) -> Operated:
         """Hold an open run until it is unpaused."""
-        return await self._operate("pause", run_id, _rows.readable(reason))
+        return await self._operate("pause", run_id, _rows.readable(reason), *deed_columns(deed))
 
-    async def unpause(self, run_id: str, holds: Sequence[Hold]) -> Operated:
+    async def unpause(self, run_id: str, holds: Sequence[Hold], *, deed: Deed | None = None) -> Operated:
         """Let an open run that is held for one of these reasons be claimed again, at once."""
-        return await self._operate("unpause", run_id, [int(hold) for hold in holds])
+        return await self._operate("unpause", run_id, [int(hold) for hold in holds], *deed_columns(deed))
 
-    async def purge(self, run_id: str) -> Operated:
+    async def purge(self, run_id: str, *, deed: Deed | None = None) -> Operated:
         """Remove a closed run with all its rows. An open one is left alone."""
-        return await self._operate("purge", run_id)
+        return await self._operate("purge", run_id, *deed_columns(deed))
 
     async def _operate(self, name: str, run_id: str, *args: object) -> Operated:
         if not _rows.is_run_id(run_id):

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from durable._engine.deeds import Deed
 from durable._engine.lanes import Lane, lane_queue
 from durable._engine.records import Close, Message, NewActivity, NewRun, Reply, Transition, Unread
 from durable._engine.versioning import place
@@ -383,3 +384,8 @@ def _pack_replies(replies: Sequence[Reply]) -> list[Any]:
         [reply.failed_type for reply in replies],
         [reply.failed for reply in replies],
     ]
+
+
+def deed_columns(deed: Deed | None) -> list[str | None]:
+    """The arguments of `log_2` behind the run; nothing is logged for None."""
+    return [None] * 6 if deed is None else [readable(text) for text in msgspec.structs.astuple(deed)]

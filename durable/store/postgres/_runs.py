@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 from msgspec import structs
 
+from durable._engine.deeds import Deed
 from durable._engine.lanes import lane_queue
 from durable._engine.records import (
     LOCKED_LONG,
@@ -28,6 +29,7 @@ from durable.store.postgres._pack import (
     REUSE,
     TOLD_CHILDREN,
     Types,
+    deed_columns,
     found_columns,
     lane_columns,
     message_columns,
@@ -135,6 +137,8 @@ class Runs(Commits):
         event: Callable[[int], EventRow],
         close: Close,
         messages: Sequence[Message] = (),
+        *,
+        deed: Deed | None = None,
     ) -> bool:
         """Close an open run whoever owns it, without reading its messages; they are deleted with it, or move on."""
         if not _rows.is_run_id(run_id):
@@ -144,7 +148,7 @@ class Runs(Commits):
         tries = 0
         while True:
             try:
-                return await self._terminate(run_id, event, close, messages)
+                return await self._terminate(run_id, event, close, messages, deed)
             except StoreError:
                 raise
             except Exception as error:
@@ -153,7 +157,12 @@ class Runs(Commits):
                     raise self._pool.translate(error) from None
 
     async def _terminate(
-        self, run_id: str, event: Callable[[int], EventRow], close: Close, messages: Sequence[Message]
+        self,
+        run_id: str,
+        event: Callable[[int], EventRow],
+        close: Close,
+        messages: Sequence[Message],
+        deed: Deed | None,
     ) -> bool:
         # At READ COMMITTED, said by `begin`: each statement sees what was committed when it began, and the first one
         # holds off senders, the owner, and whoever else would close it.
@@ -172,6 +181,8 @@ class Runs(Commits):
             await session.fetch_inside(
                 self._sql["terminate"], [*facts, *pack_end(close, messages, self._types)]
             )
+            if deed is not None:
+                await session.fetch_inside(self._sql["log"], [run_id, *deed_columns(deed)])
             await session.end("commit")
             return True
 

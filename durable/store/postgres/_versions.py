@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from durable._engine.deeds import Deed
 from durable._engine.operations import Operated
 from durable._engine.records import Message
 from durable._engine.versioning import DeploymentRow, QueueRoute, VersionRow
 from durable.store.postgres import _rows
+from durable.store.postgres._pack import deed_columns
 from durable.store.postgres._part import Part
 
 
@@ -78,11 +80,19 @@ class Versions(Part):
         """Return versions, each with a queue, that runs wait for which are ready, and of which no worker lives."""
         return [(row["version"], row["task_queue"]) for row in await self._read("stranded_versions")]
 
-    async def override(self, run_id: str, override: str, message: Message) -> Operated:
+    async def override(
+        self, run_id: str, override: str, message: Message, *, deed: Deed | None = None
+    ) -> Operated:
         """Set what holds for an open run whatever its workflow says, or lift it ("")."""
         if not _rows.is_run_id(run_id):
             return Operated.NOT_FOUND
         rows = await self._fetch(
-            "override", run_id, override or None, message.message_id, message.type, message.data
+            "override",
+            run_id,
+            override or None,
+            message.message_id,
+            message.type,
+            message.data,
+            *deed_columns(deed),
         )
         return Operated(rows[0]["outcome"])

@@ -7,16 +7,27 @@ from collections.abc import Callable, Mapping, Sequence
 
 from msgspec import structs
 
-from durable._engine.operations import Operated, Reset, ResetView
+from durable._engine.deeds import Deed
+from durable._engine.operations import ActivityChange, Operated, Reset, ResetView
 from durable._engine.records import (
     Close,
     Hold,
     Message,
     RunStatus,
 )
-from durable.history import FORMAT
+from durable.history import FORMAT, EventRow
 from durable.store._parent_close import termination
-from durable.store.sqlite import _activities, _commit, _messages, _rows, _runs, _search, _updates, _versions
+from durable.store.sqlite import (
+    _activities,
+    _commit,
+    _log,
+    _messages,
+    _rows,
+    _runs,
+    _search,
+    _updates,
+    _versions,
+)
 from durable.store.sqlite._connection import Transaction
 from durable.store.sqlite._locks import Lives
 from durable.store.sqlite._rows import ids
@@ -39,6 +50,7 @@ def reset(
     plan: Plan,
     after: int,
     children: Mapping[str, str],
+    deed: Deed | None,
 ) -> bool:
     """See `Store.reset`."""
     db = transaction.db
@@ -54,6 +66,7 @@ def reset(
             return False
         raise
     db.execute("RELEASE reset")
+    _log.write(transaction, base_run_id, deed)
     return True
 
 
@@ -131,7 +144,7 @@ def _closed(status: RunStatus | None) -> Operated | None:
     return Operated.NOT_FOUND if status is None else Operated.CLOSED
 
 
-def pause(transaction: Transaction, run_id: str, reason: str) -> Operated:
+def pause(transaction: Transaction, run_id: str, reason: str, deed: Deed | None) -> Operated:
     """See `Store.pause`."""
     db = transaction.db
     if (over := _closed(_status(db, run_id))) is not None:
@@ -140,10 +153,11 @@ def pause(transaction: Transaction, run_id: str, reason: str) -> Operated:
     if hold == Hold.PAUSED:
         return Operated.UNCHANGED
     db.execute(SQL["pause"], {"run_id": run_id, "reason": reason})
+    _log.write(transaction, run_id, deed)
     return Operated.CHANGED
 
 
-def unpause(transaction: Transaction, run_id: str, holds: Sequence[Hold]) -> Operated:
+def unpause(transaction: Transaction, run_id: str, holds: Sequence[Hold], deed: Deed | None) -> Operated:
     """See `Store.unpause`."""
     db = transaction.db
     if (over := _closed(_status(db, run_id))) is not None:
@@ -152,6 +166,7 @@ def unpause(transaction: Transaction, run_id: str, holds: Sequence[Hold]) -> Ope
     if hold not in holds:
         return Operated.UNCHANGED
     db.execute(SQL["unpause"], {"run_id": run_id, "now": transaction.now})
+    _log.write(transaction, run_id, deed)
     return Operated.CHANGED
 
 
@@ -160,12 +175,43 @@ def paused(db: sqlite3.Connection, worker_id: str) -> list[str]:
     return [run_id for (run_id,) in db.execute(SQL["paused_runs"], (worker_id,))]
 
 
-def override(transaction: Transaction, run_id: str, override: str, message: Message) -> Operated:
+def override(
+    transaction: Transaction, run_id: str, override: str, message: Message, deed: Deed | None
+) -> Operated:
     """See `Store.override`."""
-    return _versions.override(transaction, _status(transaction.db, run_id), run_id, override, message)
+    outcome = _versions.override(transaction, _status(transaction.db, run_id), run_id, override, message)
+    if outcome is Operated.CHANGED:
+        _log.write(transaction, run_id, deed)
+    return outcome
 
 
-def purge(transaction: Transaction, run_id: str) -> Operated:
+def terminate(
+    transaction: Transaction,
+    lives: Lives,
+    run_id: str,
+    event: Callable[[int], EventRow],
+    close: Close,
+    messages: Sequence[Message],
+    deed: Deed | None,
+) -> bool:
+    """See `Store.terminate`."""
+    done = _commit.terminate(transaction, lives, run_id, event, close, messages)
+    if done:
+        _log.write(transaction, run_id, deed)
+    return done
+
+
+def change_activities(
+    transaction: Transaction, changes: Sequence[ActivityChange], deed: Deed | None
+) -> list[bool]:
+    """See `Store.change_activities`."""
+    changed = _activities.change(transaction, changes)
+    if any(changed):
+        _log.write(transaction, changes[0].run_id, deed)
+    return changed
+
+
+def purge(transaction: Transaction, run_id: str, deed: Deed | None) -> Operated:
     """See `Store.purge`."""
     db = transaction.db
     status = _status(db, run_id)
@@ -175,4 +221,5 @@ def purge(transaction: Transaction, run_id: str) -> Operated:
         return Operated.UNCHANGED
     for name in ("purge_inbox", "purge_activities", "purge_queries", "purge_events", "purge_run"):
         db.execute(SQL[name], (run_id,))
+    _log.write(transaction, run_id, deed)
     return Operated.CHANGED

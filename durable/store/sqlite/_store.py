@@ -11,16 +11,13 @@ from typing import TypeVar
 
 from durable._engine.hints import Hint
 from durable._engine.lanes import BreakerNews, BreakerRecord, Forced, KeyRecord
-from durable._engine.operations import ActivityChange, Operated, Reset, ResetView
 from durable._engine.records import (
     ActivityRecord,
     AttemptOutcome,
     ClaimedRun,
-    Close,
     CommitResult,
     Heartbeat,
     HeartbeatAnswer,
-    Hold,
     ListedRun,
     Message,
     NewRun,
@@ -46,7 +43,6 @@ from durable.store.sqlite import (
     _hints,
     _lanes,
     _messages,
-    _operations,
     _queries,
     _runs,
     _schedules,
@@ -61,11 +57,12 @@ from durable.store.sqlite._claims import Wanted
 from durable.store.sqlite._connection import Reader, Writer
 from durable.store.sqlite._limits import Limits
 from durable.store.sqlite._locks import Lives
+from durable.store.sqlite._operators import Operators
 
 T = TypeVar("T")
 
 
-class SQLiteStore:
+class SQLiteStore(Operators):
     """A database in one file, or in memory, for the processes of one machine.
 
     Args:
@@ -173,61 +170,6 @@ class SQLiteStore:
             partial(_commit.append, transitions=transitions),
         )
 
-    async def terminate(
-        self,
-        run_id: str,
-        event: Callable[[int], EventRow],
-        close: Close,
-        messages: Sequence[Message] = (),
-    ) -> bool:
-        return await self.writer.run(
-            partial(
-                _commit.terminate,
-                lives=self._lives,
-                run_id=run_id,
-                event=event,
-                close=close,
-                messages=messages,
-            )
-        )
-
-    # ---------------------------------------------------------------- operators
-
-    async def reset(
-        self,
-        base_run_id: str,
-        run_id: str,
-        open_run: str | None,
-        plan: Callable[[ResetView], Reset | None],
-        *,
-        after: int = 0,
-        children: Mapping[str, str] | None = None,
-    ) -> bool:
-        return await self.writer.run(
-            partial(
-                _operations.reset,
-                lives=self._lives,
-                base_run_id=base_run_id,
-                run_id=run_id,
-                open_run=open_run,
-                plan=plan,
-                after=after,
-                children=children or {},
-            )
-        )
-
-    async def pause(self, run_id: str, reason: str) -> Operated:
-        return await self.writer.run(partial(_operations.pause, run_id=run_id, reason=reason))
-
-    async def unpause(self, run_id: str, holds: Sequence[Hold]) -> Operated:
-        return await self.writer.run(partial(_operations.unpause, run_id=run_id, holds=holds))
-
-    async def paused_runs(self, worker_id: str) -> list[str]:
-        return await self._read(partial(_operations.paused, worker_id=worker_id))
-
-    async def purge(self, run_id: str) -> Operated:
-        return await self.writer.run(partial(_operations.purge, run_id=run_id))
-
     async def locked_by(self, run_id: str) -> str:
         return ""
 
@@ -326,9 +268,6 @@ class SQLiteStore:
 
     async def stray_outcomes(self, limit: int) -> list[tuple[ActivityRecord, Message]]:
         return await self._read(lambda db: _sole.stray(db, self._stamp(), limit))
-
-    async def change_activities(self, changes: Sequence[ActivityChange]) -> list[bool]:
-        return await self.writer.run(partial(_activities.change, changes=changes))
 
     async def owned_activities(self, worker_id: str) -> list[ActivityRecord]:
         return await self._read(lambda db: _activities.owned(db, self._stamp(), worker_id))
@@ -453,11 +392,6 @@ class SQLiteStore:
 
     async def stranded_versions(self) -> list[tuple[str, str]]:
         return await self._read(lambda db: _versions.stranded(db, self._lives, self._stamp()))
-
-    async def override(self, run_id: str, override: str, message: Message) -> Operated:
-        return await self.writer.run(
-            partial(_operations.override, run_id=run_id, override=override, message=message)
-        )
 
     # ---------------------------------------------------------------- workers
 

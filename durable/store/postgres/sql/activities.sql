@@ -136,7 +136,9 @@ changed as (
         cancel_reason = case when l.cancel then l.cancel_reason else a.cancel_reason end
     from locked l where a.run_id = l.run_id and a.id = l.id
     returning l.n)
-select g.n in (select n from changed) as changed from given g order by g.n
+select c.n is not null as changed,
+    case when c.n = (select min(n) from changed) then durable.log_2(g.run_id, $21, $22, $23, $24, $25, $26) end
+from given g left join changed c on c.n = g.n order by g.n
 
 -- name: finish_sole
 select durable.finish_sole_2($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) as ended

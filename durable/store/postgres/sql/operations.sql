@@ -74,7 +74,8 @@ paused as (
         where r.run_id = f.run_id and f.closed_at is null and f.hold <> 3 returning r.run_id),
 told as (
     update durable.run_data d set reason = $2 from paused p where d.run_id = p.run_id)
-select case when f.closed_at is not null then 3 when f.hold = 3 then 2 else 1 end as outcome from found f
+select o.outcome, case when o.outcome = 1 then durable.log_2($1, $3, $4, $5, $6, $7, $8) end from (
+    select case when f.closed_at is not null then 3 when f.hold = 3 then 2 else 1 end as outcome from found f) o
 
 -- name: unpause
 with found as (
@@ -88,10 +89,13 @@ freed as (
         where r.run_id = f.run_id and f.closed_at is null and f.hold = any ($2::smallint[]) returning r.run_id),
 told as (
     update durable.run_data d set reason = '' from freed f where d.run_id = f.run_id)
-select case when f.closed_at is not null then 3 when f.hold = any ($2::smallint[]) then 1 else 2 end as outcome from found f
+select o.outcome, case when o.outcome = 1 then durable.log_2($1, $3, $4, $5, $6, $7, $8) end from (
+    select case when f.closed_at is not null then 3 when f.hold = any ($2::smallint[]) then 1 else 2 end as outcome
+    from found f) o
 
 -- name: paused_runs
 select run_id from durable.runs where owner = $1 and hold = 3
 
 -- name: purge
-select durable.purge_2($1) as outcome
+select o.outcome, case when o.outcome = 1 then durable.log_2($1, $2, $3, $4, $5, $6, $7) end
+from (select durable.purge_2($1) as outcome offset 0) o

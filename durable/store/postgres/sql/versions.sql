@@ -57,4 +57,5 @@ where coalesce((
 order by v.version, v.task_queue
 
 -- name: override
-select durable.override_2($1, $2, $3, $4, $5) as outcome
+select o.outcome, case when o.outcome = 1 then durable.log_2($1, $6, $7, $8, $9, $10, $11) end
+from (select durable.override_2($1, $2, $3, $4, $5) as outcome offset 0) o

@@ -60,8 +60,9 @@ NO_ASYNC = (
     "workflow.execute_activity for one that calls activity.raise_complete_async()"
 )
 
-ACTIVITY_BATCH = 100
-"""Activities claimed at once."""
+ACTIVITY_FIRST, ACTIVITY_BATCH = 5, 100
+"""Activities claimed at once: few at first, since an activity that a run of this worker asks for meanwhile cannot start in the
+slots that are kept for them, and four times as many each time that more may be waiting."""
 
 LIMIT_AFTER = 0.02
 """Seconds after its start at which an attempt gets a timer for its deadlines; no timeout is that short in earnest."""
@@ -132,14 +133,11 @@ class Activities:
     # ------------------------------------------------------------------ what can run here
 
     async def reserve(self, most: int) -> list[SlotPermit]:
-        """Take slots for a claim, at most so many; none if no attempt may start now. `freed` tells when one may.
-
-        Some are left to eager activities, which would else have to go through the queue while a claim is under way.
-        """
+        """Take slots for a claim, at most so many; none if no attempt may start now. `freed` tells when one may."""
         most = min(most, self._allowed)
         if most <= 0:
             return []
-        permits = await self._slots.reserve(most, share=self._eager)
+        permits = await self._slots.reserve(most)
         if not permits:
             self._slots.when_free(self.freed.set)
         return permits

@@ -17,7 +17,7 @@ from durable._internal.instants import SECOND
 from durable.exceptions import StoreUnavailableError
 from durable.history import FORMAT
 from durable.store import Hint, HintKind, Message
-from durable.worker._activities import ACTIVITY_BATCH
+from durable.worker._activities import ACTIVITY_BATCH, ACTIVITY_FIRST
 from durable.worker._committer import RETRY_FIRST, RETRY_LONGEST
 from durable.worker._home import Home
 from durable.worker._paused import give_up_paused
@@ -55,6 +55,9 @@ class Claims:
         self._unlisten: Callable[[], None] = lambda: None
         self._full = False
         self._claiming = 0
+        # How many activities the next claim asks for; without workflows there is nobody to leave slots to.
+        self._first = ACTIVITY_BATCH if home.options.workflow_types == [] else ACTIVITY_FIRST
+        self._ask = self._first
         self.on_probation = False
 
     def stop(self) -> None:
@@ -224,7 +227,7 @@ class Claims:
         while not self._stopped and home.lease.held:
             if (wait := activities.wait_for_rate) > 0:
                 return wait
-            permits = await activities.reserve(ACTIVITY_BATCH)
+            permits = await activities.reserve(self._ask)
             try:
                 limit = len(permits)
                 if self._stopped or not limit or not home.lease.held:
@@ -243,7 +246,9 @@ class Claims:
             finally:
                 activities.release(permits)
             if len(claimed) < limit:
+                self._ask = self._first
                 break
+            self._ask = min(self._ask * 4, ACTIVITY_BATCH)
         wait = await self._until_next()
         if taken and activities.queue_rate is not None:
             # More may wait for the next permit.

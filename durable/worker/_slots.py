@@ -58,8 +58,8 @@ class Slots(ABC):
         """Take a slot, if there is a free one; `sticky` says that it is for a workflow that is in memory already."""
 
     @abstractmethod
-    async def reserve(self, most: int, *, share: bool = False) -> list[SlotPermit]:
-        """Take slots for a claim, at most so many, and with `share` not all there are; none: wait for `when_free`."""
+    async def reserve(self, most: int) -> list[SlotPermit]:
+        """Take slots for a claim, at most so many; none means to wait for `when_free`."""
 
     @property
     @abstractmethod
@@ -107,10 +107,9 @@ class FixedSlots(Slots):
         self._used += 1
         return PERMIT
 
-    async def reserve(self, most: int, *, share: bool = False) -> list[SlotPermit]:
-        """Take what is free, or half of it."""
-        free = self._size - self._used
-        taken = min(most, (free + 1) // 2 if share else free)
+    async def reserve(self, most: int) -> list[SlotPermit]:
+        """Take what is free."""
+        taken = min(most, self._size - self._used)
         self._used += taken
         return [PERMIT] * taken
 
@@ -161,7 +160,7 @@ class ResourceSlots(Slots):
         self._used += 1
         return PERMIT
 
-    async def reserve(self, most: int, *, share: bool = False) -> list[SlotPermit]:
+    async def reserve(self, most: int) -> list[SlotPermit]:
         """Take what the machine can bear now."""
         taken: list[SlotPermit] = []
         while len(taken) < most and (permit := self.take()) is not None:
@@ -221,7 +220,7 @@ class CustomSlots(Slots):
             logger.exception("a slot supplier's try_reserve_slot raised, which is taken for a no")
             return None
 
-    async def reserve(self, most: int, *, share: bool = False) -> list[SlotPermit]:
+    async def reserve(self, most: int) -> list[SlotPermit]:
         """Wait for the first one, and take more as long as there are."""
         taken = [await self._reserved(self._context)]
         while len(taken) < most and (permit := self.take()) is not None:

@@ -112,6 +112,16 @@ class Waiting:
             if not future.done():
                 future.set_result(event)
 
+    @property
+    def awaited(self) -> bool:
+        """Whether anybody waits."""
+        return bool(self._waiters)
+
+    def fail_all(self, error: Exception) -> None:
+        """Let nobody wait any longer: no result will come, for this reason."""
+        for run_id in list(self._waiters):
+            self._fail(run_id, error)
+
     def _start(self) -> None:
         if self._unlisten is None:
             self._unlisten = self._store.listen(self._hinted)

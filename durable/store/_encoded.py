@@ -46,6 +46,7 @@ from durable.converter._codec import decoded, encoded
 from durable.exceptions import PayloadCodecError
 from durable.history import EventRow
 from durable.store._encoded_operators import EncodedOperators
+from durable.store._encoded_transactions import EncodedTransactions
 from durable.store._filter import CountQuery, ListQuery, Position
 from durable.store._parcel import Parcel, Whose
 from durable.store._protocol import Lease, Store
@@ -55,7 +56,7 @@ R = TypeVar("R")
 logger = logging.getLogger("durable.store")
 
 
-class EncodedStore(EncodedOperators):
+class EncodedStore(EncodedOperators, EncodedTransactions):
     """A store whose payloads pass a codec; see the module, and `Store` for the methods.
 
     Attributes:

@@ -39,6 +39,7 @@ from durable._engine.versioning import DeploymentRow, QueueRoute, VersionRow
 from durable.history import EventRow
 from durable.store._filter import CountQuery, ListQuery, Position
 from durable.store._operator_protocol import OperatorStore
+from durable.store._transaction_protocol import TransactionStore
 
 
 class Lease(Protocol):
@@ -63,7 +64,7 @@ class Lease(Protocol):
         ...
 
 
-class Store(OperatorStore, Protocol):
+class Store(OperatorStore, TransactionStore, Protocol):
     """A database, opened and checked by `open_store`. All methods may be called concurrently from one event loop."""
 
     url: str

@@ -320,6 +320,13 @@ class RunHost:
         return not self._busy
 
     @property
+    def at_work(self) -> bool:
+        """Whether a task of its code is under way, or what came of it is being written; activities do not count."""
+        return (
+            self._busy or self.run is None or self.run.urgency(self._home.clock.now()) is not Urgency.NOTHING
+        )
+
+    @property
     def in_memory(self) -> bool:
         """Whether its code is here, so that no replay is needed."""
         return self._code.instance is not None
@@ -587,7 +594,7 @@ class RunHost:
             run=self.run,
             rows=self._activities.rows_to_release,
             salvaged=self._salvaged,
-            wait=self._home.blocked(self),
+            wait=self._home.blocked(self, error),
             hide=self._home.converter.failure_converter.hides_messages,
         )
         self._give_up(transition)

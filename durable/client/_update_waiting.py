@@ -89,7 +89,7 @@ class UpdateWaiting:
     def waiter(self, run_id: str, message_id: str) -> Generator[UpdateWaiter]:
         """Wait for an update within this block."""
         if self._unlisten is None:
-            self._unlisten = self._store.listen(self._hinted)
+            self._unlisten = self._store.listen(self._hinted, HintKind.UPDATE, HintKind.CLOSED)
         waiter = UpdateWaiter(self._store, self._patiently, run_id, message_id)
         self._waiters.setdefault(run_id, []).append(waiter)
         try:
@@ -127,8 +127,6 @@ class UpdateWaiting:
             waiter.wake()
 
     def _hinted(self, hint: Hint) -> None:
-        if hint.kind not in (HintKind.UPDATE, HintKind.CLOSED):
-            return
         for run_id in [*self._waiters] if hint.key == ANY_KEY else [hint.key]:
             self._wake(run_id)
 

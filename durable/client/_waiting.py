@@ -124,12 +124,12 @@ class Waiting:
 
     def _start(self) -> None:
         if self._unlisten is None:
-            self._unlisten = self._store.listen(self._hinted)
+            self._unlisten = self._store.listen(self._hinted, HintKind.CLOSED)
         if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._run(), name="durable client waiting")
 
     def _hinted(self, hint: Hint) -> None:
-        if hint.kind is HintKind.CLOSED and (hint.key == "*" or hint.key in self._waiters):
+        if hint.key == "*" or hint.key in self._waiters:
             self._suspects.update(self._waiters if hint.key == "*" else [hint.key])
             if self._suspects:
                 self._look.set()

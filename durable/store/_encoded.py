@@ -18,7 +18,7 @@ from typing import TypeVar
 
 from msgspec.structs import replace
 
-from durable._engine.hints import Hint
+from durable._engine.hints import Hint, HintKind
 from durable._engine.lanes import BreakerNews, BreakerRecord, Forced, KeyRecord
 from durable._engine.records import (
     ActivityRecord,
@@ -408,8 +408,8 @@ class EncodedStore(EncodedOperators, EncodedTransactions):
     def hint(self, hints: Sequence[Hint]) -> None:
         self.stored.hint(hints)
 
-    def listen(self, callback: Callable[[Hint], None]) -> Callable[[], None]:
-        return self.stored.listen(callback)
+    def listen(self, callback: Callable[[Hint], None], *kinds: HintKind) -> Callable[[], None]:
+        return self.stored.listen(callback, *kinds)
 
     async def now(self) -> int:
         return await self.stored.now()

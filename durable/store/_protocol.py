@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-from durable._engine.hints import Hint
+from durable._engine.hints import Hint, HintKind
 from durable._engine.lanes import BreakerNews, BreakerRecord, Forced, KeyRecord
 from durable._engine.records import (
     ActivityRecord,
@@ -523,8 +523,13 @@ class Store(OperatorStore, TransactionStore, Protocol):
         """Tell whoever listens, soon, coalesced, outside any transaction of ours. Never waits, never fails."""
         ...
 
-    def listen(self, callback: Callable[[Hint], None]) -> Callable[[], None]:
-        """Call `callback`, on the event loop, for hints of other processes; return how to stop. Best effort."""
+    def listen(self, callback: Callable[[Hint], None], *kinds: HintKind) -> Callable[[], None]:
+        """Call `callback`, on the event loop, for hints of these kinds; return how to stop. Best effort.
+
+        Args:
+            callback: Called with each hint, of this and of other processes.
+            kinds: What it wants to hear of; everything when none is named.
+        """
         ...
 
     async def now(self) -> int:

@@ -275,6 +275,7 @@ class Activities:
         elif record.refused:
             self._conclude(attempt, circuit_open(attempt.scheduled))
         else:
+            self._begun.add((attempt.run_id, attempt.scheduled.id, attempt.number))
             self._start(attempt, permits.pop() if permits else self._slots.take())
         return attempt.scheduled.priority
 
@@ -284,8 +285,6 @@ class Activities:
         attempt.permit = permit
         if permit is not None and self._slots.told:
             self._slots.mark(permit, ActivitySlotInfo(attempt.scheduled.activity_type))
-        if attempt.record is not None:
-            self._begun.add((attempt.run_id, attempt.scheduled.id, attempt.number))
         self._launch(attempt)
         return attempt
 

@@ -10,7 +10,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import TypeVar
 
-from durable._engine.hints import Hint
+from durable._engine.hints import Hint, HintKind
 from durable._engine.lanes import BreakerNews, BreakerRecord, Forced, KeyRecord
 from durable._engine.records import (
     ActivityRecord,
@@ -452,9 +452,9 @@ class SQLiteStore(Operators):
         """Tell the listeners of this process; those of others see that something was committed."""
         self._hub.tell(hints)
 
-    def listen(self, callback: Callable[[Hint], None]) -> Callable[[], None]:
+    def listen(self, callback: Callable[[Hint], None], *kinds: HintKind) -> Callable[[], None]:
         """Call `callback` for hints of every store of this process, and for commits of other processes."""
-        listener = _hints.Listener(callback)
+        listener = _hints.Listener(callback, kinds or tuple(HintKind))
         self._hub.add(listener)
         self._listeners.append(listener)
         self._count_listeners()

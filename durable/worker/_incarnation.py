@@ -229,6 +229,7 @@ class Incarnation:
             local_slots=self._slots_for("local-activity", options.local_activity_supplier),
             executor=self.executor if given is None or processes is not None else given,
             processes=processes,
+            transactions=options.transactions,
             fatal=self._end_by,
             clock=self.clock,
             defect=self.defect,

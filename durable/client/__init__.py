@@ -19,6 +19,7 @@ from durable.client._async_activity import AsyncActivityHandle, AsyncActivityIDR
 from durable.client._batch_calls import BatchOptions
 from durable.client._batches import BatchFailure, BatchProgress
 from durable.client._client import Client
+from durable.client._correlated import CorrelatedWorkflows
 from durable.client._deployments import (
     WorkerDeploymentDescription,
     WorkerDeploymentHandle,
@@ -90,6 +91,7 @@ from durable.exceptions import (
 from durable.interceptor.client import (
     BackfillScheduleInput,
     CancelActivityInput,
+    CancelCorrelatedInput,
     CancelWorkflowInput,
     CompleteAsyncActivityInput,
     CountActivitiesInput,
@@ -110,6 +112,7 @@ from durable.interceptor.client import (
     PauseScheduleInput,
     QueryWorkflowInput,
     ReportCancellationAsyncActivityInput,
+    SignalCorrelatedInput,
     SignalWorkflowInput,
     StartActivityInput,
     StartWorkflowInput,
@@ -143,12 +146,14 @@ __all__ = [
     "BatchOptions",
     "BatchProgress",
     "CancelActivityInput",
+    "CancelCorrelatedInput",
     "CancelWorkflowInput",
     "CircuitBreakerDescription",
     "CircuitState",
     "Client",
     "CompleteAsyncActivityInput",
     "ConcurrencyDescription",
+    "CorrelatedWorkflows",
     "CountActivitiesInput",
     "CountWorkflowsInput",
     "CreateScheduleInput",
@@ -198,6 +203,7 @@ __all__ = [
     "ScheduleState",
     "ScheduleUpdate",
     "ScheduleUpdateInput",
+    "SignalCorrelatedInput",
     "SignalWorkflowInput",
     "StartActivityInput",
     "StartWorkflowInput",

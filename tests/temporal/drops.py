@@ -35,6 +35,7 @@ DROPS: dict[str, str] = {
     "start: static_details": f"{_STARTS}::test_describe_and_memo{_ONE}",
     "start: start_signal": f"{_S}/test_update_with_start.py::test_signal_with_start[sqlite-cached-before]",
     "start: start_signal_args": f"{_S}/test_update_with_start.py::test_signal_with_start[sqlite-cached-before]",
+    "start: request_id": f"{_STARTS}::test_a_start_of_one_request_is_one{_ONE}",
     # ---- of an activity
     "activity: task_queue": f"{_ACTIVITIES}::test_an_activity_on_another_queue_is_run_by_who_serves_it{_ONE}",
     "activity: priority": f"{_PRIORITIES}::test_what_is_inherited{_ONE}",
@@ -122,6 +123,8 @@ DROPS: dict[str, str] = {
     "result: timeout": f"{_STARTS}::test_waiting_for_a_result_may_time_out_and_goes_on{_ONE}",
     "cancel: reason": f"{_S}/test_cancel_activities.py::test_the_reason_is_recorded{_ONE}",
     "terminate: reason": f"{_STARTS}::test_terminate{_ONE}",
+    "signal: request_id": f"{_MESSAGES}::test_a_signal_of_one_request_is_taken_once{_ONE}",
+    "cancel: request_id": f"{_MESSAGES}::test_a_cancel_of_one_request_is_taken_once{_ONE}",
     "signal: args": f"{_S}/samples/test_patterns.py::test_batch_sliding_window{_ONE}",
     "query: args": f"{_MESSAGES}::test_class_style_queries{_ONE}",
     "query: reject_condition": f"{_S}/test_queries.py::test_reject_conditions[sqlite-completes]",

@@ -44,7 +44,8 @@ class StartOptions(TypedDict, total=False):
     run_timeout: Duration | None
     """The longest that one run may take; then it is closed as timed out."""
     task_timeout: Duration | None
-    """Kept in the log for those who read it."""
+    """The longest that the workflow's code may run at one go, without awaiting anything that takes time: at most 10 seconds,
+    which is the default. Then the workflow is blocked, with a `DeadlockError` and the stack."""
     id_reuse_policy: WorkflowIDReusePolicy
     """Whether the id may be used again after its last run has closed; ALLOW_DUPLICATE by default."""
     id_conflict_policy: WorkflowIDConflictPolicy

@@ -12,8 +12,8 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
-PYTEST := $(BIN)/python -m pytest
-SLICE := 120
+PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal
+SLICE := 100
 
 .PHONY: help
 help: ## This list
@@ -54,11 +54,11 @@ demo: $(VENV)/.run ## Insurance policies, months in seconds, two SIGKILLs (DURAB
 	@$(BIN)/python docs/examples/insurance/demo.py
 
 .PHONY: test
-test: $(VENV)/.test ## All tests, on SQLite and a real PostgreSQL (ARGS="-k name" for some)
+test: $(VENV)/.test ## All tests on all cores, on SQLite and a real PostgreSQL (ARGS="-k name" for some, ARGS="-n 0" for one process)
 	@$(PYTEST) $(ARGS)
 
 .PHONY: test-postgres
-test-postgres: $(VENV)/.test ## Two minutes of what runs on PostgreSQL, on a server of KIND=system or wheel
+test-postgres: $(VENV)/.test ## A slice of what runs on PostgreSQL, on a server of KIND=system or wheel
 	@DURABLE_TEST_POSTGRES_KIND=$(KIND) $(PYTEST) -q -m postgres --slice=$(SLICE) tests/store tests/scenarios $(ARGS)
 
 .PHONY: test-pythons

@@ -150,7 +150,8 @@ def test_each(tests: list[str]) -> tuple[list[str], bool]:
             continue
         # Sets and dicts must not be able to leak into a history: another hash seed for each, and said, to come back to.
         seed = str(random.randrange(1, 2**32))
-        command = [str(python), "-m", "pytest", "-q", f"--slice={SLICE_SECONDS}", *tests]
+        cores = ["-n", "auto", "--dist", "worksteal"]
+        command = [str(python), "-m", "pytest", "-q", *cores, f"--slice={SLICE_SECONDS}", *tests]
         code = subprocess.run(
             command, cwd=ROOT, env=os.environ | {"PYTHONHASHSEED": seed}, check=False
         ).returncode

@@ -10,6 +10,7 @@ import sysconfig
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -101,26 +102,34 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         session.config.stash[SLICE_END] = time.monotonic() + seconds
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtestloop(session: pytest.Session) -> Iterator[object]:
-    try:
-        return (yield)
-    except session.Interrupted:
-        # Time being up is not an interruption: what failed before decides the exit code.
-        if SLICE_LEFT in session.config.stash:
-            return True
-        raise
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
+    """What begins too late is left, here and in each process of pytest-xdist's: none of it is stopped."""
+    stash = item.config.stash
+    end = stash.get(SLICE_END, None)
+    if end is None or time.monotonic() < end:
+        return None
+    stash[SLICE_LEFT] = stash.get(SLICE_LEFT, 0) + 1
+    return True
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[object]:
-    result = yield
-    end = item.config.stash.get(SLICE_END, None)
-    if end is not None and nextitem is not None and time.monotonic() > end:
-        items = item.session.items
-        item.config.stash[SLICE_LEFT] = len(items) - items.index(item) - 1
-        item.session.shouldstop = "the slice's time is up"
-    return result
+# --- several processes: each has a server of its own, and the first writes the last lines ---
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if hasattr(session.config, "workeroutput"):
+        stash = session.config.stash
+        told = {"postgres": stash.get(POSTGRES, None), "slice_left": stash.get(SLICE_LEFT, 0)}
+        session.config.workeroutput.update(told)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    told = getattr(node, "workeroutput", {})  # a process that died has told nothing
+    stash = node.config.stash
+    if server := told.get("postgres"):
+        stash[POSTGRES] = server
+    stash[SLICE_LEFT] = stash.get(SLICE_LEFT, 0) + told.get("slice_left", 0)
 
 
 # --- the last lines ---

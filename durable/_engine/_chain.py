@@ -26,6 +26,7 @@ from durable._engine._updates import LOST
 from durable._engine.records import Close, RunStatus, Unread
 from durable._engine.versioning import AUTO_UPGRADE
 from durable._internal.ids import derived_uuid
+from durable._internal.instants import SECOND
 from durable._timetables.ticks import next_tick
 from durable.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from durable.history import (
@@ -158,7 +159,8 @@ def _succeed(
                 closing = replace(closing, retry_state=decided.value)
             next_run = _after_failure(state, decided, closing.failure, now)
         case WorkflowExecutionTimedOut():
-            next_run = _after_failure(state, _try_again(state, TIMED_OUT, now), TIMED_OUT, now)
+            failure = _timed_out(state)
+            next_run = _after_failure(state, _try_again(state, failure, now), failure, now)
         case _:
             next_run = None
     if next_run is not None:
@@ -167,7 +169,15 @@ def _succeed(
 
 
 TIMED_OUT = Failure("workflow timed out", info=TimeoutFailure("start_to_close"))
-"""What the run behind a timeout is told, and its retry policy is asked about."""
+"""How a timeout is told."""
+
+
+def _timed_out(state: RunState) -> Failure:
+    """Return what the run behind a timeout is told, and its retry policy is asked about."""
+    limit = state.started.run_timeout
+    if limit is None:
+        return TIMED_OUT
+    return replace(TIMED_OUT, message=f"{TIMED_OUT.message}: its run_timeout of {limit / SECOND:g} s is over")
 
 
 def _try_again(state: RunState, failure: Failure, now: int) -> Retry | RetryState | None:

@@ -17,7 +17,6 @@ from durable._engine._activities import ActivityInputEvent
 from durable._engine._state import RunState
 from durable._engine.records import Message
 from durable.history import (
-    IN_FORCE,
     MESSAGES_FIRST,
     EventData,
     Input,
@@ -73,7 +72,7 @@ class Inputs:
         self.cancels: dict[int, Input] = {}
         self.consumed: list[int] = []
         self.updates = 0
-        self.flags = IN_FORCE
+        self.flags = 0
         self.termination: WorkflowExecutionTerminated | None = None
         self.timers = dict(state.timers)
         self._heap = [(at, id) for id, at in self.timers.items()]

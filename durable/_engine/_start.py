@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from durable._engine._run_info import info_of
 from durable._engine.hints import ANY_KEY, Hint, HintKind
 from durable._engine.lanes import lane_of
 from durable._engine.records import Message, NewRun
 from durable._engine.versioning import AUTO_UPGRADE, RAMPING, USE_RAMPING_VERSION
 from durable.common import ParentClosePolicy, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
-from durable.history import FORMAT, WorkflowExecutionStarted, encode_data
+from durable.history import FORMAT, IN_FORCE, WorkflowExecutionStarted, encode_data
 
 
 def is_limited(new: NewRun) -> bool:
@@ -46,6 +48,7 @@ def start(
     """
     if reuse is WorkflowIDReusePolicy.TERMINATE_IF_RUNNING:
         reuse, conflict = WorkflowIDReusePolicy.ALLOW_DUPLICATE, WorkflowIDConflictPolicy.TERMINATE_EXISTING
+    started = replace(started, flags=started.flags | IN_FORCE)
     left = started.execution_timeout if remaining is None else remaining
     timeouts = [limit for limit in (started.run_timeout, left) if limit is not None]
     parent = started.parent

@@ -6,8 +6,13 @@ meets first.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import functools
+import inspect
+from collections.abc import Callable, Iterable
 from fnmatch import fnmatchcase
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 _SUPERSEDED = "it is superseded by worker deployment versioning, in Temporal as well"
 _NO_SERVER = "there is no server behind a client, but a database: Client.connect(url)"
@@ -51,7 +56,7 @@ NAMES: dict[str, str] = {
 
 OPTIONS: dict[str, str] = {
     "rpc_timeout": "there is no server to answer in time: use asyncio.timeout() around the call",
-    "rpc_metadata": _NO_SERVER,
+    "rpc_metadata": "there is no server that would read it; an interceptor can put headers on what is sent",
     "request_eager_start": "a start beside a worker of its queue is eager by itself",
     "callbacks": NAMES["*nexus*"],
     "links": NAMES["*nexus*"],
@@ -91,6 +96,44 @@ def no_attribute(module: str, name: str) -> AttributeError:
 def why_no_option(name: str) -> str:
     """Return what to do instead of giving one of Temporal's options, behind a colon; "" if it is none of them."""
     return f": {why}" if (why := OPTIONS.get(name)) else ""
+
+
+def explains_options(cls: type[T]) -> type[T]:
+    """Let the public methods of a class and of its bases say what to do instead of giving one of Temporal's options.
+
+    Nothing changes for calls that fit: they are made as they would be, and only what refuses an argument is looked at.
+    """
+    for name in dir(cls):
+        method = getattr(cls, name)
+        if not name.startswith("_") and inspect.isfunction(method):
+            setattr(cls, name, _explaining(method))
+    return cls
+
+
+def _explaining(method: Callable[..., Any]) -> Callable[..., Any]:
+    def begun(args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        try:
+            return method(*args, **options)
+        except TypeError:
+            taken = inspect.signature(method).parameters
+            refuse_options(
+                (name for name in options if name not in taken and name in OPTIONS), method.__qualname__
+            )
+            raise
+
+    if inspect.iscoroutinefunction(method):
+
+        @functools.wraps(method)
+        async def awaited(*args: Any, **options: Any) -> Any:
+            return await begun(args, options)
+
+        return awaited
+
+    @functools.wraps(method)
+    def called(*args: Any, **options: Any) -> Any:
+        return begun(args, options)
+
+    return called
 
 
 def refuse_options(names: Iterable[str], caller: str) -> None:

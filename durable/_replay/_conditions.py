@@ -13,18 +13,21 @@ class Conditions:
 
     Attributes:
         awaited: Those that have not held yet.
+        asks_at_once: Whether one that holds already is not waited for. It was so once: then code went on before others
+            that were ready, handlers for example whose end it would wait for.
     """
 
-    __slots__ = ("_loop", "awaited")
+    __slots__ = ("_loop", "asks_at_once", "awaited")
 
     def __init__(self, loop: DeterministicLoop) -> None:
         self._loop = loop
+        self.asks_at_once = False
         self.awaited: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
 
     def wait(self, condition: Callable[[], bool]) -> asyncio.Future[None]:
         """See `Runtime.wait_condition`."""
         future = self._loop.create_future()
-        if condition():
+        if self.asks_at_once and condition():
             future.set_result(None)
         else:
             self.awaited.append((condition, future))
@@ -32,11 +35,27 @@ class Conditions:
 
     def drained(self) -> bool:
         """Complete every one that holds now; whether there was one. Callers look first whether any is awaited."""
-        held = [(fn, future) for fn, future in self.awaited if not future.done() and fn()]
+        held = [
+            (future, answer)
+            for fn, future in self.awaited
+            if not future.done() and (answer := _ask(fn)) is not False
+        ]
         if held:
-            for _, future in held:
-                if not future.done():
+            for future, answer in held:
+                if future.done():
+                    continue
+                if isinstance(answer, Exception):
+                    future.set_exception(answer)
+                else:
                     future.set_result(None)
             self._loop.progress += 1
         self.awaited = [(fn, future) for fn, future in self.awaited if not future.done()]
         return bool(held)
+
+
+def _ask(condition: Callable[[], bool]) -> bool | Exception:
+    """Return whether a condition holds, or what it raised, which is for the code that waits."""
+    try:
+        return bool(condition())
+    except Exception as error:
+        return error

@@ -53,6 +53,8 @@ from durable.exceptions import (
     WorkflowTaskError,
 )
 from durable.history import (
+    CONDITIONS_LAST,
+    HANDLERS_END,
     MESSAGES_FIRST,
     TARGET_CHANGED,
     ActivityTaskCanceled,
@@ -311,6 +313,7 @@ class Instance(OwnRun):
         self._found = Found(started)
         self._created_at = event.time
         self._random = Randomness(started.seed)
+        self._conditions.asks_at_once = not self.keeps(CONDITIONS_LAST)
         if started.original_run_id:
             self.children_of = started.original_run_id
             self.loop.salt_with(crc32(started.original_run_id.encode()))
@@ -367,11 +370,17 @@ class Instance(OwnRun):
     def end_with(self, error: BaseException) -> None:
         """See `MessageHost`: a failure in a handler is as one in the workflow function itself."""
         try:
+            if self.keeps(HANDLERS_END):
+                self._look_at_main()
             failure = self._failure_of(error)
         except BaseException as fault:
             self.fault(fault)
         else:
             self._closing = self._closing or failure
+
+    def keeps(self, flag: int) -> bool:
+        """See `MessageHost`."""
+        return bool(self._started.flags & flag)
 
     def handle_signal(self, signal: WorkflowExecutionSignaled, handler: Handler, args: list[Any]) -> Any:
         """See `MessageHost`. `_intercepted` puts more around this and the two below."""

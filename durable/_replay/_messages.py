@@ -14,7 +14,7 @@ from durable._replay._loop import DeterministicLoop
 from durable._replay.machines._signal import SignalBuffer
 from durable.converter import DataConverter
 from durable.exceptions import ConversionError
-from durable.history import Payloads, WorkflowExecutionSignaled
+from durable.history import HANDLERS_END, Payloads, WorkflowExecutionSignaled
 from durable.workflow._continue import ContinueAsNewError
 from durable.workflow._definition import WorkflowDefinition
 
@@ -33,6 +33,10 @@ class MessageHost(Protocol):
 
     def decode_arguments(self, payloads: Payloads, hints: Sequence[Any] | None, name: str) -> list[Any]:
         """Return a message's arguments."""
+        ...
+
+    def keeps(self, flag: int) -> bool:
+        """Whether the run keeps a rule that runs have by a flag of their first event."""
         ...
 
     def note(self, message: str, exception: BaseException | None) -> None:
@@ -129,6 +133,10 @@ class Messages:
             if inspect.isawaitable(result):
                 await result
         except (Exception, ContinueAsNewError) as error:
+            self._host.end_with(error)
+        except asyncio.CancelledError as error:
+            if not self._host.keeps(HANDLERS_END):
+                raise
             self._host.end_with(error)
         finally:
             self.under_way.end(begun)

@@ -129,7 +129,7 @@ class Turns:
         `apply` completes futures, fires timers and creates tasks; it sees the running loop and an empty context.
 
         Raises:
-            TurnPoisoned: an exception escaped `apply`, a callback or a wait condition.
+            TurnPoisoned: an exception escaped `apply` or a callback.
             SpinError: the turn would not end.
             KeyboardInterrupt: as it came; the run is poisoned too.
             RuntimeError: the run is poisoned or evicted.
@@ -229,6 +229,9 @@ def _turn(
             left = _passes(loop, ready, redeliver, left, mark)
         if not loop.host.drained():
             return
+        left -= 1
+        if left <= 0:
+            raise SpinError(_spin(loop, f"waited {TURN_PASSES:,} times for what is true already"))
 
 
 def _passes(loop: DeterministicLoop, ready: deque[Handle], redeliver: object, left: int, mark: int) -> int:
@@ -293,13 +296,13 @@ def _spin(loop: DeterministicLoop, what: str) -> str:
 
 
 def _place(awaited: Any) -> str:
-    """Return file and line of the innermost frame of a suspended coroutine that is not the standard library's."""
+    """Return file and line of the innermost frame of a suspended coroutine that is neither the standard library's nor ours."""
     place = "an unknown line"
     while awaited is not None:
         frame = getattr(awaited, "cr_frame", None) or getattr(awaited, "gi_frame", None)
         if frame is None:
             break
-        if not frame.f_globals.get("__name__", "").startswith(("asyncio", "anyio")):
+        if not frame.f_globals.get("__name__", "").startswith(("asyncio", "anyio", "durable.")):
             place = f"{frame.f_code.co_filename}:{frame.f_lineno}"
         awaited = getattr(awaited, "cr_await", None) or getattr(awaited, "gi_yieldfrom", None)
     return place

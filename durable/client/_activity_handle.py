@@ -15,6 +15,7 @@ from durable._engine._sole import own_name, sole_name
 from durable._engine._state import RunState
 from durable._internal.ids import check_name, check_text
 from durable._internal.instants import SECOND, Duration, to_datetime, to_duration
+from durable._internal.left_out import explains_options
 from durable.client._activity_executions import ActivityExecution, status_of
 from durable.client._connection import Connection
 from durable.client._executions import attributes_of, shown
@@ -80,6 +81,7 @@ class ActivityExecutionDescription(ActivityExecution):
     summary: str = field(default="")
 
 
+@explains_options
 class ActivityHandle(Generic[R_co]):
     """One activity that a client started, by id. `Client.start_activity` and `Client.get_activity_handle` make it.
 

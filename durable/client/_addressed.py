@@ -24,6 +24,7 @@ HELD_BACK = 0.05
 
 CLOSED = "the workflow is closed; a closed workflow can be described and queried, and told nothing"
 UNKNOWN = "there is no such workflow; check the id, and that client and worker use the same database"
+UNKNOWN_RUN = "it has no run {run_id!r}; check the run id, or leave it out to mean the newest run"
 
 
 def requested(request_id: str | None, kind: str) -> str:
@@ -66,9 +67,11 @@ class Addressed(Generic[W_co, R_co]):
         find = self._connection.store.find_run
         record = await self._connection.patiently(lambda: find(self.id, run_id, measured=measured))
         if record is None:
-            raise WorkflowNotFoundError(
-                f"workflow {self.id!r}: {UNKNOWN}", workflow_id=self.id, run_id=run_id
-            )
+            newest = None
+            if run_id is not None:
+                newest = await self._connection.patiently(lambda: find(self.id, measured=False))
+            text = UNKNOWN if newest is None else UNKNOWN_RUN.format(run_id=run_id)
+            raise WorkflowNotFoundError(f"workflow {self.id!r}: {text}", workflow_id=self.id, run_id=run_id)
         return record
 
     async def _find_own(self, *, measured: bool = False) -> RunRecord:

@@ -31,6 +31,7 @@ from durable._engine._activities import (
 )
 from durable._engine._sole import is_sole, sole_name
 from durable._internal.ids import check_name
+from durable._internal.left_out import explains_options
 from durable.activity._context import ActivityCancellationDetails
 from durable.client._connection import Connection
 from durable.converter import (
@@ -73,6 +74,7 @@ class AsyncActivityIDReference:
     activity_id: str
 
 
+@explains_options
 class AsyncActivityHandle:
     """One attempt of an activity that is ended from outside. `Client.get_async_activity_handle` makes one."""
 

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Generator, Sequence
 from types import TracebackType
 from typing import Any, Never, Self, TypeVar, TypeVarTuple, Unpack, overload
 
-from durable._internal.left_out import refuse_options
+from durable._internal.left_out import explains_options, refuse_options
 from durable._search_attributes import SearchAttributeValueType
 from durable.client._activities import ClientActivities
 from durable.client._batch_calls import ClientBatches
@@ -72,6 +72,7 @@ class _Connecting:
             await self._client.aclose()
 
 
+@explains_options
 class Client(UpdatesWithStart, ClientSchedules, ClientActivities, ClientLimits, ClientBatches):
     """A connection to a database of workflows. `Client.connect` makes one; one per process is enough.
 

@@ -113,15 +113,21 @@ def describe(
     parent = started.parent
     by_id = {row.id: row for row in rows}
     open_run = run.closed_at is None
-    reason, hold = run.reason, run.hold
+    reason, hold = _held(run) if open_run else run.reason, run.hold
     if open_run and is_waiting(run, started):
         hold = Hold.NONE
         reason = workflow_waits or "it waits for its turn"
-    if open_run and run.hold is Hold.NONE and run.owner is None and run.wake_at is not None:
-        what = f"workflow {run.workflow_type!r}"
-        reason = _untaken(run.wake_at, run.task_queue, what, workers, now, run.pinned_to)
+    elif open_run and run.hold is Hold.NONE and run.owner is None:
+        if _is_delayed(run, started, now):
+            reason = f"it begins at {to_datetime(run.started_at + started.delay)}"
+        elif run.wake_at is not None:
+            what = f"workflow {run.workflow_type!r}"
+            reason = _untaken(run.wake_at, run.task_queue, what, workers, now, run.pinned_to)
     if lock and not reason:
-        reason = f"waiting for a lock that is held by {lock}"
+        reason = (
+            f"waiting for a lock that is held by {lock}: a transaction that sent it something, or looked at its row; it goes "
+            "on when that transaction ends"
+        )
     return WorkflowExecutionDescription(
         id=run.workflow_id,
         run_id=run.run_id,
@@ -170,6 +176,23 @@ def is_waiting(run: RunRecord, started: WorkflowExecutionStarted) -> bool:
         and run.owner is None
         and run.wake_at is None
     )
+
+
+def _is_delayed(run: RunRecord, started: WorkflowExecutionStarted, now: int) -> bool:
+    return started.delay > 0 and run.history_length == 1 and run.started_at + started.delay > now
+
+
+def _held(run: RunRecord) -> str:
+    """Return on what an open run waits that is held, and what to do."""
+    if run.hold is Hold.PAUSED:
+        return f"{run.reason}{'; ' if run.reason else ''}an operator has paused it, until handle.unpause()"
+    if run.hold is Hold.QUARANTINED:
+        return f"{run.reason}; then handle.unblock() lets it be tried again"
+    if run.hold is Hold.BLOCKED and run.wake_at is not None:
+        return (
+            f"{run.reason}; it is tried again at {to_datetime(run.wake_at)}, or at once with handle.unblock()"
+        )
+    return run.reason
 
 
 def limits_waited_for(events: Sequence[Event], rows: Sequence[ActivityRecord]) -> list[Limits]:

@@ -7,10 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar, TypeVarTuple, overload
 
 from durable._internal.instants import SECOND, Duration, to_duration
+from durable._internal.left_out import explains_options
 from durable.client._addressed import CLOSED, R_co, W_co, requested
 from durable.client._calls import call_of, signal_of
 from durable.client._checked import to_checked_payloads
-from durable.client._describe import WorkflowExecutionDescription, describe, limits_waited_for
+from durable.client._describe import WorkflowExecutionDescription
+from durable.client._described import described, why_waiting
 from durable.client._handle_operations import OperatedByHandle
 from durable.client._handle_updates import UpdatedByHandle
 from durable.client._history import (
@@ -20,12 +22,11 @@ from durable.client._history import (
     WorkflowHistoryEventFilterType,
     check_page_size,
 )
-from durable.client._limits import waits_for, workflow_waits_for
 from durable.client._operated_activities import OperatesOnActivities
 from durable.client._outcome import next_run_of, result_of
 from durable.client._query import Asking, check_condition
 from durable.common import QueryRejectCondition
-from durable.exceptions import PayloadCodecError, WorkflowNotFoundError
+from durable.exceptions import WorkflowNotFoundError
 from durable.history import (
     EventRow,
     Payload,
@@ -33,7 +34,6 @@ from durable.history import (
     WorkflowExecutionSignaled,
     WorkflowExecutionTerminated,
     check_history,
-    decode_history,
     encode_data,
 )
 from durable.interceptor.client import (
@@ -44,7 +44,6 @@ from durable.interceptor.client import (
     SignalWorkflowInput,
     TerminateWorkflowInput,
 )
-from durable.store import ActivityRecord, beneath
 from durable.workflow._calls import QueryCall, SignalCall
 
 W = TypeVar("W")
@@ -56,6 +55,7 @@ QUERY_TIMEOUT = 10.0
 """Seconds a query waits for its answer, and for messages that were acknowledged before it was asked."""
 
 
+@explains_options
 class WorkflowHandle(
     UpdatedByHandle[W_co, R_co], OperatedByHandle[W_co, R_co], OperatesOnActivities[W_co, R_co]
 ):
@@ -87,13 +87,21 @@ class WorkflowHandle(
             TimeoutError: The builtin one: it was still open after `timeout`.
         """
         seconds = None if timeout is None else to_duration(timeout, "timeout") / SECOND
-        async with asyncio.timeout(seconds):
-            run_id = self.result_run_id or self.run_id
-            if run_id is None:
-                run_id = (await self._find(None)).run_id
-            event = await self._connection.waiting.closing_event(run_id)
-            while follow_runs and (following := next_run_of(event)):
-                event = await self._connection.waiting.closing_event(following)
+        run_id = self.result_run_id or ""
+        timer = asyncio.timeout(seconds)
+        try:
+            async with timer:
+                if not run_id:
+                    run_id = (await self._find(self.run_id)).run_id
+                event = await self._connection.waiting.closing_event(run_id)
+                while follow_runs and (following := next_run_of(event)):
+                    run_id = following
+                    event = await self._connection.waiting.closing_event(run_id)
+        except TimeoutError:
+            if not timer.expired():
+                raise
+            why = await why_waiting(self._connection, self.id, run_id or self.run_id)
+            raise TimeoutError(f"workflow {self.id!r} was still open after {seconds:g} s{why}") from None
         result: R_co = result_of(event, self._converter, self._result_type, self.id)
         return result
 
@@ -355,29 +363,7 @@ class WorkflowHandle(
 
     async def _describe(self) -> WorkflowExecutionDescription:
         """Return what is known: what `describe` does behind its interceptors."""
-        record = await self._find_own(measured=True)
-        store, run_id = self._connection.store, record.run_id
-
-        async def read() -> tuple[list[EventRow], list[ActivityRecord]]:
-            try:
-                return await store.read_events(run_id), await store.read_activities(run_id)
-            except PayloadCodecError:
-                bare = beneath(store)
-                return await bare.read_events(run_id), await bare.read_activities(run_id)
-
-        rows, activities = await self._connection.patiently(read)
-        workers = await self._connection.patiently(store.list_workers)
-        now = await self._connection.patiently(store.now)
-        lock = await self._connection.patiently(lambda: store.locked_by(run_id))
-        history, namespace = decode_history(rows), self._connection.namespace
-        waiting = limits_waited_for(history, activities)
-        waits = (
-            await self._connection.patiently(lambda: waits_for(self._connection, waiting)) if waiting else {}
-        )
-        own = await self._connection.patiently(lambda: workflow_waits_for(self._connection, record, history))
-        return describe(
-            record, history, activities, workers, now, lock, self._converter, namespace, waits, own
-        )
+        return await described(self._connection, await self._find_own(measured=True))
 
     async def fetch_history(
         self, *, event_filter_type: WorkflowHistoryEventFilterType = WorkflowHistoryEventFilterType.ALL_EVENT

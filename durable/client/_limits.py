@@ -252,5 +252,6 @@ async def workflow_waits_for(connection: Connection, run: RunRecord, events: Seq
         return ""
     key = await connection.store.read_key(WORKFLOWS, started.limits.key)
     return (
-        f"it waits for its turn under concurrency key {started.limits.key!r}: {key.running} of {key.most} run"
+        f"it waits for its turn under concurrency key {started.limits.key!r}: {key.running} of {key.most} run; "
+        f"client.set_concurrency_limit({started.limits.key!r}, ..., kind='workflow') changes how many may"
     )

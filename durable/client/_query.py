@@ -19,6 +19,7 @@ from durable._replay._intercepted import Interceptors, new_instance
 from durable._replay._replay import replay
 from durable._replay._turns import Turns
 from durable.client._connection import Connection
+from durable.client._described import why_waiting
 from durable.common import QueryRejectCondition, WorkflowExecutionStatus
 from durable.converter import DataConverter
 from durable.exceptions import (
@@ -208,9 +209,10 @@ class Asking:
             if not any(message.position <= last for message in unread):
                 return
             if self._left <= 0:
+                why = await why_waiting(self._connection, record.workflow_id, record.run_id)
                 raise self._late(
-                    f"it has not read {len(unread)} messages that were sent before; is a worker running on task queue "
-                    f"{record.task_queue!r}?"
+                    f"it has not read {len(unread)} messages that were sent before"
+                    + (why or f"; is a worker running on task queue {record.task_queue!r}?")
                 )
             await asyncio.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE)

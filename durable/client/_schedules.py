@@ -26,6 +26,7 @@ from durable._engine.schedules.records import (
 )
 from durable._engine.schedules.rows import decode_progress
 from durable._internal.ids import check_name, check_text, uuid7
+from durable._internal.left_out import explains_options
 from durable.client._attribute_types import check_types
 from durable.client._connection import Connection
 from durable.client._schedule_actions import to_record
@@ -57,6 +58,7 @@ Updater = Callable[[ScheduleUpdateInput], "ScheduleUpdate | Awaitable[ScheduleUp
 """What changes a schedule: given what it is, it returns what it is to be, or None to leave it."""
 
 
+@explains_options
 class ScheduleHandle:
     """A schedule by id, whether it exists or not. `Client.get_schedule_handle` makes one.
 

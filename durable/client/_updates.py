@@ -12,9 +12,11 @@ from typing import Any, Generic, TypeVar
 from durable._engine._updates import decode_result, message_id_of
 from durable._internal.ids import check_name, uuid7
 from durable._internal.instants import SECOND, Duration, to_duration
+from durable._internal.left_out import explains_options
 from durable.client._calls import call_of
 from durable.client._checked import to_checked_payloads
 from durable.client._connection import Connection
+from durable.client._described import why_waiting
 from durable.exceptions import (
     WorkflowNotFoundError,
     WorkflowUpdateFailedError,
@@ -115,6 +117,7 @@ def new_update(
     return NewUpdate(update_id, event, Any if result_type is None else result_type)
 
 
+@explains_options
 class WorkflowUpdateHandle(Generic[R_co]):
     """One update of one workflow, to wait for.
 
@@ -180,9 +183,10 @@ class WorkflowUpdateHandle(Generic[R_co]):
             except TimeoutError:
                 if not timer.expired():
                     raise
+                why = await why_waiting(self._connection, self.workflow_id, self.workflow_run_id)
                 raise WorkflowUpdateRPCTimeoutOrCancelledError(
                     f"update {self.id!r} of workflow {self.workflow_id!r} was not {stage.name.lower()} within "
-                    f"{seconds:g} s; it goes on, and can be waited for again"
+                    f"{seconds:g} s, but can be waited for again, for it goes on with the workflow{why}"
                 ) from None
         return self._outcome
 

@@ -26,6 +26,8 @@ from durable.history._events import (
 )
 from durable.history._export import EXPORT_FORMAT, export_history, import_history
 from durable.history._facts import (
+    CONDITIONS_LAST,
+    HANDLERS_END,
     IN_FORCE,
     MESSAGES_FIRST,
     TARGET_CHANGED,
@@ -121,10 +123,12 @@ __all__ = [
     "BINARY_PLAIN",
     "CLOSING",
     "COMMANDS",
+    "CONDITIONS_LAST",
     "DEFAULT_PRIORITY",
     "EXPORT_FORMAT",
     "FORMAT",
     "FROM_OUTSIDE",
+    "HANDLERS_END",
     "INPUTS",
     "IN_FORCE",
     "JSON_PLAIN",

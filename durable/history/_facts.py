@@ -74,7 +74,7 @@ class Input(EventData, frozen=True, omit_defaults=True):
     Attributes:
         message: The id of the inbox message this event was, if it was one; a second message with this id is dropped.
         flags: The behaviour flags its task runs under, so that fixes of the library do not change old runs; see
-            `MESSAGES_FIRST` and `IN_FORCE`.
+            `MESSAGES_FIRST`. Those of the first event hold for the whole run, see `IN_FORCE`.
     """
 
     message: str = ""
@@ -87,13 +87,20 @@ MESSAGES_FIRST = 1
 TARGET_CHANGED = 2
 """Of all inputs of a task: its run is pinned, and would be another version's by now if it were not."""
 
-KNOWN_FLAGS = MESSAGES_FIRST | TARGET_CHANGED
+HANDLERS_END = 4
+"""Of a run's first event: a cancellation that leaves a signal's handler ends the run as one that leaves the workflow
+function does, and of several ends in one task the first counts."""
+
+CONDITIONS_LAST = 8
+"""Of a run's first event: a wait condition is asked for the first time when all else that is ready has run."""
+
+KNOWN_FLAGS = MESSAGES_FIRST | TARGET_CHANGED | HANDLERS_END | CONDITIONS_LAST
 """All behaviour flags of this release. A history with another one is refused: it would run in another way than it did."""
 
 
-IN_FORCE = 0
-"""The flags of this release: every input that it writes carries them, since an empty task has nowhere else to say under
-which rules it ran. A change of what code sees of its history gets a flag of its own here, and old runs keep the old way."""
+IN_FORCE = HANDLERS_END | CONDITIONS_LAST
+"""The flags that every run starts with in this release. A change of what code sees of its history gets a flag of its own
+here, and runs that were started before keep the old way."""
 
 
 class CommandEvent(EventData, frozen=True, omit_defaults=True):

@@ -55,7 +55,7 @@ async def sleep_until(instant: datetime, *, summary: str | None = None) -> None:
 async def wait_condition(
     fn: Callable[[], bool], *, timeout: Duration | None = None, timeout_summary: str | None = None
 ) -> None:
-    """Wait until `fn()` is true. It is asked at once, and again whenever something has happened in the run.
+    """Wait until `fn()` is true. It is asked whenever all that is ready in the run has run, and so at once if nothing is.
 
     A condition that comes true together with the timeout wins.
 
@@ -66,6 +66,7 @@ async def wait_condition(
 
     Raises:
         TimeoutError: It was not true in time (the builtin one).
+        Exception: What `fn` raised.
         NotInWorkflowError: The caller is not workflow code.
         TypeError: `fn` is async or not callable.
         ValueError: The timeout is negative or longer than 100 years.
@@ -90,10 +91,10 @@ async def wait_condition(
         if not condition.cancelled():
             condition.result()
             return
-        if fn():
-            return
     else:
         condition.cancel()
+    if fn():
+        return
     raise TimeoutError(f"the condition did not come true within {micros / SECOND:g} seconds")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,6 +22,11 @@ WAIT = ActivityCancellationType.WAIT_CANCELLATION_COMPLETED
 @activity.defn(name="golden_double")
 async def double(x: int) -> int:
     return 2 * x
+
+
+@activity.defn(name="golden_echo")
+async def echo(text: str) -> str:
+    return text
 
 
 @activity.defn(name="golden_slow")
@@ -427,6 +433,37 @@ async def local_activities() -> list[Any]:
     return [order, late.cancelled(), waits.cancelled(), str(workflow.uuid4())]
 
 
+@workflow.defn(name="golden.conditions")
+class Conditions:
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+
+    @workflow.run
+    async def run(self) -> list[str]:
+        """Conditions that hold already let others run first, a handler that is cancelled for example."""
+        with contextlib.suppress(ApplicationError):
+            await workflow.wait_condition(self.broken)
+        for timeout in (None, 60, 0):
+            task = asyncio.create_task(self.beside(f"beside {timeout}"))
+            await workflow.wait_condition(lambda: True, timeout=timeout)
+            self.seen.append(f"behind {timeout}")
+            await task
+        await workflow.wait_condition(lambda: "to" in self.seen and workflow.all_handlers_finished())
+        return self.seen
+
+    async def beside(self, name: str) -> None:
+        await asyncio.sleep(0)
+        self.seen.append(name)
+        await double(len(self.seen))
+
+    def broken(self) -> bool:
+        raise ApplicationError("on purpose")
+
+    @workflow.signal
+    async def tell(self, what: str) -> None:
+        self.seen.append(await echo(what))
+
+
 PROGRAMS = [
     Program("gather", lambda: gather_(5)),
     Program("wait", lambda: wait_(4)),
@@ -451,4 +488,5 @@ PROGRAMS = [
     Program("patched", lambda: Patched.run(3), signals=[("told", "a")], updates=[("asked", "b")]),
     Program("upserts", lambda: upserts()),
     Program("local_activities", lambda: local_activities()),
+    Program("conditions", lambda: Conditions.run(), signals=[("tell", "to")]),
 ]

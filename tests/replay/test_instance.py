@@ -12,13 +12,21 @@ import pytest
 
 from durable import RetryPolicy, Signal, activity, workflow
 from durable._engine._activities import idempotency_key
+from durable._replay import _turns
 from durable._replay._instance import Instance
 from durable._replay._replay import replay
 from durable._replay._turns import Turns
 from durable.common import ActivityCancellationType
 from durable.converter import default
-from durable.exceptions import ActivityError, ApplicationError, NondeterminismError, WorkflowQueryFailedError
+from durable.exceptions import (
+    ActivityError,
+    ApplicationError,
+    NondeterminismError,
+    SpinError,
+    WorkflowQueryFailedError,
+)
 from durable.history import (
+    IN_FORCE,
     ActivityTaskCanceled,
     ActivityTaskCompleted,
     ActivityTaskFailed,
@@ -69,7 +77,9 @@ class Rig:
 
     alive: list[Instance] = []  # noqa: RUF012
 
-    def __init__(self, definition: Any, *args: Any, seed: int = 7, run_id: str = "run-1") -> None:
+    def __init__(
+        self, definition: Any, *args: Any, seed: int = 7, run_id: str = "run-1", flags: int = IN_FORCE
+    ) -> None:
         self.definition = getattr(definition, "definition", None) or definition.run.definition
         self.run_id = run_id
         self.notes: list[str] = []
@@ -83,6 +93,7 @@ class Rig:
             task_queue="q",
             input=payloads(*args),
             seed=seed,
+            flags=flags,
         )
 
     def fresh(self, *, trace: bool = False, definition: Any = None) -> Instance:
@@ -551,6 +562,63 @@ async def bad_condition() -> None:
 def test_a_condition_that_raises_blocks_the_task() -> None:
     with pytest.raises(ZeroDivisionError):
         Rig(bad_condition).start()
+
+
+@workflow.defn(name="instance_condition_holds")
+async def condition_holds(timeout: float | None) -> list[str]:
+    order: list[str] = []
+
+    async def beside() -> None:
+        await asyncio.sleep(0)
+        order.append("beside")
+
+    task = asyncio.create_task(beside())
+    await workflow.wait_condition(lambda: True, timeout=timeout)
+    order.append("behind")
+    await task
+    await act(1)
+    return order
+
+
+@pytest.mark.parametrize("timeout", [None, 0, 5])
+@pytest.mark.parametrize("flags", [0, IN_FORCE])
+def test_a_condition_that_holds_lets_what_is_ready_run_first(timeout: float | None, flags: int) -> None:
+    """Unless nothing is to be waited for; runs of older releases did not let it."""
+    rig = Rig(condition_holds, timeout, flags=flags)
+    (asked,) = rig.start()
+    assert names([asked]) == ["Scheduled"]
+    assert result(rig.tell(done(asked.id))) == (
+        ["beside", "behind"] if flags and timeout != 0 else ["behind", "beside"]
+    )
+    rig.replay()
+
+
+@workflow.defn(name="instance_condition_for_ever")
+async def condition_for_ever() -> None:
+    while True:
+        await workflow.wait_condition(lambda: True)
+
+
+def test_waiting_for_ever_for_what_is_true_is_a_spin(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_turns, "TURN_PASSES", 1000)
+    with pytest.raises(SpinError, match=r"waited 1,000 times for what is true already.*test_instance\.py"):
+        Rig(condition_for_ever).start()
+
+
+@workflow.defn(name="instance_condition_fails")
+async def condition_fails() -> str:
+    def broken() -> bool:
+        raise ApplicationError("on purpose")
+
+    try:
+        await workflow.wait_condition(broken)
+    except ApplicationError as error:
+        return error.message
+    return ""
+
+
+def test_what_a_condition_raises_reaches_whoever_waits_for_it() -> None:
+    assert result(Rig(condition_fails).start()) == "on purpose"
 
 
 # ---------------------------------------------------------------- queries

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any
 
 import msgspec
@@ -11,8 +12,11 @@ import pytest
 from durable import Signal, workflow
 from durable.exceptions import ApplicationError
 from durable.history import (
+    IN_FORCE,
     MESSAGES_FIRST,
+    CanceledFailure,
     TimerFired,
+    WorkflowExecutionCanceled,
     WorkflowExecutionCompleted,
     WorkflowExecutionFailed,
     WorkflowExecutionSignaled,
@@ -62,6 +66,19 @@ class Handled:
         raise ApplicationError("on purpose") if how == "failure" else ValueError("bug")
 
 
+@workflow.defn(name="instance_swallows")
+class Swallows:
+    @workflow.run
+    async def run(self) -> None:
+        while True:
+            with contextlib.suppress(asyncio.CancelledError):
+                await go.receive()
+
+    @workflow.signal
+    async def cancelled(self) -> None:
+        raise asyncio.CancelledError
+
+
 def test_handlers_of_early_signals_run_before_the_first_line() -> None:
     rig = Rig(Handled)
     rig.start(signal("note", "a"), signal("note", "b"))
@@ -101,6 +118,75 @@ def test_a_bug_in_a_handler_goes_before_a_close_of_the_same_task() -> None:
     rig.start()
     with pytest.raises(ValueError, match="bug"):
         rig.tell(signal("go", "x"), signal("fails", "bug"))
+
+
+@workflow.defn(name="instance_cancelled_handler")
+class CancelledHandler:
+    def __init__(self) -> None:
+        self.goes = asyncio.Event()
+
+    @workflow.run
+    async def run(self) -> str:
+        await self.goes.wait()
+        return "returned"
+
+    @workflow.signal
+    async def cancelled(self) -> None:
+        task = asyncio.ensure_future(asyncio.sleep(60))
+        await asyncio.sleep(0)
+        task.cancel()
+        await task
+
+    @workflow.signal
+    async def fail(self, later: bool) -> None:
+        self.goes.set()
+        for _ in range(5 if later else 0):
+            await asyncio.sleep(0)
+        raise ApplicationError("on purpose")
+
+
+def test_a_cancellation_that_leaves_a_handler_ends_the_run_as_one_that_leaves_the_function() -> None:
+    rig = Rig(CancelledHandler)
+    rig.start()
+    (closing,) = rig.tell(signal("cancelled"))
+    assert isinstance(closing, WorkflowExecutionFailed)
+    assert isinstance(closing.failure.info, CanceledFailure)
+    rig.replay()
+
+
+def test_it_makes_the_run_cancelled_once_that_was_asked_for() -> None:
+    rig = Rig(Swallows)
+    rig.start()
+    assert not rig.tell(CANCEL)
+    (closing,) = rig.tell(signal("cancelled"))
+    assert isinstance(closing, WorkflowExecutionCanceled)
+    rig.replay()
+
+
+def test_a_run_of_an_older_release_goes_on_without_its_handler() -> None:
+    rig = Rig(CancelledHandler, flags=0)
+    rig.start()
+    assert not rig.tell(signal("cancelled"))
+    (closing,) = rig.tell(signal("fail", False))
+    assert isinstance(closing, WorkflowExecutionFailed)
+    assert closing.failure.message == "on purpose"
+    rig.replay()
+
+
+@pytest.mark.parametrize(
+    ("later", "flags", "ending"),
+    [
+        (False, IN_FORCE, WorkflowExecutionFailed),
+        (True, IN_FORCE, WorkflowExecutionCompleted),
+        (True, 0, WorkflowExecutionFailed),
+    ],
+)
+def test_of_two_ends_in_one_task_the_first_counts(later: bool, flags: int, ending: type[Any]) -> None:
+    rig = Rig(CancelledHandler, flags=flags)
+    rig.start()
+    (closing,) = rig.tell(signal("fail", later))
+    assert isinstance(closing, ending)
+    rig.replay()
 
 
 @pytest.mark.parametrize(

@@ -375,7 +375,7 @@ async def test_a_run_that_times_out_is_tried_again(env: Env) -> None:
     assert (await event(first, "TimedOut")).new_run_id == second.run_id
     started = await event(second, "Started")
     assert started.attempt == 2
-    assert started.last_failure.message == "workflow timed out"
+    assert started.last_failure.message == "workflow timed out: its run_timeout of 0.2 s is over"
 
 
 async def test_the_execution_timeout_bounds_the_whole_chain(env: Env) -> None:

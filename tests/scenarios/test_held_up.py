@@ -415,7 +415,7 @@ async def test_a_stale_look_does_not_execute_again(env: Env) -> None:
 
     env.store.hooks["claim_activities"] = claim
     env.store.hooks["owned_activities"] = look
-    async with env.worker(calls_queued), env.worker(queued_once, task_queue="side", lease_duration=0.5):
+    async with env.worker(calls_queued), env.worker(queued_once, task_queue="side", lease_duration=1.0):
         handle = await env.start(calls_queued())
         await reached(handle, "Started", "ActivityScheduled", "ActivityCompleted")
         before = looks

@@ -11,6 +11,7 @@ import pytest
 from durable import Client, Query, Signal, activity, workflow
 from durable.exceptions import (
     ApplicationError,
+    CancelledError,
     ConversionError,
     WorkflowNotFoundError,
     WorkflowQueryFailedError,
@@ -272,6 +273,13 @@ async def test_a_failure_in_a_handler_fails_the_workflow_and_a_bug_blocks_it(env
             await asyncio.sleep(0)
             raise KeyError("a bug")
 
+        @workflow.signal
+        async def cancels_itself(self) -> None:
+            task = asyncio.ensure_future(asyncio.sleep(60))
+            await asyncio.sleep(0)
+            task.cancel()
+            await task
+
     async with env.worker(HandlerFails):
         one = await env.start(HandlerFails.run())
         await one.signal("fail")
@@ -280,6 +288,10 @@ async def test_a_failure_in_a_handler_fails_the_workflow_and_a_bug_blocks_it(env
         await other.signal("bug")
         assert "a bug" in await held(other)
         await other.terminate()
+        third = await env.start(HandlerFails.run())
+        await third.signal("cancels_itself")
+        assert isinstance(await fails(third), CancelledError)
+        assert (await events(third))[-1] == "Failed"
 
 
 # --- queries ---

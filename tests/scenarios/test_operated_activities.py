@@ -102,7 +102,7 @@ async def queued(handle: WorkflowHandle[Any, Any]) -> PendingActivity:
     return await comes(handle, lambda one: one.state == "queued")
 
 
-BEATS: dict[str, Any] = {"heartbeat_timeout": 0.05, "start_to_close_timeout": 60, "activity_id": "a"}
+BEATS: dict[str, Any] = {"heartbeat_timeout": 0.25, "start_to_close_timeout": 60, "activity_id": "a"}
 SILENT: dict[str, Any] = {"activity_id": "a"}
 
 

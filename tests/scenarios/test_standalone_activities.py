@@ -276,7 +276,7 @@ async def test_one_that_waits_is_cancelled_at_once(plain: Env) -> None:
 async def test_one_that_runs_is_told(plain: Env) -> None:
     step = Step()
     async with plain.worker(step.activity):
-        handle = await plain.client.start_activity(step.activity, True, id="runs", heartbeat_timeout=0.05)
+        handle = await plain.client.start_activity(step.activity, True, id="runs", heartbeat_timeout=0.25)
         await step.begun()
         await handle.cancel("no longer wanted")
         await handle.cancel("again")
@@ -309,7 +309,7 @@ async def test_one_that_does_not_listen_has_its_result(plain: Env) -> None:
 async def test_a_terminated_one_is_over(plain: Env) -> None:
     step = Step()
     async with plain.worker(step.activity):
-        handle = await plain.client.start_activity(step.activity, True, id="ends", heartbeat_timeout=0.05)
+        handle = await plain.client.start_activity(step.activity, True, id="ends", heartbeat_timeout=0.25)
         await step.begun()
         await handle.terminate("enough")
         error = await cause(handle)
@@ -330,7 +330,7 @@ async def test_it_is_paused_reset_and_given_other_options(plain: Env) -> None:
     step = Step()
     async with plain.worker(step.activity):
         handle = await plain.client.start_activity(
-            step.activity, True, "half", id="operated", heartbeat_timeout=0.05, start_to_close_timeout=60
+            step.activity, True, "half", id="operated", heartbeat_timeout=0.25, start_to_close_timeout=60
         )
         await step.begun()
         await handle.pause("why")
@@ -698,7 +698,7 @@ async def test_a_codec_hides_what_is_stored(store_url: str) -> None:
     converter = DataConverter(payload_codec=Hiding())
     async with Client.connect(store_url, data_converter=converter) as client:
         handle = await client.start_activity(
-            step.activity, True, "secret-1", id="hidden", heartbeat_timeout=0.05, start_delay=0.2
+            step.activity, True, "secret-1", id="hidden", heartbeat_timeout=0.25, start_delay=0.2
         )
         await handle.update_options(start_to_close_timeout=44)
         (row,) = await beneath(client.store).read_activities(handle.run_id or "")

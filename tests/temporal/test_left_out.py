@@ -86,3 +86,19 @@ async def test_options_of_starts_and_calls(store_url: str) -> None:
         a.options(versioning_intent=None)  # type: ignore[call-arg]
     with pytest.raises(TypeError, match="has no option 'versioning_intent': it is superseded"):
         w.options(versioning_intent=None)  # type: ignore[call-arg]
+
+
+async def test_options_of_handles(store_url: str) -> None:
+    async with Client.connect(store_url) as client:
+        handle = client.get_workflow_handle("w")
+        for method in (handle.signal, handle.cancel, handle.describe, handle.result):
+            with pytest.raises(
+                TypeError, match=r"WorkflowHandle\.\w+ has no option 'rpc_timeout': there is no"
+            ):
+                await method(rpc_timeout=1)  # type: ignore[call-overload]
+        with pytest.raises(TypeError, match="has no option 'rpc_metadata': there is no"):
+            await client.get_schedule_handle("s").pause(rpc_metadata={})  # type: ignore[call-arg]
+        with pytest.raises(TypeError, match="has no option 'skip_archival': there is no"):
+            handle.fetch_history_events(skip_archival=True)  # type: ignore[call-arg]
+        with pytest.raises(TypeError, match="unexpected keyword argument 'nothing'"):
+            await handle.cancel(nothing=1)  # type: ignore[call-arg]

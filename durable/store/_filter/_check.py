@@ -204,8 +204,11 @@ def _order(order_by: tuple[Order, ...], custom: CustomTypes) -> tuple[SortKey, .
         place = order.name.column
         column = resolve(order.name, custom)
         if column.kind in MULTIPLE:
+            has = "words" if column.kind is Kind.TEXT else "several values"
             raise FilterError(
-                place, f"there is no order by {column.name} ({column.kind.value}): a run has many of them"
+                place,
+                f"there is no order by {column.name} ({column.kind.value}): a run has {has} there, and no one value to be "
+                "sorted by; sort by an attribute of type Keyword, Int, Double, Bool or Datetime",
             )
         if any(key.column == column for key in keys):
             raise FilterError(place, f"{column.name} is there twice")

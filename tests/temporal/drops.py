@@ -22,7 +22,7 @@ DROPS: dict[str, str] = {
     "start: task_queue": f"{_HELLO}::test_activity{_ONE}",
     "start: execution_timeout": f"{_STARTS}::test_run_timeout[sqlite-cached-execution_timeout]",
     "start: run_timeout": f"{_STARTS}::test_run_timeout[sqlite-cached-run_timeout]",
-    "start: task_timeout": f"{_S}/test_behaviours.py::test_workflow_info{_ONE}",
+    "start: task_timeout": f"{_S}/test_faults.py::test_a_task_timeout_ends_a_turn_that_holds_the_thread{_ONE}",
     "start: id_reuse_policy": f"{_STARTS}::test_terminate_existing{_ONE}",
     "start: id_conflict_policy": f"{_STARTS}::test_one_open_run_of_an_id{_ONE}",
     "start: memo": f"{_STARTS}::test_describe_and_memo{_ONE}",

@@ -41,7 +41,8 @@
      |   |- StoreUnavailableError             it cannot be reached (now); the library itself goes on trying
      |   |   `- PayloadCodecError             the payload codec cannot encode or decode (now); it goes on trying, too
      |   |- SchemaError                       the tables are missing, older or newer; the text names the command
-     |   `- StoreConfigurationError           a setting of the server or the URL makes it unfit; the text names it
+     |   |- StoreConfigurationError           a setting of the server or the URL makes it unfit; the text names it
+     |   `- TransactionError                  what was done to a transaction cannot be; it is undone
      |- HistoryError                          a log cannot be read
      |   |- HistoryCorruptError               it is not what this library wrote
      |   `- UnknownEventError                 a newer release wrote it; it waits for a worker of that release
@@ -97,6 +98,7 @@ __all__ = [
     "TerminatedError",
     "TimeoutError",
     "TimeoutType",
+    "TransactionError",
     "UnknownEventError",
     "WorkerDeploymentConflictError",
     "WorkerDeploymentNotFoundError",
@@ -530,6 +532,14 @@ class SchemaError(StoreError):
 
 class StoreConfigurationError(StoreError, ValueError):
     """The URL, or a setting of the database, makes it unfit."""
+
+
+class TransactionError(StoreError):
+    """The function of a transactional activity did to its transaction what cannot be; what it wrote is undone.
+
+    It committed it or rolled it back, or went on behind a statement that had failed. The activity fails with it and is not
+    tried again, since its code is at fault.
+    """
 
 
 class HistoryError(DurableError):

@@ -66,10 +66,14 @@ class Completed(Struct, frozen=True, gc=False):
 
 
 class Failed(Struct, frozen=True, gc=False):
-    """An attempt raised, timed out, or was lost with its worker. `paused` is set when it ended because of a pause."""
+    """An attempt raised, timed out, or was lost with its worker.
+
+    `uncounted` is set when it came to nothing by no fault of its own, because of a pause for example: it did not fail,
+    and is made again.
+    """
 
     failure: Failure
-    paused: bool = False
+    uncounted: bool = False
 
 
 class Canceled(Struct, frozen=True, gc=False):
@@ -280,7 +284,7 @@ def conclude_row(
 
 def _again(record: ActivityRecord, outcome: Failed, now: int) -> bool:
     """Whether an attempt that failed is made again whatever its retry policy says about the number of attempts."""
-    if not (outcome.paused or record.anew is not Anew.NO):
+    if not (outcome.uncounted or record.anew is not Anew.NO):
         return False
     scheduled = scheduled_of(record)
     allowed = msgspec.structs.replace(scheduled.retry_policy, maximum_attempts=0, initial_interval=0)
@@ -291,14 +295,14 @@ def _again(record: ActivityRecord, outcome: Failed, now: int) -> bool:
 def _made_again(
     record: ActivityRecord, outcome: Failed, *, worker: str | None, progress: Progress
 ) -> AttemptOutcome:
-    """Return the end of an attempt behind which people count from one, or on from where it was if it ended by a pause."""
+    """Return the end of an attempt behind which people count from one, or on from where it was if it is not counted."""
     failure: Failure | None = outcome.failure
     base = record.base + 1
     if record.anew is not Anew.NO:
         base = record.attempt
         if record.anew is Anew.FORGETTING:
             progress = Progress()
-    elif outcome.paused:
+    elif outcome.uncounted:
         # It did not fail.
         failure = decode_progress(record.progress).last_failure
     return AttemptOutcome(

@@ -16,7 +16,7 @@ from durable.history import (
     EventData,
     EventRow,
     Input,
-    encode_data,
+    encode_row,
 )
 
 
@@ -44,7 +44,8 @@ class Flight(msgspec.Struct, gc=False):
     def land(self, state: RunState, now: int) -> list[Event]:
         """Fold what was committed into the run's state; `now` is the commit's time. Return the inputs of a task to be run."""
         transition, tried = self.transition, self.tried
-        state.size += sum([len(event.data) for event in transition.events])
+        for row in transition.events:
+            state.size += len(row.data)
         time = max(now, transition.not_before) if transition.time is None else transition.time
         seq, before, task = state.seq, state.task, self.task
         for command in self.commands:
@@ -71,7 +72,7 @@ def rows_of(facts: Sequence[EventData], state: RunState, commands: int, task: in
     before, inputs_from = state.task, state.seq + 1 + commands
     return tuple(
         [
-            EventRow(seq, before if seq < inputs_from else task, int(data.type), encode_data(data))
+            encode_row(seq, before if seq < inputs_from else task, data)
             for seq, data in enumerate(facts, state.seq + 1)
         ]
     )

@@ -10,6 +10,7 @@ from durable.history import (
     EventRow,
     Input,
     encode_data,
+    encode_row,
 )
 
 
@@ -28,4 +29,4 @@ def end(seq: int, data: EventData) -> EventRow:
 
     It belongs to no task of the workflow; the number of its task is its position, which is never below the newest's.
     """
-    return EventRow(seq, seq, int(data.type), encode_data(data))
+    return encode_row(seq, seq, data)

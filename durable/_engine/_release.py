@@ -12,7 +12,7 @@ from durable._engine._state import RunState
 from durable._engine._trial import Trial
 from durable._engine._updates import outcomes
 from durable._engine.records import Release, Transition
-from durable.history import EventRow, encode_data
+from durable.history import encode_row
 
 
 def unwritten_results(inputs: Inputs, trial: Trial | None, flight: Flight | None) -> list[ActivityInputEvent]:
@@ -43,8 +43,7 @@ def release(
             asked.add_row(row(scheduled, state.task_time))
     starts, sends = outgoing(state, asked.outgoing, closing=False, pinned_to=asked.pinned_to)
     rows = tuple(
-        EventRow(seq, state.task, int(command.type), encode_data(command))
-        for seq, command in enumerate(asked.commands, state.seq + 1)
+        encode_row(seq, state.task, command) for seq, command in enumerate(asked.commands, state.seq + 1)
     )
     return Transition(
         run_id=state.run_id,

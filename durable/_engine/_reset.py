@@ -50,6 +50,7 @@ from durable.history import (
     WorkflowExecutionUpdateAccepted,
     decode_data,
     encode_data,
+    encode_row,
 )
 
 SIGNAL, UPDATE = (
@@ -174,7 +175,7 @@ class Base:
                     original_run_id=started.original_run_id or self.run_id,
                 )
             ),
-            event=EventRow(self.cut + 1, self.task, int(event.type), encode_data(event)),
+            event=encode_row(self.cut + 1, self.task, event),
             first_run_id=started.first_run_id or self.run_id,
             run_timeout=min(limits, default=None),
             close=None
@@ -287,6 +288,4 @@ def _end(
     seq = view.events[-1].seq + 1 if view.events else read_from + 1
     data: EventData = WorkflowExecutionTerminated(reason=reason, identity=identity, reset_run_id=run_id)
     lost = LOST if excluded.updates else b""
-    return EventRow(seq, seq, int(data.type), encode_data(data)), Close(
-        RunStatus.TERMINATED, update_lost=lost
-    )
+    return encode_row(seq, seq, data), Close(RunStatus.TERMINATED, update_lost=lost)

@@ -23,7 +23,6 @@ from durable.history import (
     ActivityTaskScheduled,
     ActivityTaskTimedOut,
     EventData,
-    EventRow,
     TimeoutFailure,
     WorkflowExecutionCanceled,
     WorkflowExecutionCompleted,
@@ -32,6 +31,7 @@ from durable.history import (
     WorkflowExecutionTimedOut,
     decode_data,
     encode_data,
+    encode_row,
 )
 
 PREFIX = "activity\x1f"
@@ -104,8 +104,8 @@ def end_with(
         status, closing = RunStatus.CANCELED, WorkflowExecutionCanceled(details=outcome.details)
     return SoleEnd(
         status,
-        EventRow(3, 2, int(outcome.type), encode_data(outcome)),
-        EventRow(4, 2, int(closing.type), encode_data(closing)),
+        encode_row(3, 2, outcome),
+        encode_row(4, 2, closing),
     )
 
 

@@ -42,7 +42,6 @@ from durable._replay._turns import SpinError as TurnSpin
 from durable._replay._turns import TurnPoisoned, Turns
 from durable._replay._updates import Updates
 from durable._replay.machines._activity import ActivityMachine
-from durable._replay.machines._signal import SignalBuffer
 from durable.activity._call import ActivityCall
 from durable.common import RawValue
 from durable.converter import DataConverter
@@ -131,6 +130,7 @@ class Instance(OwnRun):
         "loop",
         "namespace",
         "own_version",
+        "rejected",
         "run_id",
         "version",
     )
@@ -173,8 +173,7 @@ class Instance(OwnRun):
         self._commands = self.COMMANDS(self.loop, trace=trace)
         self._timers = Timers(self.loop, self._commands)
         self._conditions = Conditions(self.loop)
-        self._messages = Messages(self, converter)
-        self._patches = Patches(self._commands, activates, self.info)
+        self._patches = Patches(self._commands, activates)
         self._now = 0
         self._origin: int | None = None
         self._replaying = False
@@ -190,7 +189,9 @@ class Instance(OwnRun):
         self._ids: OpenIds | None = None
         self._locals: LocalActivities | None = None
         self._details = ""
-        self._updates = Updates(self, converter, self._messages.under_way)
+        self._messages: Messages | None = None
+        self._updates: Updates | None = None
+        self.rejected: dict[str, Failure] | None = None
         # The version of the workers that runs the present task, and that of the worker it is in.
         self.version = self.own_version = ""
         self._target_changed = False
@@ -234,7 +235,8 @@ class Instance(OwnRun):
         self._replaying = replaying
         self._patches.begin_task(patches, replaying=replaying)
         self._commands.wanted = {}
-        self._messages.buffer.begin_turn()
+        if self._messages is not None:
+            self._messages.buffer.begin_turn()
         try:
             turns.run(loop, self._apply, task)
         except TurnPoisoned as poisoned:
@@ -257,15 +259,16 @@ class Instance(OwnRun):
         """
         loop = self.loop
         progress, kept, now, now_ms = loop.progress, loop.kept, self._now, loop.now_ms
-        self._updates.trying(True)
+        rejected: dict[str, Failure] = {}
+        self.rejected = rejected
         try:
             commands = self.activate(turns, task, replaying=False, size=size)
         finally:
-            self._updates.trying(False)
+            self.rejected = None
         moved = loop.progress != progress or kept is not None or loop.kept is not None
         if not moved:
             self._now, loop.now_ms = now, now_ms
-        return Tried(commands, self._updates.rejected, moved)
+        return Tried(commands, rejected, moved)
 
     def _apply(self, task: Sequence[Event]) -> None:
         cancelled: str | None = None
@@ -281,17 +284,18 @@ class Instance(OwnRun):
             if isinstance(data, _ANSWERS):
                 self._commands.answer(data.id, data)
             elif isinstance(data, WorkflowExecutionSignaled):
-                self._messages.signaled(data)
+                self._own_messages().signaled(data)
             elif isinstance(data, WorkflowExecutionStarted):
                 self._prepare(data, event, reset)
             elif isinstance(data, WorkflowExecutionCancelRequested):
                 cancelled = data.reason if cancelled is None else cancelled
             elif isinstance(data, WorkflowExecutionUpdateAccepted):
-                self._updates.take(data, first=self._main is None)
+                self._own_updates().take(data, first=self._main is None)
         main = self._main
         if main is None:
             self._main = main = self._begin()
-            self._updates.take_late()
+            if self._updates is not None:
+                self._updates.take_late()
             if cancelled is not None:
                 # Behind the first step: `run` shall be able to catch it.
                 self.loop.call_soon(main.cancel)
@@ -320,7 +324,6 @@ class Instance(OwnRun):
         if reset is not None:
             self._reset(reset)
         self._converter = self._converter.of_workflow(self.namespace, started.workflow_id)
-        self._messages.buffer.converter = self._updates.converter = self._converter
         definition = self.definition
         if definition.cls is not None:
             self._object = (
@@ -378,6 +381,17 @@ class Instance(OwnRun):
         else:
             self._closing = self._closing or failure
 
+    def _own_messages(self) -> Messages:
+        """What it is told, from the first message or handler on; most runs have none."""
+        if self._messages is None:
+            self._messages = Messages(self, self._converter)
+        return self._messages
+
+    def _own_updates(self) -> Updates:
+        if self._updates is None:
+            self._updates = Updates(self, self._converter, self._own_messages().under_way)
+        return self._updates
+
     def keeps(self, flag: int) -> bool:
         """See `MessageHost`."""
         return bool(self._started.flags & flag)
@@ -425,11 +439,6 @@ class Instance(OwnRun):
     def spoiled(self) -> bool:
         """Whether it can take no more tasks: a turn or a query has left it in a state that no log describes."""
         return self.loop.state == POISONED
-
-    @property
-    def signals(self) -> SignalBuffer:
-        """The signals that no handler has taken."""
-        return self._messages.buffer
 
     @property
     def sources(self) -> dict[int | str, str] | None:
@@ -498,7 +507,7 @@ class Instance(OwnRun):
 
     def patched(self, id: str, *, deprecated: bool) -> bool:
         """See `Runtime.patched`."""
-        return self._patches.ask(id, deprecated=deprecated)
+        return self._patches.ask(id, deprecated=deprecated, info=self.info)
 
     def start_activity(self, call: ActivityCall[Any]) -> asyncio.Future[Any]:
         """See `Runtime.start_activity`."""
@@ -555,15 +564,15 @@ class Instance(OwnRun):
 
     def receive(self, name: str, type_hint: Any) -> asyncio.Future[Any]:
         """See `Runtime.receive`."""
-        return self._messages.receive(name, type_hint)
+        return self._own_messages().receive(name, type_hint)
 
     def give_back(self, name: str, future: asyncio.Future[Any]) -> None:
         """See `Runtime.give_back`."""
-        self._messages.buffer.give_back(name, future)
+        self._own_messages().buffer.give_back(name, future)
 
     def handlers(self, kind: str) -> Mapping[str | None, Handler]:
         """See `Runtime.handlers`."""
-        return self._messages.handlers(kind)
+        return self._own_messages().handlers(kind)
 
     def set_handler(
         self, kind: str, name: str | None, handler: Handler | None, validator: Handler | None = None
@@ -571,11 +580,11 @@ class Instance(OwnRun):
         """See `Runtime.set_handler`."""
         if self._commands.read_only:
             self._commands.refuse("a query or an update's validator must not change the workflow's handlers")
-        self._messages.set_handler(kind, name, handler, validator)
+        self._own_messages().set_handler(kind, name, handler, validator)
 
     def all_handlers_finished(self) -> bool:
         """See `Runtime.all_handlers_finished`."""
-        return self._messages.under_way.none
+        return self._messages is None or self._messages.under_way.none
 
     def instance(self) -> Any:
         """See `Runtime.instance`."""
@@ -605,16 +614,19 @@ class Instance(OwnRun):
     @property
     def unfinished(self) -> str:
         """The handlers that are under way and should have finished, for people; "" if there are none."""
-        return self._messages.under_way.to_warn_of()
+        return "" if self._messages is None else self._messages.under_way.to_warn_of()
 
     @property
     def untaken(self) -> list[WorkflowExecutionSignaled]:
         """The signals that no handler and no receiver has taken."""
-        return self.signals.untaken()
+        return [] if self._messages is None else self._messages.buffer.untaken()
 
     def evict(self) -> int:
         """Take the code down without running any of it elsewhere or later; return how many tasks resisted."""
-        return evict(self.loop)
+        resisted = evict(self.loop)
+        # They refer back to it, and only the collector opens circles.
+        self._messages = self._updates = self._others = self._locals = self._info = None
+        return resisted
 
 
 _ANSWERS = (

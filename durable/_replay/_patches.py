@@ -28,11 +28,10 @@ Activation = Callable[[str, Info], bool]
 class Patches:
     """The patches of one run."""
 
-    __slots__ = ("_activates", "_commands", "_info", "_known", "_marked", "_replaying", "_said")
+    __slots__ = ("_activates", "_commands", "_known", "_marked", "_replaying", "_said")
 
-    def __init__(self, commands: Commands, activates: Activation | None, info: Callable[[], Info]) -> None:
+    def __init__(self, commands: Commands, activates: Activation | None) -> None:
         self._commands = commands
-        self._info = info
         self._activates = activates
         self._said: dict[str, bool] = {}
         self._known: frozenset[str] = frozenset()
@@ -46,30 +45,30 @@ class Patches:
         if marked:
             self._known |= marked
 
-    def ask(self, id: str, *, deprecated: bool) -> bool:
-        """See `Runtime.patched`."""
+    def ask(self, id: str, *, deprecated: bool, info: Callable[[], Info]) -> bool:
+        """See `Runtime.patched`; `info` tells the callback about the run."""
         if self._commands.read_only:
             self._commands.refuse(
                 "a query or an update's validator must not ask for a patch: it would be recorded"
             )
         said = self._said.get(id)
         if said is None:
-            said = self._said[id] = self._decide(id, deprecated)
+            said = self._said[id] = self._decide(id, deprecated, info)
         return said
 
-    def _decide(self, id: str, deprecated: bool) -> bool:
+    def _decide(self, id: str, deprecated: bool, info: Callable[[], Info]) -> bool:
         known = id in self._known
-        if not known and (self._replaying or not (deprecated or self._turned_on(id))):
+        if not known and (self._replaying or not (deprecated or self._turned_on(id, info))):
             return False
         if not known or id in self._marked:
             self._commands.mark(id, MarkerRecorded(patch_id=id, deprecated=deprecated))
         return True
 
-    def _turned_on(self, id: str) -> bool:
+    def _turned_on(self, id: str, info: Callable[[], Info]) -> bool:
         if self._activates is None:
             return True
         with self._commands.nothing_changes():
-            return self._activates(id, self._info())
+            return self._activates(id, info())
 
 
 NONE: frozenset[str] = frozenset()

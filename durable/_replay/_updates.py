@@ -49,10 +49,17 @@ _PREFIX = "update:"
 
 
 class UpdateHost(Protocol):
-    """What updates ask of the instance they belong to."""
+    """What updates ask of the instance they belong to.
+
+    Attributes:
+        loop: Its event loop.
+        definition: Its code.
+        rejected: In a trial the updates that were refused, by the id of their message; None when none may be.
+    """
 
     loop: DeterministicLoop
     definition: WorkflowDefinition
+    rejected: dict[str, Failure] | None
 
     def handlers(self, kind: str) -> Mapping[str | None, Handler]:
         """Return the handlers of a kind by name."""
@@ -96,27 +103,15 @@ class UpdateHost(Protocol):
 
 
 class Updates:
-    """See the module.
+    """See the module."""
 
-    Attributes:
-        rejected: The updates that this trial refused, by the id of their message.
-    """
-
-    __slots__ = ("_host", "_late", "_trying", "_under_way", "converter", "rejected")
+    __slots__ = ("_converter", "_host", "_late", "_under_way")
 
     def __init__(self, host: UpdateHost, converter: DataConverter, under_way: UnderWay) -> None:
         self._host = host
-        self.converter = converter
+        self._converter = converter
         self._under_way = under_way
         self._late: list[WorkflowExecutionUpdateAccepted] = []
-        self._trying = False
-        self.rejected: dict[str, Failure] = {}
-
-    def trying(self, on: bool) -> None:
-        """Say whether the updates of the next task may be refused."""
-        self._trying = on
-        if on:
-            self.rejected = {}
 
     def take(self, update: WorkflowExecutionUpdateAccepted, *, first: bool) -> None:
         """Take an update among the inputs of a task; `first` tells that the workflow function has not begun."""
@@ -144,7 +139,7 @@ class Updates:
     async def _run(self, update: WorkflowExecutionUpdateAccepted) -> None:
         """The task of an update: the whole of its handling."""
         handler = self._handler(update.name)
-        if self._trying and not self._accepts(update, handler):
+        if self._host.rejected is not None and not self._accepts(update, handler):
             self._host.loop.progress -= 1
             return
         if handler is None:
@@ -160,7 +155,7 @@ class Updates:
             result = self._host.handle_update(update, handler, self._arguments(update, handler))
             if inspect.isawaitable(result):
                 result = await result
-            payload = self.converter.to_payload(result, path=f"result of update {update.name}")
+            payload = self._converter.to_payload(result, path=f"result of update {update.name}")
         except BaseException as error:
             if continuing(error) is not None:
                 # It ends the run, as in any handler; the update is told so.
@@ -171,7 +166,7 @@ class Updates:
             if not self._host.fails_workflow(error):
                 self._host.fault(error)
                 return
-            failure = self.converter.to_failure(error)
+            failure = self._converter.to_failure(error)
             self._host.issue(
                 lambda id: WorkflowExecutionUpdateCompleted(id=id, update=update.message, failure=failure)
             )
@@ -235,4 +230,5 @@ class Updates:
         return True
 
     def _reject(self, update: WorkflowExecutionUpdateAccepted, error: Exception) -> None:
-        self.rejected[update.message] = self.converter.to_failure(error)
+        assert self._host.rejected is not None
+        self._host.rejected[update.message] = self._converter.to_failure(error)

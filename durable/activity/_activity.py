@@ -6,7 +6,7 @@ import sys
 from asyncio import Future, events
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import Any, Concatenate, Generic, ParamSpec, Protocol, Self, TypeVar, Unpack, overload
+from typing import Any, Concatenate, Generic, Literal, ParamSpec, Protocol, Self, TypeVar, Unpack, overload
 
 from durable.activity._call import ActivityCall
 from durable.activity._definition import ActivityDefinition, define
@@ -136,7 +136,14 @@ class Activity(Generic[P, R]):
         if definition.qualname.rpartition(".")[0] != owner.__qualname__ or definition.is_method:
             return
         old = definition.parameters
-        parameters = Parameters(definition.fn, old.what, old.where, method=True, local=old.local)
+        parameters = Parameters(
+            definition.fn,
+            old.what,
+            old.where,
+            method=True,
+            local=old.local,
+            transactional=definition.transactional,
+        )
         self._set(replace(definition, parameters=parameters, is_method=True), self.call_options)
         REGISTRY.add(self.definition)
 
@@ -178,6 +185,15 @@ class DynamicActivity(Activity[P, R]):
             )
 
 
+class TransactionalActivity(Activity[P, R]):
+    """An activity whose function is given a transaction first, which those who call the activity do not pass."""
+
+    @property
+    def fn(self) -> Callable[..., Any]:
+        """The function itself, to be called with a transaction, in tests for example."""
+        return super().fn
+
+
 class ActivityMethod(Generic[P, R]):
     """A method that is an activity. On the class it is called from workflows, on an instance it is given to a worker."""
 
@@ -208,6 +224,20 @@ class _Method(Protocol):
     def __call__(self, fn: Callable[Concatenate[Any, P], R], /) -> ActivityMethod[P, R]: ...
 
 
+class _TransactionalDefn(Protocol):
+    @overload
+    def __call__(self, fn: Callable[Concatenate[Any, P], Awaitable[R]], /) -> TransactionalActivity[P, R]: ...
+    @overload
+    def __call__(self, fn: Callable[Concatenate[Any, P], R], /) -> TransactionalActivity[P, R]: ...
+
+
+class _TransactionalMethod(Protocol):
+    @overload
+    def __call__(self, fn: Callable[Concatenate[Any, Any, P], Awaitable[R]], /) -> ActivityMethod[P, R]: ...
+    @overload
+    def __call__(self, fn: Callable[Concatenate[Any, Any, P], R], /) -> ActivityMethod[P, R]: ...
+
+
 @overload
 def defn(fn: Callable[P, Awaitable[R]], /) -> Activity[P, R]: ...
 @overload
@@ -219,8 +249,18 @@ def defn(
     executor: str | None = None,
     no_thread_cancel_exception: bool = False,
     dynamic: bool = False,
+    transactional: Literal[False] = False,
     **options: Unpack[ActivityConfig],
 ) -> _Defn: ...
+@overload
+def defn(
+    *,
+    transactional: Literal[True],
+    name: str | None = None,
+    executor: str | None = None,
+    no_thread_cancel_exception: bool = False,
+    **options: Unpack[ActivityConfig],
+) -> _TransactionalDefn: ...
 def defn(
     fn: Callable[..., Any] | None = None,
     /,
@@ -229,6 +269,7 @@ def defn(
     executor: str | None = None,
     no_thread_cancel_exception: bool = False,
     dynamic: bool = False,
+    transactional: bool = False,
     **options: Unpack[ActivityConfig],
 ) -> Any:
     """Make an activity of a function: `async def` runs on the worker's event loop, a plain `def` in a thread.
@@ -247,6 +288,9 @@ def defn(
         dynamic: Whether it runs the activities of every type that its worker has no definition of. It takes one
             argument, `args: Sequence[RawValue]`, and has no name; `activity.info().activity_type` tells which it runs,
             and `activity.payload_converter()` reads an argument. A worker serves one at most.
+        transactional: Whether the function is given an open transaction in the workflows' database as its first
+            argument, which is committed together with its completion: what it writes there happens exactly once.
+            Callers do not pass that argument. See `docs/transactions.md`.
         options: See `ActivityConfig`.
 
     Raises:
@@ -266,9 +310,10 @@ def defn(
             frame=frame,
             no_thread_cancel_exception=no_thread_cancel_exception,
             dynamic=dynamic,
+            transactional=transactional,
         )
         REGISTRY.add(definition)
-        return DynamicActivity(definition) if dynamic else Activity(definition)
+        return _kind(definition)(definition)
 
     return decorate if fn is None else decorate(fn)
 
@@ -284,8 +329,18 @@ def method(
     executor: str | None = None,
     no_thread_cancel_exception: bool = False,
     dynamic: bool = False,
+    transactional: Literal[False] = False,
     **options: Unpack[ActivityConfig],
 ) -> _Method: ...
+@overload
+def method(
+    *,
+    transactional: Literal[True],
+    name: str | None = None,
+    executor: str | None = None,
+    no_thread_cancel_exception: bool = False,
+    **options: Unpack[ActivityConfig],
+) -> _TransactionalMethod: ...
 def method(
     fn: Callable[..., Any] | None = None,
     /,
@@ -294,6 +349,7 @@ def method(
     executor: str | None = None,
     no_thread_cancel_exception: bool = False,
     dynamic: bool = False,
+    transactional: bool = False,
     **options: Unpack[ActivityConfig],
 ) -> Any:
     """Make an activity of a method, so that it can use what its instance was made with.
@@ -307,6 +363,7 @@ def method(
         executor: As in `defn`; for a process the instance must be one that can be pickled.
         no_thread_cancel_exception: As in `defn`.
         dynamic: As in `defn`.
+        transactional: As in `defn`; the transaction comes behind `self`.
         options: See `ActivityConfig`.
 
     Raises:
@@ -327,8 +384,15 @@ def method(
             method=True,
             no_thread_cancel_exception=no_thread_cancel_exception,
             dynamic=dynamic,
+            transactional=transactional,
         )
         REGISTRY.add(definition)
-        return ActivityMethod(DynamicActivity(definition) if dynamic else Activity(definition))
+        return ActivityMethod(_kind(definition)(definition))
 
     return decorate if fn is None else decorate(fn)
+
+
+def _kind(definition: ActivityDefinition) -> type[Activity[..., Any]]:
+    if definition.transactional:
+        return TransactionalActivity
+    return DynamicActivity if definition.dynamic else Activity

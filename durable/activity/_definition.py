@@ -40,6 +40,7 @@ class ActivityDefinition:
         no_thread_cancel_exception: Whether a function in a thread is never interrupted, and looks for itself instead.
         dynamic: Whether it runs every type that has no definition of its own.
         executor_said: Whether the executor was said, and does not just follow from the function.
+        transactional: Whether its function is given a transaction, which its completion commits.
     """
 
     name: str
@@ -55,6 +56,7 @@ class ActivityDefinition:
     no_thread_cancel_exception: bool = False
     dynamic: bool = False
     executor_said: bool = False
+    transactional: bool = False
 
     @property
     def signature(self) -> inspect.Signature:
@@ -83,8 +85,17 @@ class ActivityDefinition:
         """Call the function and return what it returns: a coroutine, if it is `async def`.
 
         Raises:
-            TypeError: It is a method and there is no instance to call it on.
+            TypeError: It is a method and there is no instance to call it on, or it needs a transaction.
         """
+        if self.transactional:
+            raise TypeError(
+                f"activity {self.name!r} ({self.where}) is transactional: called in a workflow it gets its transaction "
+                f"from the worker; elsewhere call the function with one of your own: {self.name}.fn(connection, ...)"
+            )
+        return self.call(instance, args)
+
+    def call(self, instance: object, args: tuple[Any, ...]) -> Any:
+        """As `run`; `args` begin with the transaction, if it needs one."""
         if not self.is_method:
             return self.fn(*args)
         if instance is None:
@@ -106,6 +117,7 @@ def define(
     method: bool = False,
     no_thread_cancel_exception: bool = False,
     dynamic: bool = False,
+    transactional: bool = False,
 ) -> ActivityDefinition:
     """Return the definition of a function.
 
@@ -126,12 +138,23 @@ def define(
             f"{what} ({where}) is an `async def` wrapped by a plain function, which a worker would run in a thread; "
             "make the wrapper `async def` too, or put @activity.defn below the other decorator"
         )
+    if transactional and executor == "process":
+        raise RegistrationError(
+            f"{what} ({where}) is transactional, and a transaction cannot go to another process; leave executor= out"
+        )
+    if transactional and dynamic:
+        raise RegistrationError(
+            f"{what} ({where}): a dynamic activity cannot be transactional; give the types that are to be "
+            "transactional definitions of their own"
+        )
     return ActivityDefinition(
         name=shown,
         fn=fn,
         is_async=is_async,
         executor=_executor(executor, is_async, f"{what} ({where})"),
-        parameters=Parameters(fn, what, where, method=method, local=local_names(fn, frame)),
+        parameters=Parameters(
+            fn, what, where, method=method, local=local_names(fn, frame), transactional=transactional
+        ),
         options=options,
         where=where,
         module=fn.__module__,
@@ -140,6 +163,7 @@ def define(
         no_thread_cancel_exception=no_thread_cancel_exception,
         dynamic=dynamic,
         executor_said=executor is not None,
+        transactional=transactional,
     )
 
 

@@ -13,7 +13,7 @@ import re
 import sys
 import typing
 from collections.abc import Callable, Mapping
-from types import FrameType
+from types import FrameType, FunctionType
 from typing import Any
 
 from durable.activity._deferred import shorten
@@ -66,6 +66,20 @@ def _raw_annotations(fn: Any) -> Mapping[str, Any]:
     return getattr(fn, "__annotations__", None) or {}
 
 
+def _without_arguments(fn: Callable[..., Any], parameter: str) -> Callable[..., Any]:
+    """Return a function with the same hints, but `asyncpg.Connection` for `"asyncpg.Connection[Record]"`.
+
+    Drivers' classes are generic to type checkers and not always at run time.
+    """
+    annotations = dict(_raw_annotations(fn))
+    if isinstance(hint := annotations.get(parameter), str):
+        annotations[parameter] = hint.partition("[")[0]
+    code = (lambda: None).__code__
+    shown = FunctionType(code, getattr(inspect.unwrap(fn), "__globals__", {}))
+    shown.__annotations__ = annotations
+    return shown
+
+
 class Parameters:
     """The positional parameters of one function, and its types.
 
@@ -75,9 +89,10 @@ class Parameters:
         where: Where it is defined.
         method: Whether the first parameter is the instance, which callers do not pass.
         local: Further names that its hints may use.
+        transactional: Whether the next one is a transaction, which callers do not pass either.
 
     Attributes:
-        names: The names of the parameters, without the instance.
+        names: The names of the parameters, without the instance and the transaction.
         required: How many of them have no default.
         signature: What callers see.
 
@@ -89,6 +104,7 @@ class Parameters:
         "_fn",
         "_hints",
         "_returns",
+        "_transaction",
         "_types",
         "local",
         "method",
@@ -107,6 +123,7 @@ class Parameters:
         *,
         method: bool = False,
         local: dict[str, Any] | None = None,
+        transactional: bool = False,
     ) -> None:
         self._fn = fn
         self.local: dict[str, Any] = {} if local is None else local
@@ -126,6 +143,15 @@ class Parameters:
                 raise RegistrationError(
                     f"{what} ({where}) is a method and needs `self` as its first parameter"
                 )
+            parameters = parameters[1:]
+        self._transaction: str | None = None
+        if transactional:
+            if not parameters or parameters[0].kind not in _POSITIONAL:
+                raise RegistrationError(
+                    f"{what} ({where}) is transactional and needs a first parameter for its transaction, for example "
+                    "`tx: asyncpg.Connection`"
+                )
+            self._transaction = parameters[0].name
             parameters = parameters[1:]
         for parameter in parameters:
             if parameter.kind not in _POSITIONAL:
@@ -186,6 +212,15 @@ class Parameters:
         return self._types
 
     @property
+    def transaction(self) -> Any:
+        """The type of the transaction that the function is given first, `Any` where none is written; None without one.
+
+        Raises:
+            RegistrationError: A hint names something that cannot be found.
+        """
+        return None if self._transaction is None else self._read().get(self._transaction, Any)
+
+    @property
     def returns(self) -> Any:
         """The type of the result, `Any` where none is written.
 
@@ -201,7 +236,11 @@ class Parameters:
         if self._hints is None:
             try:
                 self._hints = typing.get_type_hints(
-                    self._fn, localns=dict(self.local) or None, include_extras=True
+                    self._fn
+                    if self._transaction is None
+                    else _without_arguments(self._fn, self._transaction),
+                    localns=dict(self.local) or None,
+                    include_extras=True,
                 )
             except NameError as error:
                 raise RegistrationError(

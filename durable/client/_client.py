@@ -228,9 +228,10 @@ class Client(UpdatesWithStart, ClientSchedules, ClientActivities, ClientLimits, 
                 with the same id to be sure.
         """
         target = Target.of(workflow, values, options)
-        given = {name: value for name, value in options.items() if name not in ("args", "result_type")}
+        options.pop("args", None)
+        options.pop("result_type", None)
         handle: WorkflowHandle[Any, Any] = await self._connection.outbound.start_workflow(
-            StartWorkflowInput(target.name, target.args, given, {}, target.result_type, target)
+            StartWorkflowInput(target.name, target.args, options, {}, target.result_type, target)
         )
         return handle
 

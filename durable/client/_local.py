@@ -49,19 +49,23 @@ class LocalWorker(Protocol):
 class LocalRuns:
     """The workers of one client's process, and those who wait for runs to close."""
 
+    clock: Callable[[], int] | None = None
+    """The database's clock, where this process is what moves it: in tests."""
+
     def __init__(self) -> None:
-        self._workers: list[LocalWorker] = []
+        self.workers: list[LocalWorker] = []
         self._closed: list[Callable[[str, EventData], None]] = []
         self._updated: Callable[[str, Sequence[UpdateOutcome]], None] = lambda run_id, outcomes: None
+        self._blocked: Callable[[str, str, BaseException], None] = lambda run_id, workflow_id, error: None
 
     def attach(self, worker: LocalWorker) -> None:
         """Take the news that a worker works."""
-        self._workers.append(worker)
+        self.workers.append(worker)
 
     def detach(self, worker: LocalWorker) -> None:
         """Take the news that it no longer does; again does nothing."""
-        if worker in self._workers:
-            self._workers.remove(worker)
+        if worker in self.workers:
+            self.workers.remove(worker)
 
     def on_closed(self, callback: Callable[[str, EventData], None]) -> None:
         """Say who wants to know about runs that close."""
@@ -80,20 +84,28 @@ class LocalRuns:
         """Take the news that updates of a run of this process were accepted or have their outcome, for good."""
         self._updated(run_id, outcomes)
 
+    def on_blocked(self, callback: Callable[[str, str, BaseException], None]) -> None:
+        """Say who wants to know of runs whose task failed."""
+        self._blocked = callback
+
+    def blocked(self, run_id: str, workflow_id: str, error: BaseException) -> None:
+        """Take the news that a task of a run of this process failed, so that the run is blocked."""
+        self._blocked(run_id, workflow_id, error)
+
     def owner_for(self, task_queue: str, workflow_type: str) -> LocalWorker | None:
         """Return a worker that wants a new run of this kind."""
-        for worker in self._workers:
+        for worker in self.workers:
             if worker.wants(task_queue, workflow_type):
                 return worker
         return None
 
     def owns(self, run_id: str) -> bool:
         """Whether the run is a worker's of this process."""
-        return any(worker.owns(run_id) for worker in self._workers)
+        return any(worker.owns(run_id) for worker in self.workers)
 
     def interceptors(self, task_queue: str, workflow_type: str) -> Interceptors:
         """Return what a worker here puts around the code of a workflow."""
-        for worker in self._workers:
+        for worker in self.workers:
             if found := worker.interceptors(task_queue, workflow_type):
                 return found
         return ()
@@ -102,7 +114,7 @@ class LocalRuns:
         self, run_id: str, name: str, input: Payloads, headers: Mapping[str, Payload]
     ) -> Payload | None:
         """Answer a query from the memory of a worker here, or None when none can."""
-        for worker in self._workers:
+        for worker in self.workers:
             answer = worker.query(run_id, name, input, headers)
             if answer is not None:
                 return answer

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import msgspec
+from msgspec.structs import replace
 
 from durable._engine._messages import message
 from durable._internal.ids import check_name, uuid7
@@ -207,6 +207,7 @@ def _start_of(input: StartWorkflowInput) -> tuple[Target, Start]:
     target: Target = input.target
     if input.workflow != target.name:
         target = Target.of(check_name(input.workflow, "workflow"), (), {})
-    target = Target(target.name, tuple(input.args), target.arg_types, target.options, input.ret_type)
+    if input.args is not target.args or input.ret_type is not target.result_type:
+        target = replace(target, args=tuple(input.args), result_type=input.ret_type)
     said = check(input.options, target.options)
-    return target, msgspec.structs.replace(said, headers=checked_headers(input.headers))
+    return target, replace(said, headers=checked_headers(input.headers)) if input.headers else said

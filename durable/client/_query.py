@@ -233,10 +233,10 @@ class Asking:
         told = asyncio.Event()
 
         def hinted(hint: Hint) -> None:
-            if hint.kind is HintKind.ANSWER and hint.key in ("*", question.query_id):
+            if hint.key in ("*", question.query_id):
                 told.set()
 
-        stop = store.listen(hinted)
+        stop = store.listen(hinted, HintKind.ANSWER)
         try:
             if not await connection.patiently(lambda: store.ask(question)):
                 raise WorkflowNotFoundError(

@@ -7,6 +7,7 @@ from enum import IntEnum
 from typing import Any, TypedDict, TypeVar, cast
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from durable._internal.ids import check_name, check_text
 from durable._internal.instants import Duration, to_duration
@@ -94,11 +95,6 @@ class TemporalStartOptions(StartOptions, total=False):
 class Start(Struct, frozen=True):
     """Options of a start, checked. Durations are in microseconds."""
 
-    id: str | None
-    task_queue: str
-    execution_timeout: int | None
-    run_timeout: int | None
-    task_timeout: int | None
     reuse: WorkflowIDReusePolicy
     conflict: WorkflowIDConflictPolicy
     retry_policy: RetryPolicyData | None
@@ -117,7 +113,15 @@ class Start(Struct, frozen=True):
     """What holds for it whatever it says of versions, as it is stored."""
     headers: dict[str, Payload] = {}
     """What travels beside the arguments."""
+    id: str | None = None
+    task_queue: str = DEFAULT_QUEUE
+    execution_timeout: int | None = None
+    run_timeout: int | None = None
+    task_timeout: int | None = None
 
+
+_OF_PLAIN_STARTS = frozenset({"id", "task_queue", "execution_timeout", "run_timeout", "task_timeout"})
+"""Options that most starts have, if any."""
 
 _KNOWN = frozenset(TemporalStartOptions.__annotations__) | frozenset(StartOptions.__annotations__)
 
@@ -139,19 +143,26 @@ def check(given: Mapping[str, Any], definition: WorkflowOptions | None) -> Start
         raise TypeError(
             "this call has options of a child workflow from .options(...); pass what is meant for it to start_workflow"
         )
-    delay: Duration | None = given.get("start_delay")
     workflow_id: Any = given.get("id")
     queue: Any = given.get("task_queue")
-    reuse, conflict = _policies(given)
-    retry_policy: RetryPolicy | None = given.get("retry_policy")
-    if retry_policy is not None and not isinstance(retry_policy, RetryPolicy):
-        raise TypeError(f"retry_policy must be a RetryPolicy, not {type(retry_policy).__name__}")
-    return Start(
+    return replace(
+        _PLAIN if given.keys() <= _OF_PLAIN_STARTS else _checked(given),
         id=None if workflow_id is None else check_name(workflow_id, "id"),
         task_queue=said.task_queue or DEFAULT_QUEUE if queue is None else check_name(queue, "task_queue"),
         execution_timeout=_timeout(given, "execution_timeout", said.execution_timeout),
         run_timeout=_timeout(given, "run_timeout", said.run_timeout),
         task_timeout=_timeout(given, "task_timeout", said.task_timeout),
+    )
+
+
+def _checked(given: Mapping[str, Any]) -> Start:
+    """What is said beside the id, the queue and timeouts."""
+    delay: Duration | None = given.get("start_delay")
+    reuse, conflict = _policies(given)
+    retry_policy: RetryPolicy | None = given.get("retry_policy")
+    if retry_policy is not None and not isinstance(retry_policy, RetryPolicy):
+        raise TypeError(f"retry_policy must be a RetryPolicy, not {type(retry_policy).__name__}")
+    return Start(
         reuse=reuse,
         conflict=conflict,
         retry_policy=None if retry_policy is None else encode_retry_policy(retry_policy),
@@ -308,3 +319,7 @@ def argument_list(args: object, name: str = "args") -> Sequence[Any]:
     if not isinstance(args, list | tuple):
         raise TypeError(f"{name} must be a list or a tuple of the arguments, not {type(args).__name__}")
     return cast(Sequence[Any], args)
+
+
+_PLAIN = _checked({})
+"""What a start says that says nothing else."""

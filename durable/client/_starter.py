@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from random import getrandbits
 from typing import Any
@@ -21,8 +22,9 @@ from durable.client._starts import Starts
 from durable.client._target import Target
 from durable.client._versioning import check_served
 from durable.common import WorkflowIDConflictPolicy
+from durable.converter import DataConverter
 from durable.exceptions import WorkflowAlreadyStartedError
-from durable.history import WorkflowExecutionStarted, WorkflowExecutionTerminated
+from durable.history import Payload, WorkflowExecutionStarted, WorkflowExecutionTerminated
 from durable.store import (
     Hint,
     HintKind,
@@ -71,7 +73,7 @@ class Starter:
             run_timeout=said.run_timeout,
             task_timeout=said.task_timeout,
             first_run_id=run_id,
-            memo={key: converter.to_payload(value, path=f"memo {key}") for key, value in said.memo.items()},
+            memo=_memo(said.memo, converter) if said.memo else {},
             headers=said.headers,
             search_attributes=said.search_attributes,
             identity=self._connection.identity,
@@ -81,7 +83,7 @@ class Starter:
             cron_schedule=said.cron_schedule,
             priority=said.priority,
             limits=said.limits,
-            delay=await self._until_begin(said),
+            delay=await self._until_first_tick(said.cron_schedule) if said.cron_schedule else said.delay,
             versioning_override=said.override,
         )
         verdict = await self._create(
@@ -100,11 +102,9 @@ class Starter:
             result_type=target.result_type,
         )
 
-    async def _until_begin(self, said: Start) -> int:
+    async def _until_first_tick(self, cron_schedule: str) -> int:
         """How long the start waits, by the database's clock."""
-        if not said.cron_schedule:
-            return said.delay
-        return first_delay(said.cron_schedule, await self._connection.patiently(self._store.now))
+        return first_delay(cron_schedule, await self._connection.patiently(self._store.now))
 
     async def _create(self, new: NewRun) -> StartVerdict:
         """Create a run, beside a worker of this process if one wants it; terminate what is in the way if asked to."""
@@ -143,3 +143,7 @@ class Starter:
         if record is not None:
             end = WorkflowExecutionTerminated(reason=reason, identity=self._connection.identity)
             await self._connection.terminate(record, end)
+
+
+def _memo(memo: Mapping[str, Any], converter: DataConverter) -> dict[str, Payload]:
+    return {key: converter.to_payload(value, path=f"memo {key}") for key, value in memo.items()}

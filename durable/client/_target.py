@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, cast
+
+from msgspec import Struct
 
 from durable._internal.ids import check_name
 from durable.client._start_options import argument_list
@@ -13,8 +14,7 @@ from durable.workflow._definition import WorkflowOptions
 from durable.workflow._workflow import Workflow, definition_of
 
 
-@dataclass(frozen=True)
-class Target:
+class Target(Struct, frozen=True):
     """What is to be started, from whichever way it was written."""
 
     name: str

@@ -24,12 +24,13 @@ PAUSE = 0.02
 class UpdateWaiter:
     """One who waits for an update, of the run it was sent to."""
 
-    __slots__ = ("_patiently", "_store", "_told", "_woken", "message_id", "run_id")
+    __slots__ = ("_error", "_patiently", "_store", "_told", "_woken", "message_id", "run_id")
 
     def __init__(self, store: Store, patiently: Patience, run_id: str, message_id: str) -> None:
         self._store = store
         self._patiently = patiently
         self._told: UpdateOutcome | None = None
+        self._error: BaseException | None = None
         self._woken = asyncio.Event()
         self.run_id = run_id
         self.message_id = message_id
@@ -41,6 +42,11 @@ class UpdateWaiter:
 
     def wake(self) -> None:
         """Look soon: something may have happened."""
+        self._woken.set()
+
+    def fail(self, error: BaseException) -> None:
+        """Wait no longer, but raise this."""
+        self._error = error
         self._woken.set()
 
     async def reached(self, stage: UpdateStage, *, look: bool = True) -> UpdateOutcome | None:
@@ -64,6 +70,8 @@ class UpdateWaiter:
                 async with asyncio.timeout(POLL):
                     await self._woken.wait()
             self._woken.clear()
+            if self._error is not None:
+                raise self._error
             if self._told is None:
                 await asyncio.sleep(max(0.0, paused - asyncio.get_running_loop().time()))
 
@@ -81,7 +89,7 @@ class UpdateWaiting:
     def waiter(self, run_id: str, message_id: str) -> Generator[UpdateWaiter]:
         """Wait for an update within this block."""
         if self._unlisten is None:
-            self._unlisten = self._store.listen(self._hinted)
+            self._unlisten = self._store.listen(self._hinted, HintKind.UPDATE, HintKind.CLOSED)
         waiter = UpdateWaiter(self._store, self._patiently, run_id, message_id)
         self._waiters.setdefault(run_id, []).append(waiter)
         try:
@@ -103,13 +111,22 @@ class UpdateWaiting:
         """Take the news that a run has closed: its updates have an outcome, or have gone on."""
         self._wake(run_id)
 
+    @property
+    def awaited(self) -> bool:
+        """Whether anybody waits."""
+        return bool(self._waiters)
+
+    def fail_all(self, error: BaseException) -> None:
+        """Let nobody wait any longer: the outcome will not come, for this reason."""
+        for waiters in self._waiters.values():
+            for waiter in waiters:
+                waiter.fail(error)
+
     def _wake(self, run_id: str) -> None:
         for waiter in self._waiters.get(run_id, ()):
             waiter.wake()
 
     def _hinted(self, hint: Hint) -> None:
-        if hint.kind not in (HintKind.UPDATE, HintKind.CLOSED):
-            return
         for run_id in [*self._waiters] if hint.key == ANY_KEY else [hint.key]:
             self._wake(run_id)
 

@@ -112,14 +112,24 @@ class Waiting:
             if not future.done():
                 future.set_result(event)
 
+    @property
+    def awaited(self) -> bool:
+        """Whether anybody waits."""
+        return bool(self._waiters)
+
+    def fail_all(self, error: Exception) -> None:
+        """Let nobody wait any longer: no result will come, for this reason."""
+        for run_id in list(self._waiters):
+            self._fail(run_id, error)
+
     def _start(self) -> None:
         if self._unlisten is None:
-            self._unlisten = self._store.listen(self._hinted)
+            self._unlisten = self._store.listen(self._hinted, HintKind.CLOSED)
         if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._run(), name="durable client waiting")
 
     def _hinted(self, hint: Hint) -> None:
-        if hint.kind is HintKind.CLOSED and (hint.key == "*" or hint.key in self._waiters):
+        if hint.key == "*" or hint.key in self._waiters:
             self._suspects.update(self._waiters if hint.key == "*" else [hint.key])
             if self._suspects:
                 self._look.set()

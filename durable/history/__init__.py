@@ -95,6 +95,7 @@ from durable.history._wire import (
     decode_history,
     encode_data,
     encode_event,
+    encode_row,
 )
 from durable.history._workflow_events import (
     MarkerRecorded,
@@ -214,6 +215,7 @@ __all__ = [
     "encode_data",
     "encode_event",
     "encode_retry_policy",
+    "encode_row",
     "export_history",
     "first_task_time",
     "import_history",

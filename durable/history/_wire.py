@@ -8,6 +8,7 @@ the fields it does not know, and a replay would silently diverge.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -48,11 +49,31 @@ _DECODERS: dict[int, Callable[[bytes], EventData]] = {
 }
 
 _NEWEST: dict[int, int] = {code: max(kind.NEWER.values(), default=1) for code, kind in _KINDS.items()}
-_VERSIONS: dict[type[EventData], tuple[tuple[str, int, Any], ...]] = {
-    kind: tuple((field, newer, getattr(kind(), field)) for field, newer in kind.NEWER.items())
-    for kind in (*INPUTS, *COMMANDS)
-    if kind.NEWER
-}
+
+
+class _Newer:
+    """The fields of a kind that came later: what they are when nothing is said, and the versions they came with."""
+
+    __slots__ = ("_defaults", "_read", "_versions")
+
+    def __init__(self, kind: type[EventData]) -> None:
+        # `v` too, since it makes what is read a tuple however many fields there are.
+        self._read = attrgetter("v", *kind.NEWER)
+        self._defaults: tuple[Any, ...] = self._read(kind())
+        self._versions = tuple(kind.NEWER.values())
+
+    def versioned(self, data: EventData) -> EventData:
+        """Return facts with the lowest version that knows all fields they use."""
+        said = self._read(data)
+        if said == self._defaults:
+            return data
+        used = zip(said[1:], self._defaults[1:], self._versions, strict=True)
+        version = max([1, *(newer for value, default, newer in used if value != default)])
+        return data if data.v == version else msgspec.structs.replace(data, v=version)
+
+
+_NEWER: dict[type[EventData], _Newer] = {kind: _Newer(kind) for kind in (*INPUTS, *COMMANDS) if kind.NEWER}
+_CODES: dict[type[EventData], int] = {kind: int(kind.type) for kind in (*INPUTS, *COMMANDS)}
 
 
 def encode_data(data: EventData) -> bytes:
@@ -60,17 +81,13 @@ def encode_data(data: EventData) -> bytes:
 
     Equal facts give equal bytes.
     """
-    if data.NEWER:
-        data = _versioned(data)
-    return _encode(data)
+    newer = _NEWER.get(type(data))
+    return _encode(data if newer is None else newer.versioned(data))
 
 
-def _versioned(data: EventData) -> EventData:
-    version = 1
-    for field, newer, default in _VERSIONS[type(data)]:
-        if getattr(data, field) != default and newer > version:
-            version = newer
-    return data if data.v == version else msgspec.structs.replace(data, v=version)
+def encode_row(seq: int, task: int, data: EventData) -> EventRow:
+    """Return the row that facts are stored as, at their place in the log; the store adds the time."""
+    return EventRow(seq, task, _CODES[type(data)], encode_data(data))
 
 
 def encode_event(event: Event) -> EventRow:

@@ -131,6 +131,20 @@ class StartWorkflowInput(_Said):
     ret_type: Any
     target: Any = field(default=None, repr=False)
 
+    def __init__(
+        self,
+        workflow: str,
+        args: Sequence[Any],
+        options: dict[str, Any],
+        headers: Headers,
+        ret_type: Any,
+        target: Any = None,
+    ) -> None:
+        # Every start makes one: its own attributes need no look at their names.
+        vars(self).update(
+            workflow=workflow, args=args, options=options, headers=headers, ret_type=ret_type, target=target
+        )
+
 
 _OF_A_START = frozenset({"workflow", "args", "options", "headers", "ret_type", "target"})
 

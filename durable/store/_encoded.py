@@ -18,7 +18,7 @@ from typing import TypeVar
 
 from msgspec.structs import replace
 
-from durable._engine.hints import Hint
+from durable._engine.hints import Hint, HintKind
 from durable._engine.lanes import BreakerNews, BreakerRecord, Forced, KeyRecord
 from durable._engine.records import (
     ActivityRecord,
@@ -46,6 +46,7 @@ from durable.converter._codec import decoded, encoded
 from durable.exceptions import PayloadCodecError
 from durable.history import EventRow
 from durable.store._encoded_operators import EncodedOperators
+from durable.store._encoded_transactions import EncodedTransactions
 from durable.store._filter import CountQuery, ListQuery, Position
 from durable.store._parcel import Parcel, Whose
 from durable.store._protocol import Lease, Store
@@ -55,7 +56,7 @@ R = TypeVar("R")
 logger = logging.getLogger("durable.store")
 
 
-class EncodedStore(EncodedOperators):
+class EncodedStore(EncodedOperators, EncodedTransactions):
     """A store whose payloads pass a codec; see the module, and `Store` for the methods.
 
     Attributes:
@@ -407,8 +408,8 @@ class EncodedStore(EncodedOperators):
     def hint(self, hints: Sequence[Hint]) -> None:
         self.stored.hint(hints)
 
-    def listen(self, callback: Callable[[Hint], None]) -> Callable[[], None]:
-        return self.stored.listen(callback)
+    def listen(self, callback: Callable[[Hint], None], *kinds: HintKind) -> Callable[[], None]:
+        return self.stored.listen(callback, *kinds)
 
     async def now(self) -> int:
         return await self.stored.now()

@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TypeVar
 
-from durable._engine.records import Transition
+from durable._engine.records import AttemptOutcome, Transition
 from durable.converter import PayloadCodec, WithSerializationContext, WorkflowSerializationContext
 from durable.converter._codec import encoded
 from durable.converter._context import in_context
@@ -29,6 +29,7 @@ class Passing:
     def __init__(self, stored: Store, codec: PayloadCodec, namespace: str) -> None:
         self.stored = stored
         self.url = stored.url
+        self.transaction_types = stored.transaction_types
         self._codec = codec
         self._namespace = namespace
         self._takes_context = isinstance(codec, WithSerializationContext)
@@ -41,6 +42,14 @@ class Passing:
             PayloadCodecError: The codec failed.
         """
         return await self._pass(encoded, Parcel.transition, transition)
+
+    async def encode_outcome(self, outcome: AttemptOutcome) -> AttemptOutcome:
+        """Return the end of an attempt as it is to be written.
+
+        Raises:
+            PayloadCodecError: The codec failed.
+        """
+        return await self._pass(encoded, Parcel.outcome, outcome)
 
     async def _pass(self, turn: Turn, walk: Callable[[Parcel, R], R], record: R) -> R:
         """Return a record with its payloads turned, all of one workflow in one call.

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-from durable._engine.hints import Hint
+from durable._engine.hints import Hint, HintKind
 from durable._engine.lanes import BreakerNews, BreakerRecord, Forced, KeyRecord
 from durable._engine.records import (
     ActivityRecord,
@@ -39,6 +39,7 @@ from durable._engine.versioning import DeploymentRow, QueueRoute, VersionRow
 from durable.history import EventRow
 from durable.store._filter import CountQuery, ListQuery, Position
 from durable.store._operator_protocol import OperatorStore
+from durable.store._transaction_protocol import TransactionStore
 
 
 class Lease(Protocol):
@@ -63,7 +64,7 @@ class Lease(Protocol):
         ...
 
 
-class Store(OperatorStore, Protocol):
+class Store(OperatorStore, TransactionStore, Protocol):
     """A database, opened and checked by `open_store`. All methods may be called concurrently from one event loop."""
 
     url: str
@@ -522,8 +523,13 @@ class Store(OperatorStore, Protocol):
         """Tell whoever listens, soon, coalesced, outside any transaction of ours. Never waits, never fails."""
         ...
 
-    def listen(self, callback: Callable[[Hint], None]) -> Callable[[], None]:
-        """Call `callback`, on the event loop, for hints of other processes; return how to stop. Best effort."""
+    def listen(self, callback: Callable[[Hint], None], *kinds: HintKind) -> Callable[[], None]:
+        """Call `callback`, on the event loop, for hints of these kinds; return how to stop. Best effort.
+
+        Args:
+            callback: Called with each hint, of this and of other processes.
+            kinds: What it wants to hear of; everything when none is named.
+        """
         ...
 
     async def now(self) -> int:

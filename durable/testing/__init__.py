@@ -2,4 +2,18 @@
 
 from __future__ import annotations
 
-__all__: list[str] = []
+from durable.testing._activity import ActivityEnvironment
+from durable.testing._environment import NothingToComeError, WorkflowEnvironment
+from durable.testing._histories import History
+from durable.testing._looking import Started
+from durable.testing._mocks import ActivityMock, MockActivity
+
+__all__ = [
+    "ActivityEnvironment",
+    "ActivityMock",
+    "History",
+    "MockActivity",
+    "NothingToComeError",
+    "Started",
+    "WorkflowEnvironment",
+]

@@ -50,6 +50,7 @@ from durable.worker._local_slots import LocalSlots
 from durable.worker._processes import Processes, in_process
 from durable.worker._rate import Rate
 from durable.worker._reports import Reports
+from durable.worker._transactional import run_within
 
 logger = logging.getLogger("durable.worker")
 
@@ -89,6 +90,7 @@ class Activities:
         closed: Callable[[str, EventRow], None] = lambda run_id, event: None,
     ) -> None:
         self.client = client
+        self._store = store
         self.reports = Reports(
             store, worker_id, identity=identity, task_queue=task_queue, clock=clock, closed=closed
         )
@@ -151,6 +153,11 @@ class Activities:
         """Whether an activity of a type can run here at all."""
         return activity_type in self._served or self._dynamic is not None
 
+    def _runs_eagerly(self, activity_type: str) -> bool:
+        activity = self._served.get(activity_type, self._dynamic)
+        # A transactional one commits with its row.
+        return activity is not None and not activity.definition.transactional
+
     def promise(self, scheduled: ActivityTaskScheduled) -> bool:
         """Whether this activity can run here, now, eagerly; then a slot is kept for it until it starts.
 
@@ -159,7 +166,7 @@ class Activities:
         possible = (
             self._eager
             and scheduled.task_queue == self._task_queue
-            and (scheduled.activity_type in self._served or self._dynamic is not None)
+            and self._runs_eagerly(scheduled.activity_type)
             and self.queue_rate is None
             and (self._best_waiting is None or scheduled.priority <= self._best_waiting)
             and self.free > 0
@@ -182,7 +189,11 @@ class Activities:
     def start(self, owner: Owner, scheduled: ActivityTaskScheduled, scheduled_at: int, now: int) -> Attempt:
         """Start the first attempt of an activity for a run of this worker, in the slot that was promised to it."""
         self._promised -= 1
-        return self._start(Attempt(self, owner, None, scheduled, scheduled_at, number=1, started_at=now))
+        if self._rate is not None:
+            self._rate.take()
+        attempt = Attempt(self, owner, None, scheduled, scheduled_at, number=1, started_at=now)
+        self._launch(attempt)
+        return attempt
 
     def claimed(self, records: Sequence[ActivityRecord], *, all: bool) -> None:
         """Start the attempts that a claim returned; `all` says whether nothing else waits."""
@@ -246,16 +257,11 @@ class Activities:
         elif record.refused:
             self._conclude(attempt, circuit_open(attempt.scheduled))
         else:
-            self._start(attempt)
-        return attempt.scheduled.priority
-
-    def _start(self, attempt: Attempt) -> Attempt:
-        if self._rate is not None:
-            self._rate.take()
-        if attempt.record is not None:
+            if self._rate is not None:
+                self._rate.take()
             self._begun.add((attempt.run_id, attempt.scheduled.id, attempt.number))
-        self._launch(attempt)
-        return attempt
+            self._launch(attempt)
+        return attempt.scheduled.priority
 
     def _launch(self, attempt: Attempt) -> None:
         task = self._loop.create_task(self._run(attempt), name=attempt.scheduled.activity_type)
@@ -288,11 +294,42 @@ class Activities:
         else:
             attempt.timer = self._loop.call_later(left / SECOND, self._limit, attempt)
 
+    @property
+    def at_work(self) -> bool:
+        """Whether a function runs."""
+        return bool(self._running)
+
+    @property
+    def first(self) -> int | None:
+        """The instant at which the first local activity that waits is due, None if none waits."""
+        now = self._clock.now()
+        return min(
+            (a.due_at for a in self._attempts.values() if a.task is None and a.due_at > now), default=None
+        )
+
+    @property
+    def first_limit(self) -> int | None:
+        """The first instant by which an attempt that runs must have ended, None if there is none."""
+        running = [one for one in self._attempts.values() if one.task is not None and not one.ended]
+        return min((at for one in running for at, _ in one.limits()), default=None)
+
+    def time_moved(self) -> None:
+        """Look at once at deadlines, and at local activities that wait: the database's clock was set."""
+        for attempt in list(self._attempts.values()):
+            if attempt.timer is not None:
+                attempt.timer.cancel()
+            if attempt.task is None:
+                self._local.look(attempt)
+            else:
+                self._limit(attempt)
+
     async def _run(self, attempt: Attempt) -> None:
         attempt.begun = True
         try:
             outcome = await self._execute(attempt)
-            if not attempt.ended:
+            if outcome is None:
+                attempt.ended = True
+            elif not attempt.ended:
                 self._conclude(attempt, outcome)
         except Exception as error:
             self._defect(error)
@@ -312,7 +349,8 @@ class Activities:
             if not self._running and self.shutdown.is_set():
                 self._drained.set()
 
-    async def _execute(self, attempt: Attempt) -> Outcome:
+    async def _execute(self, attempt: Attempt) -> Outcome | None:
+        """Run the function of an attempt; return how that ended, None when it is told already."""
         scheduled, converter = attempt.scheduled, self._converter
         if converter.takes_context:
             converter = self.converter_for(attempt)
@@ -330,18 +368,22 @@ class Activities:
             else:
                 values = converter.from_payloads(given, parameters.types[: len(given)], path=f"{name} input")
                 args = parameters.bind(tuple(values), {})
+            if definition.transactional:
+                call = partial(self._intercepted, attempt, activity, args)
+                completed = partial(self._completed, name, converter=converter)
+                return await run_within(attempt, call, completed, self._store, self.reports, converter)
             if self._interceptors:
                 result = await self._intercepted(attempt, activity, args)
                 return self._completed(name, result, converter)
             entered = CURRENT.set(attempt)
             try:
                 if definition.is_async:
-                    result = await definition.run(activity.instance, args)
+                    result = await definition.call(activity.instance, args)
                 else:
                     result = await self._elsewhere(
                         attempt,
                         activity,
-                        partial(definition.run, activity.instance, args),
+                        partial(definition.call, activity.instance, args),
                         definition.fn,
                         args,
                     )
@@ -365,14 +407,17 @@ class Activities:
             return Failed(converter.to_failure(error))
 
     def _intercepted(
-        self, attempt: Attempt, activity: Activity[..., Any], args: Sequence[Any]
+        self, attempt: Attempt, activity: Activity[..., Any], args: Sequence[Any], *transaction: Any
     ) -> Awaitable[Any]:
+        """Call a function through the interceptors, if there are any; they see nothing of its transaction."""
         definition = activity.definition
 
         async def run(function: partial[Any]) -> Any:
+            given = (*transaction, *function.args)
             if definition.is_async:
-                return await function()
-            return await self._elsewhere(attempt, activity, function, function.func, function.args)
+                return await function.func(*given)
+            function = partial(function.func, *given)
+            return await self._elsewhere(attempt, activity, function, function.func, given)
 
         executor = None if definition.is_async else self._executor
         return execute(self._interceptors, attempt, activity, args, executor, run)
@@ -617,7 +662,7 @@ def _stopped(attempt: Attempt, error: BaseException, converter: DataConverter) -
         return Canceled()
     if details is not None and details.paused:
         paused = ApplicationError("the activity was paused", type="ActivityPause")
-        return Failed(converter.to_failure(paused), paused=True)
+        return Failed(converter.to_failure(paused), uncounted=True)
     if details is not None and details.reset:
         error = ApplicationError("the activity was reset", type="ActivityReset")
     elif details is not None and details.worker_shutdown:

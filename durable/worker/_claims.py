@@ -70,7 +70,9 @@ class Claims:
 
     async def run(self) -> None:
         """Look for work until cancelled."""
-        self._unlisten = self._store.listen(self._hinted)
+        self._unlisten = self._store.listen(
+            self._hinted, HintKind.RUN, HintKind.ACTIVITY, HintKind.MESSAGE, HintKind.PAUSE
+        )
         async with asyncio.TaskGroup() as group:
             group.create_task(self._loop("runs", self._look_for_runs, self._claim_runs))
             if self._home.options.activities and self._home.options.remote_activities:

@@ -135,6 +135,11 @@ class Committer:
         if self._soon_timer is None:
             self._soon_timer = self._loop.call_later(SHOW_AFTER, self._show)
 
+    def show(self) -> None:
+        """Ask all that were to be asked after a moment."""
+        for run in list(self._soon):
+            self.submit(run)
+
     def withdraw(self, run: Committed) -> None:
         """Forget a run that is gone."""
         self._ready.pop(run, None)

@@ -139,7 +139,7 @@ class Home(Protocol):
         """Take the news that a host has nothing urgent to do."""
         ...
 
-    def blocked(self, host: Any) -> int:
+    def blocked(self, host: Any, error: BaseException) -> int:
         """Count a failed workflow task; return the microseconds until the next try."""
         ...
 

@@ -52,6 +52,11 @@ class Housekeeping:
         self._held_since: int | None = None
         self._doubtful: set[str] = set()
         self.looked = asyncio.Event()
+        self._wake = asyncio.Event()
+
+    def look(self) -> None:
+        """End what is overdue at once: the database's clock was set."""
+        self._wake.set()
 
     async def run(self) -> None:
         """Keep house until cancelled."""
@@ -60,15 +65,18 @@ class Housekeeping:
         rounds = max(1, round(lease / 3 / every))
         count = 0
         while True:
-            await asyncio.sleep(every * random.uniform(0.9, 1.1))
+            woken = await self._woken(every * random.uniform(0.9, 1.1))
             if not self._home.lease.held:
                 self._held_since = None
                 continue
             if self._held_since is None:
                 self._held_since = boottime()
-            count += 1
             try:
                 await self._end_overdue_attempts()
+                if woken:
+                    await self._end_overdue_runs()
+                    continue
+                count += 1
                 if count % rounds == 0:
                     await self._end_strays()
                     await self._end_overdue_runs()
@@ -81,6 +89,16 @@ class Housekeeping:
             except Exception:
                 logger.exception("housekeeping failed and goes on later")
             self.looked.set()
+
+    async def _woken(self, seconds: float) -> bool:
+        """Wait that long, and return whether `look` was called meanwhile, which ends the wait."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
+        except TimeoutError:
+            return False
+        self._wake.clear()
+        return True
 
     # ------------------------------------------------------------------ deadlines
 

@@ -46,7 +46,7 @@ from durable.store import (
 )
 from durable.worker._activities import Activities
 from durable.worker._claims import Claims
-from durable.worker._clock import DatabaseClock, boottime
+from durable.worker._clock import DatabaseClock, GivenClock, boottime
 from durable.worker._committer import RETRY_FIRST, RETRY_LONGEST, Committer
 from durable.worker._condemned import Condemned, condemns
 from durable.worker._housekeeping import Housekeeping
@@ -190,7 +190,10 @@ class Incarnation:
             on_change=self._lease_changed,
             since=since,
         )
-        self.clock = DatabaseClock(await self.store.now())
+        if (clock := self._local.clock) is None:
+            self.clock = DatabaseClock(await self.store.now())
+        else:
+            self.clock = GivenClock(clock)
         self.committer = Committer(
             self.store, self.worker_id, self.clock, self.lease, adopt=self._adopt_started
         )
@@ -299,6 +302,13 @@ class Incarnation:
         elif self._when_held:
             self._loop.call_later(LOOK_AT_LEASE, self._look_at_lease)
 
+    def time_moved(self, *, rows: bool) -> None:
+        """Take the news that the database's clock was set: look at once at what may be due here; and at `rows` too."""
+        self.timers.look()
+        self.activities.time_moved()
+        if rows:
+            self.housekeeping.look()
+
     # ------------------------------------------------------------------ runs come and go
 
     def take(self, claimed: Sequence[ClaimedRun], *, fresh: bool = False) -> None:
@@ -369,8 +379,9 @@ class Incarnation:
             f"turn was ended; it was here:\n{self.watchdog.broken_stack}"
         )
 
-    def blocked(self, host: RunHost) -> int:
+    def blocked(self, host: RunHost, error: BaseException) -> int:
         """Count a failed workflow task; return the microseconds until the next try."""
+        self._local.blocked(host.run_id, host.workflow_id, error)
         failures = self._blocked[host.run_id] = self._blocked.get(host.run_id, 0) + 1
         return min(BLOCKED_FIRST << min(failures - 1, 20), BLOCKED_LONGEST)
 
@@ -591,6 +602,11 @@ class Incarnation:
         task = self._loop.create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._spawned)
+
+    @property
+    def spawned(self) -> bool:
+        """Whether anything runs beside."""
+        return bool(self._tasks)
 
     def _spawned(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

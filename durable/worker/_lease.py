@@ -76,6 +76,7 @@ class LeaseKeeper:
     def end(self) -> None:
         """Give the lease up for good."""
         self._ended = True
+        self._stop.set()
 
     async def stop(self) -> None:
         """Stop renewing; again does nothing."""

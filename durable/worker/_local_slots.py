@@ -43,7 +43,17 @@ class LocalSlots:
     def add(self, attempt: Attempt, delay: int = 0) -> None:
         """Begin an attempt as soon as there is a slot, but not before `delay` microseconds have passed."""
         if delay:
-            attempt.timer = self._loop.call_later(delay / SECOND, self._due, attempt)
+            attempt.timer = self._loop.call_later(delay / SECOND, self.look, attempt)
+        else:
+            self._due(attempt)
+
+    def look(self, attempt: Attempt) -> None:
+        """Look at one that waits: it may be due by now, or its time may be up."""
+        attempt.timer = None
+        if attempt in self._waiting:
+            self._limit(attempt)
+        elif (left := attempt.due_at - self._clock.now()) > 0:
+            attempt.timer = self._loop.call_later(left / SECOND, self.look, attempt)
         else:
             self._due(attempt)
 
@@ -67,6 +77,9 @@ class LocalSlots:
             self._start(attempt)
             return
         self._waiting.append(attempt)
+        self._limit(attempt)
+
+    def _limit(self, attempt: Attempt) -> None:
         limits = [(at, kind) for at, kind in _limits(attempt) if at is not None]
         if limits:
             at, kind = min(limits)

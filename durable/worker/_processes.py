@@ -64,7 +64,9 @@ class Call:
 
 def in_process(definition: ActivityDefinition) -> bool:
     """Whether a worker with a pool of processes runs an activity there."""
-    return not definition.is_async and (definition.executor == "process" or not definition.executor_said)
+    if definition.is_async or definition.transactional:
+        return False
+    return definition.executor == "process" or not definition.executor_said
 
 
 def check_place(activity: Activity[..., Any]) -> None:

@@ -55,7 +55,7 @@ class Questions:
         home = self._home
         if home.options.workflow_types == []:
             await asyncio.Event().wait()
-        stop = home.store.listen(self._hinted)
+        stop = home.store.listen(self._hinted, HintKind.QUERY)
         looks = 0
         try:
             while True:
@@ -78,7 +78,7 @@ class Questions:
             stop()
 
     def _hinted(self, hint: Hint) -> None:
-        if hint.kind is HintKind.QUERY and hint.key in (ANY_KEY, self._home.task_queue):
+        if hint.key in (ANY_KEY, self._home.task_queue):
             self._look.set()
 
     async def _answer_all(self) -> None:

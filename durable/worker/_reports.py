@@ -145,6 +145,20 @@ class Reports:
         self._outcomes.append(self._conclude(_Ended(record, outcome, progress, cancel_requested)))
         self._post.set()
 
+    def conclude(self, attempt: Attempt, record: ActivityRecord, outcome: Outcome) -> AttemptOutcome:
+        """Return how the attempt of a row ends that is ended in a transaction of its own."""
+        return self._conclude(_Ended(record, outcome, attempt.progress, attempt.cancel_requested))
+
+    def committed(self, scheduled: ActivityTaskScheduled, outcome: Outcome, ended: AttemptOutcome) -> None:
+        """Take the news that an attempt was ended in a transaction of its own."""
+        gated = scheduled.limits is not None and is_gated(scheduled.limits)
+        if gated and (news := news_for_breaker(scheduled, outcome)) is not None:
+            self._news.append(news)
+            self._post.set()
+        if ended.sole is not None:
+            self._closed(ended.run_id, ended.sole.closing)
+        self._store.hint(hints_of(ended, scheduled))
+
     def _conclude(self, ended: _Ended) -> AttemptOutcome:
         record = ended.record
         made = conclude_row(

@@ -7,6 +7,7 @@ it sends a heartbeat, or when its run is given up; from the commit of that row o
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from functools import partial
 from typing import Protocol
 
 from durable._engine._activities import asked_at, cancel_waiting, row
@@ -37,16 +38,16 @@ class RunActivities:
     __slots__ = (
         "_attempts",
         "_home",
-        "_host",
         "_postponed",
+        "_run_id",
         "awaiting_rows",
         "promised",
         "rows_in_flight",
     )
 
-    def __init__(self, home: Home, host: Hosting) -> None:
+    def __init__(self, home: Home, run_id: str) -> None:
         self._home = home
-        self._host = host
+        self._run_id = run_id
         self._attempts: dict[int, Attempt] = {}
         self.awaiting_rows: list[Attempt] = []
         self.rows_in_flight: list[Attempt] = []
@@ -67,11 +68,10 @@ class RunActivities:
             self.promised += 1
         return possible
 
-    def keep_promises(self) -> None:
+    def keep_promises(self, run: Run) -> None:
         """Give back the slots that are kept for activities which will not start here after all."""
         if self.promised:
-            assert self._host.run is not None
-            waiting = (*self._host.run.waiting_for_commit, *self._postponed)
+            waiting = (*run.waiting_for_commit, *self._postponed)
             self._keep_promises(sum(one.local is None for one in waiting))
 
     def _keep_promises(self, count: int) -> None:
@@ -79,50 +79,44 @@ class RunActivities:
             self._home.activities.give_back(self.promised - count)
             self.promised = count
 
-    def carry_out(self, effects: Effects, now: int) -> None:
+    def carry_out(self, host: Hosting, effects: Effects, now: int) -> None:
         """Start what is to start here, and stop what is cancelled."""
         if effects.start and not self._home.lease.held:
             # Somebody else may be about to take over: nothing new starts until the lease is certain again.
             self._postponed.extend(effects.start)
             effects = Effects(start=[], cancel=effects.cancel)
-            self._home.when_held(self._start_postponed)
+            self._home.when_held(partial(self._start_postponed, host))
+        run, activities = host.run, self._home.activities
+        assert run is not None
         for scheduled in effects.start:
-            self._start(scheduled, now)
+            since = run.scheduled_at(scheduled.id)
+            if scheduled.local is None:
+                self.promised -= 1
+                attempt = activities.start(host, scheduled, since, now)
+            else:
+                since = asked_at(scheduled, since)
+                attempt = activities.start_local(host, scheduled, since, number=scheduled.local.attempt)
+            self._attempts[scheduled.id] = attempt
         for id in effects.cancel:
-            self._home.activities.cancel(self._host.run_id, id)
+            activities.cancel(self._run_id, id)
 
-    def _start_postponed(self) -> None:
+    def _start_postponed(self, host: Hosting) -> None:
         postponed, self._postponed = self._postponed, []
-        host = self._host
         if host.gone or host.run is None:
             return
-        self.carry_out(Effects(start=postponed, cancel=[]), self._home.clock.now())
+        self.carry_out(host, Effects(start=postponed, cancel=[]), self._home.clock.now())
         for scheduled in postponed:
             if host.run.is_canceled(scheduled.id):
-                self._home.activities.cancel(host.run_id, scheduled.id)
-
-    def _start(self, scheduled: ActivityTaskScheduled, now: int) -> None:
-        run = self._host.run
-        assert run is not None
-        if (local := scheduled.local) is not None:
-            since = asked_at(scheduled, run.scheduled_at(scheduled.id))
-            self._attempts[scheduled.id] = self._home.activities.start_local(
-                self._host, scheduled, since, number=local.attempt
-            )
-            return
-        self.promised -= 1
-        self._attempts[scheduled.id] = self._home.activities.start(
-            self._host, scheduled, run.scheduled_at(scheduled.id), now
-        )
+                self._home.activities.cancel(self._run_id, scheduled.id)
 
     def ended(self, attempt: Attempt) -> None:
         """Take the end of an attempt that ran here without a row."""
         self._attempts.pop(attempt.scheduled.id, None)
 
-    def follow(self, attempt: Attempt, delay: int) -> None:
+    def follow(self, host: Hosting, attempt: Attempt, delay: int) -> None:
         """Start the next attempt of a local activity, so many microseconds after this one."""
         self._attempts[attempt.scheduled.id] = self._home.activities.start_local(
-            self._host, attempt.scheduled, attempt.scheduled_at, number=attempt.number + 1, delay=delay
+            host, attempt.scheduled, attempt.scheduled_at, number=attempt.number + 1, delay=delay
         )
 
     @property
@@ -147,7 +141,7 @@ class RunActivities:
 
     async def end_waiting(self, ids: Sequence[int]) -> None:
         """End cancelled activities that no worker has claimed; those under way are told by their heartbeats."""
-        home, run_id = self._home, self._host.run_id
+        home, run_id = self._home, self._run_id
         rows = await home.patiently(lambda: home.store.read_activities(run_id))
         outcomes = [
             cancel_waiting(row)
@@ -176,7 +170,7 @@ class RunActivities:
         self.awaiting_rows.append(attempt)
         return self._row_of(attempt)
 
-    def rows_to_release(self) -> list[NewActivity]:
+    def rows_to_release(self, run: Run) -> list[NewActivity]:
         """Return rows for all that run here or wait to be started, for whoever owns the run next."""
         for attempt in [a for a in self._attempts.values() if a.scheduled.local is not None]:
             # The next owner begins it again.
@@ -185,8 +179,6 @@ class RunActivities:
         for attempt in attempts:
             attempt.awaiting_row = True
         self.awaiting_rows.extend(attempts)
-        run = self._host.run
-        assert run is not None
         postponed, self._postponed = self._postponed, []
         return [
             *(self._row_of(attempt) for attempt in attempts),
@@ -209,8 +201,9 @@ class RunActivities:
             return
         attempts, self.rows_in_flight = self.rows_in_flight, []
         for attempt in attempts:
+            assert attempt.owner is not None
             self._attempts.pop(attempt.scheduled.id, None)
-            self._home.activities.row_written(attempt, self._record_of(attempt))
+            self._home.activities.row_written(attempt, self._record_of(attempt, attempt.owner))
 
     def _row_of(self, attempt: Attempt) -> NewActivity:
         return row(
@@ -222,14 +215,14 @@ class RunActivities:
             running_for=max(0, self._home.clock.now() - attempt.started_at),
         )
 
-    def _record_of(self, attempt: Attempt) -> ActivityRecord:
+    def _record_of(self, attempt: Attempt, owner: Owner) -> ActivityRecord:
         scheduled = attempt.scheduled
         new = self._row_of(attempt)
         return ActivityRecord(
-            run_id=self._host.run_id,
+            run_id=self._run_id,
             id=scheduled.id,
-            workflow_id=self._host.workflow_id,
-            workflow_type=self._host.workflow_type,
+            workflow_id=owner.workflow_id,
+            workflow_type=owner.workflow_type,
             activity_type=scheduled.activity_type,
             task_queue=scheduled.task_queue,
             state=ActivityState.RUNNING,

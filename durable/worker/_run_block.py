@@ -21,7 +21,7 @@ def blocking(
     workflow_id: str,
     epoch: int,
     run: Run | None,
-    rows: Callable[[], Sequence[NewActivity]],
+    rows: Callable[[Run], Sequence[NewActivity]],
     salvaged: Sequence[Message],
     wait: int,
     hide: bool,
@@ -52,7 +52,7 @@ def blocking(
     )
     if run is not None:
         try:
-            return run.release(rows(), hold=Hold.BLOCKED, reason=reason, wake_in=wait)
+            return run.release(rows(run), hold=Hold.BLOCKED, reason=reason, wake_in=wait)
         except Exception:
             logger.exception("run %s: what waits cannot be written and is left out", run_id)
     return Transition(

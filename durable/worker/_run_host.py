@@ -90,7 +90,7 @@ class RunHost:
         self._fault: BaseException | None = None
         self._task: list[Event] = []
         self._code = RunCode(home, definition, self.run_id, self.workflow_id)
-        self._activities = RunActivities(home, self)
+        self._activities = RunActivities(home, self.run_id)
         self._news = RunNews(home, self.run_id, self.workflow_id)
         self._salvaged: tuple[Message, ...] = ()
         self._releasing: Transition | None = None
@@ -181,13 +181,13 @@ class RunHost:
             return
         commands, self._code.commands = self._code.commands, []
         if instance.closing:
-            self.run.untaken = instance.signals.untaken()
+            self.run.untaken = instance.untaken
         effects = self.run.commands(commands, local=self._activities.promise, live=self._code.live)
         now = self._home.clock.now()
         if effects.start or effects.cancel:
-            self._activities.carry_out(effects, now)
+            self._activities.carry_out(self, effects, now)
         if self._activities.promised:
-            self._activities.keep_promises()
+            self._activities.keep_promises(self.run)
         self._pump(now)
 
     def _start_again(self, local: Sequence[ActivityTaskScheduled]) -> bool:
@@ -196,7 +196,7 @@ class RunHost:
             if not self._home.activities.serves(scheduled.activity_type):
                 self._block(not_served(scheduled.activity_type))
                 return False
-        self._activities.carry_out(Effects(start=[*local]), self._home.clock.now())
+        self._activities.carry_out(self, Effects(start=[*local]), self._home.clock.now())
         return True
 
     def _open(self, turns: Turns, claimed: ClaimedRun) -> None:
@@ -257,7 +257,7 @@ class RunHost:
         )
         again = self.run.attempt_ended(attempt.scheduled, outcome, how)
         if again is not None:
-            self._activities.follow(attempt, again.delay)
+            self._activities.follow(self, attempt, again.delay)
         self._pump(now)
 
     def give_row(self, attempt: Attempt) -> None:
@@ -379,7 +379,7 @@ class RunHost:
             self.run.untaken = self.instance.untaken
         transition = self.run.tried(tried.commands, tried.rejected, local=self._activities.promise)
         self._activities.rows_proposed()
-        self._activities.keep_promises()
+        self._activities.keep_promises(self.run)
         if tried.moved and not counts:
             # It stands where no replay would bring it.
             self.evict()
@@ -453,7 +453,7 @@ class RunHost:
             self._home.spawn(self._activities.end_waiting(written.canceled))
         if written.start or written.cancel:
             effects = Effects(start=written.start, cancel=[*written.cancel])
-            self._activities.carry_out(effects, self._home.clock.now())
+            self._activities.carry_out(self, effects, self._home.clock.now())
         if self._reopening is not None:
             self._reopening = None
             self._fetch()
@@ -549,7 +549,7 @@ class RunHost:
         if self._paused and not self._home.leaving and self._activities.local_at_work:
             # It is given up when that has ended.
             return
-        self._give_up(self.run.release(self._activities.rows_to_release()))
+        self._give_up(self.run.release(self._activities.rows_to_release(self.run)))
 
     def _give_up(self, transition: Transition) -> None:
         self._releasing = transition
@@ -577,7 +577,7 @@ class RunHost:
             run=self.run,
             rows=self._activities.rows_to_release,
             salvaged=self._salvaged,
-            wait=self._home.blocked(self),
+            wait=self._home.blocked(self, error),
             hide=self._home.converter.failure_converter.hides_messages,
         )
         self._give_up(transition)

@@ -60,7 +60,7 @@ class Schedules:
     async def run(self) -> None:
         """Look until cancelled. Whatever goes wrong, there is another look."""
         home = self._home
-        stop = home.store.listen(self._hinted)
+        stop = home.store.listen(self._hinted, HintKind.SCHEDULE)
         try:
             while True:
                 self._look.clear()
@@ -81,9 +81,7 @@ class Schedules:
             stop()
 
     def _hinted(self, hint: Hint) -> None:
-        # A hint that anything may have happened is none: the next look is not far.
-        if hint.kind is HintKind.SCHEDULE:
-            self._look.set()
+        self._look.set()
 
     async def _act(self) -> float:
         """Look at every schedule that is to be looked at; return the seconds until the next one is due."""

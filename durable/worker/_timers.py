@@ -68,6 +68,20 @@ class Timers:
             heapq.heapify(self._heap)
             self._canceled = 0
 
+    @property
+    def first(self) -> int | None:
+        """The instant of the earliest entry, None if there is none."""
+        while self._heap and self._heap[0][2].run is None:
+            heapq.heappop(self._heap)
+            self._canceled -= 1
+        return self._heap[0][0] if self._heap else None
+
+    def look(self) -> None:
+        """Look at once at what is due: the database's clock was set."""
+        if self._handle is not None:
+            self._handle.cancel()
+        self._fire()
+
     def _arm(self) -> None:
         if self._handle is not None:
             self._handle.cancel()

@@ -23,6 +23,7 @@ from durable.worker._incarnation import Incarnation
 from durable.worker._options import WorkerOptions
 from durable.worker._patches import PatchActivationInput, activation
 from durable.worker._shared_state import SharedStateManager
+from durable.worker._transactional import check_transactions
 from durable.worker._tuning import WorkerTuner, check_list, count, per_second, refuse, slots
 from durable.worker._versioning import WorkerDeploymentConfig, default_of, version_of
 from durable.worker._watchdog import BREAK_AFTER, WARN_AFTER
@@ -184,13 +185,15 @@ class Worker:
         client = self._client
         found = collect_workflows(self._workflows, self._task_queue)
         workflows = {name: one.failing_with(self._failures) for name, one in found.items()}
+        activities = executable(
+            collect_activities(self._activities, self._task_queue), self._executor, self._shared
+        )
+        check_transactions(activities, client.store)
         return WorkerOptions(
             task_queue=self._task_queue,
             workflows={name: known for name, known in workflows.items() if name != DYNAMIC},
             dynamic_workflow=workflows.get(DYNAMIC),
-            activities=executable(
-                collect_activities(self._activities, self._task_queue), self._executor, self._shared
-            ),
+            activities=activities,
             activity_executor=self._executor,
             shared_state_manager=self._shared,
             identity=self._identity,

@@ -22,6 +22,11 @@ doc-7: approved and decided by ada
 approver: please read 'Imprint'
 doc-8: expired
 """,
+    "bank": """\
+300 from ada to bob
+ada has less than 900
+{'ada': 700, 'bob': 300}
+""",
     "local_activity": "ada paid 65\n",
     "fan_out": "30 thumbnails, from 0-small.jpg to 29-small.jpg, 10 at a time\n",
     "saga": """\

@@ -11,6 +11,8 @@ import pytest
 
 from durable import Client, Worker
 from durable.client import WorkflowHistory
+from durable.testing import ActivityEnvironment, WorkflowEnvironment
+from durable.testing._mocks import Mocks
 from durable.worker import Replayer
 
 PAGE = Path(__file__).parents[2] / "docs" / "testing.md"
@@ -28,6 +30,11 @@ async def test_the_programs_run(store_url: str, tmp_path: Path, monkeypatch: pyt
     names: dict[str, Any] = {"__name__": "shown"}
     for text in shown("python"):
         exec(compile(text, str(PAGE), "exec"), names)
+    mocks = Mocks()
+    for test in ("test_ten_years", "test_a_cancel_in_the_second_month"):
+        async with WorkflowEnvironment(mocks=mocks) as env:
+            await names[test](env, mocks.mock)
+    await names["test_it_goes_on_where_it_was"](ActivityEnvironment())
     async with Client.connect(store_url) as client:
         await client.start_workflow(names["checkout"]("waits"), id="o-1")
         await names["check_what_is_under_way"](client)

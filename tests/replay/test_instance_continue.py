@@ -265,7 +265,7 @@ async def takes(n: int) -> None:
 def test_the_rest_is_untaken(wanted: int, left: list[str]) -> None:
     made = Rig(takes, wanted)
     made.start(*(signal("go", word) for word in "abc"))
-    assert [one.input for one in made.code.signals.untaken()] == [payloads(word) for word in left]
+    assert [one.input for one in made.code.untaken] == [payloads(word) for word in left]
 
 
 # ---------------------------------------------------------------- what is known about the chain

@@ -222,7 +222,7 @@ async def receives(n: int) -> list[Any]:
 def test_signals_nobody_waits_for_are_kept_in_order() -> None:
     rig = Rig(receives, 3)
     rig.start(signal("number", 1), signal("unheard of", 9), signal("number", 2))
-    assert [one.name for one in rig.code.signals.untaken()] == ["unheard of"]
+    assert [one.name for one in rig.code.untaken] == ["unheard of"]
     assert result(rig.tell(signal("number", 3))) == [1, 2, 3]
     rig.replay()
 
@@ -329,7 +329,7 @@ def test_signals_behind_a_cancel_of_the_same_task_are_kept() -> None:
     commands = rig.tell(signal("unheard of", "x"), CANCEL)
     assert names(commands) == ["Canceled"]
     assert not isinstance(commands[-1], WorkflowExecutionCompleted)
-    assert [one.name for one in rig.code.signals.untaken()] == ["unheard of"]
+    assert [one.name for one in rig.code.untaken] == ["unheard of"]
 
 
 # ---------------------------------------------------------------- beside other inputs

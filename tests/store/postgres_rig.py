@@ -103,6 +103,7 @@ class Proxy:
     def __init__(self, url: str) -> None:
         self._target = urlsplit(url)
         self.cut: str | None = None
+        self.mark = b"step "
         self.cuts = 0
         self.url = ""
         self._port = 0
@@ -125,7 +126,7 @@ class Proxy:
         async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter, *, requests: bool) -> None:
             try:
                 while data := await source.read(65536):
-                    if requests and self.cut and b"step " in data:
+                    if requests and self.cut and self.mark in data:
                         state["commit"] = True
                         if self.cut == "before the request":
                             break

@@ -86,6 +86,7 @@ def test_it_has_every_method_of_the_port() -> None:
 
     port, own = signatures(Store), signatures(EncodedStore)
     assert own.pop("encode_transition") == ["self", "transition"]
+    assert own.pop("encode_outcome") == ["self", "outcome"]
     assert own == port
 
 
@@ -198,6 +199,7 @@ def blobs(value: Any, path: str = "") -> Iterator[tuple[str, bytes]]:
 
 class _Nothing:
     url = ""
+    transaction_types = ()
 
 
 class _Answers(PayloadCodec):

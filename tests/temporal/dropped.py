@@ -158,7 +158,9 @@ def run(*tests: str, more: tuple[str, ...] = ()) -> _First:
     first = _First()
     said = io.StringIO()
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-        pytest.main(["-x", "-q", "-p", "no:cacheprovider", *more, *tests], plugins=[first])
+        # durable's own plugin has pytest look at its modules' asserts, and here they are loaded already.
+        quiet = ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
+        pytest.main(["-x", "-q", "-p", "no:cacheprovider", *quiet, *more, *tests], plugins=[first])
     if not first.ran and not first.failed:
         first.failed = f"no test ran: {said.getvalue()[-2000:]}"
     return first

@@ -27,6 +27,7 @@ from durable.store.postgres._queries import Queries
 from durable.store.postgres._schedules import Schedules
 from durable.store.postgres._session import Session
 from durable.store.postgres._settings import Settings, parse
+from durable.store.postgres._transactions import Transactions
 from durable.store.postgres._versions import Versions
 from durable.store.postgres._workers import Workers
 
@@ -48,7 +49,7 @@ _warned: set[tuple[str, str]] = set()
 
 
 class PostgresStore(
-    Schedules, Operations, Batches, Claims, Activities, Lanes, Queries, Workers, Versions, Hints
+    Schedules, Operations, Batches, Claims, Activities, Transactions, Lanes, Queries, Workers, Versions, Hints
 ):
     """A namespace in a PostgreSQL database; see `durable.store.Store` for what each method promises."""
 
@@ -58,6 +59,7 @@ class PostgresStore(
             return
         await self._stop_hints()
         async with self._turn:
+            await self._lent.aclose()
             await self._pool.aclose()
             for session in self._sessions.values():
                 await session.aclose()

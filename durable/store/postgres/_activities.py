@@ -73,20 +73,7 @@ class Activities(Part):
 
     async def _finish_sole(self, outcomes: Sequence[AttemptOutcome]) -> list[bool]:
         """End attempts with their runs, which have no other activity and no code."""
-        ends = [outcome.sole for outcome in outcomes if outcome.sole is not None]
-        rows = await self._fetch(
-            "finish_sole",
-            [outcome.run_id for outcome in outcomes],
-            [outcome.attempt for outcome in outcomes],
-            [outcome.worker for outcome in outcomes],
-            [outcome.state for outcome in outcomes],
-            [outcome.revision for outcome in outcomes],
-            [end.status for end in ends],
-            [end.outcome.type for end in ends],
-            [end.outcome.data for end in ends],
-            [end.closing.type for end in ends],
-            [end.closing.data for end in ends],
-        )
+        rows = await self._fetch("finish_sole", *sole_ends(outcomes))
         ended = set(rows[0]["ended"])
         return [n in ended for n in range(1, len(outcomes) + 1)]
 
@@ -174,3 +161,20 @@ class Activities(Part):
             *deed_columns(deed),
         )
         return [row["changed"] for row in rows]
+
+
+def sole_ends(outcomes: Sequence[AttemptOutcome]) -> list[list[object]]:
+    """Return the arguments of `finish_sole`."""
+    ends = [outcome.sole for outcome in outcomes if outcome.sole is not None]
+    return [
+        [outcome.run_id for outcome in outcomes],
+        [outcome.attempt for outcome in outcomes],
+        [outcome.worker for outcome in outcomes],
+        [outcome.state for outcome in outcomes],
+        [outcome.revision for outcome in outcomes],
+        [end.status for end in ends],
+        [end.outcome.type for end in ends],
+        [end.outcome.data for end in ends],
+        [end.closing.type for end in ends],
+        [end.closing.data for end in ends],
+    ]

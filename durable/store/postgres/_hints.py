@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -41,7 +41,7 @@ class Hints(Part):
         self._token = secrets.token_hex(4)  # by which we know our own hints when they come back
         self._pending: dict[Hint, None] = {}
         self._pending_here: dict[Hint, None] = {}
-        self._callbacks: dict[object, Callback] = {}
+        self._callbacks: dict[object, tuple[Callback, Collection[HintKind]]] = {}
         self._teller: asyncio.Task[None] | None = None
         self._listener: asyncio.Task[None] | None = None
         self._session: Session | None = None  # the listening connection
@@ -66,10 +66,10 @@ class Hints(Part):
         if self._teller is None or self._teller.done():
             self._teller = loop.create_task(self._tell())
 
-    def listen(self, callback: Callback) -> Callable[[], None]:
+    def listen(self, callback: Callback, *kinds: HintKind) -> Callable[[], None]:
         """Call `callback`, on the event loop, for hints of this and other processes; return how to stop."""
         me = object()
-        self._callbacks[me] = callback
+        self._callbacks[me] = callback, frozenset(kinds or HintKind)
         if self._leaving is not None:
             self._leaving.cancel()
             self._leaving = None
@@ -101,8 +101,10 @@ class Hints(Part):
         self._tell_here(list(pending))
 
     def _tell_here(self, hints: Sequence[Hint]) -> None:
-        for callback in tuple(self._callbacks.values()):
+        for callback, kinds in tuple(self._callbacks.values()):
             for hint in hints:
+                if hint.kind not in kinds:
+                    continue
                 try:
                     callback(hint)
                 except Exception:

@@ -12,6 +12,10 @@ class Limits(Struct, frozen=True):
         pool_size: Connections for everything but commits, hints and the lease, which have one each (commits that start
             runs another). Each method is a transaction of milliseconds, so a few serve a worker; hundreds of workers
             share one server's limit.
+        transactions: Connections for transactional activities, made when they are needed: as many of them run at once, and
+            the others wait. None of them is ever waited for by anything else.
+        transaction_idle: After how long the server ends such a transaction that stands still between two statements, as
+            that of a stopped process would, holding up the attempt that is to take its place.
         acquire: How long a call waits for a connection, and for the database to come back, before it gives up.
         opening: How long opening a store goes on while nobody takes connections at its address: a restart of a server
             takes less, and a wrong address is told soon. A server that says that it is starting is waited for as ever.
@@ -35,6 +39,8 @@ class Limits(Struct, frozen=True):
     """
 
     pool_size: int = 4
+    transactions: int = 8
+    transaction_idle: float = 30.0
     acquire: float = 10.0
     opening: float = 2.5
     connect: float = 10.0

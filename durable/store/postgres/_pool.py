@@ -27,10 +27,15 @@ class Pool:
     """Sessions on demand, up to a limit.
 
     Connecting again is tried with full-jitter backoff for as long as the caller waits anyway, and no longer.
+
+    Args:
+        settings: Where to.
+        lent: Whether the sessions are for code of the application.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, lent: bool = False) -> None:
         self.settings = settings
+        self._lent = lent
         self.closed = False
         self._opened = False
         self._idle: list[Session] = []
@@ -135,7 +140,7 @@ class Pool:
             session = self._idle.pop()
             if not session.closed:
                 return session
-        return await self.connect("pool", deadline)
+        return await self.connect("transaction" if self._lent else "pool", deadline)
 
     async def connect(self, role: str, deadline: float | None = None) -> Session:
         """Make a connection, trying until the deadline; at the first, not as long where nobody takes connections."""
@@ -148,7 +153,7 @@ class Pool:
         while True:
             try:
                 async with asyncio.timeout_at(deadline):
-                    session = await connect(self.settings, role, first=not self._opened)
+                    session = await connect(self.settings, role, first=not self._opened, lent=self._lent)
                 self._opened = True
                 return session
             except TimeoutError:

@@ -108,13 +108,15 @@ class Session:
             self.kill()
 
 
-async def connect(settings: Settings, role: str, *, first: bool = False) -> Session:
+async def connect(settings: Settings, role: str, *, first: bool = False, lent: bool = False) -> Session:
     """Connect once, and check that the server is one to write to.
 
     Args:
         settings: Where to.
         role: What the connection is for; people see it in `pg_stat_activity`.
         first: Whether the store is being opened: then a replica is a mistake in the URL, later it is a failover.
+        lent: Whether code of the application runs on it: then nothing can be written outside of the transactions that are
+            begun for it.
 
     Raises:
         NobodyThere: No server, host or socket is at the address: it is being restarted, or the address is wrong.
@@ -125,7 +127,10 @@ async def connect(settings: Settings, role: str, *, first: bool = False) -> Sess
     server = {"application_name": f"durable {role} {secrets.token_hex(4)}"}
     if not settings.pooler:
         server["default_transaction_isolation"] = "read committed"
-        server["idle_in_transaction_session_timeout"] = str(round(limits.idle_in_transaction * 1000))
+        idle = limits.transaction_idle if lent else limits.idle_in_transaction
+        server["idle_in_transaction_session_timeout"] = str(round(idle * 1000))
+        if lent:
+            server["default_transaction_read_only"] = "on"
     connection: asyncpg.Connection[Row] | None = None
     try:
         connection = await asyncpg.connect(
@@ -136,7 +141,7 @@ async def connect(settings: Settings, role: str, *, first: bool = False) -> Sess
             server_settings=server,
         )
         session = Session(connection, settings, (await _look(connection, settings)))
-        _check(session.look, settings, first=first)
+        _check(session.look, settings, first=first, read_only="default_transaction_read_only" in server)
     except BaseException as error:
         if connection is not None:
             connection.terminate()
@@ -174,7 +179,7 @@ async def _look(connection: asyncpg.Connection[Row], settings: Settings) -> Row:
     return row
 
 
-def _check(look: Row, settings: Settings, *, first: bool) -> None:
+def _check(look: Row, settings: Settings, *, first: bool, read_only: bool) -> None:
     if look["version"] < OLDEST_VERSION * 10000:
         raise StoreConfigurationError(
             f"{settings.shown} is PostgreSQL {look['version'] // 10000}; durable needs {OLDEST_VERSION} or newer"
@@ -186,7 +191,7 @@ def _check(look: Row, settings: Settings, *, first: bool) -> None:
     if look["replica"]:
         told = f"{settings.shown} is a replica; durable needs the primary"
         raise StoreConfigurationError(told) if first else StoreUnavailableError(told)
-    if look["read_only"]:
+    if look["read_only"] and not read_only:
         raise StoreConfigurationError(
             f"{settings.shown} is read-only for this role (default_transaction_read_only); durable needs to write"
         )

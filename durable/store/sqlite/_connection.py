@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import os
 import sqlite3
 import threading
@@ -28,9 +29,17 @@ import time
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
-from durable.exceptions import StoreUnavailableError
+from durable.exceptions import StoreError, StoreUnavailableError
 from durable.store.sqlite._limits import Limits
 from durable.store.sqlite._locks import FileLock
+
+INSIDE = (
+    "this would wait for the transaction that it is called in: on SQLite a transactional activity is alone with the "
+    "database. Do it in the workflow, before or behind the activity"
+)
+
+inside: contextvars.ContextVar[bool] = contextvars.ContextVar("durable.sqlite.inside", default=False)
+"""Whether the caller has lent a transaction that keeps everybody else from writing."""
 
 T = TypeVar("T")
 Given = TypeVar("Given")
@@ -216,6 +225,16 @@ class Writer(Lane["Transaction"]):
         self._wal_limit = limits.wal_bytes
         self.transactions = 0
         self.listening = 0
+
+    async def run(
+        self,
+        call: Callable[[Transaction], T],
+        statement: Callable[[Transaction], T | None] | None = None,
+    ) -> T:
+        """See `Lane`."""
+        if inside.get():
+            raise StoreError(INSIDE)
+        return await super().run(call, statement)
 
     def poke(self) -> None:
         """Have the thread notice that `listening` has changed."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from durable._engine.hints import ANY_KEY, Hint, HintKind
 
@@ -24,19 +24,23 @@ _hubs_guard = threading.Lock()
 class Listener:
     """A callback, called on the event loop it was registered on, once for each different hint of a moment."""
 
-    def __init__(self, callback: Callable[[Hint], None]) -> None:
+    def __init__(self, callback: Callable[[Hint], None], kinds: Collection[HintKind]) -> None:
         self._callback = callback
+        self._kinds = frozenset(kinds)
         self._loop = asyncio.get_running_loop()
         self._guard = threading.Lock()
         self._pending: dict[Hint, None] = {}
         self.stopped = False
 
     def tell(self, hints: Iterable[Hint]) -> None:
-        """Have the callback called soon; from any thread."""
+        """Have the callback called soon for those that it wants to hear of; from any thread."""
+        heard = [hint for hint in hints if hint.kind in self._kinds]
+        if not heard:
+            return
         with self._guard:
             idle = not self._pending
-            self._pending.update(dict.fromkeys(hints))
-            if not idle or not self._pending:
+            self._pending.update(dict.fromkeys(heard))
+            if not idle:
                 return
         try:
             self._loop.call_soon_threadsafe(self._call)

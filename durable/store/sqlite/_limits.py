@@ -12,6 +12,8 @@ class Limits(Struct, frozen=True):
         busy: Seconds to wait for the database while another process writes, before the caller gets an error. Longer
             than any transaction should take, shorter than people wait.
         held_back: Seconds until a start asks a run again that takes no messages for a moment.
+        transaction: Seconds that a transactional activity may keep its transaction open, before it is undone: nothing else
+            is written meanwhile, by whatever process. Shorter than `busy`, so that the others only wait.
         idle: Seconds without a write after which the log is moved into the database.
         look_around: Seconds between two looks for commits of other processes, while somebody listens. A look costs some
             10 µs, so this is well below 1 % of a core.
@@ -25,6 +27,7 @@ class Limits(Struct, frozen=True):
 
     busy: float = 10.0
     held_back: float = 0.02
+    transaction: float = 5.0
     idle: float = 1.0
     look_around: float = 0.02
     wal_commits: int = 100

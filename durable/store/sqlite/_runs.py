@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from msgspec import structs
 
 from durable._engine.records import NewRun, RunRecord, RunStatus, SendOutcome, StartOutcome, StartVerdict
 from durable.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
-from durable.history import EventRow, EventType, Payload
+from durable.history import EventRow, EventType
 from durable.store.sqlite import _gates, _messages, _rows, _search, _sole, _versions, _workers
 from durable.store.sqlite._connection import Transaction
 from durable.store.sqlite._locks import Lives
@@ -22,6 +23,19 @@ _measures = _rows.decoder(tuple[str, int, int])
 
 _CONDEMNED = _rows.queries("others")["condemned_runs"]
 
+_insert_runs = Many(SQL["insert_run"])
+_INSERT_UNLESS_THERE = SQL["insert_run"] + " ON CONFLICT DO NOTHING"
+_EPOCH = 5
+"""Which column of `insert_run` it is."""
+
+_STARTED = int(EventType.WORKFLOW_EXECUTION_STARTED)
+
+_LOOKING_BACK = (
+    WorkflowIDReusePolicy.REJECT_DUPLICATE,
+    WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,
+)
+"""Under these it matters how the last run of the workflow id ended."""
+
 _FAILED = (RunStatus.FAILED, RunStatus.CANCELED, RunStatus.TERMINATED, RunStatus.TIMED_OUT)
 
 
@@ -30,48 +44,77 @@ def create(transaction: Transaction, lives: Lives, runs: Sequence[NewRun]) -> li
 
     None for a start whose messages are held back by the run it is content with; nothing of it was written.
     """
-    verdicts: list[StartVerdict | None] = []
-    data: list[tuple[str, bytes]] = []
-    found: list[tuple[str, Mapping[str, Payload]]] = []
-    events: list[tuple[str, int, int, int, int, bytes]] = []
-    gated: list[NewRun] = []
-    alive: dict[str, bool] = {}
-    soles: list[NewRun] = []
-    for run in runs:
-        owner = run.owner
-        # A delayed start is not owned: the delay would be forgotten if its owner died.
-        if owner is not None and (
-            run.delay or not alive.setdefault(owner, _workers.is_live(transaction, lives, owner))
-        ):
-            owner = None
-        at, pinned_to, override = (
-            _versions.of_start(transaction.db, run)
-            if run.version or run.override
-            else (run.task_queue, None, None)
-        )
-        if owner is not None and _versions.any_route(transaction.db):
-            version = _workers.version_of(transaction, owner)
-            owner = owner if _versions.may_own(transaction.db, version, at, run.workflow_id) else None
-        verdict = _insert(transaction, run, owner, (at, pinned_to, override))
-        if verdict.outcome is StartOutcome.STARTED:
-            data.append((run.run_id, run.info))
-            if run.lane is not None:
-                gated.append(run)
-            if run.activity is not None:
-                soles.append(run)
-            if run.search_attributes:
-                found.append((run.run_id, run.search_attributes))
-            events.append(
-                (run.run_id, 1, 1, int(EventType.WORKFLOW_EXECUTION_STARTED), transaction.now, run.started)
-            )
-        verdicts.append(verdict if not run.messages or _deliver(transaction, run, verdict) else None)
-    _insert_data(transaction.db, data)
-    insert_events(transaction.db, events)
-    if soles:
+    db, now = transaction.db, transaction.now
+    verdicts = _insert(transaction, runs, _rows_of(transaction, lives, runs))
+    created = [
+        run for run, verdict in zip(runs, verdicts, strict=True) if verdict.outcome is StartOutcome.STARTED
+    ]
+    answers = [
+        verdict if not run.messages or _deliver(transaction, run, verdict) else None
+        for run, verdict in zip(runs, verdicts, strict=True)
+    ]
+    _insert_data(db, [(run.run_id, run.info) for run in created])
+    insert_events(db, [(run.run_id, 1, 1, _STARTED, now, run.started) for run in created])
+    if soles := [run for run in created if run.activity is not None]:
         _sole.write(transaction, soles)
-    _search.write(transaction.db, found)
-    _gates.enter(transaction.db, gated)
-    return verdicts
+    if found := [(run.run_id, run.search_attributes) for run in created if run.search_attributes]:
+        _search.write(db, found)
+    if gated := [run for run in created if run.lane is not None]:
+        _gates.enter(db, gated)
+    return answers
+
+
+def _rows_of(transaction: Transaction, lives: Lives, runs: Sequence[NewRun]) -> list[tuple[Any, ...]]:
+    """The rows of new runs. What holds for many of them is looked up once."""
+    db, now = transaction.db, transaction.now
+    alive: dict[str, bool] = {}
+    any_route: bool | None = None
+    rows: list[tuple[Any, ...]] = []
+    for run in runs:
+        owner, at, pinned_to, override = run.owner, run.task_queue, None, None
+        if run.version or run.override:
+            at, pinned_to, override = _versions.of_start(db, run)
+        if owner is not None:
+            if owner not in alive:
+                alive[owner] = _workers.is_live(transaction, lives, owner)
+            # A delayed start is not owned: the delay would be forgotten if its owner died.
+            if run.delay or not alive[owner]:
+                owner = None
+        if owner is not None:
+            if any_route is None:
+                any_route = _versions.any_route(db)
+            if any_route and not _versions.may_own(
+                db, _workers.version_of(transaction, owner), at, run.workflow_id
+            ):
+                owner = None
+        begins = now + run.delay
+        rows.append((
+            run.run_id, run.workflow_id, run.workflow_type, at, owner, 0 if owner is None else 1,
+            begins if owner is None and run.activity is None else None, run.priority, run.format,
+            now, None if run.run_timeout is None else begins + run.run_timeout,
+            run.first_run_id or None, run.parent_run_id, run.parent_close_policy,
+            begins if run.delay else None, *_parent(db, run), pinned_to, override,
+        ))  # fmt: skip
+    return rows
+
+
+def _insert(
+    transaction: Transaction, runs: Sequence[NewRun], rows: Sequence[tuple[Any, ...]]
+) -> list[StartVerdict]:
+    """Insert new runs where nothing is in the way: all in one statement if that can be, else one after the other."""
+    if len(runs) <= _rows.ROWS_AT_ONCE and not any(run.reuse in _LOOKING_BACK for run in runs):
+        try:
+            _insert_runs(transaction.db, rows)
+        except sqlite3.IntegrityError:
+            pass  # Nothing of the statement was done.
+        else:
+            return [_started(transaction, run, row) for run, row in zip(runs, rows, strict=True)]
+    return [_insert_one(transaction, run, row) for run, row in zip(runs, rows, strict=True)]
+
+
+def _started(transaction: Transaction, run: NewRun, row: tuple[Any, ...]) -> StartVerdict:
+    epoch = row[_EPOCH]
+    return StartVerdict(StartOutcome.STARTED, run.run_id, run.workflow_type, epoch, transaction.now)
 
 
 def _deliver(transaction: Transaction, run: NewRun, verdict: StartVerdict) -> bool:
@@ -82,32 +125,18 @@ def _deliver(transaction: Transaction, run: NewRun, verdict: StartVerdict) -> bo
     return SendOutcome.HELD_BACK not in _messages.send(transaction, messages)
 
 
-def _insert(
-    transaction: Transaction, run: NewRun, owner: str | None, versions: tuple[str, str | None, str | None]
-) -> StartVerdict:
+def _insert_one(transaction: Transaction, run: NewRun, row: tuple[Any, ...]) -> StartVerdict:
     db, now = transaction.db, transaction.now
-    wake_at = now + run.delay if owner is None and run.activity is None else None
-    times_out_at = None if run.run_timeout is None else now + run.delay + run.run_timeout
-    epoch = 0 if owner is None else 1
-    inserted = db.execute(
-        SQL["insert_run"],
-        (run.run_id, run.workflow_id, run.workflow_type, versions[0], owner, epoch, wake_at, run.priority, run.format,
-         now, times_out_at, run.first_run_id or None, run.parent_run_id, run.parent_close_policy,
-         now + run.delay if run.delay else None, *_parent(db, run), *versions[1:]),
-    ).rowcount  # fmt: skip
-    if not inserted:
+    if not db.execute(_INSERT_UNLESS_THERE, row).rowcount:
         return _explain(db, run, now)
-    if run.reuse in (
-        WorkflowIDReusePolicy.REJECT_DUPLICATE,
-        WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,
-    ):
+    if run.reuse in _LOOKING_BACK:
         last = db.execute(SQL["last_closed_run"], (run.workflow_id,)).fetchone()
         if last is not None and (
             run.reuse is WorkflowIDReusePolicy.REJECT_DUPLICATE or last[2] not in _FAILED
         ):
             db.execute(SQL["forget_run"], (run.run_id,))
             return StartVerdict(StartOutcome.REJECTED, last[0], last[1], now=now)
-    return StartVerdict(StartOutcome.STARTED, run.run_id, run.workflow_type, epoch, now)
+    return _started(transaction, run, row)
 
 
 def _parent(db: sqlite3.Connection, run: NewRun) -> tuple[str | None, str | None, str | None]:

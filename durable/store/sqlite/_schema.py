@@ -99,10 +99,21 @@ def check_file_system(path: str, mounts: str = "/proc/self/mountinfo") -> None:
             )
 
 
-def connect(path: str, limits: Limits, *, read_only: bool = False) -> sqlite3.Connection:
+def connect(
+    path: str,
+    limits: Limits,
+    *,
+    read_only: bool = False,
+    factory: type[sqlite3.Connection] = sqlite3.Connection,
+) -> sqlite3.Connection:
     """Open a connection that threads hand to each other, never use at the same time."""
     db = sqlite3.connect(
-        path, timeout=limits.busy, isolation_level=None, check_same_thread=False, cached_statements=512
+        path,
+        timeout=limits.busy,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=512,
+        factory=factory,
     )
     try:
         db.execute(f"PRAGMA cache_size = -{limits.cache_bytes // 1024}")

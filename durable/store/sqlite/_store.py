@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from types import MappingProxyType
 from typing import TypeVar
 
-from durable._engine.hints import Hint
+from durable._engine.hints import Hint, HintKind
 from durable._engine.lanes import BreakerNews, BreakerRecord, Forced, KeyRecord
 from durable._engine.records import (
     ActivityRecord,
@@ -36,6 +37,7 @@ from durable.exceptions import StoreConfigurationError, StoreUnavailableError
 from durable.history import EventRow
 from durable.store._filter import CountQuery, ListQuery, Position
 from durable.store._protocol import Lease
+from durable.store._transaction_protocol import ActivityTransaction
 from durable.store.sqlite import (
     _activities,
     _claims,
@@ -58,6 +60,7 @@ from durable.store.sqlite._connection import Reader, Writer
 from durable.store.sqlite._limits import Limits
 from durable.store.sqlite._locks import Lives
 from durable.store.sqlite._operators import Operators
+from durable.store.sqlite._transactions import Transactions
 
 T = TypeVar("T")
 
@@ -89,6 +92,9 @@ class SQLiteStore(Operators):
             db, stamp=self._stamp, path=path, limits=limits, on_foreign_commit=self._on_foreign_commit
         )
         self.reader = None if path is None else Reader("durable-sqlite-reader", self._connect_reader())
+        # In memory there is one connection, and none to lend.
+        self.transaction_types = () if path is None else (sqlite3.Connection,)
+        self._transactions = Transactions(path, limits, self._stamp)
         self.writer.start()
         if self.reader is not None:
             self.reader.start()
@@ -437,13 +443,18 @@ class SQLiteStore(Operators):
 
     # ---------------------------------------------------------------- hints and life
 
+    def transaction(
+        self, run_id: str, id: int, attempt: int
+    ) -> AbstractAsyncContextManager[ActivityTransaction]:
+        return self._transactions.lend()
+
     def hint(self, hints: Sequence[Hint]) -> None:
         """Tell the listeners of this process; those of others see that something was committed."""
         self._hub.tell(hints)
 
-    def listen(self, callback: Callable[[Hint], None]) -> Callable[[], None]:
+    def listen(self, callback: Callable[[Hint], None], *kinds: HintKind) -> Callable[[], None]:
         """Call `callback` for hints of every store of this process, and for commits of other processes."""
-        listener = _hints.Listener(callback)
+        listener = _hints.Listener(callback, kinds or tuple(HintKind))
         self._hub.add(listener)
         self._listeners.append(listener)
         self._count_listeners()
@@ -478,6 +489,7 @@ class SQLiteStore(Operators):
         self._listeners.clear()
         self._count_listeners()
         lanes = [lane for lane in (self.reader, self.writer) if lane is not None]
+        self._transactions.close()
         for lane in lanes:
             lane.stop()
         try:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from durable._engine.records import Close, UpdateOutcome, UpdateStage
 from durable.store.sqlite import _rows
-from durable.store.sqlite._rows import Many
+from durable.store.sqlite._rows import Many, ids
 
 SQL = _rows.queries("others")
 _write = Many(SQL["write_outcomes"])
@@ -27,11 +27,14 @@ def write(db: sqlite3.Connection, outcomes: Sequence[tuple[str, UpdateOutcome]])
 
 def lose(db: sqlite3.Connection, closes: Sequence[tuple[str, Close]]) -> None:
     """Give the updates that end with these runs their outcome: unread ones, and accepted ones without one."""
+    ended: dict[bytes, list[str]] = {}
     for run_id, close in closes:
         if close.update_lost:
-            values = {"run_id": run_id, "lost": close.update_lost}
-            db.execute(SQL["lose_unread_updates"], values)
-            db.execute(SQL["lose_accepted_updates"], values)
+            ended.setdefault(close.update_lost, []).append(run_id)
+    for lost, run_ids in ended.items():
+        values = {"run_ids": ids(run_ids), "lost": lost}
+        db.execute(SQL["lose_unread_updates"], values)
+        db.execute(SQL["lose_accepted_updates"], values)
 
 
 def known(db: sqlite3.Connection, keys: Sequence[Key]) -> set[Key]:

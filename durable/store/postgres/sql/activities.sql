@@ -143,6 +143,16 @@ from given g left join changed c on c.n = g.n order by g.n
 -- name: finish_sole
 select durable.finish_sole_2($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) as ended
 
+-- name: begin_within
+-- Two statements in one message, which therefore takes no arguments: these are ids of ours.
+set transaction read write; insert into durable.transactions (run_id, id, attempt) values ('{}', {}, {})
+
+-- name: finish_within
+select durable.finish_within_2($1, $2, $3, $4, $5, $6, $7) as ended
+
+-- name: leave_transaction
+select durable.leave_transaction_2($1, $2, $3)
+
 -- name: stray_outcomes
 select t.run_id, t.id, i.message_id, i.type, i.data, i.position
 from (select a.run_id, a.id from durable.activity_tasks a where a.sole and a.state = 3 limit $1) t

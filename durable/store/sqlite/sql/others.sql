@@ -36,11 +36,13 @@ ON CONFLICT DO UPDATE SET stage = excluded.stage, data = excluded.data WHERE upd
 
 -- name: lose_unread_updates
 INSERT INTO update_outcomes (run_id, message_id, stage, data)
-SELECT run_id, message_id, 3, :lost FROM inbox WHERE run_id = :run_id AND type = 60
+SELECT run_id, message_id, 3, :lost FROM inbox
+WHERE run_id IN (SELECT value FROM json_each(:run_ids)) AND type = 60
 ON CONFLICT DO UPDATE SET stage = excluded.stage, data = excluded.data WHERE update_outcomes.stage < 3
 
 -- name: lose_accepted_updates
-UPDATE update_outcomes SET stage = 3, data = :lost WHERE run_id = :run_id AND stage < 3
+UPDATE update_outcomes SET stage = 3, data = :lost
+WHERE run_id IN (SELECT value FROM json_each(:run_ids)) AND stage < 3
 
 -- name: known_outcomes
 SELECT json_group_array(json_array(run_id, message_id)) FROM update_outcomes

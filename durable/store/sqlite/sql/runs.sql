@@ -7,7 +7,6 @@ INSERT INTO runs
      first_run_id, parent_run_id, parent_close_policy, execution_at, parent_workflow_id, root_workflow_id, root_run_id,
      pinned_to, versioning_override)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT DO NOTHING
 
 -- name: parent
 SELECT workflow_id, coalesce(root_workflow_id, workflow_id), coalesce(root_run_id, run_id) FROM runs WHERE run_id = ?

@@ -1,0 +1,194 @@
+"""The pytest plugin: fixtures and options for tests of workflows. Installing `durable` installs it.
+
+Fixtures are plain objects with methods to be awaited. They belong to whatever event loop awaits them first, so they work
+under pytest-asyncio, in both of its modes, and under anyio's plugin, and are closed at the end of the test's own coroutine.
+Nothing of the library is imported before a test asks for a fixture.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import random
+from collections.abc import Awaitable, Callable, Generator, Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from durable.testing import ActivityEnvironment, MockActivity, WorkflowEnvironment
+    from durable.testing._mocks import Mocks
+
+__all__ = [
+    "activity_env",
+    "durable_env",
+    "mock_activity",
+]
+
+BACKENDS = ("sqlite", "postgres")
+CLOCKS = ("virtual", "real")
+
+_ENVIRONMENTS = pytest.StashKey["list[WorkflowEnvironment]"]()
+_SEED = pytest.StashKey[str]()
+_SEEDED = pytest.StashKey[bool]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options."""
+    group = parser.getgroup("durable")
+    group.addoption(
+        "--durable-backend",
+        choices=(*BACKENDS, "both"),
+        help="the database of durable_env: sqlite (the default), postgres, or both; a marker of a test goes first",
+    )
+    group.addoption(
+        "--durable-evict",
+        choices=("always",),
+        help="always: workers forget the code of every workflow after each task, so each test also shows that it replays",
+    )
+    group.addoption(
+        "--durable-seed",
+        metavar="SEED",
+        help="what `random` is seeded with in tests that use durable's fixtures; shown when one of them fails",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Add the marker, and choose a seed."""
+    config.addinivalue_line(
+        "markers",
+        "durable(backend='sqlite'|'postgres'|'both', clock='virtual'|'real', start=datetime, evict=bool): "
+        "the environment that durable_env gives",
+    )
+    config.stash[_SEED] = config.getoption("--durable-seed") or str(random.SystemRandom().randrange(10**9))
+
+
+# --- environments ---
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test once for each database it is to run on."""
+    if "durable_env" not in metafunc.fixturenames:
+        return
+    backend = _marked(metafunc.definition, "backend") or metafunc.config.getoption("--durable-backend")
+    if backend is None:
+        return
+    if backend not in (*BACKENDS, "both"):
+        raise pytest.UsageError(f"backend is sqlite, postgres or both, not {backend!r}")
+    metafunc.parametrize("durable_env", BACKENDS if backend == "both" else (backend,), indirect=True)
+
+
+def _marked(node: pytest.Item, name: str) -> Any:
+    for marker in node.iter_markers("durable"):
+        if name in marker.kwargs:
+            return marker.kwargs[name]
+    return None
+
+
+@pytest.fixture
+def _durable_mocks() -> Mocks:
+    from durable.testing._mocks import Mocks
+
+    return Mocks()
+
+
+@pytest.fixture
+def durable_env(
+    request: pytest.FixtureRequest, _durable_mocks: Mocks, _durable_seeded: None
+) -> Iterator[WorkflowEnvironment]:
+    """An environment of the test's own: `await durable_env.run(call)`, `durable_env.client`, `durable_env.advance(...)`.
+
+    `@pytest.mark.durable(clock="real", start=datetime(...), evict=True)` says what kind.
+    """
+    if getattr(request, "param", "sqlite") == "postgres":
+        raise pytest.UsageError("durable_env on PostgreSQL comes later")
+    yield from _environment(request, _durable_mocks)
+
+
+def _environment(request: pytest.FixtureRequest, mocks: Mocks) -> Iterator[WorkflowEnvironment]:
+    from durable.testing import WorkflowEnvironment
+
+    clock = _marked(request.node, "clock") or "virtual"
+    if clock not in CLOCKS:
+        raise pytest.UsageError(f"clock is virtual or real, not {clock!r}")
+    evict = _marked(request.node, "evict")
+    made = WorkflowEnvironment(
+        time_skipping=clock == "virtual",
+        start=_marked(request.node, "start"),
+        evict=request.config.getoption("--durable-evict") == "always" if evict is None else evict,
+        mocks=mocks,
+    )
+    request.node.stash.setdefault(_ENVIRONMENTS, []).append(made)
+    yield made
+    made.abandon()
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Close environments that a test has opened, at the end of its coroutine."""
+    environments = item.stash.get(_ENVIRONMENTS, None)
+    function: Any = getattr(item, "obj", None)
+    if not environments or not inspect.iscoroutinefunction(function) or hasattr(function, "hypothesis"):
+        return (yield)
+    # One that an asynchronous fixture has opened is closed behind that fixture, which may still need it.
+    mine = [one for one in environments if not one.is_open]
+    item.obj = _closing(function, mine)  # type: ignore[attr-defined]
+    try:
+        return (yield)
+    finally:
+        item.obj = function  # type: ignore[attr-defined]
+
+
+def _closing(
+    function: Callable[..., Awaitable[object]], environments: list[WorkflowEnvironment]
+) -> Callable[..., Awaitable[object]]:
+    @functools.wraps(function)
+    async def closing(*args: object, **kwargs: object) -> object:
+        try:
+            result = await function(*args, **kwargs)
+            for one in environments:
+                one.check()
+            return result
+        finally:
+            for one in environments:
+                await one.shutdown()
+
+    return closing
+
+
+# --- activities ---
+
+
+@pytest.fixture
+def mock_activity(_durable_mocks: Mocks) -> MockActivity:
+    """Answers for activities instead of running them: `mock_activity(charge).raises(CardTimeout, times=2).returns("r-1")`."""
+    return _durable_mocks.mock
+
+
+@pytest.fixture
+def activity_env() -> ActivityEnvironment:
+    """Runs an activity by itself: `await activity_env.run(resize, "cat.png")`."""
+    from durable.testing import ActivityEnvironment
+
+    return ActivityEnvironment()
+
+
+# --- chance ---
+
+
+@pytest.fixture
+def _durable_seeded(request: pytest.FixtureRequest) -> Iterator[None]:
+    state = random.getstate()
+    random.seed(f"{request.config.stash[_SEED]} {request.node.nodeid}")
+    request.node.stash[_SEEDED] = True
+    yield
+    random.setstate(state)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Say how to make a failed test do the same again."""
+    report = yield
+    if report.failed and item.stash.get(_SEEDED, False):
+        report.sections.append(("durable", f"--durable-seed={item.config.stash[_SEED]}"))
+    return report

@@ -1,0 +1,49 @@
+"""The part of the port that lends transactions to the functions of activities; see `_protocol`."""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol
+
+from durable._engine.records import AttemptOutcome
+
+
+class ActivityTransaction(Protocol):
+    """An open transaction that the function of an attempt writes in, and that the end of the attempt commits."""
+
+    connection: Any
+    """What the function is given: a connection of the driver's, in the transaction."""
+
+    async def commit(self, outcome: AttemptOutcome) -> bool:
+        """End the attempt in this transaction, and commit it.
+
+        Returns:
+            False when the attempt had been ended otherwise: then the transaction is undone at the end of its block.
+
+        Raises:
+            StoreUnavailableError: It is undone, or it is not known. Ending the attempt once more, by `finish_attempts`,
+                tells: it is refused behind a commit, and from then on the old transaction cannot be committed.
+            TransactionError: The function has made it unfit; nothing is committed.
+            Exception: The driver's: the database refuses what the function has written (a deferred constraint).
+        """
+        ...
+
+
+class TransactionStore(Protocol):
+    """What ends attempts in one transaction with the rows of the application."""
+
+    transaction_types: tuple[type[Any], ...]
+    """What the functions of transactional activities can be given."""
+
+    def transaction(
+        self, run_id: str, id: int, attempt: int
+    ) -> AbstractAsyncContextManager[ActivityTransaction]:
+        """Lend a connection with an open transaction to the function of an attempt; what is not committed is undone.
+
+        Until `commit` it holds up nothing but what waits for rows of the application; on SQLite it holds up all that
+        write, and is undone after a while. Waits until there is one to lend.
+
+        Raises:
+            StoreUnavailableError: There is none now; nothing has happened.
+        """
+        ...

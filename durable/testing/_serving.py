@@ -1,0 +1,51 @@
+"""What an environment's own workers serve: all that is defined in this process, so far as it is not ambiguous.
+
+A test suite defines many small workflows, several of them with one name. A worker of a program refuses to choose between
+two; here the choice is what the test has called, or what stands beside that in the same module.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from durable.activity._activity import Activity
+from durable.activity._registry import REGISTRY as ACTIVITIES
+from durable.activity._registry import Defined, Registry
+from durable.exceptions import RegistrationError
+from durable.workflow._definition import REGISTRY as WORKFLOWS
+from durable.workflow._definition import WorkflowDefinition
+from durable.workflow._workflow import Workflow
+
+
+def workflows_for(queue: str, called: WorkflowDefinition | None) -> list[Workflow[Any, ..., Any]]:
+    """Return the workflows that a worker on a queue serves."""
+    return [Workflow(one) for one in _chosen(WORKFLOWS, queue, called) if _whole(one)]
+
+
+def activities_for(queue: str, called: WorkflowDefinition | None) -> list[Activity[..., Any]]:
+    """Return the activities that a worker on a queue serves; methods are not among them."""
+    found = [one for one in _chosen(ACTIVITIES, queue, called) if not one.is_method and not one.dynamic]
+    return [Activity(one) for one in found if one.executor != "process"]
+
+
+def _whole(definition: WorkflowDefinition) -> bool:
+    try:
+        definition.check()
+    except RegistrationError:
+        return False
+    return not definition.dynamic
+
+
+def _chosen(registry: Registry[Any], queue: str, called: WorkflowDefinition | None) -> list[Any]:
+    chosen: list[Any] = []
+    for name in registry.names():
+        found = registry.served(name, queue)
+        if len(found) > 1 and called is not None:
+            found = [one for one in found if one is called] or [one for one in found if _beside(one, called)]
+        if len(found) == 1:
+            chosen.append(found[0])
+    return chosen
+
+
+def _beside(one: Defined, called: WorkflowDefinition) -> bool:
+    return one.module == called.module

@@ -12,12 +12,13 @@ from typing import Any, TypeVarTuple, overload
 from durable._engine._messages import message
 from durable._internal.ids import check_name, check_text
 from durable._search_attributes import SearchAttributeValueType
-from durable.client._addressed import HELD_BACK, requested
+from durable.client._addressed import requested
 from durable.client._attribute_types import check_types
 from durable.client._calls import signal_of
 from durable.client._checked import to_checked_payloads
 from durable.client._connection import Connection
 from durable.client._handle import WorkflowHandle
+from durable.client._inside import HELD_BACK
 from durable.client._listing import types_of
 from durable.client._patience import PATIENCE
 from durable.common import (

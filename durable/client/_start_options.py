@@ -81,6 +81,9 @@ class StartOptions(TypedDict, total=False):
     request_id: str | None
     """What makes this start, asked for again with the same id, return the run that it has started, open or closed, whatever
     the policies say; its `start_signal` is taken once. A repeated call inside the client is one request anyhow."""
+    connection: Any
+    """A connection, or a session, on which a transaction of yours is open: the start is part of that, there once you commit,
+    and never there if you do not. None for a transaction of its own. See `docs/transactions.md`."""
 
 
 class TemporalStartOptions(StartOptions, total=False):
@@ -113,6 +116,8 @@ class Start(Struct, frozen=True):
     """What holds for it whatever it says of versions, as it is stored."""
     headers: dict[str, Payload] = {}
     """What travels beside the arguments."""
+    connection: object = None
+    """Whose transaction it is part of."""
     id: str | None = None
     task_queue: str = DEFAULT_QUEUE
     execution_timeout: int | None = None
@@ -177,6 +182,7 @@ def _checked(given: Mapping[str, Any]) -> Start:
         signal=_signal(given),
         override=check_override(given.get("versioning_override")),
         request_id=_request_id(given),
+        connection=_connection(given, reuse, conflict),
     )
 
 
@@ -275,6 +281,21 @@ def _request_id(given: Mapping[str, Any]) -> str | None:
     if given.get("id") is None:
         raise ValueError("a request_id needs an id: without one each start is another workflow's")
     return check_name(request_id, "request_id")
+
+
+def _connection(
+    given: Mapping[str, Any], reuse: WorkflowIDReusePolicy, conflict: WorkflowIDConflictPolicy
+) -> object:
+    connection: object = given.get("connection")
+    if connection is not None and (
+        reuse is WorkflowIDReusePolicy.TERMINATE_IF_RUNNING
+        or conflict is WorkflowIDConflictPolicy.TERMINATE_EXISTING
+    ):
+        raise ValueError(
+            "a start in your own transaction terminates nothing: that run would be held up until you commit. Terminate it "
+            "before, or choose another id_conflict_policy"
+        )
+    return connection
 
 
 def _signal(given: Mapping[str, Any]) -> tuple[str, Sequence[Any], Sequence[Any] | None] | None:

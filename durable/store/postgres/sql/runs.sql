@@ -30,14 +30,11 @@ where r.run_id = coalesce(
     (select l.run_id from durable.runs l where l.workflow_id = $1 order by l.started_at desc, l.run_id desc limit 1))
 
 -- name: locked_by
--- Who locked the row last, if that transaction is still open. Of several who share a lock none is found: the row then names
--- their group, and not them.
+-- Who has locked the row, if that transaction is still open.
 select a.pid, a.application_name as application, a.state,
     extract(epoch from clock_timestamp() - a.xact_start)::bigint as seconds
-from durable.runs r
-join pg_locks l on l.locktype = 'transactionid' and l.granted and l.mode = 'ExclusiveLock' and l.transactionid = r.xmax
-join pg_stat_activity a on a.pid = l.pid
-where r.run_id = $1 and r.status = 1 and a.xact_start < clock_timestamp() - $2::bigint * interval '1 microsecond'
+from durable.lockers_2($1) l (pid) join pg_stat_activity a on a.pid = l.pid
+where a.xact_start < clock_timestamp() - $2::bigint * interval '1 microsecond'
 
 -- name: timed_out_runs
 -- One that begins when it is claimed is overdue only then: it is given its time, from now on.

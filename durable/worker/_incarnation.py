@@ -418,7 +418,7 @@ class Incarnation:
     def deadlock(self) -> DeadlockError:
         """Return what the watchdog knows about the turn it broke."""
         return DeadlockError(
-            f"workflow code held the event loop for more than {self.options.break_after:g} s without awaiting, so its "
+            f"workflow code held the event loop for more than {self.watchdog.broken_after:g} s without awaiting, so its "
             f"turn was ended; it was here:\n{self.watchdog.broken_stack}"
         )
 

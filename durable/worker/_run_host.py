@@ -38,7 +38,7 @@ from durable.worker._attempts import Attempt
 from durable.worker._home import Home
 from durable.worker._run_activities import RunActivities
 from durable.worker._run_block import blocking
-from durable.worker._run_code import RunCode
+from durable.worker._run_code import RunCode, turn_limit
 from durable.worker._run_news import UNFINISHED, RunNews
 from durable.worker._suppliers import SlotPermit
 from durable.worker._timers import Timer
@@ -114,6 +114,11 @@ class RunHost:
     def instance(self) -> Instance | None:
         """Its code, if it is here."""
         return self._code.instance
+
+    @property
+    def turn_limit(self) -> float:
+        """Seconds that a turn may hold the event loop, by the workflow's task timeout; asked from the watchdog's thread."""
+        return turn_limit(self.run, self._claimed)
 
     # ------------------------------------------------------------------ turns
 

@@ -96,11 +96,17 @@ class Tried:
 
 
 class Instance(OwnRun):
-    """One run's code. It implements what its event loop and the authoring API ask for."""
+    """One run's code. It implements what its event loop and the authoring API ask for.
+
+    Attributes:
+        closing: The command that closes the run, once its code has come to its end.
+        rejected: See `UpdateHost`.
+        version: That of the workers that run the present task.
+        own_version: That of the worker it is in.
+    """
 
     __slots__ = (
         "_cancel_reason",
-        "_closing",
         "_commands",
         "_conditions",
         "_converter",
@@ -108,6 +114,7 @@ class Instance(OwnRun):
         "_length",
         "_locals",
         "_main",
+        "_marked",
         "_messages",
         "_note",
         "_now",
@@ -126,6 +133,7 @@ class Instance(OwnRun):
         "_timers",
         "_updates",
         "children_of",
+        "closing",
         "definition",
         "loop",
         "namespace",
@@ -179,7 +187,7 @@ class Instance(OwnRun):
         self._replaying = False
         self._silent = silent
         self._cancel_reason: str | None = None
-        self._closing: CommandEvent | None = None
+        self.closing: CommandEvent | None = None
         self._task_error: BaseException | None = None
         self._main: NumberedTask[Any] | None = None
         self._object: Any = None
@@ -192,7 +200,6 @@ class Instance(OwnRun):
         self._messages: Messages | None = None
         self._updates: Updates | None = None
         self.rejected: dict[str, Failure] | None = None
-        # The version of the workers that runs the present task, and that of the worker it is in.
         self.version = self.own_version = ""
         self._target_changed = False
 
@@ -233,7 +240,9 @@ class Instance(OwnRun):
             self._origin = self._now = now = first_task_time(task)
         loop.now_ms = (now - self._origin) // 1000
         self._replaying = replaying
-        self._patches.begin_task(patches, replaying=replaying)
+        self._marked = patches
+        if patches:
+            self._patches.known |= patches
         self._commands.wanted = {}
         if self._messages is not None:
             self._messages.buffer.begin_turn()
@@ -245,10 +254,11 @@ class Instance(OwnRun):
             raise SpinError(str(spin)) from None
         if self._task_error is not None:
             raise self._task_error
-        self._look_at_main()
+        if self._main is not None and self._main.done():
+            self._look_at_main()
         commands = list(self._commands.wanted.values())
-        if self._closing is not None:
-            commands.append(self._closing)
+        if self.closing is not None:
+            commands.append(self.closing)
         return commands
 
     def attempt(self, turns: Turns, task: Sequence[Event], *, size: int = 0) -> Tried:
@@ -363,8 +373,8 @@ class Instance(OwnRun):
     def _look_at_main(self) -> None:
         """Turn the end of the workflow function into the command that closes the run."""
         main = self._main
-        if main is not None and main.done() and self._closing is None:
-            self._closing = end_of(main, self._converter, self._failure_of, self.definition.name)
+        if main is not None and main.done() and self.closing is None:
+            self.closing = end_of(main, self._converter, self._failure_of, self.definition.name)
 
     def _failure_of(self, error: BaseException) -> CommandEvent:
         """See `failure`."""
@@ -379,7 +389,7 @@ class Instance(OwnRun):
         except BaseException as fault:
             self.fault(fault)
         else:
-            self._closing = self._closing or failure
+            self.closing = self.closing or failure
 
     def _own_messages(self) -> Messages:
         """What it is told, from the first message or handler on; most runs have none."""
@@ -507,7 +517,9 @@ class Instance(OwnRun):
 
     def patched(self, id: str, *, deprecated: bool) -> bool:
         """See `Runtime.patched`."""
-        return self._patches.ask(id, deprecated=deprecated, info=self.info)
+        return self._patches.ask(
+            id, deprecated=deprecated, replaying=self._replaying, marked=self._marked, info=self.info
+        )
 
     def start_activity(self, call: ActivityCall[Any]) -> asyncio.Future[Any]:
         """See `Runtime.start_activity`."""
@@ -605,11 +617,6 @@ class Instance(OwnRun):
         return self._cancel_reason
 
     # ------------------------------------------------------------------ the end
-
-    @property
-    def closing(self) -> bool:
-        """Whether the code has come to its end."""
-        return self._closing is not None
 
     @property
     def unfinished(self) -> str:

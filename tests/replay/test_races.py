@@ -133,7 +133,7 @@ class RaceLife(Life):
             if not self.open:
                 return
             assert self.run is not None
-            due = self.run.next_timer()
+            due = self.run.inputs.next_timer()
             if due is None:
                 return
             self.now = max(self.now, due)

@@ -41,7 +41,8 @@
      |   |   `- PayloadCodecError             the payload codec cannot encode or decode (now); it goes on trying, too
      |   |- SchemaError                       the tables are missing, older or newer; the text names the command
      |   |- StoreConfigurationError           a setting of the server or the URL makes it unfit; the text names it
-     |   `- TransactionError                  what was done to a transaction cannot be; it is undone
+     |   |- TransactionError                  what was done to a transaction cannot be; it is undone
+     |   `- UnfitConnectionError              a call cannot be part of the transaction it was given; nothing was written
      |- HistoryError                          a log cannot be read
      |   |- HistoryCorruptError               it is not what this library wrote
      |   `- UnknownEventError                 a newer release wrote it; it waits for a worker of that release
@@ -98,6 +99,7 @@ __all__ = [
     "TimeoutError",
     "TimeoutType",
     "TransactionError",
+    "UnfitConnectionError",
     "UnknownEventError",
     "WorkerDeploymentConflictError",
     "WorkerDeploymentNotFoundError",
@@ -526,6 +528,13 @@ class TransactionError(StoreError):
 
     It committed it or rolled it back, or went on behind a statement that had failed. The activity fails with it and is not
     tried again, since its code is at fault.
+    """
+
+
+class UnfitConnectionError(StoreError, ValueError):
+    """The connection that a call was given cannot carry it: no transaction is open on it, or it leads elsewhere.
+
+    Nothing was written, and the transaction, if there is one, is as it was.
     """
 
 

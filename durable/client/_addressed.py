@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 from durable._engine._messages import message
 from durable._internal.ids import check_name, derived_uuid, uuid7
 from durable.client._connection import Connection
+from durable.client._inside import CLOSED, HELD_BACK, UNKNOWN, UNKNOWN_RUN, chain_over, send_inside
 from durable.client._patience import PATIENCE
 from durable.converter import DataConverter
 from durable.exceptions import StoreUnavailableError, WorkflowNotFoundError
@@ -18,13 +19,6 @@ from durable.store import Hint, HintKind, RunRecord, SendOutcome, beneath
 
 W_co = TypeVar("W_co", covariant=True)
 R_co = TypeVar("R_co", covariant=True)
-
-HELD_BACK = 0.05
-"""Seconds until a message is sent again at the latest that a run held back because it is about to close."""
-
-CLOSED = "the workflow is closed; a closed workflow can be described and queried, and told nothing"
-UNKNOWN = "there is no such workflow; check the id, and that client and worker use the same database"
-UNKNOWN_RUN = "it has no run {run_id!r}; check the run id, or leave it out to mean the newest run"
 
 
 def requested(request_id: str | None, kind: str) -> str:
@@ -48,6 +42,7 @@ class Addressed(Generic[W_co, R_co]):
         result_run_id: str | None = None,
         first_execution_run_id: str | None = None,
         result_type: Any = Any,
+        tentative: bool = False,
     ) -> None:
         self._connection = connection
         self.id = check_name(id, "id")
@@ -55,6 +50,7 @@ class Addressed(Generic[W_co, R_co]):
         self.result_run_id = result_run_id
         self.first_execution_run_id = first_execution_run_id
         self._result_type = result_type
+        self._tentative = tentative  # whether its start has yet to be committed, as far as is known
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.id!r} run {self.run_id or self.result_run_id}>"
@@ -74,6 +70,19 @@ class Addressed(Generic[W_co, R_co]):
             raise WorkflowNotFoundError(f"workflow {self.id!r}: {text}", workflow_id=self.id, run_id=run_id)
         return record
 
+    async def _check_committed(self) -> None:
+        """Return only if the start is there: waiting inside one's own transaction would have no end."""
+        try:
+            await self._find(self.result_run_id)
+        except WorkflowNotFoundError:
+            raise WorkflowNotFoundError(
+                f"workflow {self.id!r}: the transaction that it was started in is still open, or has been rolled back; "
+                "commit it before you wait for the result",
+                workflow_id=self.id,
+                run_id=self.result_run_id,
+            ) from None
+        self._tentative = False
+
     async def _find_own(self, *, measured: bool = False) -> RunRecord:
         """Return the run this handle is about: the given one, else the newest of the chain it started, or of all."""
         if self.run_id is not None or self.result_run_id is None:
@@ -84,14 +93,24 @@ class Addressed(Generic[W_co, R_co]):
             return newest
         return await self._find(self.result_run_id, measured=measured)
 
-    async def _send(self, event: Input, *, own: bool = False) -> str:
+    async def _send(self, event: Input, *, own: bool = False, caller: object = None) -> str:
         """Put a message into the run's inbox, once, however often the database has to be asked; return which run's.
 
         Args:
             event: What it becomes.
             own: Whether only runs of the chain are meant that this handle started, if it did.
+            caller: A connection of the caller's, whose transaction it is part of.
         """
         message_id = event.message or uuid7()
+        if caller is not None:
+            first = self.first_execution_run_id if own and self.run_id is None else None
+            inside = await self._connection.store.inside(caller)
+            try:
+                return await send_inside(inside, self.id, self.run_id, first, message("", message_id, event))
+            except WorkflowNotFoundError as error:
+                if error.run_id is not None and await self._was_read(error.run_id, message_id):
+                    return error.run_id
+                raise
         store = self._connection.store
         followed: set[str] = set()
         until = asyncio.get_running_loop().time() + PATIENCE
@@ -126,12 +145,7 @@ class Addressed(Generic[W_co, R_co]):
     def _check_chain(self, record: RunRecord) -> None:
         first = self.first_execution_run_id
         if self.run_id is None and first is not None and record.first_run_id != first:
-            raise WorkflowNotFoundError(
-                f"workflow {self.id!r}: the chain of runs that began with {first} is over; its id has been used again, "
-                "by a run that this handle does not mean",
-                workflow_id=self.id,
-                run_id=record.run_id,
-            )
+            raise chain_over(self.id, first, record.run_id)
 
     async def _was_read(self, run_id: str, message_id: str) -> bool:
         """Whether a message whose send was in doubt has become an event, or has an outcome, being an update."""

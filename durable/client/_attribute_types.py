@@ -8,9 +8,12 @@ from durable.client._connection import Connection
 from durable.common import SearchAttributeIndexedValueType
 from durable.history import Payload
 from durable.history._search_attributes import decode_search_attributes
+from durable.store import Inside
 
 
-async def check_types(connection: Connection, attributes: Mapping[str, Payload]) -> None:
+async def check_types(
+    connection: Connection, attributes: Mapping[str, Payload], inside: Inside | None = None
+) -> None:
     """Return only if each of these attributes is of the type that its name has in this database; a new name gets its type.
 
     Raises:
@@ -18,7 +21,10 @@ async def check_types(connection: Connection, attributes: Mapping[str, Payload])
         StoreUnavailableError: The database is away.
     """
     wanted = {key.name: int(key.indexed_value_type) for key, _ in decode_search_attributes(attributes)}
-    known = await connection.patiently(lambda: connection.store.attribute_types(wanted))
+    if inside is not None:
+        known = await inside.attribute_types(wanted)
+    else:
+        known = await connection.patiently(lambda: connection.store.attribute_types(wanted))
     for name, kind in wanted.items():
         if known[name] != kind:
             there = SearchAttributeIndexedValueType(known[name]).label

@@ -250,6 +250,11 @@ class Client(UpdatesWithStart, ClientSchedules, ClientActivities, ClientLimits, 
             WorkflowFailureError: It closed without a result; `cause` says why.
             Exception: As `start_workflow`.
         """
+        if options.get("connection") is not None:
+            raise TypeError(
+                "execute_workflow waits for a result, which cannot come before you commit: start_workflow takes a "
+                "connection, and its handle's result() waits behind the commit"
+            )
         start_workflow: Any = self.start_workflow
         handle: WorkflowHandle[Any, Any] = await start_workflow(workflow, *values, **options)
         return await handle.result()

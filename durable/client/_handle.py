@@ -8,7 +8,7 @@ from typing import Any, TypeVar, TypeVarTuple, overload
 
 from durable._internal.instants import SECOND, Duration, to_duration
 from durable._internal.left_out import explains_options
-from durable.client._addressed import CLOSED, R_co, W_co, requested
+from durable.client._addressed import R_co, W_co, requested
 from durable.client._calls import call_of, signal_of
 from durable.client._checked import to_checked_payloads
 from durable.client._describe import WorkflowExecutionDescription
@@ -22,6 +22,7 @@ from durable.client._history import (
     WorkflowHistoryEventFilterType,
     check_page_size,
 )
+from durable.client._inside import CLOSED
 from durable.client._operated_activities import OperatesOnActivities
 from durable.client._outcome import next_run_of, result_of
 from durable.client._query import Asking, check_condition
@@ -83,7 +84,8 @@ class WorkflowHandle(
         Raises:
             WorkflowFailureError: It closed without a result; `cause` says why.
             WorkflowContinuedAsNewError: It goes on in another run, which is not to be followed.
-            WorkflowNotFoundError: There is no such workflow.
+            WorkflowNotFoundError: There is no such workflow; or the transaction that it was started in is still open, or
+                has been rolled back.
             TimeoutError: The builtin one: it was still open after `timeout`.
         """
         seconds = None if timeout is None else to_duration(timeout, "timeout") / SECOND
@@ -91,6 +93,8 @@ class WorkflowHandle(
         timer = asyncio.timeout(seconds)
         try:
             async with timer:
+                if self._tentative:
+                    await self._check_committed()
                 if not run_id:
                     run_id = (await self._find(self.run_id)).run_id
                 event = await self._connection.waiting.closing_event(run_id)
@@ -109,7 +113,12 @@ class WorkflowHandle(
 
     @overload
     async def signal(
-        self: WorkflowHandle[W, Any], call: SignalCall[W], /, *, request_id: str | None = ...
+        self: WorkflowHandle[W, Any],
+        call: SignalCall[W],
+        /,
+        *,
+        request_id: str | None = ...,
+        connection: Any = ...,
     ) -> None: ...
     @overload
     async def signal(
@@ -118,6 +127,7 @@ class WorkflowHandle(
         /,
         *values: *Ts,
         request_id: str | None = ...,
+        connection: Any = ...,
     ) -> None: ...
     @overload
     async def signal(
@@ -127,13 +137,26 @@ class WorkflowHandle(
         *,
         args: Sequence[Any],
         request_id: str | None = ...,
+        connection: Any = ...,
     ) -> None: ...
     @overload
     async def signal(
-        self, signal: str, /, *values: Any, args: Sequence[Any] = ..., request_id: str | None = ...
+        self,
+        signal: str,
+        /,
+        *values: Any,
+        args: Sequence[Any] = ...,
+        request_id: str | None = ...,
+        connection: Any = ...,
     ) -> None: ...
     async def signal(
-        self, signal: Any, /, *values: object, args: Sequence[Any] = (), request_id: str | None = None
+        self,
+        signal: Any,
+        /,
+        *values: object,
+        args: Sequence[Any] = (),
+        request_id: str | None = None,
+        connection: Any = None,
     ) -> None:
         """Send a signal; once this returns it is stored and will reach the workflow, in order, exactly once.
 
@@ -143,16 +166,19 @@ class WorkflowHandle(
             values: The argument, in Temporal's way.
             args: Several arguments, in Temporal's way.
             request_id: What makes sending it again harmless: a run takes one signal of each id.
+            connection: A connection, or a session, on which a transaction of yours is open: the signal is part of that. It
+                is sent when you commit; until then the workflow does not close.
 
         Raises:
             WorkflowNotFoundError: There is no such workflow, or it is closed.
             ConversionError: An argument cannot be stored.
-            TypeError: The arguments do not fit the signal.
+            TypeError: The arguments do not fit the signal, or the connection is none.
+            UnfitConnectionError: The connection leads elsewhere, or has no open transaction.
             StoreUnavailableError: The database is away; the signal may or may not have been stored.
         """
         name, arguments, types = signal_of(signal, values, args)
         await self._connection.outbound.signal_workflow(
-            SignalWorkflowInput(self.id, self.run_id, name, arguments, {}, types, request_id)
+            SignalWorkflowInput(self.id, self.run_id, name, arguments, {}, types, request_id, connection)
         )
 
     async def _signal(
@@ -162,6 +188,7 @@ class WorkflowHandle(
         types: Sequence[Any] | None,
         headers: dict[str, Payload],
         request_id: str | None,
+        caller: object,
     ) -> None:
         """Send a signal: what `signal` does behind its interceptors."""
         payloads = to_checked_payloads(self._converter, args, types, f"signal {name}")
@@ -170,25 +197,31 @@ class WorkflowHandle(
         await self._send(
             WorkflowExecutionSignaled(
                 message=message, name=name, input=payloads, headers=headers, identity=identity
-            )
+            ),
+            caller=caller,
         )
 
-    async def cancel(self, reason: str = "", *, request_id: str | None = None) -> None:
+    async def cancel(
+        self, reason: str = "", *, request_id: str | None = None, connection: Any = None
+    ) -> None:
         """Ask the workflow to cancel itself; once this returns the request is stored.
 
         Args:
             reason: Why, for people and for the workflow's code.
             request_id: What makes asking again harmless: a run takes one request of each id.
+            connection: As for `signal`.
 
         Raises:
             WorkflowNotFoundError: There is no such workflow, or it is closed.
             StoreUnavailableError: The database is away; the request may or may not have been stored.
         """
         await self._connection.outbound.cancel_workflow(
-            CancelWorkflowInput(self.id, self.run_id, self.first_execution_run_id, reason, request_id)
+            CancelWorkflowInput(
+                self.id, self.run_id, self.first_execution_run_id, reason, request_id, connection
+            )
         )
 
-    async def _cancel(self, reason: str, request_id: str | None) -> None:
+    async def _cancel(self, reason: str, request_id: str | None, caller: object) -> None:
         """Send a cancel request: what `cancel` does behind its interceptors."""
         await self._send(
             WorkflowExecutionCancelRequested(
@@ -197,6 +230,7 @@ class WorkflowHandle(
                 identity=self._connection.identity,
             ),
             own=True,
+            caller=caller,
         )
 
     async def terminate(self, *args: Any, reason: str = "") -> None:

@@ -12,7 +12,8 @@ from msgspec import structs
 from durable._engine._messages import message
 from durable._engine._reset import Excluded
 from durable._internal.ids import check_name, check_text, derived_uuid, uuid7
-from durable.client._addressed import CLOSED, UNKNOWN, Addressed, R_co, W_co
+from durable.client._addressed import Addressed, R_co, W_co
+from durable.client._inside import CLOSED, UNKNOWN
 from durable.client._patience import PATIENCE
 from durable.client._reset import TO, Wanted, reset
 from durable.client._versioning import check_override, check_served

@@ -107,6 +107,7 @@ class UpdatedByHandle(Addressed[W_co, R_co]):
         wait_for_stage: WorkflowUpdateStage,
         id: str | None = None,
         rpc_timeout: Duration | None = None,
+        connection: Any = None,
     ) -> WorkflowUpdateHandle[R2]: ...
     @overload
     async def start_update(
@@ -117,6 +118,7 @@ class UpdatedByHandle(Addressed[W_co, R_co]):
         wait_for_stage: WorkflowUpdateStage,
         id: str | None = None,
         rpc_timeout: Duration | None = None,
+        connection: Any = None,
     ) -> WorkflowUpdateHandle[R2]: ...
     @overload
     async def start_update(
@@ -128,6 +130,7 @@ class UpdatedByHandle(Addressed[W_co, R_co]):
         args: Sequence[Any],
         id: str | None = None,
         rpc_timeout: Duration | None = None,
+        connection: Any = None,
     ) -> WorkflowUpdateHandle[R2]: ...
     @overload
     async def start_update(
@@ -140,6 +143,7 @@ class UpdatedByHandle(Addressed[W_co, R_co]):
         id: str | None = None,
         result_type: Any = None,
         rpc_timeout: Duration | None = None,
+        connection: Any = None,
     ) -> WorkflowUpdateHandle[Any]: ...
     async def start_update(
         self,
@@ -151,6 +155,7 @@ class UpdatedByHandle(Addressed[W_co, R_co]):
         id: str | None = None,
         result_type: Any = None,
         rpc_timeout: Duration | None = None,
+        connection: Any = None,
     ) -> WorkflowUpdateHandle[Any]:
         """Send an update, and return once it has come as far as `wait_for_stage`.
 
@@ -165,13 +170,16 @@ class UpdatedByHandle(Addressed[W_co, R_co]):
             id: See `update`.
             result_type: See `update`.
             rpc_timeout: How long to wait; for ever when None. The update goes on.
+            connection: As for `signal`; then `wait_for_stage` must be ADMITTED.
 
         Raises:
             Exception: As `execute_update`, but for failures of the update itself.
         """
         if not isinstance(wait_for_stage, WorkflowUpdateStage):
             raise TypeError(f"wait_for_stage must be a WorkflowUpdateStage, not {wait_for_stage!r}")
-        return await self._start_update(update, values, args, id, result_type, wait_for_stage, rpc_timeout)
+        return await self._start_update(
+            update, values, args, id, result_type, wait_for_stage, rpc_timeout, connection
+        )
 
     async def _start_update(
         self,
@@ -182,6 +190,7 @@ class UpdatedByHandle(Addressed[W_co, R_co]):
         result_type: Any,
         stage: WorkflowUpdateStage,
         rpc_timeout: Duration | None,
+        connection: object = None,
     ) -> WorkflowUpdateHandle[Any]:
         said = SaidUpdate.of(update, values, args, result_type)
         handle: WorkflowUpdateHandle[Any] = await self._connection.outbound.start_workflow_update(
@@ -197,6 +206,7 @@ class UpdatedByHandle(Addressed[W_co, R_co]):
                 ret_type=said.result_type,
                 rpc_timeout=rpc_timeout,
                 arg_types=said.arg_types,
+                connection=connection,
             )
         )
         return handle

@@ -16,8 +16,9 @@ from durable._engine.operations import ActivityChange
 from durable._internal.ids import check_name, check_text, uuid7
 from durable._internal.instants import SECOND, Duration, to_duration
 from durable.activity._activity import Activity
-from durable.client._addressed import CLOSED, Addressed, R_co, W_co
+from durable.client._addressed import Addressed, R_co, W_co
 from durable.client._connection import Connection
+from durable.client._inside import CLOSED
 from durable.client._jitter import drawn
 from durable.common import RetryPolicy
 from durable.exceptions import ActivityNotFoundError, WorkflowNotFoundError

@@ -83,7 +83,7 @@ class Outbound(ScheduleCalls, ActivityCalls):
 
     async def cancel_workflow(self, input: CancelWorkflowInput) -> None:
         handle = self._handle(input.id, input.run_id, input.first_execution_run_id)
-        await handle._cancel(input.reason, input.request_id)
+        await handle._cancel(input.reason, input.request_id, input.connection)
 
     async def terminate_workflow(self, input: TerminateWorkflowInput) -> None:
         handle = self._handle(input.id, input.run_id, input.first_execution_run_id)
@@ -127,10 +127,16 @@ class Outbound(ScheduleCalls, ActivityCalls):
             input.arg_types,
             checked_headers(input.headers),
             input.request_id,
+            input.connection,
         )
 
     async def start_workflow_update(self, input: StartWorkflowUpdateInput) -> WorkflowUpdateHandle[Any]:
         connection = self._connection
+        if input.connection is not None and input.wait_for_stage is not WorkflowUpdateStage.ADMITTED:
+            raise ValueError(
+                "an update in your own transaction comes no further than ADMITTED before you commit: pass "
+                "wait_for_stage=WorkflowUpdateStage.ADMITTED, and ask its handle for the result behind the commit"
+            )
         new = new_update(
             connection,
             input.id,
@@ -141,7 +147,7 @@ class Outbound(ScheduleCalls, ActivityCalls):
             input.ret_type,
             checked_headers(input.headers),
         )
-        run_id = await self._handle(input.id, input.run_id, None)._send(new.event)
+        run_id = await self._handle(input.id, input.run_id, None)._send(new.event, caller=input.connection)
         handle: WorkflowUpdateHandle[Any] = WorkflowUpdateHandle(
             connection, new.id, input.id, workflow_run_id=run_id, result_type=new.result_type
         )

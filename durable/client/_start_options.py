@@ -77,6 +77,9 @@ class StartOptions(TypedDict, total=False):
     has an open run, it is signalled instead of started, unless id_conflict_policy says otherwise."""
     start_signal_args: Sequence[Any]
     """The arguments of a signal by name."""
+    connection: Any
+    """A connection, or a session, on which a transaction of yours is open: the start is part of that, there once you commit,
+    and never there if you do not. None for a transaction of its own. See `docs/transactions.md`."""
 
 
 class TemporalStartOptions(StartOptions, total=False):
@@ -108,6 +111,8 @@ class Start(Struct, frozen=True):
     """What holds for it whatever it says of versions, as it is stored."""
     headers: dict[str, Payload] = {}
     """What travels beside the arguments."""
+    connection: object = None
+    """Whose transaction it is part of."""
     id: str | None = None
     task_queue: str = DEFAULT_QUEUE
     execution_timeout: int | None = None
@@ -171,6 +176,7 @@ def _checked(given: Mapping[str, Any]) -> Start:
         static_details=_text(given, "static_details"),
         signal=_signal(given),
         override=check_override(given.get("versioning_override")),
+        connection=_connection(given, reuse, conflict),
     )
 
 
@@ -260,6 +266,21 @@ def _policies(given: Mapping[str, Any]) -> tuple[WorkflowIDReusePolicy, Workflow
     if reuse is WorkflowIDReusePolicy.TERMINATE_IF_RUNNING:
         raise ValueError("id_reuse_policy TERMINATE_IF_RUNNING and an id_conflict_policy exclude each other")
     return reuse, conflict
+
+
+def _connection(
+    given: Mapping[str, Any], reuse: WorkflowIDReusePolicy, conflict: WorkflowIDConflictPolicy
+) -> object:
+    connection: object = given.get("connection")
+    if connection is not None and (
+        reuse is WorkflowIDReusePolicy.TERMINATE_IF_RUNNING
+        or conflict is WorkflowIDConflictPolicy.TERMINATE_EXISTING
+    ):
+        raise ValueError(
+            "a start in your own transaction terminates nothing: that run would be held up until you commit. Terminate it "
+            "before, or choose another id_conflict_policy"
+        )
+    return connection
 
 
 def _signal(given: Mapping[str, Any]) -> tuple[str, Sequence[Any], Sequence[Any] | None] | None:

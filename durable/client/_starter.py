@@ -16,6 +16,7 @@ from durable.client._attribute_types import check_types
 from durable.client._checked import to_checked_payloads
 from durable.client._connection import Connection
 from durable.client._handle import WorkflowHandle
+from durable.client._inside import create_inside
 from durable.client._local import LocalWorker
 from durable.client._start_options import Start
 from durable.client._starts import Starts
@@ -57,8 +58,9 @@ class Starter:
         Raises:
             Exception: As `Client.start_workflow`.
         """
+        inside = None if said.connection is None else await self._store.inside(said.connection)
         if said.search_attributes:
-            await check_types(self._connection, said.search_attributes)
+            await check_types(self._connection, said.search_attributes, inside)
         if said.override:
             await check_served(self._connection, said.override, said.task_queue)
         run_id = uuid7()
@@ -86,9 +88,8 @@ class Starter:
             delay=await self._until_first_tick(said.cron_schedule) if said.cron_schedule else said.delay,
             versioning_override=said.override,
         )
-        verdict = await self._create(
-            start(run_id, started, reuse=said.reuse, conflict=said.conflict, messages=messages)
-        )
+        new = start(run_id, started, reuse=said.reuse, conflict=said.conflict, messages=messages)
+        verdict = await (self._create(new) if inside is None else create_inside(inside, new))
         if verdict.outcome is StartOutcome.REJECTED:
             raise WorkflowAlreadyStartedError(
                 started.workflow_id, verdict.workflow_type, run_id=verdict.run_id
@@ -100,6 +101,7 @@ class Starter:
             # Of a run that was there already it is not known which chain it belongs to.
             first_execution_run_id=None if verdict.outcome is StartOutcome.USED_EXISTING else verdict.run_id,
             result_type=target.result_type,
+            tentative=inside is not None,
         )
 
     async def _until_first_tick(self, cron_schedule: str) -> int:

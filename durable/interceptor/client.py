@@ -95,6 +95,7 @@ class _Said:
     request_eager_start: bool | None
     priority: Any
     versioning_override: Any
+    connection: Any
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_") or name == "options":
@@ -153,13 +154,19 @@ class UpdateWithStartStartWorkflowInput(StartWorkflowInput):
 
 @dataclass
 class CancelWorkflowInput:
-    """A request to cancel. `request_id` makes asking again harmless; None for a fresh one."""
+    """A request to cancel.
+
+    Attributes:
+        request_id: What makes asking again harmless; None for a fresh one.
+        connection: What has the transaction that it is to be part of, if any.
+    """
 
     id: str
     run_id: str | None
     first_execution_run_id: str | None
     reason: str = ""
     request_id: str | None = None
+    connection: Any = field(default=None, repr=False)
 
 
 @dataclass
@@ -253,6 +260,7 @@ class SignalWorkflowInput:
     Attributes:
         arg_types: What the arguments have to be read back as; None for whatever they are.
         request_id: What makes sending it again harmless; None for a fresh one.
+        connection: What has the transaction that it is to be part of, if any.
     """
 
     id: str
@@ -262,6 +270,7 @@ class SignalWorkflowInput:
     headers: Headers
     arg_types: Sequence[Any] | None = None
     request_id: str | None = None
+    connection: Any = field(default=None, repr=False)
 
 
 @dataclass
@@ -275,6 +284,7 @@ class StartWorkflowUpdateInput:
         rpc_timeout: How long to wait.
         arg_types: What the arguments have to be read back as; None for whatever they are.
         handle: The handle that it is sent by, for the library.
+        connection: What has the transaction that it is to be part of, if any.
     """
 
     id: str
@@ -289,6 +299,7 @@ class StartWorkflowUpdateInput:
     rpc_timeout: Any = None
     arg_types: Sequence[Any] | None = None
     handle: Any = field(default=None, repr=False)
+    connection: Any = field(default=None, repr=False)
 
 
 @dataclass

@@ -50,6 +50,7 @@ from durable._engine.records import (
 from durable._engine.schedules.rows import ScheduleRow, ScheduleWrite
 from durable.store import _url
 from durable.store._encoded import EncodedStore, beneath, through
+from durable.store._inside import Delivery, Inside
 from durable.store._protocol import Lease, Store
 
 __all__ = [
@@ -74,6 +75,7 @@ __all__ = [
     "Dealt",
     "Deed",
     "DeedRow",
+    "Delivery",
     "EncodedStore",
     "ExternalSend",
     "Forced",
@@ -82,6 +84,7 @@ __all__ = [
     "Hint",
     "HintKind",
     "Hold",
+    "Inside",
     "KeyRecord",
     "Lane",
     "Lease",

@@ -45,6 +45,7 @@ from durable.converter import PayloadCodec
 from durable.converter._codec import decoded, encoded
 from durable.exceptions import PayloadCodecError
 from durable.history import EventRow
+from durable.store._encoded_inside import EncodedInside, message_of
 from durable.store._encoded_operators import EncodedOperators
 from durable.store._encoded_transactions import EncodedTransactions
 from durable.store._filter import CountQuery, ListQuery, Position
@@ -116,6 +117,13 @@ class EncodedStore(EncodedOperators, EncodedTransactions):
 
     async def send(self, messages: Sequence[Message]) -> list[SendOutcome]:
         return await self.stored.send(await self._all(encoded, Parcel.message, messages))
+
+    async def inside(self, connection: object) -> EncodedInside:
+        return EncodedInside(
+            await self.stored.inside(connection),
+            lambda run: self._pass(encoded, Parcel.new_run, run),
+            lambda workflow_id, message: self._pass(encoded, message_of(workflow_id), message),
+        )
 
     async def read_messages(self, run_ids: Sequence[str]) -> list[Message]:
         return await self._messages(await self.stored.read_messages(run_ids))

@@ -38,6 +38,7 @@ from durable._engine.schedules.rows import ScheduleRow, ScheduleWrite
 from durable._engine.versioning import DeploymentRow, QueueRoute, VersionRow
 from durable.history import EventRow
 from durable.store._filter import CountQuery, ListQuery, Position
+from durable.store._inside import Inside
 from durable.store._operator_protocol import OperatorStore
 from durable.store._transaction_protocol import TransactionStore
 
@@ -142,6 +143,19 @@ class Store(OperatorStore, TransactionStore, Protocol):
         A message accepted here is read before its run closes. `REPEATED` is answered for an id that is in the inbox; the
         caller looks into the history for one that has been consumed already. An update that has an outcome is REPEATED
         too. `HELD_BACK` is answered for a moment by a run that is about to close (`Transition.hold_back`).
+        """
+        ...
+
+    async def inside(self, connection: object) -> Inside:
+        """Return what a caller's open transaction can be told to do; see there.
+
+        Args:
+            connection: A connection of his, of any library that `_seats` knows.
+
+        Raises:
+            TypeError: It is no connection.
+            UnfitConnectionError: It leads to another database or namespace than this one, or nothing can be written there
+                as a part of a transaction. Nothing was.
         """
         ...
 

@@ -170,6 +170,7 @@ class Time:
             if self._awaited:
                 rest = await self._look()
                 if rest is Rest.BUSY or self._frozen or self._moving or not self._awaited:
+                    quiet_since = None
                     continue
                 if self._agenda is not None and self._agenda.tired:
                     await self._tired(self._agenda.tired)

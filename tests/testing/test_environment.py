@@ -41,11 +41,11 @@ async def env() -> AsyncIterator[WorkflowEnvironment]:
 
 async def test_ten_years_pass_at_once(env: WorkflowEnvironment) -> None:
     mock = env.mock_activity(charge).returns("paid")
-    began = time.perf_counter()
+    began = time.process_time()  # the work of this process, however busy the machine is
     assert await env.run(subscription("ada", 120)) == "ended"
     assert len(mock.calls) == 120
     assert timedelta(days=3600) <= env.now() - START < timedelta(days=3600, seconds=1)
-    assert time.perf_counter() - began < 10  # about half a second on a machine that has nothing else to do
+    assert time.process_time() - began < 5  # it is about half a second
 
 
 async def test_time_passes_only_when_asked_or_waited_for(env: WorkflowEnvironment) -> None:

@@ -18,6 +18,7 @@ from durable.store.postgres._activities import Activities
 from durable.store.postgres._batches import Batches
 from durable.store.postgres._claims import Claims
 from durable.store.postgres._hints import Hints
+from durable.store.postgres._inside import Callers
 from durable.store.postgres._lanes import Lanes
 from durable.store.postgres._limits import Limits
 from durable.store.postgres._migrations import bring_up_to_date, prepare
@@ -49,7 +50,18 @@ _warned: set[tuple[str, str]] = set()
 
 
 class PostgresStore(
-    Schedules, Operations, Batches, Claims, Activities, Transactions, Lanes, Queries, Workers, Versions, Hints
+    Schedules,
+    Operations,
+    Batches,
+    Claims,
+    Activities,
+    Transactions,
+    Lanes,
+    Queries,
+    Workers,
+    Versions,
+    Hints,
+    Callers,
 ):
     """A namespace in a PostgreSQL database; see `durable.store.Store` for what each method promises."""
 

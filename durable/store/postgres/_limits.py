@@ -34,6 +34,8 @@ class Limits(Struct, frozen=True):
         hint_pause: How long hints are gathered behind those that were sent last.
         hint_most: How many hints of one kind are sent one by one; beyond it "anything" is said once.
         hint_linger: How long the listening connection is kept when nobody listens any more.
+        tell_callers: Whether a start or a message in a transaction of a caller is hinted at when that commits, by a NOTIFY
+            in it. Without one workers find it when they look next; a transaction that is to be prepared may have none.
         heartbeat: How often the listening connection is tried, since a dead one looks like a silent one.
         heartbeat_answer: How long it may take to answer.
     """
@@ -55,5 +57,6 @@ class Limits(Struct, frozen=True):
     hint_pause: float = 0.003
     hint_most: int = 50
     hint_linger: float = 5.0
+    tell_callers: bool = True
     heartbeat: float = 10.0
     heartbeat_answer: float = 5.0

@@ -15,6 +15,7 @@ _FILES = (
     "claims",
     "activities",
     "batches",
+    "callers",
     "lanes",
     "log",
     "operations",

@@ -41,12 +41,10 @@ class Search(Part):
 
     async def _learn(self, changes: Iterable[Mapping[str, Payload]]) -> None:
         """Give attributes that are about to be written a type, if they have none."""
-        unknown = {
-            key.name: int(key.indexed_value_type)
-            for attributes in changes
-            if not attributes.keys() <= self._types.keys()
-            for key, _ in decode_search_attributes(attributes)
-        }
+        unknown: dict[str, int] = {}
+        for attributes in changes:
+            if not attributes.keys() <= self._types.keys():
+                unknown |= types_of(attributes)
         if unknown:
             await self.attribute_types(unknown)
 
@@ -70,6 +68,11 @@ class Search(Part):
     async def _ask(self, statement: Statement) -> Sequence[Row]:
         sql = self._pool.settings.qualify(statement.sql)
         return await self._pool.fetch(sql, *statement.parameters, read=True)
+
+
+def types_of(attributes: Mapping[str, Payload]) -> dict[str, int]:
+    """The types of attributes as they are set."""
+    return {key.name: int(key.indexed_value_type) for key, _ in decode_search_attributes(attributes)}
 
 
 def _position(row: Row, keys: int) -> Position:

@@ -87,6 +87,7 @@ def claim(
     ]
     if chosen:
         db.execute(SQL["claim"], (worker_id, ids(chosen)))
+        _runs.begin(transaction, chosen)
     return chosen
 
 

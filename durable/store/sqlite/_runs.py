@@ -237,4 +237,24 @@ def condemned(db: sqlite3.Connection, limit: int) -> list[RunRecord]:
 
 def timed_out(db: sqlite3.Connection, now: int, limit: int) -> list[RunRecord]:
     """See `Store.timed_out_runs`."""
-    return read(db, _rows.strings(db.execute(SQL["timed_out_runs"], (now, limit)).fetchone()[0]))
+    return read(db, _overdue(db, now, limit))
+
+
+def late(db: sqlite3.Connection, now: int, limit: int) -> list[str]:
+    """Runs that would have timed out, had they begun: they were started in a transaction, and nobody has claimed them."""
+    return _overdue(db, now, limit, begins_at_claim=True)
+
+
+def _overdue(db: sqlite3.Connection, now: int, limit: int, *, begins_at_claim: bool = False) -> list[str]:
+    found = db.execute(SQL["timed_out_runs"], (now, begins_at_claim, limit)).fetchone()
+    return _rows.strings(found[0])
+
+
+def begin(transaction: Transaction, run_ids: Iterable[str]) -> None:
+    """Let those of these runs begin now that begin when they are claimed: their time is moved on by what has passed."""
+    db = transaction.db
+    beginning = _rows.strings(db.execute(SQL["beginning"], (ids(run_ids),)).fetchone()[0])
+    if beginning:
+        values = {"now": transaction.now, "run_ids": ids(beginning)}
+        db.execute(SQL["begin_event"], values)
+        db.execute(SQL["begin_run"], values)

@@ -33,10 +33,11 @@ from durable._engine.records import (
 )
 from durable._engine.schedules.rows import ScheduleRow, ScheduleWrite
 from durable._engine.versioning import DeploymentRow, QueueRoute, VersionRow
-from durable.exceptions import StoreConfigurationError, StoreUnavailableError
+from durable.exceptions import StoreConfigurationError, StoreUnavailableError, UnfitConnectionError
 from durable.history import EventRow
 from durable.store._filter import CountQuery, ListQuery, Position
 from durable.store._protocol import Lease
+from durable.store._seats import SQLiteSeat, seat_of
 from durable.store._transaction_protocol import ActivityTransaction
 from durable.store.sqlite import (
     _activities,
@@ -57,6 +58,7 @@ from durable.store.sqlite import (
 )
 from durable.store.sqlite._claims import Wanted
 from durable.store.sqlite._connection import Reader, Writer
+from durable.store.sqlite._inside import SQLiteInside
 from durable.store.sqlite._limits import Limits
 from durable.store.sqlite._locks import Lives
 from durable.store.sqlite._operators import Operators
@@ -161,6 +163,14 @@ class SQLiteStore(Operators):
 
     async def send(self, messages: Sequence[Message]) -> list[SendOutcome]:
         return await self.writer.run(partial(_messages.send, messages=messages))
+
+    async def inside(self, connection: object) -> SQLiteInside:
+        seat = await seat_of(connection)
+        if not isinstance(seat, SQLiteSeat):
+            raise UnfitConnectionError(
+                f"the connection is to PostgreSQL, and the client's database is {self.url}"
+            )
+        return SQLiteInside(seat, path=self._path, url=self.url, stamp=self._stamp, lives=self._lives)
 
     async def read_messages(self, run_ids: Sequence[str]) -> list[Message]:
         return await self._read(partial(_messages.read, run_ids=run_ids))
@@ -439,6 +449,8 @@ class SQLiteStore(Operators):
         return await self.writer.run(partial(_workers.take_over, limit=limit))
 
     async def timed_out_runs(self, limit: int) -> list[RunRecord]:
+        if late := await self._read(lambda db: _runs.late(db, self._stamp(), limit)):
+            await self.writer.run(partial(_runs.begin, run_ids=late))
         return await self._read(lambda db: _runs.timed_out(db, self._stamp(), limit))
 
     # ---------------------------------------------------------------- hints and life

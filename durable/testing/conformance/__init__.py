@@ -5,6 +5,11 @@ Run all of `CHECKS` against an adapter of your own. Each wants a fresh, empty da
     for check in CHECKS:
         await check.run(open_store)  # an async function without arguments that opens a store on that database
 
+Those of `CALLER_CHECKS` also want a connection that is not the store's, to be used in transactions of callers:
+
+    for check in CALLER_CHECKS:
+        await check.run(open_store, open_caller)  # and a function that returns an async context manager of a `Caller`
+
 A check that fails raises `AssertionError`; nothing here needs a test framework. Where a worker has to die, its store is
 closed without a word and its lease left to pass, so those checks take a lease's length on databases that keep leases.
 """
@@ -14,6 +19,7 @@ from __future__ import annotations
 from durable.testing.conformance import (
     _activities,
     _attempts,
+    _callers,
     _children,
     _claims,
     _closes,
@@ -42,9 +48,10 @@ from durable.testing.conformance import (
     _versions,
     _workers,
 )
+from durable.testing.conformance._callers import Caller, CallerCheck
 from durable.testing.conformance._registry import REGISTRY, Check
 
-__all__ = ["CHECKS", "Check"]
+__all__ = ["CALLER_CHECKS", "CHECKS", "Caller", "CallerCheck", "Check"]
 
 _MODULES = (
     _starts,
@@ -79,3 +86,5 @@ _MODULES = (
 )
 
 CHECKS: tuple[Check, ...] = tuple(check for module in _MODULES for check in REGISTRY[module.__name__])
+
+CALLER_CHECKS: tuple[CallerCheck, ...] = tuple(_callers.CHECKS)

@@ -121,6 +121,8 @@ declare
     v_now bigint := durable.now_us();
     v_picked uuid[] := '{}';
     v_due integer;
+    v_claimed bigint;
+    v_begun uuid[];
     v_places text[];
     v_low bigint[];
     v_high bigint[];
@@ -198,11 +200,17 @@ begin
         return;
     end if;
     -- Nobody who has no live lease may become an owner: the look at the lease is in the statement that writes.
-    update durable.runs r set owner = p_worker, epoch = r.epoch + 1, wake_at = null
-        where r.run_id = any (v_picked) and exists (
-            select from durable.workers w
-            where w.worker_id = p_worker and not w.dead and w.expires_at > durable.now_us());
-    if found then
+    with claimed as (
+        update durable.runs r set owner = p_worker, epoch = r.epoch + 1, wake_at = null
+            where r.run_id = any (v_picked) and exists (
+                select from durable.workers w
+                where w.worker_id = p_worker and not w.dead and w.expires_at > durable.now_us())
+            returning r.run_id, r.begins_at_claim)
+    select count(*), array_agg(c.run_id) filter (where c.begins_at_claim) into v_claimed, v_begun from claimed c;
+    if v_begun is not null then
+        perform durable.begin_2(v_begun);
+    end if;
+    if v_claimed > 0 then
         return query select l.* from durable.load_1(v_picked) l;
     end if;
 end $$;

@@ -40,16 +40,24 @@ join pg_stat_activity a on a.pid = l.pid
 where r.run_id = $1 and r.status = 1 and a.xact_start < clock_timestamp() - $2::bigint * interval '1 microsecond'
 
 -- name: timed_out_runs
+-- One that begins when it is claimed is overdue only then: it is given its time, from now on.
+with begun as materialized (
+    select durable.begin_2(array(
+        select r.run_id from durable.runs r
+        where r.status = 1 and r.times_out_at <= durable.now_us() and r.begins_at_claim
+        order by r.times_out_at limit $1 for no key update skip locked)))
 select r.run_id, r.workflow_id, r.workflow_type, r.task_queue, r.status, r.hold, d.reason, r.owner, r.epoch, r.wake_at,
     r.priority, r.deaths, r.started_at, r.closed_at, r.times_out_at, d.info, h.length, h.size,
     coalesce(r.first_run_id, r.run_id) as first_run_id, r.parent_run_id, r.pinned_to, r.versioning_override
 from (
     select * from durable.runs r
-    where r.status = 1 and r.times_out_at <= durable.now_us() order by r.times_out_at limit $1) r
+    where r.status = 1 and r.times_out_at <= durable.now_us() and not r.begins_at_claim
+    order by r.times_out_at limit $1) r
 join durable.run_data d using (run_id)
 cross join lateral (
     select count(*) as length, coalesce(sum(octet_length(e.data)), 0)::bigint as size
     from durable.events e where e.run_id = r.run_id) h
+where (select count(*) from begun) = 1
 order by r.times_out_at
 
 -- name: condemned_runs

@@ -84,8 +84,30 @@ FROM (
 GROUP BY run_id
 
 -- name: timed_out_runs
+-- One that begins when it is claimed is overdue only then.
 SELECT json_group_array(run_id) FROM (
     SELECT run_id FROM runs
-    WHERE status = 1 AND times_out_at IS NOT NULL AND times_out_at <= ?
+    WHERE status = 1 AND times_out_at IS NOT NULL AND times_out_at <= ? AND begins_at_claim = ?
     ORDER BY times_out_at LIMIT ?
 )
+
+-- name: write_nothing
+UPDATE runs SET begins_at_claim = begins_at_claim WHERE run_id = ''
+
+-- name: begin_at_claim
+UPDATE runs SET begins_at_claim = 1 WHERE run_id = ?
+
+-- name: beginning
+SELECT json_group_array(run_id) FROM runs WHERE run_id IN (SELECT value FROM json_each(?)) AND begins_at_claim
+
+-- name: begin_event
+UPDATE events SET time = time + max(0, :now - (
+    SELECT coalesce(execution_at, started_at) FROM runs WHERE runs.run_id = events.run_id))
+WHERE seq = 1 AND run_id IN (SELECT value FROM json_each(:run_ids))
+
+-- name: begin_run
+UPDATE runs SET begins_at_claim = 0,
+    started_at = started_at + max(0, :now - coalesce(execution_at, started_at)),
+    execution_at = execution_at + max(0, :now - coalesce(execution_at, started_at)),
+    times_out_at = times_out_at + max(0, :now - coalesce(execution_at, started_at))
+WHERE run_id IN (SELECT value FROM json_each(:run_ids))

@@ -1,0 +1,63 @@
+"""`docs/transactions.md`: what it shows of starts and signals in transactions of programs runs."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
+
+from durable import Client, Worker
+from tests.scenarios import callers
+
+PAGE = Path(__file__).parents[2] / "docs" / "transactions.md"
+
+
+def shown() -> dict[str, Any]:
+    """What the section defines."""
+    section = PAGE.read_text("utf-8").partition("## Start and signal in a transaction of yours")[2]
+    section = re.split(r"^## ", section, flags=re.MULTILINE)[0]
+    names: dict[str, Any] = {"__name__": "shown"}
+    for text in re.findall(r"^```python\n(.*?)^```$", section, re.MULTILINE | re.DOTALL):
+        exec(compile(text, str(PAGE), "exec", dont_inherit=True), names)
+    return names
+
+
+async def test_orders_on_postgresql(postgres_url: str) -> None:
+    names = shown()
+    async with (
+        Client.connect(postgres_url) as client,
+        Worker(client, workflows=[names["checkout"]], activities=[]),
+    ):
+        db = await asyncpg.connect(postgres_url)
+        await db.execute("create table orders (id text primary key, cents integer)")
+        await names["place"](client, db, "o-1")
+        with contextlib.suppress(asyncpg.UniqueViolationError):
+            await names["place"](client, db, "o-1")
+        await names["pay"](client, db, "o-1", 100)
+        assert await client.get_workflow_handle("o-1").result(timeout=10) == "o-1: 100 cents"
+
+        engine = create_async_engine(postgres_url.replace("postgresql://", "postgresql+asyncpg://"))
+        sessions = async_sessionmaker(engine)
+        assert await names["create_order"](sessions, client, "o-2") == {"order": "o-2"}
+        await names["pay"](client, db, "o-2", 200)
+        assert await client.get_workflow_handle("o-2").result(timeout=10) == "o-2: 200 cents"
+        await engine.dispose()
+        await db.close()
+
+
+async def test_orders_on_sqlite(sqlite_url: str) -> None:
+    names = shown()
+    async with (
+        Client.connect(sqlite_url) as client,
+        Worker(client, workflows=[names["checkout"]], activities=[]),
+    ):
+        with contextlib.closing(sqlite3.connect(callers.path_of(sqlite_url))) as db:
+            db.execute("create table orders (id text primary key, cents integer)")
+            await names["place_here"](client, db, "o-1")
+        await client.get_workflow_handle("o-1").signal(names["paid"](100))
+        assert await client.get_workflow_handle("o-1").result(timeout=10) == "o-1: 100 cents"

@@ -23,7 +23,6 @@ from durable._replay._activities import LocalActivities, OpenIds, Serves, cancel
 from durable._replay._awaitables import NumberedTask, TimerHandle
 from durable._replay._commands import READ_ONLY, Commands
 from durable._replay._conditions import Conditions
-from durable._replay._continue import continued
 from durable._replay._endings import end_of, failure
 from durable._replay._facts import counted_to
 from durable._replay._faults import fails_workflow
@@ -32,7 +31,7 @@ from durable._replay._handlers import Handler
 from durable._replay._loop import POISONED, DeterministicLoop
 from durable._replay._messages import Messages, Note
 from durable._replay._others import OtherWorkflows
-from durable._replay._own_run import OwnRun
+from durable._replay._own_messages import OwnMessages
 from durable._replay._patches import NONE, Activation, Patches
 from durable._replay._queries import NO_HEADERS, Ask, Headers, UnknownQueryError, answer, call_handler
 from durable._replay._randomness import Randomness
@@ -46,7 +45,6 @@ from durable.activity._call import ActivityCall
 from durable.common import RawValue
 from durable.converter import DataConverter
 from durable.exceptions import (
-    ReadOnlyContextError,
     SpinError,
     WorkflowQueryFailedError,
     WorkflowTaskError,
@@ -75,7 +73,6 @@ from durable.history import (
     WorkflowExecutionUpdateAccepted,
     first_task_time,
 )
-from durable.workflow._continue import Continuation
 from durable.workflow._definition import WorkflowDefinition
 from durable.workflow._info import Info
 
@@ -95,7 +92,7 @@ class Tried:
     moved: bool
 
 
-class Instance(OwnRun):
+class Instance(OwnMessages):
     """One run's code. It implements what its event loop and the authoring API ask for.
 
     Attributes:
@@ -574,30 +571,6 @@ class Instance(OwnRun):
             self._commands.refuse(READ_ONLY)
         return self._conditions.wait(condition)
 
-    def receive(self, name: str, type_hint: Any) -> asyncio.Future[Any]:
-        """See `Runtime.receive`."""
-        return self._own_messages().receive(name, type_hint)
-
-    def give_back(self, name: str, future: asyncio.Future[Any]) -> None:
-        """See `Runtime.give_back`."""
-        self._own_messages().buffer.give_back(name, future)
-
-    def handlers(self, kind: str) -> Mapping[str | None, Handler]:
-        """See `Runtime.handlers`."""
-        return self._own_messages().handlers(kind)
-
-    def set_handler(
-        self, kind: str, name: str | None, handler: Handler | None, validator: Handler | None = None
-    ) -> None:
-        """See `Runtime.set_handler`."""
-        if self._commands.read_only:
-            self._commands.refuse("a query or an update's validator must not change the workflow's handlers")
-        self._own_messages().set_handler(kind, name, handler, validator)
-
-    def all_handlers_finished(self) -> bool:
-        """See `Runtime.all_handlers_finished`."""
-        return self._messages is None or self._messages.under_way.none
-
     def instance(self) -> Any:
         """See `Runtime.instance`."""
         return self._object
@@ -606,27 +579,7 @@ class Instance(OwnRun):
         """See `Runtime.is_failure_exception`."""
         return fails_workflow(error, self.definition.failure_exception_types)
 
-    def continue_as_new(self, said: Continuation) -> CommandEvent:
-        """See `Runtime.continue_as_new`."""
-        if self._commands.read_only:
-            raise ReadOnlyContextError("a query must not change the workflow: it cannot continue as new")
-        return continued(said, self.definition, self._converter)
-
-    def cancellation_reason(self) -> str | None:
-        """See `Runtime.cancellation_reason`."""
-        return self._cancel_reason
-
     # ------------------------------------------------------------------ the end
-
-    @property
-    def unfinished(self) -> str:
-        """The handlers that are under way and should have finished, for people; "" if there are none."""
-        return "" if self._messages is None else self._messages.under_way.to_warn_of()
-
-    @property
-    def untaken(self) -> list[WorkflowExecutionSignaled]:
-        """The signals that no handler and no receiver has taken."""
-        return [] if self._messages is None else self._messages.buffer.untaken()
 
     def evict(self) -> int:
         """Take the code down without running any of it elsewhere or later; return how many tasks resisted."""

@@ -466,10 +466,6 @@ class Instance(OwnMessages):
         """See `UpdateHost`."""
         self._task_error = self._task_error or error
 
-    def fails_workflow(self, error: BaseException) -> bool:
-        """See `UpdateHost`."""
-        return fails_workflow(error, self.definition.failure_exception_types)
-
     def start_timer(self, when_ms: int, handle: TimerHandle) -> None:
         """Arm a timer that asyncio or anyio asked for."""
         self._timers.arm(when_ms, handle)

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
-from benchmarks import gather, loop, noop, replay, steps
+from benchmarks import gather, loop, noop, replay, steps, transactions
 from benchmarks._bench import Bench
 from benchmarks._databases import databases
 from benchmarks._environment import environment, postgres_settings, sqlite_settings
@@ -18,6 +18,7 @@ from benchmarks._figures import Figures
 BENCHMARKS: dict[str, Callable[[Bench], Figures]] = {
     "steps": steps.run,
     "noop": noop.run,
+    "transactions": transactions.run,
     "gather": gather.run,
     "replay": replay.run,
     "loop": loop.run,

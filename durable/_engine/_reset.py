@@ -94,7 +94,7 @@ def _last_input(events: Sequence[Event], task: int) -> int:
     return max(
         event.seq
         for event in events
-        if event.task == task and isinstance(event.data, Input) and not isinstance(event.data, FROM_OUTSIDE)
+        if event.task <= task and isinstance(event.data, Input) and not isinstance(event.data, FROM_OUTSIDE)
     )
 
 

@@ -72,6 +72,7 @@ from durable.client._schedule_types import (
     ScheduleUpdate,
 )
 from durable.client._schedules import ScheduleHandle
+from durable.client._sync import SyncClient, SyncWorkflowHandle
 from durable.client._updates import WorkflowUpdateHandle, WorkflowUpdateStage
 from durable.client._with_start import WithStartWorkflowOperation
 from durable.common import ActivityExecutionStatus, PendingActivityState, WorkflowExecutionStatus
@@ -203,6 +204,8 @@ __all__ = [
     "StartWorkflowInput",
     "StartWorkflowUpdateInput",
     "StartWorkflowUpdateWithStartInput",
+    "SyncClient",
+    "SyncWorkflowHandle",
     "TerminateActivityInput",
     "TerminateWorkflowInput",
     "TriggerScheduleInput",

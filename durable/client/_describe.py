@@ -170,11 +170,7 @@ def describe(
 def is_waiting(run: RunRecord, started: WorkflowExecutionStarted) -> bool:
     """Whether a run has not begun because it waits for its turn: it is held then, and for no time."""
     return (
-        started.limits is not None
-        and run.history_length == 1
-        and run.hold is Hold.BLOCKED
-        and run.owner is None
-        and run.wake_at is None
+        started.limits is not None and run.hold is Hold.BLOCKED and run.owner is None and run.wake_at is None
     )
 
 

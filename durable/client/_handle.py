@@ -25,6 +25,7 @@ from durable.client._history import (
 from durable.client._inside import CLOSED
 from durable.client._operated_activities import OperatesOnActivities
 from durable.client._outcome import next_run_of, result_of
+from durable.client._parents import cancel_waiting
 from durable.client._query import Asking, check_condition
 from durable.common import QueryRejectCondition
 from durable.exceptions import WorkflowNotFoundError
@@ -45,6 +46,7 @@ from durable.interceptor.client import (
     SignalWorkflowInput,
     TerminateWorkflowInput,
 )
+from durable.store import Hold
 from durable.workflow._calls import QueryCall, SignalCall
 
 W = TypeVar("W")
@@ -206,6 +208,8 @@ class WorkflowHandle(
     ) -> None:
         """Ask the workflow to cancel itself; once this returns the request is stored.
 
+        One that waits for its concurrency key has not begun, and ends as cancelled at once, without running any code.
+
         Args:
             reason: Why, for people and for the workflow's code.
             request_id: What makes asking again harmless: a run takes one request of each id.
@@ -223,7 +227,7 @@ class WorkflowHandle(
 
     async def _cancel(self, reason: str, request_id: str | None, caller: object) -> None:
         """Send a cancel request: what `cancel` does behind its interceptors."""
-        await self._send(
+        run_id = await self._send(
             WorkflowExecutionCancelRequested(
                 message=requested(request_id, "cancel"),
                 reason=_text(reason),
@@ -232,6 +236,13 @@ class WorkflowHandle(
             own=True,
             caller=caller,
         )
+        if caller is not None:
+            return  # There is no request yet, and perhaps never will be: a worker looks for those that are there.
+        store = self._connection.store
+        run = await self._connection.patiently(lambda: store.find_run(self.id, run_id, measured=False))
+        if run is not None and run.hold is Hold.BLOCKED and run.wake_at is None:
+            # Whoever sees the request may end it as long as it waits for its concurrency key; why not at once.
+            await self._connection.patiently(lambda: cancel_waiting(store, run))
 
     async def terminate(self, *args: Any, reason: str = "") -> None:
         """End the workflow at once, without asking its code. Unread messages are dropped.

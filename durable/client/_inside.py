@@ -77,4 +77,10 @@ class _Waits:
             raise StoreUnavailableError(
                 f"workflow {self._workflow_id!r} has been about to close for {PATIENCE:g} s and took no message; send it again"
             )
-        await asyncio.sleep(random.uniform(0.01, HELD_BACK))
+        seconds = random.uniform(0.01, HELD_BACK)
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            time.sleep(seconds)  # noqa: ASYNC251  # called by a `SyncClient`, where nobody else is held up
+        else:
+            await asyncio.sleep(seconds)

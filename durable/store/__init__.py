@@ -51,7 +51,9 @@ from durable._engine.schedules.rows import ScheduleRow, ScheduleWrite
 from durable.store import _url
 from durable.store._encoded import EncodedStore, beneath, through
 from durable.store._inside import Delivery, Inside
+from durable.store._nowhere import Nowhere
 from durable.store._protocol import Lease, Store
+from durable.store._transaction_protocol import ActivityTransaction, BegunTransaction, TransactionSource
 
 __all__ = [
     "ANY_KEY",
@@ -61,11 +63,13 @@ __all__ = [
     "ActivityChange",
     "ActivityRecord",
     "ActivityState",
+    "ActivityTransaction",
     "Anew",
     "AttemptOutcome",
     "BatchNews",
     "BatchRow",
     "BatchRun",
+    "BegunTransaction",
     "BreakerNews",
     "BreakerRecord",
     "ChildStart",
@@ -93,6 +97,7 @@ __all__ = [
     "NewActivity",
     "NewBatch",
     "NewRun",
+    "Nowhere",
     "Operated",
     "QueryAnswer",
     "Question",
@@ -110,6 +115,7 @@ __all__ = [
     "StartOutcome",
     "StartVerdict",
     "Store",
+    "TransactionSource",
     "Transition",
     "Unread",
     "UpdateOutcome",

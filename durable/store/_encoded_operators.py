@@ -27,6 +27,7 @@ class EncodedOperators(Passing):
         messages: Sequence[Message] = (),
         *,
         deed: Deed | None = None,
+        waiting: bool = False,
     ) -> bool:
         """See `Store`. Only the position of the event that `event` returns may depend on what it is given."""
         own = Whose("", run_id)
@@ -34,7 +35,7 @@ class EncodedOperators(Passing):
         close = await self._pass(encoded, lambda parcel, one: parcel.close(own, one), close)
         sent = await self._all(encoded, Parcel.message, messages)
         return await self.stored.terminate(
-            run_id, lambda seq: replace(event(seq), data=row.data), close, sent, deed=deed
+            run_id, lambda seq: replace(event(seq), data=row.data), close, sent, deed=deed, waiting=waiting
         )
 
     async def reset(

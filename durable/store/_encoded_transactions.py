@@ -7,15 +7,17 @@ from contextlib import asynccontextmanager
 
 from durable._engine.records import AttemptOutcome
 from durable.store._passing import Passing
-from durable.store._transaction_protocol import ActivityTransaction
+from durable.store._transaction_protocol import ActivityTransaction, TransactionSource
 
 
 class EncodedTransactions(Passing):
     """The method for transactions."""
 
     @asynccontextmanager
-    async def transaction(self, run_id: str, id: int, attempt: int) -> AsyncGenerator[ActivityTransaction]:
-        async with self.stored.transaction(run_id, id, attempt) as lent:
+    async def transaction(
+        self, run_id: str, id: int, attempt: int, source: TransactionSource | None = None
+    ) -> AsyncGenerator[ActivityTransaction]:
+        async with self.stored.transaction(run_id, id, attempt, source) as lent:
             yield _EncodedTransaction(self, lent)
 
 

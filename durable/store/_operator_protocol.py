@@ -28,6 +28,7 @@ class OperatorStore(Protocol):
         messages: Sequence[Message] = (),
         *,
         deed: Deed | None = None,
+        waiting: bool = False,
     ) -> bool:
         """Close an open run whoever owns it, without reading its messages; they are deleted with it.
 
@@ -36,7 +37,7 @@ class OperatorStore(Protocol):
         as in `commit`, and so is whoever `messages` are for (a parent). Waits for the run's lock for a bounded time.
 
         Returns:
-            False when the run is not open (any more).
+            False when the run is not open (any more), or, with `waiting`, when it does not wait to be admitted (any more).
 
         Raises:
             StoreUnavailableError: Unknown; look at the run.

@@ -213,7 +213,8 @@ class Store(OperatorStore, TransactionStore, Protocol):
         ...
 
     async def condemned_runs(self, limit: int) -> list[RunRecord]:
-        """Return open runs with an unread termination in their inbox, whoever owns or holds them."""
+        """Return open runs with an unread termination in their inbox, whoever owns or holds them, and those with a cancel
+        request that wait to be admitted."""
         ...
 
     # ---------------------------------------------------------------- claims

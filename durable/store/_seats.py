@@ -105,7 +105,11 @@ def _asyncpg(connection: Any) -> PostgresSeat:
 def _check_loop(connection: Any) -> None:
     """Only asyncpg has to be asked: used in another event loop it would wait for ever."""
     own = getattr(getattr(connection, "_con", connection), "_loop", None)
-    if own is not None and own is not asyncio.get_running_loop():
+    try:
+        here = asyncio.get_running_loop()
+    except RuntimeError:
+        here = None
+    if own is not None and own is not here:
         raise UnfitConnectionError("the connection belongs to another event loop; make the call in that one")
 
 

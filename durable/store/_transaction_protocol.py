@@ -29,21 +29,60 @@ class ActivityTransaction(Protocol):
         ...
 
 
+class BegunTransaction(Protocol):
+    """A transaction of an application's own library, as a `TransactionSource` begins it."""
+
+    connection: Any
+    """What the function is given, in an open transaction."""
+
+    async def commit(self) -> None:
+        """Commit it."""
+        ...
+
+
+class TransactionSource(Protocol):
+    """Begins transactions of an application's own library, for its transactional activities on PostgreSQL.
+
+    They are to the workflows' database, and what is given is one of the connections or sessions that `connection=` of a
+    client takes.
+    """
+
+    transaction_types: tuple[type[Any], ...]
+    """What functions ask for, to be given one of these."""
+
+    in_thread: bool
+    """Whether they are for plain functions, which run in threads, and block where they are used; else for `async def`."""
+
+    def begin(self) -> AbstractAsyncContextManager[BegunTransaction]:
+        """Begin a transaction; what is not committed is undone at the end of the block."""
+        ...
+
+
 class TransactionStore(Protocol):
     """What ends attempts in one transaction with the rows of the application."""
 
     transaction_types: tuple[type[Any], ...]
-    """What the functions of transactional activities can be given."""
+    """What the functions of transactional activities can be given without a source."""
+
+    takes_sources: bool
+    """Whether it takes transactions of other libraries."""
 
     def transaction(
-        self, run_id: str, id: int, attempt: int
+        self, run_id: str, id: int, attempt: int, source: TransactionSource | None = None
     ) -> AbstractAsyncContextManager[ActivityTransaction]:
         """Lend a connection with an open transaction to the function of an attempt; what is not committed is undone.
 
         Until `commit` it holds up nothing but what waits for rows of the application; on SQLite it holds up all that
         write, and is undone after a while. Waits until there is one to lend.
 
+        Args:
+            run_id: Whose.
+            id: Which activity.
+            attempt: Which attempt of it.
+            source: Who begins it; the store itself, if left out.
+
         Raises:
             StoreUnavailableError: There is none now; nothing has happened.
+            UnfitConnectionError: What the source has begun leads to another database, or nothing can be written there.
         """
         ...

@@ -14,6 +14,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, Executor
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 from durable._engine._activities import (
@@ -37,7 +38,7 @@ from durable.converter import DataConverter
 from durable.exceptions import ApplicationError, CancelledError, ConversionError, HistoryError
 from durable.history import ActivityTaskScheduled, EventRow
 from durable.interceptor.worker import Interceptor
-from durable.store import ActivityRecord, Store
+from durable.store import ActivityRecord, Store, TransactionSource
 from durable.worker._attempt_info import converter_for, info_of
 from durable.worker._attempts import Attempt, Flag, Owner
 from durable.worker._clock import DatabaseClock
@@ -83,12 +84,14 @@ class Activities:
         eager: bool = True,
         per_second: float | None = None,
         processes: Processes | None = None,
+        transactions: Mapping[str, TransactionSource] = MappingProxyType({}),
         fatal: Callable[[BaseException], None] = lambda error: None,
         client: Any = None,
         closed: Callable[[str, EventRow], None] = lambda run_id, event: None,
     ) -> None:
         self.client = client
         self._store = store
+        self._transactions = transactions
         self.reports = Reports(
             store, worker_id, identity=identity, task_queue=task_queue, clock=clock, closed=closed
         )
@@ -151,11 +154,6 @@ class Activities:
         """Whether an activity of a type can run here at all."""
         return activity_type in self._served or self._dynamic is not None
 
-    def _runs_eagerly(self, activity_type: str) -> bool:
-        activity = self._served.get(activity_type, self._dynamic)
-        # A transactional one commits with its row.
-        return activity is not None and not activity.definition.transactional
-
     def promise(self, scheduled: ActivityTaskScheduled) -> bool:
         """Whether this activity can run here, now, eagerly; then a slot is kept for it until it starts.
 
@@ -164,7 +162,7 @@ class Activities:
         possible = (
             self._eager
             and scheduled.task_queue == self._task_queue
-            and self._runs_eagerly(scheduled.activity_type)
+            and (scheduled.activity_type in self._served or self._dynamic is not None)
             and self.queue_rate is None
             and (self._best_waiting is None or scheduled.priority <= self._best_waiting)
             and self.free > 0
@@ -369,7 +367,15 @@ class Activities:
             if definition.transactional:
                 call = partial(self._intercepted, attempt, activity, args)
                 completed = partial(self._completed, name, converter=converter)
-                return await run_within(attempt, call, completed, self._store, self.reports, converter)
+                return await run_within(
+                    attempt,
+                    call,
+                    completed,
+                    self._store,
+                    self._transactions.get(name),
+                    self.reports,
+                    converter,
+                )
             if self._interceptors:
                 result = await self._intercepted(attempt, activity, args)
                 return self._completed(name, result, converter)
@@ -557,6 +563,8 @@ class Activities:
         attempt.owner = None
         self._begun.add((attempt.run_id, attempt.scheduled.id, attempt.number))
         attempt.awaiting_row = False
+        if attempt.rowed is not None and not attempt.rowed.done():
+            attempt.rowed.set_result(None)
         if attempt.waiting_outcome is not None and not attempt.ended:
             outcome, attempt.waiting_outcome = attempt.waiting_outcome, None
             self._conclude(attempt, outcome)

@@ -124,6 +124,7 @@ class Attempt:
         last_heartbeat: The same, with this attempt's own.
         awaiting_row: Whether its row is being written; then its end waits for that.
         waiting_outcome: The end that waits.
+        rowed: Done when it has a row, for a function that is not called before.
         details: Why it was asked to stop, None as long as it was not.
         begun: Whether its task has taken its first step.
         in_thread: Whether its function runs in a thread. The task waits for it, and a cancel leaves the task alone.
@@ -136,6 +137,7 @@ class Attempt:
     # Most attempts end within a moment, and never set any of these.
     awaiting_row = False
     waiting_outcome: Outcome | None = None
+    rowed: asyncio.Future[None] | None = None
     cancel_requested = False
     details: ActivityCancellationDetails | None = None
     begun = False
@@ -263,6 +265,18 @@ class Attempt:
         """End the attempt's task, whether its function has ended or goes on in its thread."""
         if self.task is not None:
             self.task.cancel()
+
+    async def row(self) -> ActivityRecord:
+        """Return its row; one that was started without gets it first."""
+        if self.record is None:
+            self.rowed = asyncio.get_running_loop().create_future()
+            if not self.awaiting_row:
+                assert self.owner is not None
+                self.awaiting_row = True
+                self.owner.give_row(self)
+            await self.rowed
+        assert self.record is not None
+        return self.record
 
     @property
     def at_work(self) -> bool:

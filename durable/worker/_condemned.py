@@ -3,6 +3,9 @@
 The close of a parent leaves a termination in the inbox of each child that is to end with it. Who closed the parent looks
 for these at once, who owns such a child looks when it reads the message, and every worker looks now and then. The end of
 a child may condemn children of its own, which the next look finds.
+
+A cancel request condemns a run as well, as long as that waits to be admitted under its concurrency key: it has not begun, so
+there is no code to hear of the request, and it might wait for long. Such a run ends as cancelled.
 """
 
 from __future__ import annotations
@@ -11,9 +14,10 @@ import asyncio
 import logging
 from functools import partial
 
+from durable.client._parents import CANCELED, cancel_waiting
 from durable.exceptions import HistoryError
 from durable.history import EventRow, EventType, decode_data
-from durable.store import Close, Message, RunStatus
+from durable.store import Close, Message, RunRecord, RunStatus
 from durable.worker._home import Home
 
 logger = logging.getLogger("durable.worker")
@@ -64,9 +68,12 @@ class Condemned:
         store = self._home.store
         while runs := await store.condemned_runs(BATCH):
             ended = 0
-            messages = [m for m in await store.read_messages([run.run_id for run in runs]) if condemns(m)]
-            for start in range(0, len(messages), AT_ONCE):
-                ended += sum(await asyncio.gather(*map(self._end, messages[start : start + AT_ONCE])))
+            messages = await store.read_messages([run.run_id for run in runs])
+            terminations = {m.run_id: m for m in messages if condemns(m)}
+            waiting = [run for run in runs if run.run_id not in terminations]
+            ends = [*map(self._end, terminations.values()), *map(self._cancel, waiting)]
+            for start in range(0, len(ends), AT_ONCE):
+                ended += sum(await asyncio.gather(*ends[start : start + AT_ONCE]))
             if not ended:
                 # Somebody else is at it, or in the way.
                 return
@@ -83,6 +90,17 @@ class Condemned:
         if ended:
             self._home.ended(message.run_id, event)
         return ended
+
+    async def _cancel(self, run: RunRecord) -> bool:
+        store = self._home.store
+        try:
+            canceled = await cancel_waiting(store, run)
+        except HistoryError as error:
+            logger.error("run %s cannot be cancelled while it waits: %s", run.run_id, error)
+            return False
+        if canceled:
+            self._home.ended(run.run_id, CANCELED)
+        return canceled
 
 
 def _row(message: Message, seq: int) -> EventRow:

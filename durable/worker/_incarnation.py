@@ -212,6 +212,7 @@ class Incarnation:
             local_slots=options.local_activity_slots,
             executor=self.executor if given is None or processes is not None else given,
             processes=processes,
+            transactions=options.transactions,
             fatal=self._end_by,
             clock=self.clock,
             defect=self.defect,

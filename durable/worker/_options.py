@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from durable._replay._patches import Activation
@@ -12,6 +12,7 @@ from durable.activity._activity import Activity
 from durable.common import VersioningBehavior
 from durable.converter import DataConverter
 from durable.interceptor.worker import Interceptor, WorkflowInboundInterceptor
+from durable.store import TransactionSource
 from durable.worker._shared_state import SharedStateManager
 from durable.worker._watchdog import BREAK_AFTER, WARN_AFTER
 from durable.workflow._definition import WorkflowDefinition
@@ -43,6 +44,7 @@ class WorkerOptions:
     queue_activities_per_second: float | None = None
     activates: Activation | None = None
     activity_executor: Executor | None = None
+    transactions: Mapping[str, TransactionSource] = field(default_factory=dict[str, TransactionSource])
     shared_state_manager: SharedStateManager | None = None
     version: str = ""
     default_behavior: VersioningBehavior = VersioningBehavior.UNSPECIFIED

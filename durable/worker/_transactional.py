@@ -8,7 +8,7 @@ nothing: the row refuses that if the commit was made after all, and else the att
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, get_origin
 
 from durable._engine._activities import Completed, Failed, Outcome
@@ -16,7 +16,7 @@ from durable.activity._activity import Activity
 from durable.activity._context import CompleteAsyncError
 from durable.converter import DataConverter
 from durable.exceptions import ApplicationError, RegistrationError, StoreUnavailableError, TransactionError
-from durable.store import Store
+from durable.store import Store, TransactionSource
 from durable.worker._attempts import Attempt
 from durable.worker._reports import Reports
 
@@ -32,13 +32,16 @@ NOT_OUTSIDE = (
 )
 
 
-def check_transactions(activities: Mapping[str, Activity[..., Any]], store: Store) -> None:
-    """See that the transactional ones of these activities can be given what they ask for.
+def sources_of(
+    activities: Mapping[str, Activity[..., Any]], store: Store, sources: Sequence[TransactionSource]
+) -> dict[str, TransactionSource]:
+    """Return who begins the transactions of which activities, as far as that is not the store.
 
     Raises:
-        RegistrationError: One wants another kind of connection than the database has.
+        RegistrationError: A transactional one wants what nobody gives, or what its function cannot use.
     """
-    for activity in activities.values():
+    found: dict[str, TransactionSource] = {}
+    for name, activity in activities.items():
         definition = activity.definition
         if not definition.transactional:
             continue
@@ -49,12 +52,26 @@ def check_transactions(activities: Mapping[str, Activity[..., Any]], store: Stor
                 "use a file, sqlite:///name.db"
             )
         wanted = definition.parameters.transaction
-        if wanted is not Any and (get_origin(wanted) or wanted) not in store.transaction_types:
-            known = " or ".join(_shown(one) for one in store.transaction_types)
+        kind = get_origin(wanted) or wanted
+        if kind is Any or kind in store.transaction_types:
+            continue
+        source = next((one for one in sources if kind in one.transaction_types), None)
+        if source is None or not store.takes_sources:
+            offered = sources if store.takes_sources else ()
+            known = [
+                *store.transaction_types,
+                *(one for source in offered for one in source.transaction_types),
+            ]
             raise RegistrationError(
                 f"{what}: its first parameter is the transaction, in the database of the workflows. On {store.url} that is a "
-                f"{known}, not {_shown(wanted)}"
+                f"{' or '.join(map(_shown, known))}, not {_shown(wanted)}; on PostgreSQL Worker(transactions=[...]) adds "
+                "others, see durable.contrib"
             )
+        if source.in_thread == definition.is_async:
+            right = "a plain `def`" if source.in_thread else "an `async def`"
+            raise RegistrationError(f"{what} must be {right} to use a {_shown(kind)}")
+        found[name] = source
+    return found
 
 
 def _shown(kind: Any) -> str:
@@ -67,6 +84,7 @@ async def run_within(
     call: Callable[[Any], Awaitable[Any]],
     completed: Callable[[Any], Outcome],
     store: Store,
+    source: TransactionSource | None,
     reports: Reports,
     converter: DataConverter,
 ) -> Outcome | None:
@@ -77,18 +95,19 @@ async def run_within(
         call: Calls its function with the transaction.
         completed: Makes the outcome of what it returned.
         store: The database.
+        source: Who begins the transaction, if the store does not.
         reports: Who is told of the commit.
         converter: Makes a failure of an error.
 
     Raises:
         BaseException: What the function raised, or what its commit was refused with.
     """
-    record = attempt.record
-    if record is None:
+    if attempt.scheduled.local is not None:
         raise ApplicationError(NOT_LOCAL, type="TypeError", non_retryable=True)
+    record = await attempt.row()
     in_function = False
     try:
-        async with store.transaction(record.run_id, record.id, record.attempt) as transaction:
+        async with store.transaction(record.run_id, record.id, record.attempt, source) as transaction:
             in_function = True
             outcome = completed(await call(transaction.connection))
             in_function = False

@@ -18,12 +18,13 @@ from durable.activity._collect import collect as collect_activities
 from durable.client import Client
 from durable.exceptions import StoreUnavailableError
 from durable.interceptor.worker import Interceptor, worker_interceptors, workflow_interceptors
+from durable.store import TransactionSource
 from durable.worker._executors import executable
 from durable.worker._incarnation import Incarnation
 from durable.worker._options import WorkerOptions
 from durable.worker._patches import PatchActivationInput, activation
 from durable.worker._shared_state import SharedStateManager
-from durable.worker._transactional import check_transactions
+from durable.worker._transactional import sources_of
 from durable.worker._tuning import WorkerTuner, check_list, count, per_second, refuse, slots
 from durable.worker._versioning import WorkerDeploymentConfig, default_of, version_of
 from durable.worker._watchdog import BREAK_AFTER, WARN_AFTER
@@ -71,6 +72,8 @@ class Worker:
         activity_executor: Where plain `def` activities run: a `ThreadPoolExecutor`, its own if left out; or a
             `ProcessPoolExecutor`, for those that need a processor to themselves. It is not shut down with the worker.
         shared_state_manager: What the worker shares with the processes of such a pool, see `SharedStateManager`.
+        transactions: Who begins the transactions of transactional activities that ask for the sessions or connections of
+            a library, on PostgreSQL; see `durable.contrib`.
         interceptors: What stands around what it runs, behind those of the client that serve workers; the first one
             outermost.
         identity: How people find it in lists and events; process and host by default.
@@ -113,6 +116,7 @@ class Worker:
         activities: Sequence[Any] | None = None,
         activity_executor: Executor | None = None,
         shared_state_manager: SharedStateManager | None = None,
+        transactions: Sequence[TransactionSource] = (),
         interceptors: Sequence[Interceptor] = (),
         identity: str | None = None,
         max_cached_workflows: int = DEFAULT_CACHE,
@@ -138,6 +142,7 @@ class Worker:
             refuse(elsewhere, sorted(inspect.signature(Worker).parameters.keys() - {"client", "elsewhere"}))
         check_list(workflows, "workflows")
         check_list(activities, "activities")
+        check_list(transactions, "transactions")
         lease = to_duration(lease_duration, "lease_duration", allow_zero=False)
         if lease < SHORTEST_LEASE * SECOND:
             raise ValueError(f"lease_duration must be at least {SHORTEST_LEASE} s, not {lease_duration!r}")
@@ -148,6 +153,7 @@ class Worker:
         self._interceptors = (*worker_interceptors(client.interceptors), *interceptors)
         self._executor = activity_executor
         self._shared = shared_state_manager
+        self._transactions = transactions
         self._identity = identity or client.identity or f"{os.getpid()}@{socket.gethostname()}"
         self._cached = count(max_cached_workflows, "max_cached_workflows", 0)
         given = slots(
@@ -188,12 +194,12 @@ class Worker:
         activities = executable(
             collect_activities(self._activities, self._task_queue), self._executor, self._shared
         )
-        check_transactions(activities, client.store)
         return WorkerOptions(
             task_queue=self._task_queue,
             workflows={name: known for name, known in workflows.items() if name != DYNAMIC},
             dynamic_workflow=workflows.get(DYNAMIC),
             activities=activities,
+            transactions=sources_of(activities, client.store, self._transactions),
             activity_executor=self._executor,
             shared_state_manager=self._shared,
             identity=self._identity,

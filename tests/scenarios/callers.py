@@ -6,13 +6,17 @@ import contextlib
 import sqlite3
 from collections.abc import AsyncIterator, Callable
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import aiosqlite
 import asyncpg
+import django
 import psycopg
 import sqlalchemy
 import sqlalchemy.ext.asyncio
 import sqlalchemy.orm
+from django.conf import settings
+from django.db import connections
 from psycopg.rows import dict_row
 
 
@@ -133,6 +137,30 @@ async def orders(url: str) -> list[str]:
         return [row[0] for row in await connection.fetch(query)]
     finally:
         await connection.close()
+
+
+def _django_database(url: str) -> dict[str, Any]:
+    if url.startswith("sqlite"):
+        return {"ENGINE": "django.db.backends.sqlite3", "NAME": path_of(url)}
+    parts = urlsplit(url)
+    return {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": parts.path.lstrip("/"),
+        "USER": unquote(parts.username or ""),
+        "PASSWORD": unquote(parts.password or ""),
+        "HOST": parts.hostname,
+        "PORT": parts.port,
+    }
+
+
+def django_connection(url: str, alias: str = "default") -> Any:
+    """This thread's connection of Django to a database, under an alias."""
+    if not settings.configured:
+        settings.configure(DATABASES={})
+        django.setup()
+    made = connections.configure_settings({"default": {}, alias: _django_database(url)})
+    connections.settings[alias] = made[alias]
+    return connections[alias]
 
 
 def _alchemy(url: str, driver: str) -> str:

@@ -12,8 +12,15 @@ import pytest
 
 from durable import RetryPolicy, activity, workflow
 from durable.client import CircuitState, WorkflowHandle
-from durable.common import CircuitBreaker, Concurrency
-from durable.exceptions import ActivityError, ApplicationError, ApplicationErrorCategory, TimeoutError
+from durable.common import CircuitBreaker, Concurrency, WorkflowExecutionStatus
+from durable.exceptions import (
+    ActivityError,
+    ApplicationError,
+    ApplicationErrorCategory,
+    CancelledError,
+    TimeoutError,
+    WorkflowNotFoundError,
+)
 from durable.store import ActivityState
 from tests.scenarios.rig import PATIENCE, Env, event, events, fails, reached, until
 
@@ -296,6 +303,43 @@ async def test_a_workflow_that_waits_can_be_terminated(plain: Env) -> None:
         await third.signal(Signalled.release)
         await third.result(timeout=PATIENCE)
     assert "second" not in order
+
+
+@workflow.defn(name="lim.parent")
+async def parent() -> str:
+    child = await workflow.start_child_workflow(Signalled.run("child"), concurrency=ONE)
+    child.cancel()
+    try:
+        return await child
+    except asyncio.CancelledError:
+        return "cancelled"
+
+
+@pytest.mark.parametrize("who", ["client", "parent"])
+async def test_a_workflow_that_waits_is_cancelled_at_once(env: Env, who: str) -> None:
+    """It has not begun, so there is no code that could hear of it."""
+    async with env.worker(Signalled, parent):
+        first = await env.start(Signalled.run, "first", concurrency=ONE)
+        await until("the first runs", lambda: "first" in order)
+        if who == "client":
+            second = await env.start(Signalled.run, "second", concurrency=ONE)
+            await second.cancel("not needed")
+            assert isinstance(await fails(second), CancelledError)
+            assert await events(second) == ["Started", "Canceled"]
+            assert (await second.describe()).status is WorkflowExecutionStatus.CANCELED
+            with pytest.raises(WorkflowNotFoundError, match="closed"):
+                await second.cancel()
+            again = await second.reset(to="last_good_task")
+            # The key is still another's, so it waits as it did.
+            assert "it waits for its turn" in (await again.describe()).reason
+            await again.terminate()
+        else:
+            assert await (await env.start(parent())).result(timeout=PATIENCE) == "cancelled"
+        third = await env.start(Signalled.run, "third", concurrency=ONE)
+        await first.signal(Signalled.release)
+        await third.signal(Signalled.release)
+        assert await third.result(timeout=PATIENCE) == "third"
+    assert order.count("second") == order.count("child") == 0
 
 
 async def test_a_workflow_that_continues_as_new_keeps_its_slot(env: Env) -> None:

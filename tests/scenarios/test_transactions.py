@@ -325,6 +325,28 @@ async def test_a_client_can_start_it_by_itself(plain: Env, bank: Bank) -> None:
     assert await applied(bank) == [(1, 2)]
 
 
+async def test_it_runs_from_the_queue_as_from_its_workflows_worker(plain: Env, bank: Bank) -> None:
+    async with plain.worker(move, bank.transfer, disable_eager_activity_execution=True):
+        handle = await plain.start(move(1, 300))
+        assert await handle.result(timeout=PATIENCE) == 700
+    assert await applied(bank) == [(1, 1)]
+
+
+@ON_POSTGRES
+async def test_a_workflow_can_be_started_in_its_transaction(plain: Env, bank: Bank) -> None:
+    @activity.defn(name="bank.transfer", transactional=True)
+    async def starts(tx: asyncpg.Connection[Any], number: int, source: str, target: str, cents: int) -> int:
+        await activity.client().start_workflow(move(2, 1), id="inside", task_queue="later", connection=tx)
+        if activity.info().attempt == 1:
+            raise ValueError("the first time it is undone")
+        return 0
+
+    async with plain.worker(move, starts):
+        handle = await plain.start(move(1, 300))
+        assert await handle.result(timeout=PATIENCE) == 0
+    assert (await plain.client.count_workflows("WorkflowId = 'inside'")).count == 1
+
+
 async def test_it_tells_that_it_lives(plain: Env, bank: Bank) -> None:
     trouble.behind = lambda tx: activity.heartbeat("half way")
     assert await plain.run(move(1, 300), move, bank.transfer) == 700

@@ -334,3 +334,29 @@ async def test_no_table_is_read_from_end_to_end(client: Client, mine: asyncpg.Co
         await client.start_workflow(order(1), id="a", start_signal=said("x"), connection=mine)
         await client.get_workflow_handle("a").signal(said("x"), connection=mine)
         assert await mine.fetchval(count) == before
+
+
+async def test_who_holds_up_a_close_is_named(
+    client: Client, mine: asyncpg.Connection, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever has sent something and waits, also when the run has taken steps meanwhile, and when there are several."""
+    monkeypatch.setattr("durable.store.postgres._runs.LOCKED_LONG", 0)
+    pid = await mine.fetchval("select pg_backend_pid()")
+    async with opened(postgres_url) as store, connected(postgres_url) as another:
+        await register(store, "me")
+        (run,) = await start(store)
+        handle = client.get_workflow_handle(f"workflow-{run}")
+        assert await store.locked_by(run) == ""
+        async with mine.transaction():
+            await handle.signal(said("x"), connection=mine)
+            assert f"session {pid} " in await store.locked_by(run)
+            assert (await store.commit([step(run)])).verdicts == (Verdict.WRITTEN,)
+            assert f"session {pid} " in await store.locked_by(run)
+            async with another.transaction():
+                await handle.signal(said("y"), connection=another)
+                assert (await store.locked_by(run)).count("session") == 2
+                assert (await store.commit([step(run, 3)])).verdicts == (Verdict.WRITTEN,)
+                told = await store.locked_by(run)
+                assert told.count("session") == 2
+                assert f"session {pid} " in told
+        assert await store.locked_by(run) == ""

@@ -140,6 +140,63 @@ REASONS: dict[str, tuple[str, str]] = {
 """Why an entry is shown by no test: (status, reason)."""
 
 
+DIFFERENCES: tuple[tuple[str, str, str], ...] = (
+    (
+        "an activity or child that the code cancels: its task, its handle, a timeout around it, the workflow",
+        "`ActivityError` or `ChildWorkflowError` with a `CancelledError` as its cause",
+        "`asyncio.CancelledError`, as from every await, so that `asyncio.timeout`, task groups and anyio's scopes work. "
+        "`is_cancelled_exception(error)` is true of both. With TRY_CANCEL and ABANDON it comes at once",
+    ),
+    (
+        "the same, with WAIT_CANCELLATION_COMPLETED",
+        "the activity's outcome; `ActivityError` when it ended as cancelled",
+        "the activity's outcome: a result is returned, a failure is an `ActivityError`, and `asyncio.CancelledError` comes "
+        "when it ended as cancelled; with which details is in the history",
+    ),
+    (
+        "an activity that ends as cancelled although nobody cancelled it",
+        "fails, and is tried again",
+        "the same; `report_cancellation()` then raises `ValueError`",
+    ),
+    (
+        "a cancel of the workflow beside a result",
+        "depends on the SDK's flags: one of the two is lost",
+        "the result reaches the code, the cancel meets the next await",
+    ),
+    (
+        "`wait_condition(fn, timeout=0)` when `fn()` is true",
+        "`TimeoutError`",
+        "returns: nothing is waited for, and what was asked holds",
+    ),
+    (
+        "a condition that raises",
+        "fails the workflow task, whatever it raises",
+        "raises where it is awaited, and fails the workflow if it is an error that does",
+    ),
+    (
+        "an update that no worker has seen yet",
+        "is in the memory of a server, and may be lost",
+        "is stored before the call returns: whatever crashes, the workflow will look at it",
+    ),
+    (
+        "an `ExceptionGroup` of failures that leaves a workflow",
+        "blocks the workflow task",
+        "fails the workflow if each of its members would",
+    ),
+    (
+        "a task group that cancels its tasks, `asyncio.wait`, `as_completed`",
+        "go through sets, in another order at each replay",
+        "go in the order in which the tasks were made",
+    ),
+    (
+        "arguments of an activity that changed since it was scheduled",
+        "are never compared",
+        "warn at replay, and are an error for a strict `Replayer`",
+    ),
+)
+"""Where the two differ on purpose: (what, in Temporal, here)."""
+
+
 def entries() -> Iterator[tuple[str, str]]:
     """Each entry as (suite, name), in order."""
     for suite, groups in SUITES.items():

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.temporal.entries import REASONS, entries
+from tests.temporal.entries import DIFFERENCES, REASONS, entries
 
 PAGE = Path(__file__).parents[2] / "docs" / "temporal.md"
 
@@ -60,6 +60,12 @@ def page(shown: dict[str, set[str]]) -> str:
         else:
             status, why = REASONS.get(entry, ("open", ""))
             lines.append(f"| {entry} | {status} | {why} |")
+    lines += [
+        "\n## Where it differs on purpose\n",
+        "| What | In Temporal | Here |",
+        "|---|---|---|",
+        *(f"| {what} | {there} | {here} |" for what, there, here in DIFFERENCES),
+    ]
     return "\n".join(lines) + "\n"
 
 

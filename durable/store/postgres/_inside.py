@@ -9,6 +9,7 @@ import msgspec
 
 from durable._engine.records import Message, NewRun, SendOutcome, StartOutcome, StartVerdict
 from durable._engine.versioning import place
+from durable._internal.named_sql import load
 from durable.common import WorkflowIDReusePolicy
 from durable.exceptions import UnfitConnectionError
 from durable.store._inside import Delivery
@@ -17,6 +18,7 @@ from durable.store.postgres._pack import found_columns
 from durable.store.postgres._pool import Pool
 from durable.store.postgres._rows import is_run_id
 from durable.store.postgres._search import Search, types_of
+from durable.store.postgres._settings import check_namespace, qualified
 
 _FAILED_TRANSACTION = "25P02"
 _NO_TRANSACTION = "25P01"
@@ -86,6 +88,25 @@ class Callers(Search):
         ((told,),) = await self._read("look", self._pool.settings.namespace)
         self._where = _decode_look(told).where
         return self._where
+
+
+async def inside_of(seat: PostgresSeat, namespace: str) -> PostgresInside:
+    """Return what a caller's transaction can be told to do, in whatever database it is.
+
+    Raises:
+        UnfitConnectionError: As `Store.inside`.
+    """
+    check_namespace(namespace)
+    queries = load("durable.store.postgres", "sql/callers.sql")
+    sql = {name: qualified(text, namespace) for name, text in queries.items()}
+    look = await look_at(seat, sql["look"], namespace)
+    check(look, namespace)
+
+    async def attribute_types(wanted: Mapping[str, int]) -> dict[str, int]:
+        told = await seat.ask(sql["caller_types"], msgspec.json.encode(wanted).decode())
+        return msgspec.json.decode(told, type=dict[str, int])
+
+    return PostgresInside(seat, look, sql, attribute_types, tell=True)
 
 
 async def look_at(seat: PostgresSeat, sql: str, namespace: str) -> Look:

@@ -105,7 +105,7 @@ class Operations(Runs):
                 child = str(row["run_id"])
                 if await fetch(sql["lock_open_run"], [child]):
                     await self._end(session, child, termination, Close(RunStatus.TERMINATED))
-        entered = [run_id, base, now, FORMAT, new.run_timeout, new.first_run_id]
+        entered = [run_id, base, now, FORMAT, new.run_timeout, new.first_run_id, open_run]
         if not await fetch(sql["enter_reset"], entered):
             return False
         await self._fill(session, new, now)

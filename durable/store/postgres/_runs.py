@@ -139,6 +139,7 @@ class Runs(Commits):
         messages: Sequence[Message] = (),
         *,
         deed: Deed | None = None,
+        waiting: bool = False,
     ) -> bool:
         """Close an open run whoever owns it, without reading its messages; they are deleted with it, or move on."""
         if not _rows.is_run_id(run_id):
@@ -148,7 +149,7 @@ class Runs(Commits):
         tries = 0
         while True:
             try:
-                return await self._terminate(run_id, event, close, messages, deed)
+                return await self._terminate(run_id, event, close, messages, deed, waiting)
             except StoreError:
                 raise
             except Exception as error:
@@ -163,12 +164,14 @@ class Runs(Commits):
         close: Close,
         messages: Sequence[Message],
         deed: Deed | None,
+        waiting: bool,
     ) -> bool:
         # At READ COMMITTED, said by `begin`: each statement sees what was committed when it began, and the first one
         # holds off senders, the owner, and whoever else would close it.
         async with self._pool.session() as session:
             await session.begin(f"set local lock_timeout = {round(self._pool.settings.limits.lock * 1000)}")
-            if not await session.fetch_inside(self._sql["lock_open_run"], [run_id]):
+            lock = self._sql["lock_waiting_run" if waiting else "lock_open_run"]
+            if not await session.fetch_inside(lock, [run_id]):
                 await session.end("rollback")
                 return False
             (last,) = await session.fetch_inside(self._sql["next_seq"], [run_id])

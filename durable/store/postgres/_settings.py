@@ -43,13 +43,31 @@ class Settings(Struct, frozen=True):
 
     def qualify(self, sql: str) -> str:
         """SQL written for the schema `durable`, for this namespace. Quoted: a namespace may be a word of SQL."""
-        return _QUALIFIER.sub(f'"{self.namespace}".', sql)
+        return qualified(sql, self.namespace)
 
     def strike_out(self, text: str) -> str:
         """Text in which no password stands."""
         for secret in self.secrets:
             text = text.replace(secret, "***")
         return text
+
+
+def qualified(sql: str, namespace: str) -> str:
+    """SQL written for the schema `durable`, for another."""
+    return _QUALIFIER.sub(f'"{namespace}".', sql)
+
+
+def check_namespace(namespace: str) -> None:
+    """Return only if it can name a schema.
+
+    Raises:
+        StoreConfigurationError: It cannot.
+    """
+    if not _NAMESPACE.fullmatch(namespace) or namespace.startswith("pg_"):
+        raise StoreConfigurationError(
+            f"namespace must match [a-z_][a-z0-9_]{{0,47}} and not begin with pg_, since it names a schema: "
+            f"{namespace[:60]!a}"
+        )
 
 
 def parse(url: str, namespace: str, limits: Limits) -> Settings:
@@ -59,11 +77,7 @@ def parse(url: str, namespace: str, limits: Limits) -> Settings:
         StoreConfigurationError: It is not a URL of a PostgreSQL database, an option is unknown to us in value, or the
             namespace cannot be a schema's name.
     """
-    if not _NAMESPACE.fullmatch(namespace) or namespace.startswith("pg_"):
-        raise StoreConfigurationError(
-            f"namespace must match [a-z_][a-z0-9_]{{0,47}} and not begin with pg_, since it names a schema: "
-            f"{namespace[:60]!a}"
-        )
+    check_namespace(namespace)
     try:
         parts = urlsplit(url)
         password = parts.password

@@ -13,19 +13,21 @@ and behind a rollback its session is read-only.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Coroutine
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import asyncpg
 import msgspec
 
 from durable._engine.records import AttemptOutcome
-from durable.exceptions import StoreError, TransactionError
-from durable.store._transaction_protocol import ActivityTransaction
+from durable.exceptions import StoreError, StoreUnavailableError, TransactionError
+from durable.store._seats import seat_of
+from durable.store._seats import sqlstate as sqlstate_of
+from durable.store._transaction_protocol import ActivityTransaction, BegunTransaction, TransactionSource
 from durable.store.postgres._activities import sole_ends
 from durable.store.postgres._errors import Meaning, meaning, sqlstate
-from durable.store.postgres._part import Part
+from durable.store.postgres._inside import Callers
 from durable.store.postgres._pool import Pool
 from durable.store.postgres._session import Row, Session
 
@@ -33,6 +35,9 @@ _COMMITTED = "DU002"
 _ANOTHER = "DU003"
 _READ_ONLY = "25006"
 _ABORTED = "25P02"
+
+_GONE = ("08", "57P")
+"""SQLSTATEs, or their classes, of a connection that has ended; a driver's own error has none."""
 
 _UNDONE = (Meaning.UNAVAILABLE, Meaning.REFUSED, Meaning.CONFLICT, Meaning.POOLER, Meaning.STALE)
 """What a commit can fail with by no fault of the function."""
@@ -45,13 +50,17 @@ WENT_ON = (
     "a statement failed inside the transaction, and the function went on and returned: PostgreSQL undoes all of it then. "
     "Let the error out, or put what may fail in a savepoint: `async with tx.transaction():`"
 )
+NOT_ALONE = "started by itself, an activity gets its transaction from the worker: take an asyncpg.Connection"
 CLOSED = "the connection of the transaction is closed: it was lost, or the function closed it, and the worker needs it open"
 
+_MEANINGS = {_COMMITTED: ENDED_ITSELF, _ANOTHER: ENDED_ITSELF, _READ_ONLY: ENDED_ITSELF, _ABORTED: WENT_ON}
 
-class Transactions(Part):
+
+class Transactions(Callers):
     """The port's part about transactions."""
 
     transaction_types = (asyncpg.Connection,)
+    takes_sources = True
 
     def __init__(self, pool: Pool) -> None:
         super().__init__(pool)
@@ -60,9 +69,29 @@ class Transactions(Part):
         self._lent = Pool(msgspec.structs.replace(pool.settings, limits=lent), lent=True)
         self._lending = asyncio.Semaphore(limits.transactions)
 
-    @asynccontextmanager
-    async def transaction(self, run_id: str, id: int, attempt: int) -> AsyncGenerator[ActivityTransaction]:
+    def transaction(
+        self, run_id: str, id: int, attempt: int, source: TransactionSource | None = None
+    ) -> AbstractAsyncContextManager[ActivityTransaction]:
         """Lend a connection with an open transaction to the function of an attempt."""
+        return (
+            self._lend(run_id, id, attempt) if source is None else self._borrow(source, run_id, id, attempt)
+        )
+
+    @asynccontextmanager
+    async def _borrow(
+        self, source: TransactionSource, run_id: str, id: int, attempt: int
+    ) -> AsyncGenerator[ActivityTransaction]:
+        async with source.begin() as begun:
+            await self.inside(begun.connection)  # refuses what leads elsewhere
+            borrowed = _Borrowed(self._pool, self._sql, begun, source.in_thread)
+            await borrowed.ask("begin_borrowed", {"run": run_id, "id": id, "attempt": attempt})
+            try:
+                yield borrowed
+            except Exception as error:
+                raise explained(error) from error.__cause__
+
+    @asynccontextmanager
+    async def _lend(self, run_id: str, id: int, attempt: int) -> AsyncGenerator[ActivityTransaction]:
         failed: Exception | None = None
         # Waited for as long as it takes: the attempt has its own deadlines, and the pool only the time of a call.
         async with self._lending, self._lent.session() as session:
@@ -71,10 +100,20 @@ class Transactions(Part):
             try:
                 yield lent
             except Exception as error:
-                failed = lent.explained(error)
+                failed = explained(error)
             await lent.give_back()
         if failed is not None:
             raise failed
+
+
+def explained(error: Exception) -> Exception:
+    """Return what an error means that the transaction of a function ended with, where its own text does not tell."""
+    told = _MEANINGS.get(sqlstate_of(error))
+    if told is None:
+        return error
+    explained = TransactionError(told)
+    explained.__cause__ = error
+    return explained
 
 
 class _Lent:
@@ -112,15 +151,10 @@ class _Lent:
                     return False
                 await self._transaction.commit()
         except Exception as error:
-            code = sqlstate(error)
-            if code == _ABORTED:
-                raise TransactionError(WENT_ON) from error
-            if code in (_ANOTHER, _READ_ONLY):
-                raise TransactionError(ENDED_ITSELF) from error
-            if meaning(error) in _UNDONE:
+            if meaning(error) in _UNDONE and sqlstate(error) != _READ_ONLY:
                 self._session.kill()
                 raise self._pool.translate(error) from None
-            raise
+            raise explained(error) from error.__cause__
         self._open = False
         return True
 
@@ -139,14 +173,6 @@ class _Lent:
     async def _rows(self, name: str, *args: Any) -> list[Row]:
         return await self.connection.fetch(self._sql[name], *args)
 
-    def explained(self, error: Exception) -> Exception:
-        """Return what an error of the function means, where the database's own text does not tell."""
-        if sqlstate(error) in (_COMMITTED, _READ_ONLY):
-            explained = TransactionError(ENDED_ITSELF)
-            explained.__cause__ = error
-            return explained
-        return error
-
     async def give_back(self) -> None:
         """Undo what is not committed, and leave nothing of the function in the session."""
         try:
@@ -157,3 +183,70 @@ class _Lent:
                     await self.connection.reset()
         except Exception:
             self._session.kill()
+
+
+class _Borrowed:
+    """A transaction of another library while a function has it."""
+
+    def __init__(self, pool: Pool, sql: dict[str, str], begun: BegunTransaction, in_thread: bool) -> None:
+        self.connection = begun.connection
+        self._pool = pool
+        self._sql = sql
+        self._begun = begun
+        self._in_thread = in_thread
+
+    async def ask(self, name: str, argument: dict[str, Any]) -> str:
+        """Ask in the transaction that is open now; where that blocks, in a thread."""
+        seat: Any = await seat_of(self.connection)
+        asked = seat.ask(self._sql[name], msgspec.json.encode(argument).decode())
+        answer: str = await (asyncio.to_thread(_at_once, asked) if self._in_thread else asked)
+        return answer
+
+    async def commit(self, outcome: AttemptOutcome) -> bool:
+        """See `ActivityTransaction`."""
+        message = outcome.message
+        if message is None:
+            raise TransactionError(NOT_ALONE)
+        end = {
+            "run": outcome.run_id,
+            "id": outcome.id,
+            "attempt": outcome.attempt,
+            "worker": outcome.worker,
+            "message_id": message.message_id,
+            "type": message.type,
+            "data": message.data,
+        }
+        try:
+            if await self.ask("finish_borrowed", end) != "true":
+                return False
+        except Exception as error:
+            raise explained(error) from error.__cause__
+        try:
+            await self._begun.commit()
+        except Exception as error:
+            if not _is_gone(error):
+                raise
+            raise StoreUnavailableError(
+                f"{self._pool.settings.shown}: the commit of a transaction was not answered ({error})"
+            ) from error
+        return True
+
+
+def _is_gone(error: Exception) -> bool:
+    """Whether a driver says that a connection has ended: by an SQLSTATE, or without one by the names of all drivers."""
+    if code := sqlstate_of(error):
+        return code.startswith(_GONE)
+    return any(
+        kind.__name__ in ("OperationalError", "InterfaceError", "OSError") for kind in type(error).__mro__
+    )
+
+
+def _at_once(asked: Coroutine[Any, Any, str]) -> str:
+    """Return what a coroutine returns that waits for nothing, since what it uses blocks."""
+    try:
+        asked.send(None)
+    except StopIteration as returned:
+        answer: str = returned.value
+        return answer
+    asked.close()
+    raise RuntimeError("a connection that is used in a thread must not be asynchronous")

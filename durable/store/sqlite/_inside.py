@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+import time
 from collections.abc import Callable, Generator, Mapping
 from typing import TypeVar
 
@@ -27,6 +28,13 @@ T = TypeVar("T")
 SQL = _rows.queries("runs")
 
 
+async def inside_of(seat: SQLiteSeat, namespace: str) -> SQLiteInside:
+    """Return what a caller's transaction can be told to do, in whatever file it is; a file is a namespace."""
+    return SQLiteInside(
+        seat, path=None, url="", stamp=lambda: time.time_ns() // 1000, lives=Lives(None), anywhere=True
+    )
+
+
 class SQLiteInside:
     """See `durable.store.Inside`.
 
@@ -36,16 +44,25 @@ class SQLiteInside:
         url: How people know it.
         stamp: The instant of what is written.
         lives: Who lives.
+        anywhere: Whether any file will do.
     """
 
     def __init__(
-        self, seat: SQLiteSeat, *, path: str | None, url: str, stamp: Callable[[], int], lives: Lives
+        self,
+        seat: SQLiteSeat,
+        *,
+        path: str | None,
+        url: str,
+        stamp: Callable[[], int],
+        lives: Lives,
+        anywhere: bool = False,
     ) -> None:
         self._seat = seat
         self._path = path
         self._url = url
         self._stamp = stamp
         self._lives = lives
+        self._anywhere = anywhere
 
     async def create_run(self, run: NewRun) -> StartVerdict | None:
         """Create a run."""
@@ -94,6 +111,8 @@ class SQLiteInside:
         except BaseException as error:
             if began and db.in_transaction:
                 db.execute("ROLLBACK")
+            if isinstance(error, sqlite3.OperationalError) and "no such table: runs" in str(error):
+                raise UnfitConnectionError("the database has no tables of durable") from error
             if getattr(error, "sqlite_errorname", "").startswith("SQLITE_READONLY"):
                 raise UnfitConnectionError(f"the connection is read-only: {error}") from error
             raise
@@ -102,7 +121,7 @@ class SQLiteInside:
         with _plain(db):
             file = next((row[2] for row in db.execute("PRAGMA database_list") if row[1] == "main"), "")
             query_only = db.execute("PRAGMA query_only").fetchone()[0]
-        if self._path is None or not file or not os.path.samefile(file, self._path):
+        if not self._anywhere and (self._path is None or not file or not os.path.samefile(file, self._path)):
             raise UnfitConnectionError(
                 f"the connection is to another database ({file or 'one in memory'}) than the client, whose is {self._url}"
             )

@@ -105,6 +105,7 @@ def _reset(
     values = {
         "run_id": run_id,
         "base": base_run_id,
+        "ended": open_run,
         "now": now,
         "format": FORMAT,
         "first_run_id": new.first_run_id,
@@ -193,8 +194,11 @@ def terminate(
     close: Close,
     messages: Sequence[Message],
     deed: Deed | None,
+    waiting: bool,
 ) -> bool:
     """See `Store.terminate`."""
+    if waiting and transaction.db.execute(SQL["is_waiting"], (run_id,)).fetchone() is None:
+        return False
     done = _commit.terminate(transaction, lives, run_id, event, close, messages)
     if done:
         _log.write(transaction, run_id, deed)

@@ -38,6 +38,7 @@ class Operators:
         messages: Sequence[Message] = (),
         *,
         deed: Deed | None = None,
+        waiting: bool = False,
     ) -> bool:
         return await self.writer.run(
             partial(
@@ -48,6 +49,7 @@ class Operators:
                 close=close,
                 messages=messages,
                 deed=deed,
+                waiting=waiting,
             )
         )
 

@@ -38,7 +38,7 @@ from durable.history import EventRow
 from durable.store._filter import CountQuery, ListQuery, Position
 from durable.store._protocol import Lease
 from durable.store._seats import SQLiteSeat, seat_of
-from durable.store._transaction_protocol import ActivityTransaction
+from durable.store._transaction_protocol import ActivityTransaction, TransactionSource
 from durable.store.sqlite import (
     _activities,
     _claims,
@@ -94,6 +94,7 @@ class SQLiteStore(Operators):
             db, stamp=self._stamp, path=path, limits=limits, on_foreign_commit=self._on_foreign_commit
         )
         self.reader = None if path is None else Reader("durable-sqlite-reader", self._connect_reader())
+        self.takes_sources = False
         # In memory there is one connection, and none to lend.
         self.transaction_types = () if path is None else (sqlite3.Connection,)
         self._transactions = Transactions(path, limits, self._stamp)
@@ -456,8 +457,9 @@ class SQLiteStore(Operators):
     # ---------------------------------------------------------------- hints and life
 
     def transaction(
-        self, run_id: str, id: int, attempt: int
+        self, run_id: str, id: int, attempt: int, source: TransactionSource | None = None
     ) -> AbstractAsyncContextManager[ActivityTransaction]:
+        assert source is None, "see `takes_sources`"
         return self._transactions.lend()
 
     def hint(self, hints: Sequence[Hint]) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 
 from durable._engine.lanes import WORKFLOWS
-from durable.store import Close, Hold, Lane, NewRun, Operated, RunStatus, Transition
+from durable._internal.ids import uuid7
+from durable.history import EventType
+from durable.store import Close, Hold, Lane, Message, NewRun, Operated, RunStatus, Transition
 from durable.testing.conformance._registry import OpenStore, check
 from durable.testing.conformance._room import (
     HOUR,
@@ -65,6 +67,28 @@ async def check_a_workflow_that_waits_is_woken_by_nothing(open_store: OpenStore)
         assert await one.claim() == []
         record = await one.record(waiting.run_id, waiting.workflow_id)
         assert (record.wake_at, record.owner, record.status) == (None, None, RunStatus.RUNNING)
+
+
+@check()
+async def check_a_cancel_request_condemns_a_workflow_that_waits(open_store: OpenStore) -> None:
+    async with room(open_store) as one:
+        runs = [await one.start(lane=lane(most=1)) for _ in range(3)]
+        (running,) = await one.claim()
+        waiting, paused = [run for run in runs if run.run_id != running.run.run_id]
+        assert await one.store.pause(paused.run_id, "why") is Operated.CHANGED
+        for run in runs:
+            kind = int(EventType.WORKFLOW_EXECUTION_CANCEL_REQUESTED)
+            await one.send(Message(run.run_id, uuid7(), kind, b"{}"))
+        assert [run.run_id for run in await one.store.condemned_runs(10)] == [waiting.run_id]
+        close = Close(RunStatus.CANCELED)
+        for held in (running.run.run_id, paused.run_id):
+            assert not await one.store.terminate(held, ended, close, waiting=True)
+        assert await one.store.terminate(waiting.run_id, ended, close, waiting=True)
+        assert not await one.store.terminate(waiting.run_id, ended, close, waiting=True)
+        assert await one.store.condemned_runs(10) == []
+        assert await one.unread(waiting.run_id) == []
+        record = await one.record(waiting.run_id, waiting.workflow_id)
+        assert (record.status, record.history_length) == (RunStatus.CANCELED, 2)
 
 
 @check()

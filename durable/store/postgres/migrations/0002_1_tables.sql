@@ -27,5 +27,6 @@ exception when feature_not_supported then
     alter table durable.update_outcomes alter column data set storage external;
 end $$;
 
--- Terminations are carried out by whoever finds them, not by the run's owner only.
-create index inbox_terminations on durable.inbox (run_id) where type = 13;
+-- Terminations are carried out by whoever finds them, not by the run's owner only; and so are cancel requests, as long as
+-- their run waits to be admitted.
+create index inbox_endings on durable.inbox (run_id) where type in (3, 13);

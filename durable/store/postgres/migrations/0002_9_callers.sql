@@ -168,3 +168,12 @@ begin
     end if;
     return json_build_object('outcome', v_sent.outcome, 'run_id', v_sent.run_id);
 end $$;
+
+-- Give types to search attributes in the caller's transaction, for those who have no other; return all types.
+create function durable.caller_types_2(p_wanted text) returns text language plpgsql volatile
+as $$
+begin
+    insert into durable.search_attribute_types (name, type)
+        select w.key, w.value::smallint from jsonb_each_text(p_wanted::jsonb) w order by w.key on conflict do nothing;
+    return (select coalesce(json_object_agg(t.name, t.type), '{}') from durable.search_attribute_types t);
+end $$;

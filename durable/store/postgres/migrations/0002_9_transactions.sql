@@ -63,3 +63,27 @@ begin
         where r.run_id = p_run and r.status = 1;
     return found;
 end $$;
+
+-- The same for transactions of other libraries, whatever their driver: one text goes in, and one comes out.
+create function durable.begin_borrowed_2(p_key text) returns text
+language plpgsql volatile
+as $$
+declare
+    k record;
+begin
+    select * into k from json_to_record(p_key::json) as k (run uuid, id integer, attempt integer);
+    insert into durable.transactions (run_id, id, attempt) values (k.run, k.id, k.attempt);
+    return '';
+end $$;
+
+create function durable.finish_borrowed_2(p_end text) returns text
+language plpgsql volatile
+as $$
+declare
+    e record;
+begin
+    select * into e from json_to_record(p_end::json)
+        as e (run uuid, id integer, attempt integer, worker text, message_id text, type smallint, data text);
+    return durable.finish_within_2(
+        e.run, e.id, e.attempt, e.worker, e.message_id, e.type, decode(e.data, 'base64'))::text;
+end $$;

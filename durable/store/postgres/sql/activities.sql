@@ -153,6 +153,12 @@ select durable.finish_within_2($1, $2, $3, $4, $5, $6, $7) as ended
 -- name: leave_transaction
 select durable.leave_transaction_2($1, $2, $3)
 
+-- name: begin_borrowed
+select durable.begin_borrowed_2(cast($1 as text))
+
+-- name: finish_borrowed
+select durable.finish_borrowed_2(cast($1 as text))
+
 -- name: stray_outcomes
 select t.run_id, t.id, i.message_id, i.type, i.data, i.position
 from (select a.run_id, a.id from durable.activity_tasks a where a.sole and a.state = 3 limit $1) t

@@ -19,3 +19,6 @@ select durable.caller_start_2(cast($1 as text))
 
 -- name: caller_send
 select durable.caller_send_2(cast($1 as text))
+
+-- name: caller_types
+select durable.caller_types_2(cast($1 as text))

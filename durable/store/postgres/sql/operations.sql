@@ -22,15 +22,20 @@ select run_id from durable.runs where parent_run_id = $1 and status = 1 and pare
 delete from durable.update_outcomes where run_id = $1 and stage < 3
 
 -- name: enter_reset
-insert into durable.runs (run_id, workflow_id, workflow_type, task_queue, epoch, wake_at, priority, format, started_at,
-        times_out_at, first_run_id, parent_run_id, parent_close_policy, execution_at, parent_workflow_id,
+-- It has the slot of the run that it ends ($7); without one it waits, as any run that starts.
+insert into durable.runs (run_id, workflow_id, workflow_type, task_queue, epoch, wake_at, hold, gate_at, priority, format,
+        started_at, times_out_at, first_run_id, parent_run_id, parent_close_policy, execution_at, parent_workflow_id,
         root_workflow_id, root_run_id, gate, lane, share, limit_key, limit_most, limit_weight,
         pinned_to, deployment_version, versioning_behavior, versioning_override)
-    select $1, b.workflow_id, b.workflow_type, b.task_queue, 0, $3, b.priority, greatest(b.format, $4), $3,
+    select $1, b.workflow_id, b.workflow_type, b.task_queue, 0, case when w.waits then null else $3::bigint end,
+        case when w.waits then 1 else 0 end, case when w.waits then $3::bigint end, b.priority, greatest(b.format, $4), $3,
         $3 + $5::bigint, $6, b.parent_run_id, b.parent_close_policy, b.execution_at, b.parent_workflow_id,
-        b.root_workflow_id, b.root_run_id, case when b.gate is not null then 2 end, b.lane, b.share, b.limit_key,
+        b.root_workflow_id, b.root_run_id, case when b.gate is not null then case when w.waits then 1 else 2 end end, b.lane, b.share, b.limit_key,
         b.limit_most, b.limit_weight, b.pinned_to, b.deployment_version, b.versioning_behavior, b.versioning_override
-    from durable.runs b where b.run_id = $2
+    from durable.runs b cross join lateral (
+        select b.gate is not null and not exists (
+            select from durable.runs o where o.run_id = $7::uuid and o.gate = 2) as waits) w
+    where b.run_id = $2
     on conflict do nothing returning run_id
 
 -- name: write_info

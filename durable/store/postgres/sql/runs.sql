@@ -30,14 +30,11 @@ where r.run_id = coalesce(
     (select l.run_id from durable.runs l where l.workflow_id = $1 order by l.started_at desc, l.run_id desc limit 1))
 
 -- name: locked_by
--- Who locked the row last, if that transaction is still open. Of several who share a lock none is found: the row then names
--- their group, and not them.
+-- Who has locked the row, if that transaction is still open.
 select a.pid, a.application_name as application, a.state,
     extract(epoch from clock_timestamp() - a.xact_start)::bigint as seconds
-from durable.runs r
-join pg_locks l on l.locktype = 'transactionid' and l.granted and l.mode = 'ExclusiveLock' and l.transactionid = r.xmax
-join pg_stat_activity a on a.pid = l.pid
-where r.run_id = $1 and r.status = 1 and a.xact_start < clock_timestamp() - $2::bigint * interval '1 microsecond'
+from durable.lockers_2($1) l (pid) join pg_stat_activity a on a.pid = l.pid
+where a.xact_start < clock_timestamp() - $2::bigint * interval '1 microsecond'
 
 -- name: timed_out_runs
 -- One that begins when it is claimed is overdue only then: it is given its time, from now on.
@@ -65,8 +62,9 @@ select r.run_id, r.workflow_id, r.workflow_type, r.task_queue, r.status, r.hold,
     r.priority, r.deaths, r.started_at, r.closed_at, r.times_out_at, d.info, h.length, h.size,
     coalesce(r.first_run_id, r.run_id) as first_run_id, r.parent_run_id, r.pinned_to, r.versioning_override
 from (
-    select r.* from (select distinct run_id from durable.inbox where type = 13) i
-    join durable.runs r on r.run_id = i.run_id and r.status = 1 limit $1) r
+    select r.* from (select run_id, max(type) as type from durable.inbox where type in (3, 13) group by run_id) i
+    join durable.runs r on r.run_id = i.run_id and r.status = 1 and (i.type = 13 or (r.gate = 1 and r.hold = 1))
+    limit $1) r
 join durable.run_data d using (run_id)
 cross join lateral (
     select count(*) as length, coalesce(sum(octet_length(e.data)), 0)::bigint as size
@@ -85,6 +83,9 @@ where r.run_id = any($1::uuid[]) and r.status <> 1
 -- name: lock_open_run
 -- FOR UPDATE before anything else: senders cannot pass it.
 select run_id from durable.runs where run_id = $1 and status = 1 for update
+
+-- name: lock_waiting_run
+select run_id from durable.runs where run_id = $1 and status = 1 and gate = 1 and hold = 1 for update
 
 -- name: next_seq
 select coalesce(max(seq), 0) + 1 as seq, coalesce(max(time), 0) as latest from durable.events where run_id = $1

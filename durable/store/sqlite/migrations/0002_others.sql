@@ -20,5 +20,6 @@ CREATE TABLE update_outcomes (
     PRIMARY KEY (run_id, message_id)
 ) WITHOUT ROWID;
 
--- Terminations are carried out by whoever finds them, not by the run's owner only.
-CREATE INDEX inbox_terminations ON inbox (run_id) WHERE type = 13;
+-- Terminations are carried out by whoever finds them, not by the run's owner only; and so are cancel requests, as long as
+-- their run waits to be admitted.
+CREATE INDEX inbox_endings ON inbox (run_id) WHERE type IN (3, 13);

@@ -11,6 +11,9 @@ SELECT coalesce(first_run_id, run_id) FROM runs WHERE parent_run_id = ? AND stat
 DELETE FROM inbox WHERE message_id = 'parent-closed'
     AND run_id IN (SELECT run_id FROM runs WHERE parent_run_id = ? AND status = 1)
 
+-- name: is_waiting
+SELECT 1 FROM runs WHERE run_id = ? AND status = 1 AND gate = 1 AND hold = 1
+
 -- name: condemned
 SELECT run_id FROM runs WHERE parent_run_id = ? AND status = 1 AND parent_close_policy = 1
 
@@ -18,16 +21,20 @@ SELECT run_id FROM runs WHERE parent_run_id = ? AND status = 1 AND parent_close_
 DELETE FROM update_outcomes WHERE run_id = ? AND stage < 3
 
 -- name: enter
+-- It has the slot of the run that it ends; without one it waits, as any run that starts.
 INSERT INTO runs
-    (run_id, workflow_id, workflow_type, task_queue, epoch, wake_at, priority, format, started_at, times_out_at,
+    (run_id, workflow_id, workflow_type, task_queue, epoch, wake_at, hold, gate_at, priority, format, started_at, times_out_at,
      first_run_id, parent_run_id, parent_close_policy, execution_at, parent_workflow_id, root_workflow_id, root_run_id,
      gate, lane, share, limit_key, limit_most, limit_weight,
      pinned_to, deployment_version, versioning_behavior, versioning_override)
-SELECT :run_id, workflow_id, workflow_type, task_queue, 0, :now, priority, max(format, :format), :now, :times_out_at,
+SELECT :run_id, workflow_id, workflow_type, task_queue, 0, iif(waits, NULL, :now), waits, iif(waits, :now, NULL), priority, max(format, :format), :now, :times_out_at,
     :first_run_id, parent_run_id, parent_close_policy, execution_at, parent_workflow_id, root_workflow_id, root_run_id,
-    CASE WHEN gate IS NOT NULL THEN 2 END, lane, share, limit_key, limit_most, limit_weight,
+    CASE WHEN gate IS NOT NULL THEN iif(waits, 1, 2) END, lane, share, limit_key, limit_most, limit_weight,
     pinned_to, deployment_version, versioning_behavior, versioning_override
-FROM runs WHERE run_id = :base
+FROM (
+    SELECT *, gate IS NOT NULL AND NOT EXISTS (SELECT 1 FROM runs WHERE run_id = :ended AND gate = 2) AS waits
+    FROM runs WHERE run_id = :base
+) WHERE true
 ON CONFLICT DO NOTHING
 
 -- name: write_info

@@ -57,5 +57,5 @@ LIMIT 1
 -- name: condemned_runs
 SELECT json_group_array(run_id) FROM (
     SELECT DISTINCT inbox.run_id FROM inbox CROSS JOIN runs ON runs.run_id = inbox.run_id
-    WHERE inbox.type = 13 AND runs.status = 1 LIMIT ?
+    WHERE inbox.type IN (3, 13) AND runs.status = 1 AND (inbox.type = 13 OR (runs.gate = 1 AND runs.hold = 1)) LIMIT ?
 )

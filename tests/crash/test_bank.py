@@ -1,0 +1,198 @@
+"""A bank whose workers, connections and commits are cut off at random: no money is lost, and none is moved twice.
+
+`DURABLE_BANK=10000` makes ten thousand transfers of it (and as many lost commits), instead of some.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+import random
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+
+from durable import Client
+from durable.store import ActivityState
+from tests.crash import bank as child
+from tests.crash.harness import until
+from tests.scenarios.bank import Bank, applied, balances, opened
+
+TRANSFERS = int(os.environ.get("DURABLE_BANK", 0))
+ACCOUNTS, CENTS = (1000 if TRANSFERS else 20), 1_000_000
+WITHIN = 60.0 + TRANSFERS
+
+_context = multiprocessing.get_context("forkserver")
+
+
+async def transfers(client: Client, count: int, *, attempts: int = 0) -> None:
+    """Move money about, fifty transfers at a time, and wait for the last."""
+    chance = random.Random(count)
+    slots = asyncio.Semaphore(50)
+
+    async def one(number: int) -> None:
+        source, target = chance.sample(range(ACCOUNTS), 2)
+        call = child.move(number, f"a{source}", f"a{target}", chance.randint(1, 99), attempts)
+        async with slots:
+            handle = await client.start_workflow(call, id=f"move-{number}")
+            await handle.result(timeout=WITHIN)
+
+    async with asyncio.TaskGroup() as group:
+        for number in range(count):
+            group.create_task(one(number))
+
+
+async def judge(bank: Bank, count: int) -> None:
+    assert sum(await balances(bank)) == ACCOUNTS * CENTS
+    assert [number for number, _ in await applied(bank)] == list(range(count))
+
+
+def _start(*args: str) -> BaseProcess:
+    process = _context.Process(target=child.main, args=args, daemon=True)
+    process.start()
+    return process
+
+
+async def _cut_backends(url: str, chance: random.Random) -> None:
+    """End one session of the workers on the server, in the middle of whatever it does."""
+    connection = await asyncpg.connect(url)
+    try:
+        name = "durable transaction%" if chance.random() < 0.7 else "durable%"
+        await connection.execute(
+            "select pg_terminate_backend(pid) from pg_stat_activity where application_name like $1 "
+            "and datname = current_database() order by random() limit 1",
+            name,
+        )
+    finally:
+        await connection.close()
+
+
+async def test_no_money_is_lost_when_workers_and_sessions_are_killed(store_url: str) -> None:
+    count = TRANSFERS or 60
+    chance = random.Random(7)
+    bank = await opened(store_url, ACCOUNTS, CENTS)
+    kills = 0
+    async with Client.connect(store_url) as client:
+        processes = [_start(store_url) for _ in range(2)]
+        try:
+            moving = asyncio.create_task(transfers(client, count))
+            while not moving.done():
+                done = len(await applied(bank))
+                await asyncio.wait([moving], timeout=chance.uniform(0.1, 0.5))
+                if bank.postgres:
+                    await _cut_backends(store_url, chance)
+                # One that has not moved anything yet is still starting.
+                if len(await applied(bank)) > done and kills < max(4, count // 50):
+                    os.kill(processes[0].pid or 0, signal.SIGKILL)
+                    processes.append(_start(store_url))
+                    processes.pop(0).join(10)
+                    kills += 1
+            await moving
+        finally:
+            for process in processes:
+                process.kill()
+                process.join(10)
+    assert kills > 0
+    await judge(bank, count)
+
+
+class Thief:
+    """Stands between workers and server, and takes commits, or what is answered to them, with the connection."""
+
+    def __init__(self, url: str, often: float) -> None:
+        self._target = urlsplit(url)
+        self._often = often
+        self._chance = random.Random(11)
+        self.lost = {"request": 0, "reply": 0}
+
+    @asynccontextmanager
+    async def between(self) -> AsyncIterator[str]:
+        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        user = self._target.netloc.rpartition("@")[0]
+        port = server.sockets[0].getsockname()[1]
+        try:
+            yield urlunsplit(self._target._replace(netloc=f"{user}@127.0.0.1:{port}"))
+        finally:
+            server.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        to = await asyncio.open_connection(self._target.hostname, self._target.port)
+        committing = False
+
+        async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter, *, requests: bool) -> None:
+            nonlocal committing
+            try:
+                while data := await source.read(65536):
+                    if requests and b"COMMIT;" in data and self._chance.random() < self._often:
+                        if self._chance.random() < 0.5:
+                            self.lost["request"] += 1
+                            return
+                        committing = True
+                    elif not requests and committing:
+                        self.lost["reply"] += 1
+                        return
+                    sink.write(data)
+                    await sink.drain()
+            except OSError:
+                pass
+            finally:
+                writer.transport.abort()
+                to[1].close()
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(pump(reader, to[1], requests=True))
+            group.create_task(pump(to[0], writer, requests=False))
+
+
+async def test_a_commit_whose_answer_is_lost_is_made_once_and_fails_nothing(postgres_url: str) -> None:
+    """With one attempt allowed: a lost commit is none that failed."""
+    count = TRANSFERS or 60
+    bank = await opened(postgres_url, ACCOUNTS, CENTS)
+    thief = Thief(postgres_url, 0.5)
+    async with thief.between() as url, Client.connect(url) as client, child.worker(client):
+        await transfers(client, count, attempts=1)
+    assert min(thief.lost.values()) > count // 10
+    await judge(bank, count)
+
+
+async def test_a_worker_that_wakes_up_again_cannot_commit(postgres_url: str, tmp_path: Path) -> None:
+    """It is stopped in the middle of its transaction, for longer than its lease, and another one takes over."""
+    bank = await opened(postgres_url, ACCOUNTS, CENTS)
+    door = tmp_path / "door"
+    first = _start(postgres_url, str(door))
+    second: BaseProcess | None = None
+    try:
+        async with Client.connect(postgres_url) as client:
+            handle = await client.start_workflow(child.move(0, "a0", "a1", 5, 0), id="move-0")
+
+            async def attempt(number: int) -> bool:
+                rows = await client.store.read_activities(handle.result_run_id or "")
+                running = [row for row in rows if row.state is ActivityState.RUNNING and row.worker]
+                return any(row.attempt == number for row in running)
+
+            async def open_transactions() -> bool:
+                query = "select from pg_stat_activity where application_name like 'durable transaction%' and state like 'idle in tr%'"
+                return bool(await bank.run(query))
+
+            await until("the first attempt runs", lambda: attempt(1))
+            await until("it has written", open_transactions)
+            os.kill(first.pid or 0, signal.SIGSTOP)
+            second = _start(postgres_url)
+            # It waits for the account, which the stopped one has locked.
+            await until("the second attempt runs", lambda: attempt(2))
+            door.touch()
+            os.kill(first.pid or 0, signal.SIGCONT)
+            assert await handle.result(timeout=WITHIN) == CENTS - 5
+        assert await applied(bank) == [(0, 2)]
+        await judge(bank, 1)
+    finally:
+        for process in (first, second):
+            if process is not None:
+                process.kill()
+                process.join(10)

@@ -135,7 +135,8 @@ class Inputs:
 
     def next_task(self, now: int) -> list[Input]:
         """Take the inputs of the next task from what waits."""
-        fired = inputs = self._due_timers(now) if self._heap else []
+        fired: list[Input] = self._due_timers(now) if self._heap else []
+        inputs = fired
         alone = bool(self.cancels or fired)
         if (self.results or self.messages) and not (alone and self._deferred):
             self._deferred = alone

@@ -135,13 +135,13 @@ class Inputs:
 
     def next_task(self, now: int) -> list[Input]:
         """Take the inputs of the next task from what waits."""
-        fired: list[Input] = self._due_timers(now) if self._heap else []
-        inputs = fired
+        fired = self._due_timers(now) if self._heap else []
+        inputs: list[Input] = [*fired]
         alone = bool(self.cancels or fired)
         if (self.results or self.messages) and not (alone and self._deferred):
             self._deferred = alone
-            inputs = [*self.results]
-            self.results = []
+            results, self.results = self.results, []
+            inputs = [*results]
             if self.messages:
                 taken = self.take_messages()
                 sent = [event for event in taken if isinstance(event, _SENT)]

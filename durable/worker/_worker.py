@@ -68,7 +68,8 @@ class Worker:
         client: The client whose database it works on.
         task_queue: The queue it serves.
         workflows: What it serves; all that were defined in this process for its queue, if left out.
-        activities: The same for activities; methods are listed with their instance.
+        activities: The same for activities, whatever `workflows` says: left out, all that were imported for the queue or for
+            none are served; `[]` serves none. Methods are listed with their instance.
         activity_executor: Where plain `def` activities run: a `ThreadPoolExecutor`, its own if left out; or a
             `ProcessPoolExecutor`, for those that need a processor to themselves. It is not shut down with the worker.
         shared_state_manager: What the worker shares with the processes of such a pool, see `SharedStateManager`.

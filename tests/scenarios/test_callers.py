@@ -5,26 +5,33 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 import pytest
 
-from durable import Client, Signal, Update, workflow
+from durable import Client, Signal, Update, activity, workflow
 from durable.client import (
     WithStartWorkflowOperation,
     WorkflowExecutionStatus,
     WorkflowUpdateStage,
 )
 from durable.common import (
+    Concurrency,
     SearchAttributeKey,
     SearchAttributePair,
     TypedSearchAttributes,
     WorkflowIDConflictPolicy,
     WorkflowIDReusePolicy,
 )
-from durable.exceptions import UnfitConnectionError, WorkflowAlreadyStartedError, WorkflowNotFoundError
+from durable.exceptions import (
+    CancelledError,
+    UnfitConnectionError,
+    WorkflowAlreadyStartedError,
+    WorkflowNotFoundError,
+)
 from durable.history import (
     UpsertWorkflowSearchAttributes,
     WorkflowExecutionCancelRequested,
@@ -33,7 +40,7 @@ from durable.history import (
     WorkflowExecutionUpdateAccepted,
 )
 from tests.scenarios import callers
-from tests.scenarios.rig import PATIENCE, Env, until
+from tests.scenarios.rig import PATIENCE, Env, fails, until
 
 said = Signal[str]("said")
 
@@ -127,6 +134,29 @@ async def test_a_start_and_messages_commit_with_the_rows_of_the_caller(env: Env,
 async def _signals(handle: Any, count: int) -> bool:
     events = (await handle.fetch_history()).events
     return sum(isinstance(event.data, WorkflowExecutionSignaled) for event in events) >= count
+
+
+async def test_a_workflow_that_waits_for_its_key_is_cancelled_with_the_transaction_or_not_at_all(
+    plain: Env, mine: Any
+) -> None:
+    one = Concurrency("callers", 1)
+    async with plain.worker(patient):
+        first = await plain.start(patient("first"), concurrency=one)
+
+        async def runs() -> bool:
+            return (await first.describe()).owner is not None
+
+        await until("the first runs", runs)
+        waiting = await plain.start(patient("waiting"), concurrency=one)
+        await mine.begin()
+        await waiting.cancel(connection=mine.connection)
+        await mine.rollback()
+        assert "it waits for its turn" in (await waiting.describe()).reason
+        await mine.begin()
+        await waiting.cancel(connection=mine.connection)
+        await mine.commit()
+        assert isinstance(await fails(waiting), CancelledError)
+        await first.terminate()
 
 
 async def test_after_a_rollback_nothing_has_happened(plain: Env, mine: Any) -> None:
@@ -257,6 +287,35 @@ async def test_a_delay_and_attributes_are_kept(plain: Env, mine: Any) -> None:
     ]
 
 
+current: list[Client] = []
+
+
+@activity.defn(transactional=True)
+async def ordered(tx: asyncpg.Connection, number: int) -> str:
+    handle = await current[-1].start_workflow(doubled(number), id="from an activity", connection=tx)
+    return handle.id
+
+
+@activity.defn(transactional=True)
+async def ordered_here(tx: sqlite3.Connection, number: int) -> str:
+    handle = await current[-1].start_workflow(doubled(number), id="from an activity", connection=tx)
+    return handle.id
+
+
+@workflow.defn
+async def ordering(here: bool) -> str:
+    return await (ordered_here(4) if here else ordered(4))
+
+
+async def test_a_start_in_the_transaction_of_an_activity(plain: Env, store_url: str) -> None:
+    here = store_url.startswith("sqlite")
+    current.append(plain.client)
+    async with plain.worker(ordering, doubled, ordered_here if here else ordered):
+        handle = await plain.start(ordering(here))
+        started = plain.client.get_workflow_handle(await handle.result(timeout=PATIENCE))
+        assert await started.result(timeout=PATIENCE) == 8
+
+
 async def test_a_connection_that_is_none(plain: Env) -> None:
     handle = plain.client.get_workflow_handle("x")
     for wrong in ("postgresql://", object(), 1, asyncpg, plain.client):
@@ -295,9 +354,11 @@ async def test_unfit_connections_of_sqlite(sqlite_url: str, tmp_path: Path) -> N
         read_only.execute("begin")
         await refused(read_only, "read-only")
         read_only.close()
-        elsewhere = await asyncio.to_thread(sqlite3.connect, path)
+        loop, thread = asyncio.get_running_loop(), ThreadPoolExecutor(1)
+        elsewhere = await loop.run_in_executor(thread, sqlite3.connect, path)
         await refused(elsewhere, "thread")
-        await asyncio.to_thread(elsewhere.close)
+        await loop.run_in_executor(thread, elsewhere.close)
+        thread.shutdown()
         with pytest.raises(WorkflowNotFoundError):
             await client.get_workflow_handle("x").describe()
 

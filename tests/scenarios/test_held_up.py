@@ -250,7 +250,7 @@ async def test_a_lost_hint_is_repaired_although_others_keep_coming(env: Env, sto
 
 async def test_all_works_without_any_hint(env: Env) -> None:
     env.store.hooks["hint"] = lambda hint, hints: None
-    env.store.hooks["listen"] = lambda listen, callback: lambda: None
+    env.store.hooks["listen"] = lambda listen, callback, *kinds: lambda: None
 
     @activity.defn(name="scn.held.far")
     async def far() -> str:

@@ -25,6 +25,7 @@ from durable.interceptor.worker import (
     WorkflowInterceptorClassInput,
     WorkflowOutboundInterceptor,
 )
+from durable.worker._life import WorkerLifeEvent, WorkerLifeEventKind
 from durable.worker._patches import PatchActivationInput
 from durable.worker._replayer import (
     Replayer,
@@ -33,14 +34,32 @@ from durable.worker._replayer import (
     WorkflowReplayResults,
 )
 from durable.worker._shared_state import SharedHeartbeatSender, SharedStateManager
-from durable.worker._tuning import FixedSizeSlotSupplier, WorkerTuner
+from durable.worker._suppliers import (
+    ActivitySlotInfo,
+    CustomSlotSupplier,
+    FixedSizeSlotSupplier,
+    LocalActivitySlotInfo,
+    ResourceBasedSlotConfig,
+    ResourceBasedSlotSupplier,
+    ResourceBasedTunerConfig,
+    SlotInfo,
+    SlotMarkUsedContext,
+    SlotPermit,
+    SlotReleaseContext,
+    SlotReserveContext,
+    SlotSupplier,
+    WorkerTuner,
+    WorkflowSlotInfo,
+)
 from durable.worker._versioning import WorkerDeploymentConfig
 from durable.worker._worker import Worker
 
 __all__ = [
     "ActivityInboundInterceptor",
     "ActivityOutboundInterceptor",
+    "ActivitySlotInfo",
     "ContinueAsNewInput",
+    "CustomSlotSupplier",
     "ExecuteActivityInput",
     "ExecuteWorkflowInput",
     "FixedSizeSlotSupplier",
@@ -48,25 +67,38 @@ __all__ = [
     "HandleSignalInput",
     "HandleUpdateInput",
     "Interceptor",
+    "LocalActivitySlotInfo",
     "PatchActivationInput",
     "Replayer",
     "ReplayerConfig",
+    "ResourceBasedSlotConfig",
+    "ResourceBasedSlotSupplier",
+    "ResourceBasedTunerConfig",
     "SharedHeartbeatSender",
     "SharedStateManager",
     "SignalChildWorkflowInput",
     "SignalExternalWorkflowInput",
+    "SlotInfo",
+    "SlotMarkUsedContext",
+    "SlotPermit",
+    "SlotReleaseContext",
+    "SlotReserveContext",
+    "SlotSupplier",
     "StartActivityInput",
     "StartChildWorkflowInput",
     "StartLocalActivityInput",
     "Worker",
     "WorkerDeploymentConfig",
     "WorkerDeploymentVersion",
+    "WorkerLifeEvent",
+    "WorkerLifeEventKind",
     "WorkerTuner",
     "WorkflowInboundInterceptor",
     "WorkflowInterceptorClassInput",
     "WorkflowOutboundInterceptor",
     "WorkflowReplayResult",
     "WorkflowReplayResults",
+    "WorkflowSlotInfo",
 ]
 
 

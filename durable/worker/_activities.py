@@ -47,7 +47,9 @@ from durable.worker._local_slots import LocalSlots
 from durable.worker._processes import Processes, in_process
 from durable.worker._rate import Rate
 from durable.worker._reports import Reports
+from durable.worker._slots import Slots
 from durable.worker._stopped import stopped
+from durable.worker._suppliers import ActivitySlotInfo, SlotPermit
 from durable.worker._threads import run_in_thread
 from durable.worker._transactional import run_within
 
@@ -57,6 +59,10 @@ NO_ASYNC = (
     "a local activity cannot be completed from outside, since only its worker knows of it; use "
     "workflow.execute_activity for one that calls activity.raise_complete_async()"
 )
+
+ACTIVITY_FIRST, ACTIVITY_BATCH = 5, 100
+"""Activities claimed at once: few at first, since an activity that a run of this worker asks for meanwhile cannot start in the
+slots that are kept for them, and four times as many each time that more may be waiting."""
 
 LIMIT_AFTER = 0.02
 """Seconds after its start at which an attempt gets a timer for its deadlines; no timeout is that short in earnest."""
@@ -75,8 +81,8 @@ class Activities:
         task_queue: str,
         served: Mapping[str, Activity[..., Any]],
         converter: DataConverter,
-        slots: int,
-        local_slots: int,
+        slots: Slots,
+        local_slots: Slots,
         executor: Executor,
         clock: DatabaseClock,
         defect: Callable[[BaseException], None],
@@ -114,7 +120,7 @@ class Activities:
         self._attempts: dict[tuple[str, int], Attempt] = {}
         self._running: set[asyncio.Task[None]] = set()
         self._unlimited: list[Attempt] = []
-        self._promised = 0
+        self._promised: list[SlotPermit] = []
         self._begun: set[tuple[str, int, int]] = set()
         self._unseen: set[tuple[str, int, int]] = set()
         self._doubtful: set[tuple[str, int, int]] = set()
@@ -123,22 +129,32 @@ class Activities:
             self._rate = Rate(per_second, self._loop.time())
         self.shutdown = Flag()
         self.freed = asyncio.Event()
-        self.was_full = False
         self.queue_rate: float | None = None
-        self._remote_too = eager
         self._best_waiting: int | None = None
 
     # ------------------------------------------------------------------ what can run here
 
+    async def reserve(self, most: int) -> list[SlotPermit]:
+        """Take slots for a claim, at most so many; none if no attempt may start now. `freed` tells when one may."""
+        most = min(most, self._allowed)
+        if most <= 0:
+            return []
+        permits = await self._slots.reserve(most)
+        if not permits:
+            self._slots.when_free(self.freed.set)
+        return permits
+
+    def release(self, permits: Sequence[SlotPermit]) -> None:
+        """Give back slots that nothing has begun in."""
+        for permit in permits:
+            self._slots.give(permit)
+
     @property
-    def free(self) -> int:
-        """How many more attempts may start."""
-        free = self._slots - len(self._running) + self._local.used - self._promised
-        if free <= 0:
-            self.was_full = True
-        if self._rate is not None:
-            free = min(free, self._rate.free(self._loop.time()) - self._promised)
-        return max(0, free)
+    def _allowed(self) -> int:
+        """How many more attempts may start by the limit per second."""
+        if self._rate is None:
+            return ACTIVITY_BATCH
+        return max(0, self._rate.free(self._loop.time()) - len(self._promised))
 
     @property
     def wait_for_rate(self) -> float:
@@ -165,35 +181,37 @@ class Activities:
             and (scheduled.activity_type in self._served or self._dynamic is not None)
             and self.queue_rate is None
             and (self._best_waiting is None or scheduled.priority <= self._best_waiting)
-            and self.free > 0
+            and self._allowed > 0
             and not self.shutdown.is_set()
         )
-        if possible:
-            self._promised += 1
-        elif self.was_full and self._remote_too and scheduled.task_queue == self._task_queue:
-            # It goes to the queue. Until that is known to be empty, nothing less urgent passes it by.
-            self._best_waiting = min(self._best_waiting or scheduled.priority, scheduled.priority)
-        return possible
+        if not possible:
+            return False
+        permit = self._slots.take()
+        if permit is not None:
+            self._promised.append(permit)
+            return True
+        # It goes to the queue. Until that is known to be empty, nothing less urgent passes it by.
+        self._best_waiting = min(self._best_waiting or scheduled.priority, scheduled.priority)
+        self._slots.when_free(self.freed.set)
+        return False
 
     def give_back(self, count: int) -> None:
         """Free slots that were promised and are not needed."""
-        self._promised -= count
-        self.freed.set()
+        self.release([self._promised.pop() for _ in range(count)])
 
     # ------------------------------------------------------------------ attempts
 
     def start(self, owner: Owner, scheduled: ActivityTaskScheduled, scheduled_at: int, now: int) -> Attempt:
         """Start the first attempt of an activity for a run of this worker, in the slot that was promised to it."""
-        self._promised -= 1
-        if self._rate is not None:
-            self._rate.take()
         attempt = Attempt(self, owner, None, scheduled, scheduled_at, number=1, started_at=now)
-        self._launch(attempt)
-        return attempt
+        return self._start(attempt, self._promised.pop())
 
-    def claimed(self, records: Sequence[ActivityRecord], *, all: bool) -> None:
-        """Start the attempts that a claim returned; `all` says whether nothing else waits."""
-        priorities = self.take(records)
+    def claimed(self, records: Sequence[ActivityRecord], permits: list[SlotPermit], *, all: bool) -> None:
+        """Start the attempts that a claim returned, in the slots it reserved; `all` says whether nothing else waits.
+
+        Permits that are left over stay in the list.
+        """
+        priorities = self.take(records, permits)
         # What still waits comes behind the last of them.
         self._best_waiting = None if all else max(priorities, default=None)
 
@@ -222,8 +240,8 @@ class Activities:
         if self._attempts.get(attempt.key) is attempt:
             del self._attempts[attempt.key]
 
-    def take(self, records: Sequence[ActivityRecord]) -> list[int]:
-        """Start attempts of rows that are this worker's, and return their priorities."""
+    def take(self, records: Sequence[ActivityRecord], permits: list[SlotPermit]) -> list[int]:
+        """Start attempts of rows that are this worker's, in these slots, and return their priorities."""
         priorities: list[int] = []
         for record in records:
             self._clock.observe(record.now)
@@ -231,13 +249,13 @@ class Activities:
                 self.reports.give_back(record)
                 continue
             try:
-                priorities.append(self._take(record))
+                priorities.append(self._take(record, permits))
             except HistoryError as error:
                 # Left as it is: its worker is this one, and does not answer for it; an operator has to look.
                 logger.error("activity %d of run %s cannot be read: %s", record.id, record.run_id, error)
         return priorities
 
-    def _take(self, record: ActivityRecord) -> int:
+    def _take(self, record: ActivityRecord, permits: list[SlotPermit]) -> int:
         attempt = Attempt(
             self,
             None,
@@ -253,11 +271,18 @@ class Activities:
         elif record.refused:
             self._conclude(attempt, circuit_open(attempt.scheduled))
         else:
-            if self._rate is not None:
-                self._rate.take()
             self._begun.add((attempt.run_id, attempt.scheduled.id, attempt.number))
-            self._launch(attempt)
+            self._start(attempt, permits.pop() if permits else self._slots.take())
         return attempt.scheduled.priority
+
+    def _start(self, attempt: Attempt, permit: SlotPermit | None) -> Attempt:
+        if self._rate is not None:
+            self._rate.take()
+        attempt.permit = permit
+        if permit is not None and self._slots.told:
+            self._slots.mark(permit, ActivitySlotInfo(attempt.scheduled.activity_type))
+        self._launch(attempt)
+        return attempt
 
     def _launch(self, attempt: Attempt) -> None:
         task = self._loop.create_task(self._run(attempt), name=attempt.scheduled.activity_type)
@@ -339,9 +364,12 @@ class Activities:
             if attempt.beat_timer is not None:
                 attempt.beat_timer.cancel()
             if attempt.scheduled.local is not None:
-                self._local.freed()
-            if self.was_full:
-                self.freed.set()
+                self._local.freed(attempt)
+            elif attempt.permit is not None:
+                permit, attempt.permit = attempt.permit, None
+                self._slots.give(
+                    permit, ActivitySlotInfo(attempt.scheduled.activity_type) if self._slots.told else None
+                )
             if not self._running and self.shutdown.is_set():
                 self._drained.set()
 
@@ -521,7 +549,7 @@ class Activities:
                 logger.info(
                     "activity %d of run %s runs here since an interrupted claim", record.id, record.run_id
                 )
-                self.take([record])
+                self.take([record], [])
         self._doubtful = set(unknown)
 
     # ------------------------------------------------------------------ how they end

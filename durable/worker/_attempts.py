@@ -14,6 +14,7 @@ from durable.converter import DataConverter, PayloadConverter
 from durable.history import ActivityTaskScheduled, Payloads
 from durable.store import ActivityRecord
 from durable.worker._interrupts import Interrupt
+from durable.worker._suppliers import SlotPermit
 
 NO_PROGRESS = Progress()
 
@@ -130,6 +131,7 @@ class Attempt:
         in_thread: Whether its function runs in a thread. The task waits for it, and a cancel leaves the task alone.
         interrupt: What a cancel does to the function in the thread, unless it looks for itself.
         on_stop: Tells the function in another process that it is asked to stop.
+        permit: Its slot; None before it has one, and for one that was found to be this worker's when all were taken.
         due_at: When it became due, of a local activity; else that is in its row, or when it was asked for.
         ended: Whether its end counts already, or does not count any more.
     """
@@ -146,6 +148,7 @@ class Attempt:
     due_at = 0
     on_stop: Callable[[], None] | None = None
     interrupt: Interrupt | None = None
+    permit: SlotPermit | None = None
     task: asyncio.Task[None] | None = None
     timer: asyncio.TimerHandle | None = None
     beat_at = 0.0

@@ -17,17 +17,16 @@ from durable._internal.instants import SECOND
 from durable.exceptions import StoreUnavailableError
 from durable.history import FORMAT
 from durable.store import Hint, HintKind, Message
+from durable.worker._activities import ACTIVITY_BATCH, ACTIVITY_FIRST
 from durable.worker._committer import RETRY_FIRST, RETRY_LONGEST
 from durable.worker._home import Home
 from durable.worker._paused import give_up_paused
+from durable.worker._suppliers import SlotPermit
 
 logger = logging.getLogger("durable.worker")
 
 CLAIM_BATCH = 100
 """Runs claimed at once: enough to fill a commit, few enough to share with other workers."""
-
-ACTIVITY_BATCH = 100
-"""Activities claimed at once."""
 
 MESSAGE_BATCH = 1000
 """Messages read at once when polling."""
@@ -56,6 +55,9 @@ class Claims:
         self._unlisten: Callable[[], None] = lambda: None
         self._full = False
         self._claiming = 0
+        # How many activities the next claim asks for; without workflows there is nobody to leave slots to.
+        self._first = ACTIVITY_BATCH if home.options.workflow_types == [] else ACTIVITY_FIRST
+        self._ask = self._first
         self.on_probation = False
 
     def stop(self) -> None:
@@ -161,15 +163,18 @@ class Claims:
                 if home.has_unproven:
                     return 0.005
                 self.on_probation = False
-            limit = min(CLAIM_BATCH, home.room)
-            self._full = limit <= 0
-            if self._full:
+            limit, permits = await self._room()
+            if limit <= 0:
                 break
             with self._claim():
-                claimed = await self._store.claim_runs(
-                    home.worker_id, queues, types, limit, format=FORMAT, version=version
-                )
-                home.take(claimed, fresh=True)
+                try:
+                    claimed = await self._store.claim_runs(
+                        home.worker_id, queues, types, limit, format=FORMAT, version=version
+                    )
+                    home.take(claimed, fresh=True, permits=permits)
+                finally:
+                    if home.run_slots is not None:
+                        home.run_slots.give_back(permits)
             if len(claimed) < limit and not home.has_unproven:
                 with self._claim():
                     alone = await self._store.claim_probationer(
@@ -190,6 +195,22 @@ class Claims:
             await asyncio.sleep(0)
         return await self._until_next()
 
+    async def _room(self) -> tuple[int, list[SlotPermit]]:
+        """Return how many runs may be claimed, and the slots that are kept for them if workflow tasks have slots."""
+        home = self._home
+        limit = min(CLAIM_BATCH, home.space)
+        self._full = limit <= 0
+        slots = home.run_slots
+        if self._full or slots is None:
+            return limit, []
+        permits = await slots.reserve(limit)
+        if self._stopped or not home.lease.held:
+            slots.give_back(permits)
+            return 0, []
+        if not permits:
+            slots.when_free(self._look_for_runs.set)
+        return len(permits), permits
+
     async def _until_next(self) -> float:
         """Return the seconds until something is due, at most the poll interval, with a little jitter."""
         poll: float = self._home.options.poll
@@ -206,24 +227,30 @@ class Claims:
         activities = home.activities
         taken = 0
         while not self._stopped and home.lease.held:
-            limit = min(ACTIVITY_BATCH, activities.free)
-            if limit <= 0:
-                if (wait := activities.wait_for_rate) > 0:
-                    return wait
-                break
-            with self._claim():
-                claimed = await self._store.claim_activities(
-                    home.worker_id,
-                    [home.task_queue],
-                    activities.types,
-                    limit,
-                    format=FORMAT,
-                    version=home.options.version,
-                )
-                activities.claimed(claimed, all=len(claimed) < limit)
-                taken += len(claimed)
+            if (wait := activities.wait_for_rate) > 0:
+                return wait
+            permits = await activities.reserve(self._ask)
+            try:
+                limit = len(permits)
+                if self._stopped or not limit or not home.lease.held:
+                    break
+                with self._claim():
+                    claimed = await self._store.claim_activities(
+                        home.worker_id,
+                        [home.task_queue],
+                        activities.types,
+                        limit,
+                        format=FORMAT,
+                        version=home.options.version,
+                    )
+                    activities.claimed(claimed, permits, all=len(claimed) < limit)
+                    taken += len(claimed)
+            finally:
+                activities.release(permits)
             if len(claimed) < limit:
+                self._ask = self._first
                 break
+            self._ask = min(self._ask * 4, ACTIVITY_BATCH)
         wait = await self._until_next()
         if taken and activities.queue_rate is not None:
             # More may wait for the next permit.
@@ -231,14 +258,12 @@ class Claims:
         return wait
 
     async def _watch_slots(self) -> None:
-        """Look for activities again when a full worker has a free slot."""
-        activities = self._home.activities
+        """Look for activities again when a full worker may have a free slot."""
+        freed = self._home.activities.freed
         while True:
-            await activities.freed.wait()
-            activities.freed.clear()
-            if activities.was_full:
-                activities.was_full = False
-                self._look_for_activities.set()
+            await freed.wait()
+            freed.clear()
+            self._look_for_activities.set()
 
     # ------------------------------------------------------------------ messages
 

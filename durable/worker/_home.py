@@ -15,6 +15,8 @@ from durable.worker._clock import DatabaseClock
 from durable.worker._committer import Committer
 from durable.worker._lease import LeaseKeeper
 from durable.worker._options import WorkerOptions
+from durable.worker._run_slots import RunSlots
+from durable.worker._suppliers import SlotPermit
 from durable.worker._timers import Timers
 from durable.worker._turn_queue import TurnQueue
 from durable.workflow._definition import WorkflowDefinition
@@ -101,6 +103,7 @@ class Home(Protocol):
     turns: TurnQueue
     timers: Timers
     activities: Activities
+    run_slots: RunSlots | None
 
     @property
     def condemned(self) -> Looking:
@@ -118,8 +121,8 @@ class Home(Protocol):
         ...
 
     @property
-    def room(self) -> int:
-        """How many more runs may be claimed."""
+    def space(self) -> int:
+        """How many more runs may be kept."""
         ...
 
     @property
@@ -127,8 +130,16 @@ class Home(Protocol):
         """Whether a run is held whose owners died with it."""
         ...
 
-    def take(self, claimed: Sequence[ClaimedRun], *, fresh: bool = False) -> None:
-        """Make hosts for runs that this worker now owns; `fresh` tells that nothing here ran them under this epoch."""
+    def take(
+        self, claimed: Sequence[ClaimedRun], *, fresh: bool = False, permits: list[SlotPermit] | None = None
+    ) -> None:
+        """Make hosts for runs that this worker now owns.
+
+        Args:
+            claimed: The runs.
+            fresh: Whether nothing here ran them under this epoch.
+            permits: Slots that were reserved for them; what is left over stays in the list.
+        """
         ...
 
     def forget(self, host: Any) -> None:

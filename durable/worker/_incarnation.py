@@ -45,12 +45,16 @@ from durable.worker._committer import RETRY_FIRST, RETRY_LONGEST, Committer
 from durable.worker._condemned import Condemned, condemns
 from durable.worker._housekeeping import Housekeeping
 from durable.worker._lease import LeaseKeeper
+from durable.worker._life import Life, WorkerLifeEventKind
 from durable.worker._newborn import as_claimed, with_owner
 from durable.worker._options import WorkerOptions
 from durable.worker._processes import Processes
 from durable.worker._questions import Questions
 from durable.worker._run_host import RunHost
+from durable.worker._run_slots import RunSlots
 from durable.worker._schedules import Schedules
+from durable.worker._slots import Slots, slots_of, threads_for
+from durable.worker._suppliers import SlotKind, SlotPermit, SlotSupplier
 from durable.worker._timers import Timers
 from durable.worker._turn_queue import TurnQueue
 from durable.worker._versioning import Versions
@@ -76,7 +80,7 @@ RELEASE_WITHIN = 10.0
 class Incarnation:
     """See the module. It is what run hosts call home."""
 
-    def __init__(self, store: Store, options: WorkerOptions, local: LocalRuns) -> None:
+    def __init__(self, store: Store, options: WorkerOptions, local: LocalRuns, life: Life) -> None:
         self.store = store
         self.options = options
         self.worker_id = uuid7()
@@ -88,6 +92,7 @@ class Incarnation:
         self._versions = Versions(self, options.version)
         self.hosts: dict[str, RunHost] = {}
         self._local = local
+        self._life = life
         self._parked: OrderedDict[str, RunHost] = OrderedDict()
         self._going: set[str] = set()
         self._blocked: dict[str, int] = {}
@@ -97,7 +102,11 @@ class Incarnation:
         self._lost = asyncio.Event()
         self._stopping = asyncio.Event()
         self.started = asyncio.Event()
+        self._slots: list[Slots] = []
+        workflows = options.workflow_supplier
+        self.run_slots = None if workflows is None else RunSlots(self._slots_for("workflow", workflows))
         self.fatal: BaseException | None = None
+        self.lost_by: BaseException | None = None
 
     @property
     def versions(self) -> Versions:
@@ -155,6 +164,8 @@ class Incarnation:
                 # It will not act again: others need not wait for the end of its lease.
                 with contextlib.suppress(StoreError):
                     await self.store.unregister_worker(self.worker_id)
+            for slots in self._slots:
+                await slots.stop()
             tasks: list[asyncio.Task[Any]] = [*loops, stopping, lost, *self._tasks]
             for task in tasks:
                 task.cancel()
@@ -195,7 +206,8 @@ class Incarnation:
         self.turns = TurnQueue(self.watchdog, self.defect)
         self.timers = Timers(self.clock, self.defect)
         self.executor = ThreadPoolExecutor(
-            options.activity_slots + options.local_activity_slots, thread_name_prefix="durable-activity"
+            threads_for(options.activity_supplier) + threads_for(options.local_activity_supplier),
+            thread_name_prefix="durable-activity",
         )
         given, shared = options.activity_executor, options.shared_state_manager
         processes = None if given is None or shared is None else Processes(given, shared, self.executor)
@@ -208,8 +220,8 @@ class Incarnation:
             client=options.client,
             served=options.activities,
             converter=options.converter,
-            slots=options.activity_slots,
-            local_slots=options.local_activity_slots,
+            slots=self._slots_for("activity", options.activity_supplier),
+            local_slots=self._slots_for("local-activity", options.local_activity_supplier),
             executor=self.executor if given is None or processes is not None else given,
             processes=processes,
             transactions=options.transactions,
@@ -233,6 +245,19 @@ class Incarnation:
         self.lease.start()
         self.watchdog.start()
 
+    def _slots_for(self, kind: SlotKind, supplier: SlotSupplier) -> Slots:
+        options = self.options
+        made = slots_of(
+            supplier,
+            kind,
+            task_queue=options.task_queue,
+            identity=options.identity,
+            version=options.deployment_version,
+            resources=options.resources,
+        )
+        self._slots.append(made)
+        return made
+
     def _end_by(self, error: BaseException) -> None:
         """Leave, since the worker cannot do its work any more; no other incarnation could."""
         if self.fatal is None:
@@ -246,12 +271,16 @@ class Incarnation:
 
     async def _leave(self) -> None:
         self.claims.stop()
+        await self._life.tell(WorkerLifeEventKind.STOPPING, self.worker_id)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(RELEASE_WITHIN):
                 while self.claims.claiming:  # noqa: ASYNC110 - what it brings is ours, and leaves like the rest
                     await asyncio.sleep(0.002)
         await self.activities.drain(self.options.grace)
+        await self._life.tell(WorkerLifeEventKind.DRAINED, self.worker_id)
         self.leaving = True
+        if self.run_slots is not None:
+            self.run_slots.open()
         for host in list(self.hosts.values()):
             host.pump()
         try:
@@ -307,8 +336,16 @@ class Incarnation:
 
     # ------------------------------------------------------------------ runs come and go
 
-    def take(self, claimed: Sequence[ClaimedRun], *, fresh: bool = False) -> None:
-        """Make hosts for runs that this worker now owns; `fresh` tells that nothing here ran them under this epoch."""
+    def take(
+        self, claimed: Sequence[ClaimedRun], *, fresh: bool = False, permits: list[SlotPermit] | None = None
+    ) -> None:
+        """Make hosts for runs that this worker now owns.
+
+        Args:
+            claimed: The runs.
+            fresh: Whether nothing here ran them under this epoch.
+            permits: Slots that were reserved for them; what is left over stays in the list.
+        """
         for one in claimed:
             if any(map(condemns, one.messages)):
                 # Nothing of it is run any more. That it is ours does not matter to whoever ends it.
@@ -323,7 +360,8 @@ class Incarnation:
                 old.drop()
             host = RunHost(self, one, definition, fresh=fresh)
             self.hosts[host.run_id] = host
-            self.turns.add(host)
+            if self.run_slots is None or self.run_slots.enter(host, permits.pop() if permits else None):
+                self.turns.add(host)
 
     def forget(self, host: RunHost) -> None:
         """Take the news that a host is gone."""
@@ -332,6 +370,8 @@ class Incarnation:
         self._parked.pop(host.run_id, None)
         self._going.discard(host.run_id)
         self.committer.withdraw(host)
+        if self.run_slots is not None:
+            self.run_slots.leave(host)
         self.claims.room_made()
 
     def resting(self, host: RunHost) -> None:
@@ -339,8 +379,8 @@ class Incarnation:
         limit = self.options.cached_workflows
         if limit == 0:
             host.evict()
-        if self.options.workflow_tasks is not None:
-            self.claims.room_made()
+        if self.run_slots is not None:
+            self.run_slots.leave(host)
         if not host.parked:
             self._parked.pop(host.run_id, None)
             return
@@ -356,12 +396,14 @@ class Incarnation:
                 oldest.release()
 
     @property
+    def space(self) -> int:
+        """How many more runs may be kept: what the cache holds, less what cannot be given up."""
+        return max(self.options.cached_workflows, MINIMUM_RUNS) - (len(self.hosts) - len(self._parked))
+
+    @property
     def room(self) -> int:
-        """How many more runs may be claimed: what the cache holds, less what cannot be given up."""
-        room = max(self.options.cached_workflows, MINIMUM_RUNS) - (len(self.hosts) - len(self._parked))
-        if (most := self.options.workflow_tasks) is not None:
-            room = min(room, most - sum(host.at_work for host in self.hosts.values()))
-        return room
+        """How many more runs may be kept, and go to work at once."""
+        return self.space if self.run_slots is None else min(self.space, self.run_slots.free)
 
     @property
     def has_unproven(self) -> bool:
@@ -577,6 +619,7 @@ class Incarnation:
     def defect(self, error: BaseException) -> None:
         """Take an error that should not have been: the incarnation ends, and another one starts from what is stored."""
         logger.critical("a defect in the worker, which starts over; please report it", exc_info=error)
+        self.lost_by = error
         self.lease.end()
         self._lost.set()
 

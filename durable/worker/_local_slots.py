@@ -14,23 +14,21 @@ from durable._engine._activities import close_by
 from durable._internal.instants import SECOND
 from durable.worker._attempts import Attempt
 from durable.worker._clock import DatabaseClock
+from durable.worker._slots import Slots
+from durable.worker._suppliers import LocalActivitySlotInfo, SlotPermit
 
 
 class LocalSlots:
-    """See the module.
-
-    Attributes:
-        used: How many run.
-    """
+    """See the module."""
 
     def __init__(
         self,
-        slots: int,
+        slots: Slots,
         clock: DatabaseClock,
         begin: Callable[[Attempt], None],
         time_out: Callable[[Attempt, str], None],
     ) -> None:
-        """Begin attempts by `begin`, so many at once; what waits for too long is ended by `time_out`."""
+        """Begin attempts by `begin` as there are slots; what waits for too long is ended by `time_out`."""
         self._slots = slots
         self._clock = clock
         self._begin = begin
@@ -38,7 +36,6 @@ class LocalSlots:
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[Attempt] = deque()
         self._stopped = False
-        self.used = 0
 
     def add(self, attempt: Attempt, delay: int = 0) -> None:
         """Begin an attempt as soon as there is a slot, but not before `delay` microseconds have passed."""
@@ -57,13 +54,21 @@ class LocalSlots:
         else:
             self._due(attempt)
 
-    def freed(self) -> None:
+    def freed(self, attempt: Attempt) -> None:
         """Take the news that one that ran has ended."""
-        self.used -= 1
-        while self._waiting and self.used < self._slots and not self._stopped:
-            attempt = self._waiting.popleft()
-            if not attempt.ended:
-                self._start(attempt)
+        if (permit := attempt.permit) is not None:
+            attempt.permit = None
+            self._slots.give(permit, LocalActivitySlotInfo(attempt.scheduled.activity_type))
+
+    def _next(self) -> None:
+        while self._waiting and not self._stopped:
+            if self._waiting[0].ended:
+                self._waiting.popleft()
+            elif (permit := self._slots.take()) is not None:
+                self._start(self._waiting.popleft(), permit)
+            else:
+                self._slots.when_free(self._next)
+                return
 
     def stop(self) -> None:
         """Begin nothing more."""
@@ -73,10 +78,12 @@ class LocalSlots:
         attempt.timer = None
         if attempt.ended or self._stopped:
             return
-        if self.used < self._slots:
-            self._start(attempt)
+        permit = None if self._waiting else self._slots.take()
+        if permit is not None:
+            self._start(attempt, permit)
             return
         self._waiting.append(attempt)
+        self._slots.when_free(self._next)
         self._limit(attempt)
 
     def _limit(self, attempt: Attempt) -> None:
@@ -92,11 +99,13 @@ class LocalSlots:
             self._waiting.remove(attempt)
             self._time_out(attempt, kind)
 
-    def _start(self, attempt: Attempt) -> None:
+    def _start(self, attempt: Attempt, permit: SlotPermit) -> None:
         if attempt.timer is not None:
             attempt.timer.cancel()
             attempt.timer = None
-        self.used += 1
+        attempt.permit = permit
+        if self._slots.told:
+            self._slots.mark(permit, LocalActivitySlotInfo(attempt.scheduled.activity_type))
         attempt.started_at = attempt.last_sign = self._clock.now()
         self._begin(attempt)
 

@@ -9,11 +9,13 @@ from typing import Any
 
 from durable._replay._patches import Activation
 from durable.activity._activity import Activity
-from durable.common import VersioningBehavior
+from durable.common import VersioningBehavior, WorkerDeploymentVersion
 from durable.converter import DataConverter
 from durable.interceptor.worker import Interceptor, WorkflowInboundInterceptor
 from durable.store import TransactionSource
+from durable.worker._resources import Resources
 from durable.worker._shared_state import SharedStateManager
+from durable.worker._suppliers import SlotSupplier
 from durable.worker._watchdog import BREAK_AFTER, WARN_AFTER
 from durable.workflow._definition import WorkflowDefinition
 
@@ -28,15 +30,17 @@ class WorkerOptions:
     identity: str
     namespace: str
     converter: DataConverter
-    activity_slots: int
-    local_activity_slots: int
+    activity_supplier: SlotSupplier
+    local_activity_supplier: SlotSupplier
     cached_workflows: int
     lease: int
     grace: float
     poll: float
     warn_after: float = WARN_AFTER
     break_after: float = BREAK_AFTER
-    workflow_tasks: int | None = None
+    workflow_supplier: SlotSupplier | None = None
+    resources: Resources | None = None
+    deployment_version: WorkerDeploymentVersion | None = None
     client: Any = None
     remote_activities: bool = True
     eager_activities: bool = True

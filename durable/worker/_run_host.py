@@ -40,6 +40,7 @@ from durable.worker._run_activities import RunActivities
 from durable.worker._run_block import blocking
 from durable.worker._run_code import RunCode
 from durable.worker._run_news import UNFINISHED, RunNews
+from durable.worker._suppliers import SlotPermit
 from durable.worker._timers import Timer
 from durable.workflow._definition import WorkflowDefinition
 
@@ -70,8 +71,10 @@ class RunHost:
         "_timer",
         "epoch",
         "gone",
+        "permit",
         "run",
         "run_id",
+        "waits_for_slot",
         "workflow_id",
     )
 
@@ -84,6 +87,8 @@ class RunHost:
         self.workflow_id = claimed.run.workflow_id
         self.epoch = claimed.run.epoch
         self.run: Run | None = None
+        self.permit: SlotPermit | None = None
+        self.waits_for_slot = False
         self.gone = False
         self._opened = False
         self._paused = False
@@ -217,7 +222,8 @@ class RunHost:
         if self.gone:
             return
         if self.run is None:
-            self._home.look_again(self.run_id)
+            if not self.waits_for_slot:
+                self._home.look_again(self.run_id)
             return
         self._receive(messages)
         self.pump()
@@ -296,7 +302,9 @@ class RunHost:
         run = self.run
         urgency = run.urgency(now)
         if urgency is NOW:
-            self._home.committer.submit(self)
+            slots = self._home.run_slots
+            if slots is None or slots.enter(self):
+                self._home.committer.submit(self)
             return
         due = run.inputs.next_timer()
         if due is not None and (self._timer is None or due < self._timer.at):
@@ -319,6 +327,18 @@ class RunHost:
         )
 
     @property
+    def in_memory(self) -> bool:
+        """Whether its code is here, so that no replay is needed."""
+        return self._code.instance is not None
+
+    def work(self) -> None:
+        """Go to work, as it could not before: for its first turn, or with what has come for it."""
+        if self.run is None:
+            self._home.turns.add(self)
+        else:
+            self.pump()
+
+    @property
     def parked(self) -> bool:
         """Whether nothing is under way: no attempt, nothing unwritten, nothing to run."""
         return (
@@ -339,6 +359,8 @@ class RunHost:
             return None
         if self._busy:
             return self._releasing or self._reopening or self._form_tried()
+        if self.waits_for_slot:
+            return None
         assert self.run is not None
         transition = self.run.propose(now)
         if self.run.trial is not None:

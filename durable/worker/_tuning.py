@@ -1,11 +1,12 @@
-"""How much a worker does at once: fixed numbers of slots, in Temporal's form."""
+"""What a worker is told about how much it does at once, checked."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any, Self
+from typing import Any
+
+from durable.worker._suppliers import WorkerTuner, fixed
 
 REFUSED = {
     "activity_task_poller_behavior": "one look at the database brings a batch; see poll_interval",
@@ -57,112 +58,32 @@ def check_list(listed: object, name: str) -> None:
         raise TypeError(f"{name} takes a list, not {listed!r}: pass {name}=[...]")
 
 
-@dataclass(frozen=True)
-class FixedSizeSlotSupplier:
-    """So many slots, and no more."""
-
-    num_slots: int
-
-    def __post_init__(self) -> None:
-        count(self.num_slots, "num_slots", 1)
-
-
-@dataclass(frozen=True)
-class WorkerTuner:
-    """How many workflow tasks and activities a worker runs at once, in one object. `create_fixed` makes one."""
-
-    workflow_slots: int | None
-    activity_slots: int | None
-    local_activity_slots: int | None = None
-
-    @classmethod
-    def create_fixed(
-        cls,
-        *,
-        workflow_slots: int | None = None,
-        activity_slots: int | None = None,
-        local_activity_slots: int | None = None,
-    ) -> Self:
-        """Return a tuner with fixed numbers; None for the worker's default.
-
-        Raises:
-            TypeError: A number is none.
-            ValueError: It is less than 1.
-        """
-        given = {
-            "workflow_slots": workflow_slots,
-            "activity_slots": activity_slots,
-            "local_activity_slots": local_activity_slots,
-        }
-        for name, value in given.items():
-            if value is not None:
-                count(value, name, 1)
-        return cls(**given)
-
-    @classmethod
-    def create_composite(
-        cls,
-        *,
-        workflow_supplier: FixedSizeSlotSupplier,
-        activity_supplier: FixedSizeSlotSupplier,
-        local_activity_supplier: FixedSizeSlotSupplier | None = None,
-    ) -> Self:
-        """Return a tuner made of suppliers; there are fixed ones only.
-
-        Raises:
-            TypeError: One of them is no `FixedSizeSlotSupplier`.
-        """
-        local = local_activity_supplier
-        for supplier in (workflow_supplier, activity_supplier, *(() if local is None else (local,))):
-            if not isinstance(supplier, FixedSizeSlotSupplier):
-                raise TypeError(f"a supplier must be a FixedSizeSlotSupplier, not {supplier!r}")
-        return cls(
-            workflow_supplier.num_slots,
-            activity_supplier.num_slots,
-            None if local is None else local.num_slots,
-        )
-
-
-def slots(
+def tuned(
     tuner: WorkerTuner | None,
     workflow_tasks: int | None,
     activities: int | None,
     local_activities: int | None,
 ) -> WorkerTuner:
-    """Return how many workflow tasks and activities may be under way, each None if nothing was said.
+    """Return what hands out slots for each kind of task, None where nothing was said.
 
     Raises:
         TypeError: The tuner is none, or a number is none.
         ValueError: There is a tuner and a number, or a number is less than 1.
     """
-    for name, value in (
-        ("max_concurrent_workflow_tasks", workflow_tasks),
-        ("max_concurrent_activities", activities),
-        ("max_concurrent_local_activities", local_activities),
-    ):
-        if value is not None:
-            count(value, name, 1)
-            if tuner is not None:
-                raise ValueError(f"tuner and {name} exclude each other: the tuner says how many there are")
+    given = {
+        "max_concurrent_workflow_tasks": workflow_tasks,
+        "max_concurrent_activities": activities,
+        "max_concurrent_local_activities": local_activities,
+    }
+    numbers = [fixed(value, name) for name, value in given.items()]
     if tuner is None:
-        return WorkerTuner(workflow_tasks, activities, local_activities)
+        return WorkerTuner(*numbers)
     if not isinstance(tuner, WorkerTuner):
         raise TypeError(f"tuner must be a WorkerTuner, not {tuner!r}")
+    for name, value in given.items():
+        if value is not None:
+            raise ValueError(f"tuner and {name} exclude each other: the tuner says how many there are")
     return tuner
-
-
-def count(value: object, name: str, least: int) -> int:
-    """Return a number that is one.
-
-    Raises:
-        TypeError: It is none.
-        ValueError: It is too small.
-    """
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be a whole number, not {type(value).__name__}")
-    if value < least:
-        raise ValueError(f"{name} must be at least {least}, not {value}")
-    return value
 
 
 def per_second(value: object, name: str) -> float | None:

@@ -21,11 +21,15 @@ from durable.interceptor.worker import Interceptor, worker_interceptors, workflo
 from durable.store import TransactionSource
 from durable.worker._executors import executable
 from durable.worker._incarnation import Incarnation
+from durable.worker._life import Life, WorkerLifeEvent
+from durable.worker._life import WorkerLifeEventKind as Kind
 from durable.worker._options import WorkerOptions
 from durable.worker._patches import PatchActivationInput, activation
+from durable.worker._resources import Resources
 from durable.worker._shared_state import SharedStateManager
+from durable.worker._suppliers import FixedSizeSlotSupplier, WorkerTuner, count
 from durable.worker._transactional import sources_of
-from durable.worker._tuning import WorkerTuner, check_list, count, per_second, refuse, slots
+from durable.worker._tuning import check_list, per_second, refuse, tuned
 from durable.worker._versioning import WorkerDeploymentConfig, default_of, version_of
 from durable.worker._watchdog import BREAK_AFTER, WARN_AFTER
 from durable.workflow._definition import DYNAMIC
@@ -48,7 +52,7 @@ START_OVER = 1.0
 DEFAULT_CACHE = 1000
 """Runs kept in memory (Temporal's)."""
 
-DEFAULT_SLOTS = 100
+DEFAULT_SLOTS = FixedSizeSlotSupplier(100)
 """Activities at once (Temporal's)."""
 
 DEFAULT_POLL = 1.0
@@ -93,6 +97,8 @@ class Worker:
             through it.
         workflow_failure_exception_types: Further exceptions that fail any workflow which it runs, instead of blocking it.
         on_fatal_error: Awaited with the error when the worker ends by one, before `run` raises it.
+        on_life_event: Called, and awaited, with each `WorkerLifeEvent`: the worker has started, stops, has stopped. It goes on
+            to the next stage when that returns; until then its lease is kept. What is raised is logged.
         graceful_shutdown_timeout: How long activities may go on after `shutdown`.
         lease_duration: After how long a silence others take over.
         poll_interval: How often it looks for work that no hint told of.
@@ -131,6 +137,7 @@ class Worker:
         max_task_queue_activities_per_second: float | None = None,
         workflow_failure_exception_types: Sequence[type[BaseException]] = (),
         on_fatal_error: Callable[[BaseException], Awaitable[None]] | None = None,
+        on_life_event: Callable[[WorkerLifeEvent], Awaitable[None] | None] | None = None,
         graceful_shutdown_timeout: Duration = 0,
         lease_duration: Duration = DEFAULT_LEASE,
         poll_interval: Duration = DEFAULT_POLL,
@@ -157,12 +164,9 @@ class Worker:
         self._transactions = transactions
         self._identity = identity or client.identity or f"{os.getpid()}@{socket.gethostname()}"
         self._cached = count(max_cached_workflows, "max_cached_workflows", 0)
-        given = slots(
+        self._tuner = tuned(
             tuner, max_concurrent_workflow_tasks, max_concurrent_activities, max_concurrent_local_activities
         )
-        self._tasks = given.workflow_slots
-        self._slots = given.activity_slots or DEFAULT_SLOTS
-        self._local_slots = given.local_activity_slots or DEFAULT_SLOTS
         self._remote = not no_remote_activities
         self._eager = not disable_eager_activity_execution
         self._rate = per_second(max_activities_per_second, "max_activities_per_second")
@@ -171,6 +175,7 @@ class Worker:
         )
         self._failures = exceptions(workflow_failure_exception_types)
         self._on_fatal_error = on_fatal_error
+        self._life = Life(on_life_event, self._task_queue, self._identity)
         self._grace = to_duration(graceful_shutdown_timeout, "graceful_shutdown_timeout") / SECOND
         self._lease = lease
         self._poll = to_duration(poll_interval, "poll_interval", allow_zero=False) / SECOND
@@ -207,9 +212,10 @@ class Worker:
             client=client,
             namespace=client.namespace,
             converter=client.data_converter,
-            activity_slots=self._slots,
-            local_activity_slots=self._local_slots,
-            workflow_tasks=self._tasks,
+            workflow_supplier=self._tuner.workflow_supplier,
+            activity_supplier=self._tuner.activity_supplier or DEFAULT_SLOTS,
+            local_activity_supplier=self._tuner.local_activity_supplier or DEFAULT_SLOTS,
+            resources=Resources() if self._tuner.by_resources else None,
             remote_activities=self._remote,
             eager_activities=self._eager,
             activities_per_second=self._rate,
@@ -223,7 +229,8 @@ class Worker:
             activates=self._activates,
             interceptors=self._interceptors,
             workflow_interceptors=workflow_interceptors(self._interceptors),
-            version=version_of(self._deployment),
+            version=(version := version_of(self._deployment)),
+            deployment_version=self._deployment.version if self._deployment is not None and version else None,
             default_behavior=default_of(self._deployment, workflows.values()),
         )
 
@@ -275,12 +282,13 @@ class Worker:
     async def shutdown(self) -> None:
         """Stop claiming, give activities their grace, hand everything back, and return when that is done.
 
-        Again does nothing more. What could not be handed back is taken over by others when the lease ends.
+        Again does nothing more. What could not be handed back is taken over by others when the lease ends. Called by
+        `on_life_event` it returns at once.
         """
         self._stopping = True
         if self._incarnation is not None:
             self._incarnation.stop()
-        if self._running is not None:
+        if self._running is not None and not self._life.told_here:
             await asyncio.wait([self._running])
             self._running.result()
 
@@ -312,16 +320,22 @@ class Worker:
         try:
             await self._work(ready)
         except Exception as error:
+            await self._life.tell(Kind.FATAL, error=error)
+            await self._life.tell(Kind.STOPPED, error=error)
             if self._on_fatal_error is not None:
                 await self._on_fatal_error(error)
             raise
+        await self._life.tell(Kind.STOPPED)
 
     async def _work(self, ready: asyncio.Future[None]) -> None:
         store = self._client.store
         again, fatal = True, None
         while again and not self._stopping:
-            incarnation = self._incarnation = Incarnation(store, self._options, self._client.local)
-            announce = asyncio.create_task(_announce(incarnation, ready))
+            incarnation = self._incarnation = Incarnation(
+                store, self._options, self._client.local, self._life
+            )
+            announce = asyncio.create_task(_announce(incarnation, ready, self._life))
+            lost_by: Exception | None = None
             try:
                 again = await incarnation.run()
                 fatal = incarnation.fatal
@@ -334,16 +348,21 @@ class Worker:
                     logger.critical(
                         "a defect in the worker, which starts over; please report it", exc_info=error
                     )
-                await asyncio.sleep(START_OVER)
+                lost_by = error
             finally:
                 announce.cancel()
                 self._incarnation = None
             if fatal is not None:
                 raise RuntimeError("the worker has ended, since its activity executor is broken") from fatal
+            if again and not self._stopping:
+                await self._life.tell(Kind.LOST, incarnation.worker_id, lost_by or incarnation.lost_by)
+            if lost_by is not None:
+                await asyncio.sleep(START_OVER)
 
 
-async def _announce(incarnation: Incarnation, ready: asyncio.Future[None]) -> None:
+async def _announce(incarnation: Incarnation, ready: asyncio.Future[None], life: Life) -> None:
     await incarnation.started.wait()
+    await life.tell(Kind.STARTED, incarnation.worker_id)
     if not ready.done():
         ready.set_result(None)
 

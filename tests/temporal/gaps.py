@@ -148,15 +148,6 @@ GAPS: dict[str, tuple[str, str]] = {
     "*(plugins)": (LATER, _PLUGINS),
     "client.Callback": (OUT, _NEXUS),
     "client.Client.config": (LATER, _PLUGINS),
-    "worker.WorkerTuner.create_resource_based": (
-        LATER,
-        "slots are fixed numbers, and it is not measured what a task takes",
-    ),
-    "worker.*Slot*": (LATER, "slots are fixed numbers, and it is not measured what a task takes"),
-    "worker.ResourceBasedTunerConfig": (
-        LATER,
-        "slots are fixed numbers, and it is not measured what a task takes",
-    ),
     "worker.*Poller*": (OUT, _BATCHES),
     "worker.Worker(*poller_behavior)": (OUT, _BATCHES),
     "worker.Worker(max_concurrent_*_polls)": (OUT, _BATCHES),

@@ -19,6 +19,7 @@ from durable.store import ActivityRecord, ActivityState
 from durable.worker._activities import Activities
 from durable.worker._attempts import Attempt
 from durable.worker._clock import DatabaseClock
+from durable.worker._slots import FixedSlots
 
 SLOTS = 2
 
@@ -71,7 +72,12 @@ def scheduled(name: str, id: int = 1) -> ActivityTaskScheduled:
 
 
 @pytest.fixture
-async def activities() -> AsyncIterator[Activities]:
+def slots() -> FixedSlots:
+    return FixedSlots(SLOTS)
+
+
+@pytest.fixture
+async def activities(slots: FixedSlots) -> AsyncIterator[Activities]:
     def defect(error: BaseException) -> None:
         raise error
 
@@ -84,8 +90,8 @@ async def activities() -> AsyncIterator[Activities]:
             task_queue="here",
             served={one.name: one for one in (waits, waits_in_a_thread, beats)},
             converter=DataConverter(),
-            slots=SLOTS,
-            local_slots=SLOTS,
+            slots=slots,
+            local_slots=FixedSlots(SLOTS),
             executor=executor,
             clock=DatabaseClock(1_000, lambda: 0),
             defect=defect,
@@ -107,22 +113,24 @@ def value(outcome: Outcome) -> Any:
     return DataConverter().from_payload(outcome.result)
 
 
-async def test_a_promise_keeps_a_slot_until_it_starts_or_is_given_back(activities: Activities) -> None:
+async def test_a_promise_keeps_a_slot_until_it_starts_or_is_given_back(
+    activities: Activities, slots: FixedSlots
+) -> None:
     assert not activities.promise(scheduled("unknown"))
     assert activities.promise(scheduled("waits", 1))
     assert activities.promise(scheduled("waits", 2))
-    assert activities.free == 0
+    assert slots.free == 0
     assert not activities.promise(scheduled("waits", 3))
     activities.freed.clear()
     activities.give_back(1)
     assert activities.freed.is_set()
-    assert activities.free == 1
+    assert slots.free == 1
     owner = Owner()
     attempt = activities.start(owner, scheduled("waits", 1), 500, 1_000)
-    assert activities.free == 1  # the slot it was promised, and no other
+    assert slots.free == 1  # the slot it was promised, and no other
     attempt.stop(ActivityCancellationDetails(cancel_requested=True))
     await until_ended(owner)
-    assert activities.free == SLOTS
+    assert slots.free == SLOTS
 
 
 @pytest.mark.parametrize("name", ["waits", "waits_in_a_thread"])

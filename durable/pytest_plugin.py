@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "activity_env",
+    "crash_at_every_event",
     "durable_env",
     "mock_activity",
 ]
@@ -47,6 +48,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="always: workers forget the code of every workflow after each task, so each test also shows that it replays",
     )
     group.addoption(
+        "--durable-record",
+        action="store_true",
+        help="durable_env.record_history() writes its files anew, instead of replaying them",
+    )
+    group.addoption(
+        "--durable-replay-strict",
+        action="store_true",
+        help="an argument of an activity that has changed fails the replay of a file, too",
+    )
+    group.addoption(
         "--durable-seed",
         metavar="SEED",
         help="what `random` is seeded with in tests that use durable's fixtures; shown when one of them fails",
@@ -60,6 +71,10 @@ def pytest_configure(config: pytest.Config) -> None:
         "durable(backend='sqlite'|'postgres'|'both', clock='virtual'|'real', start=datetime, evict=bool): "
         "the environment that durable_env gives",
     )
+    config.addinivalue_line(
+        "markers", "durable_crash(backend='sqlite'): the database of crash_at_every_event, in memory"
+    )
+    config.addinivalue_line("markers", "durable_histories(*patterns): see durable.testing.replay_histories")
     config.stash[_SEED] = config.getoption("--durable-seed") or str(random.SystemRandom().randrange(10**9))
 
 
@@ -68,6 +83,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run a test once for each database it is to run on."""
+    for marker in metafunc.definition.iter_markers("durable_histories"):
+        _parametrize_histories(metafunc, marker.args)
     if "durable_env" not in metafunc.fixturenames:
         return
     backend = _marked(metafunc.definition, "backend") or metafunc.config.getoption("--durable-backend")
@@ -76,6 +93,19 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if backend not in (*BACKENDS, "both"):
         raise pytest.UsageError(f"backend is sqlite, postgres or both, not {backend!r}")
     metafunc.parametrize("durable_env", BACKENDS if backend == "both" else (backend,), indirect=True)
+
+
+def _parametrize_histories(metafunc: pytest.Metafunc, patterns: tuple[str, ...]) -> None:
+    from durable.testing import History
+    from durable.testing._histories import history_files
+
+    root = metafunc.config.rootpath
+    files = [found for pattern in patterns for found in history_files(str(root / pattern))]
+    if not files:
+        raise pytest.UsageError(f"no file is like {' or '.join(map(repr, patterns))}, seen from {root}")
+    strict = bool(metafunc.config.getoption("--durable-replay-strict"))
+    histories = [History.load(one, strict=strict) for one in files]
+    metafunc.parametrize("history", histories, ids=[one.stem for one in files])
 
 
 def _marked(node: pytest.Item, name: str) -> Any:
@@ -117,6 +147,8 @@ def _environment(request: pytest.FixtureRequest, mocks: Mocks) -> Iterator[Workf
         start=_marked(request.node, "start"),
         evict=request.config.getoption("--durable-evict") == "always" if evict is None else evict,
         mocks=mocks,
+        record=bool(request.config.getoption("--durable-record")),
+        strict=bool(request.config.getoption("--durable-replay-strict")),
     )
     request.node.stash.setdefault(_ENVIRONMENTS, []).append(made)
     yield made
@@ -171,6 +203,18 @@ def activity_env() -> ActivityEnvironment:
     from durable.testing import ActivityEnvironment
 
     return ActivityEnvironment()
+
+
+@pytest.fixture
+def crash_at_every_event(request: pytest.FixtureRequest, _durable_mocks: Mocks) -> Callable[..., Any]:
+    """What runs a workflow with its worker killed at every point.
+
+    See `durable.testing.crash_at_every_event`; mocks of the test answer for activities.
+    """
+    from durable.testing import crash_at_every_event
+
+    evict = request.config.getoption("--durable-evict") == "always"
+    return functools.partial(crash_at_every_event, mocks=_durable_mocks, evict=evict)
 
 
 # --- chance ---

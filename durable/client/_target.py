@@ -10,7 +10,7 @@ from msgspec import Struct
 from durable._internal.ids import check_name
 from durable.client._start_options import argument_list
 from durable.workflow._calls import WorkflowCall
-from durable.workflow._definition import WorkflowOptions
+from durable.workflow._definition import WorkflowDefinition, WorkflowOptions
 from durable.workflow._workflow import Workflow, definition_of
 
 
@@ -22,6 +22,7 @@ class Target(Struct, frozen=True):
     arg_types: Sequence[Any] | None
     options: WorkflowOptions | None
     result_type: Any
+    definition: WorkflowDefinition | None = None
 
     @classmethod
     def of(cls, workflow: Any, values: tuple[Any, ...], options: Mapping[str, Any]) -> Target:
@@ -45,4 +46,4 @@ class Target(Struct, frozen=True):
             call = Workflow[Any, ..., Any](definition_of(workflow))(*arguments)
         definition = call.definition
         result = definition.ret_type if result_type is None else result_type
-        return cls(call.name, call.args, definition.arg_types, call.options, result)
+        return cls(call.name, call.args, definition.arg_types, call.options, result, definition)

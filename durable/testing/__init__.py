@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from durable.testing._activity import ActivityEnvironment
+from durable.testing._crash import CrashPoint, CrashReport, crash_at_every_event
 from durable.testing._environment import NothingToComeError, WorkflowEnvironment
-from durable.testing._histories import History
+from durable.testing._histories import History, replay_histories
 from durable.testing._looking import Started
 from durable.testing._mocks import ActivityMock, MockActivity
 
 __all__ = [
     "ActivityEnvironment",
     "ActivityMock",
+    "CrashPoint",
+    "CrashReport",
     "History",
     "MockActivity",
     "NothingToComeError",
     "Started",
     "WorkflowEnvironment",
+    "crash_at_every_event",
+    "replay_histories",
 ]

@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Never, ParamSpec, Self, TypeVar, Unpack, cast
 
@@ -20,13 +21,14 @@ from durable.client._start_options import DEFAULT_QUEUE, StartOptions
 from durable.common import QueryRejectCondition
 from durable.converter import DataConverter, default
 from durable.exceptions import DurableError
-from durable.interceptor.client import Interceptor
+from durable.interceptor.client import Interceptor, OutboundInterceptor, StartWorkflowInput
 from durable.store import Store, open_store
 from durable.testing._clock import VirtualClock
+from durable.testing._histories import History
 from durable.testing._looking import Looking
 from durable.testing._mocks import ActivityMock, Mocks
-from durable.testing._observed import ObservedStore
-from durable.testing._serving import activities_for, workflows_for
+from durable.testing._observed import Hook, ObservedStore
+from durable.testing._serving import activities_for, ambiguous, workflows_for
 from durable.testing._time import Time
 from durable.worker import Worker
 from durable.worker._incarnation import Incarnation
@@ -76,6 +78,8 @@ class WorkflowEnvironment(Looking):
         evict: bool = False,
         raise_task_failures: bool = True,
         mocks: Mocks | None = None,
+        record: bool = False,
+        strict: bool = False,
     ) -> None:
         """Make one that is not open yet; `start_time_skipping`, `start_local` and `from_client` are the usual ways.
 
@@ -92,8 +96,12 @@ class WorkflowEnvironment(Looking):
             raise_task_failures: Whether an error in the code of a workflow is raised in the test, instead of being logged
                 and tried again as in production.
             mocks: Mocks that several environments share.
+            record: Whether `record_history` writes its file, if there is one already.
+            strict: Whether it takes an argument of an activity that has changed for a failure.
         """
         self._mocks = mocks or Mocks()
+        self._record = record
+        self._strict = strict
         self._evict = evict
         self._raises = raise_task_failures
         self._failures: list[BaseException] = []
@@ -108,14 +116,14 @@ class WorkflowEnvironment(Looking):
             self._client = client
             client.local.on_blocked(self._blocked)
             return
-        self._clock = VirtualClock(_instant(start)) if time_skipping else None
+        self._clock = VirtualClock(start_of(start)) if time_skipping else None
         self._observed = ObservedStore(MEMORY, self._open, self._opened)
         self._client = Client(
             cast(Store, self._observed),
             namespace="default",
             identity=identity,
             data_converter=data_converter or default(),
-            interceptors=(self._mocks, *interceptors),
+            interceptors=(_Watching(self._expect), self._mocks, *interceptors),
             default_workflow_query_reject_condition=default_workflow_query_reject_condition,
         )
         self._client.local.on_blocked(self._blocked)
@@ -278,7 +286,7 @@ class WorkflowEnvironment(Looking):
         """
         if not isinstance(call, WorkflowCall):
             raise TypeError(f"run() takes a call, such as checkout(order), and not {call!r}")
-        self._called = call.definition
+        self._expect(call.definition)
         queue = options.get("task_queue") or call.options.task_queue or DEFAULT_QUEUE
         await self._serve(queue)
         return await self._client.execute_workflow(call, **options)
@@ -317,6 +325,41 @@ class WorkflowEnvironment(Looking):
             TypeError: It is no activity.
         """
         return self._mocks.mock(activity)
+
+    def record_history(self, workflow_id: str, path: str | Path) -> History:
+        """Replay the history that a file has kept of this test; with `--durable-record`, keep the one of now.
+
+        So a test whose workflow has changed tells whether runs of before the change would go on.
+
+        Args:
+            workflow_id: A workflow of the test.
+            path: The file, for example "tests/histories/checkout-1.json".
+
+        Raises:
+            NondeterminismError: The history in the file does not replay: patch the workflow, or record it anew if no such run
+                is left anywhere.
+            FileNotFoundError: There is no such file.
+            Exception: As `Replayer.replay_workflow`.
+        """
+        if self._record:
+            now = self.history(workflow_id)
+            now.save(path)
+            return now
+        if not Path(path).exists():
+            raise FileNotFoundError(
+                f"there is no history {str(path)!r}: run pytest with --durable-record once"
+            )
+        kept = History.load(path, strict=self._strict)
+        kept.replay(*workflows_for(DEFAULT_QUEUE, self._called))
+        return kept
+
+    def hook(self, method: str, hook: Hook) -> None:
+        """Have a method of the store called through `hook(method, *args, **kwargs)`."""
+        self._observed.hooks[method] = hook
+
+    def _expect(self, definition: WorkflowDefinition) -> None:
+        """Take the news of what the test is about: workers that come by themselves serve it, and what stands beside it."""
+        self._called = definition
 
     async def _serve(self, queue: str) -> None:
         """See to it that a queue has a worker, and one that knows the workflow which was called last."""
@@ -432,11 +475,34 @@ class WorkflowEnvironment(Looking):
                 "an outcome is awaited, and nothing will happen any more:\n"
                 + "\n".join(open_runs)
                 + "\nA workflow may wait for a signal, or an activity for a worker on its task queue."
+                + "".join(f"\n{one}" for one in ambiguous(self._called))
             )
         )
 
 
-def _instant(start: datetime | None) -> int:
+class _Watching(Interceptor):
+    """Tells which workflow was started."""
+
+    def __init__(self, started: Callable[[WorkflowDefinition], None]) -> None:
+        self._started = started
+
+    def intercept_client(self, next: OutboundInterceptor) -> OutboundInterceptor:
+        return _WatchingCalls(next, self._started)
+
+
+class _WatchingCalls(OutboundInterceptor):
+    def __init__(self, next: OutboundInterceptor, started: Callable[[WorkflowDefinition], None]) -> None:
+        super().__init__(next)
+        self._started = started
+
+    async def start_workflow(self, input: StartWorkflowInput) -> Any:
+        if (definition := getattr(input.target, "definition", None)) is not None:
+            self._started(definition)
+        return await super().start_workflow(input)
+
+
+def start_of(start: datetime | None) -> int:
+    """Return what a clock shows at first."""
     return time.time_ns() // 1000 if start is None else from_datetime(start, "start")
 
 

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import glob
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
-from typing import Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+from msgspec import structs
 
 from durable.client import WorkflowHistory
-from durable.history import Event, EventData
+from durable.history import Event, EventData, Payload
+from durable.history._carried import with_payloads
 from durable.testing._elsewhere import elsewhere
 from durable.worker import Replayer
+
+if TYPE_CHECKING:
+    import pytest
 
 E = TypeVar("E", bound=EventData)
 
@@ -43,6 +51,14 @@ class History:
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(self.recorded.to_json() + "\n", "utf-8")
+
+    def scrubbed(self, change: Callable[[Payload], Payload]) -> History:
+        """Return a copy with other values, for a file that may leave the house: `change` is given each payload.
+
+        A value must keep its shape, so that the code takes the same way with it.
+        """
+        events = [structs.replace(one, data=with_payloads(one.data, change)) for one in self.events]
+        return History(replace(self.recorded, events=events), strict=self.strict)
 
     @property
     def events(self) -> Sequence[Event]:
@@ -111,9 +127,23 @@ def _kinds(base: type[Any]) -> Iterator[str]:
 KINDS = frozenset(_kinds(EventData))
 """The names of all kinds of events."""
 
-F = TypeVar("F", bound=Callable[..., Any])
 
-
-def history_files(pattern: str | Path) -> list[Path]:
+def history_files(pattern: str) -> list[Path]:
     """Return the files that a pattern names, sorted."""
-    return sorted(Path(found) for found in glob.glob(str(pattern), recursive=True))
+    return sorted(Path(found) for found in glob.glob(pattern, recursive=True))
+
+
+def replay_histories(*patterns: str) -> pytest.MarkDecorator:
+    """Run a test once for each file with a history, which is its argument `history`.
+
+        @replay_histories("tests/histories/checkout-*.json")
+        def test_old_runs_still_replay(history: History) -> None:
+            history.replay(checkout)
+
+    With `--durable-replay-strict` an argument of an activity that has changed is a failure, too.
+
+    Args:
+        patterns: Names of files, with `*` and `**`, seen from the root of the tests. None at all is an error.
+    """
+    mark: pytest.MarkGenerator = import_module("pytest").mark
+    return mark.durable_histories(*patterns)

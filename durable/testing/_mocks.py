@@ -35,6 +35,7 @@ class ActivityMock(Generic[P, R]):
         self.calls: list[tuple[Any, ...]] = []
         self._definition = definition
         self._converter = converter or default()
+        self._said: list[tuple[Answer, int | None]] = []
         self._answers: list[tuple[Answer, int | None]] = []
 
     def returns(self, value: R, *, times: int | None = None) -> Self:
@@ -87,10 +88,15 @@ class ActivityMock(Generic[P, R]):
     def _then(self, answer: Answer, times: int | None) -> Self:
         if times is not None and times < 1:
             raise ValueError(f"times must be at least 1, not {times}")
-        if self._answers and self._answers[-1][1] is None:
+        if self._said and self._said[-1][1] is None:
             raise ValueError("what was said before is without times=, so nothing comes after it")
+        self._said.append((answer, times))
         self._answers.append((answer, times))
         return self
+
+    def rewind(self) -> None:
+        """Begin again with what was said first."""
+        self._answers = list(self._said)
 
     async def call(self, args: tuple[Any, ...]) -> Any:
         """Answer an attempt."""
@@ -146,6 +152,11 @@ class Mocks(client_side.Interceptor, worker_side.Interceptor):
         self._mocks[activity.name] = made
         self._definitions[activity.name] = activity.definition
         return made
+
+    def rewind(self) -> None:
+        """Let each of them begin again with what was said first."""
+        for one in self._mocks.values():
+            one.rewind()
 
     @property
     def activities(self) -> list[Activity[..., Any]]:

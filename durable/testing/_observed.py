@@ -13,6 +13,9 @@ from durable.store import Store
 ASKED = frozenset(name for name, method in vars(Store).items() if inspect.iscoroutinefunction(method))
 """Methods of a store that are awaited."""
 
+WRITES = frozenset({"commit", "create_runs", "send", "finish_attempts", "terminate"})
+"""Those by which something gets further."""
+
 Hook = Callable[..., Awaitable[Any]]
 
 
@@ -22,13 +25,14 @@ class ObservedStore:
     Attributes:
         calls: How many questions were asked.
         under_way: How many of them have no answer yet.
+        writes: How many were such that something got further by them.
         hooks: What a method goes through, by its name, as `hook(method, *args, **kwargs)`.
     """
 
     def __init__(self, url: str, open: Callable[[], Awaitable[Store]], opened: Callable[[], None]) -> None:
         """Open the store by `open` when it is needed, and call `opened` then, on the event loop it is for."""
         self.url = url
-        self.calls = 0
+        self.calls = self.writes = 0
         self.under_way = 0
         self.hooks: dict[str, Hook] = {}
         self._open = open
@@ -75,6 +79,7 @@ class ObservedStore:
 
     async def _ask(self, name: str, /, *args: Any, **kwargs: Any) -> Any:
         self.calls += 1
+        self.writes += name in WRITES
         self.under_way += 1
         try:
             method = getattr(self._store or await self.open(), name)

@@ -28,6 +28,28 @@ def activities_for(queue: str, called: WorkflowDefinition | None) -> list[Activi
     return [Activity(one) for one in found if one.executor != "process"]
 
 
+def ambiguous(called: WorkflowDefinition | None) -> list[str]:
+    """Return, for people, which names have several definitions, so that no worker that comes by itself serves them."""
+    told: list[str] = []
+    for registry in (WORKFLOWS, ACTIVITIES):
+        for name in registry.names():
+            found = registry.named(name)
+            if len(found) > 1 and len(_meant(found, called)) != 1:
+                places = " and at ".join(one.where for one in found)
+                told.append(
+                    f"There are several definitions of {registry.kind} {name!r}, at {places}: make a worker with the one that "
+                    "is meant, env.worker(workflows=[...], activities=[...])."
+                )
+    return told
+
+
+def _meant(found: list[Any], called: WorkflowDefinition | None) -> list[Any]:
+    """Of several definitions with one name, those that a test means which has called this one."""
+    if called is None or len(found) < 2:
+        return found
+    return [one for one in found if one is called] or [one for one in found if _beside(one, called)]
+
+
 def _whole(definition: WorkflowDefinition) -> bool:
     try:
         definition.check()
@@ -39,9 +61,7 @@ def _whole(definition: WorkflowDefinition) -> bool:
 def _chosen(registry: Registry[Any], queue: str, called: WorkflowDefinition | None) -> list[Any]:
     chosen: list[Any] = []
     for name in registry.names():
-        found = registry.served(name, queue)
-        if len(found) > 1 and called is not None:
-            found = [one for one in found if one is called] or [one for one in found if _beside(one, called)]
+        found = _meant(registry.served(name, queue), called)
         if len(found) == 1:
             chosen.append(found[0])
     return chosen

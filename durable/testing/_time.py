@@ -94,6 +94,8 @@ class Time:
         self._give_up = give_up
         self._frozen = self._manual = self._moving = 0
         self._moved_at = time.monotonic()
+        self._written = -1
+        self._written_at = self._moved_at
         self._agenda: Agenda | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -156,38 +158,40 @@ class Time:
             self._give_up(error)  # nobody else moves the clock, so nobody shall wait for it
 
     async def _drive_on(self) -> None:
-        quiet_since: float | None = None
         moved = False
         while True:
             await asyncio.sleep(0 if moved else IDLE)
             moved = False
             if self._moving:
                 continue
-            now = time.monotonic()
             if self._frozen:
-                self._moved_at = now
-                continue
-            if self._awaited:
-                rest = await self._look()
-                if rest is Rest.BUSY or self._frozen or self._moving or not self._awaited:
-                    quiet_since = None
-                    continue
-                if self._agenda is not None and self._agenda.tired:
-                    await self._tired(self._agenda.tired)
-                due = self._next(working=False)
-                if rest is Rest.QUIET and not self._manual:
-                    if due is not None:
-                        self._move_to(due)
-                        quiet_since, moved = None, True
-                        continue
-                    quiet_since = quiet_since or now
-                    if now - quiet_since > STUCK_AFTER:
-                        await self._stuck()
-                    continue
-            quiet_since = None
-            if now - self._moved_at >= TICK:
-                self._agenda = None
-                self._move_to(self._clock.now() + SECOND)
+                self._moved_at = time.monotonic()
+            elif not self._awaited or self._manual or (rest := await self._look()) is Rest.WORKING:
+                self._tick()
+            elif rest is Rest.QUIET and self._awaited and not (self._frozen or self._moving or self._manual):
+                moved = await self._jump()
+
+    def _tick(self) -> None:
+        """Let a second pass if it has passed on the machine."""
+        if time.monotonic() - self._moved_at >= TICK:
+            self._agenda = None
+            self._move_to(self._clock.now() + SECOND)
+
+    async def _jump(self) -> bool:
+        """Jump to what is due next, and return True; give up what cannot come."""
+        assert self._agenda is not None
+        if self._agenda.tired:
+            await self._tired(self._agenda.tired)
+        due = self._next(working=False)
+        if due is not None:
+            self._move_to(due)
+            return True
+        if self._store.writes != self._written:
+            self._written, self._written_at = self._store.writes, time.monotonic()
+        elif time.monotonic() - self._written_at > STUCK_AFTER:
+            self._written_at = time.monotonic()
+            await self._stuck()
+        return False
 
     # ------------------------------------------------------------------ looking
 

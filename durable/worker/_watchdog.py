@@ -74,6 +74,10 @@ class Watchdog:
 
     async def stop(self) -> None:
         """Stop watching; again does nothing."""
+        self.end()
+
+    def end(self) -> None:
+        """Stop watching."""
         self._stop.set()
 
     def during(self, run: object, turn: Callable[[T], object], given: T) -> bool:

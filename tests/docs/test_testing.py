@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 
 from durable import Client, Worker
 from durable.client import WorkflowHistory
-from durable.testing import ActivityEnvironment, WorkflowEnvironment
+from durable.testing import ActivityEnvironment, History, WorkflowEnvironment, crash_at_every_event
 from durable.testing._mocks import Mocks
 from durable.worker import Replayer
 
@@ -34,6 +35,7 @@ async def test_the_programs_run(store_url: str, tmp_path: Path, monkeypatch: pyt
     for test in ("test_ten_years", "test_a_cancel_in_the_second_month"):
         async with WorkflowEnvironment(mocks=mocks) as env:
             await names[test](env, mocks.mock)
+    await names["test_any_crash"](partial(crash_at_every_event, mocks=mocks), mocks.mock)
     await names["test_it_goes_on_where_it_was"](ActivityEnvironment())
     async with Client.connect(store_url) as client:
         await client.start_workflow(names["checkout"]("waits"), id="o-1")
@@ -42,6 +44,7 @@ async def test_the_programs_run(store_url: str, tmp_path: Path, monkeypatch: pyt
             await client.execute_workflow(names["checkout"]("book"), id="o-42")
         await names["keep"](client, "o-42")
     await names["test_old_runs_still_replay"]()
+    names["test_old_checkouts_still_replay"](History.load("checkout-1.json"))
 
 
 async def test_the_file_is_a_history_and_as_it_would_be_written() -> None:

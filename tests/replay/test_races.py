@@ -1,18 +1,8 @@
-"""Two things at the same moment, in each order and with a worker that may lose its memory between any two steps.
-
-Each race is a workflow, what happens to it, and an oracle: given the log, one outcome is legal. Each seed is one way the
-events and the steps of the worker fall between each other. A seed that fails is kept in `KEPT` for ever, and lived first.
-`DURABLE_RACES=10000` lives that many of each.
-"""
+"""Two things at the same moment, in each order and with a worker that may lose its memory between any two steps."""
 
 from __future__ import annotations
 
 import asyncio
-import os
-import random
-from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -32,147 +22,26 @@ from durable.history import (
     WorkflowExecutionSignaled,
     WorkflowExecutionUpdateAccepted,
 )
-from tests.replay.test_update_lives import CONVERTER, Life
+from tests.replay.race_rig import (
+    CONVERTER,
+    RaceLife,
+    Races,
+    at,
+    cancel,
+    live,
+    result,
+    says,
+    time_passes,
+    updates,
+)
 
-LIVES = int(os.environ.get("DURABLE_RACES", "1000"))
-KEPT: dict[str, tuple[int, ...]] = {}
+RACES = Races()
 
 word: Signal[str] = Signal("word", str)
 
 
 @activity.defn(name="races.work")
 async def work() -> int: ...
-
-
-# ---------------------------------------------------------------- what happens
-
-
-def cancel(life: RaceLife) -> None:
-    life.send(WorkflowExecutionCancelRequested(reason="enough"), "cancel")
-
-
-def result(life: RaceLife) -> None:
-    """The activity ends, as soon as it has begun."""
-    life.ending = True
-
-
-def time_passes(life: RaceLife) -> None:
-    life.now += 5_000_000
-
-
-def says(*words: str) -> list[Callable[[RaceLife], None]]:
-    def one(text: str) -> Callable[[RaceLife], None]:
-        def say(life: RaceLife) -> None:
-            if life.signal("word", text, id=f"signal {text}"):
-                life.acknowledged.append(text)
-
-        return say
-
-    return [one(text) for text in words]
-
-
-def updates(name: str, *ids: str, args: Sequence[Any] = ()) -> list[Callable[[RaceLife], None]]:
-    def one(id: str) -> Callable[[RaceLife], None]:
-        def update(life: RaceLife) -> None:
-            if life.update(name, *args, id=id):
-                life.acknowledged.append(id)
-
-        return update
-
-    return [one(id) for id in ids]
-
-
-class RaceLife(Life):
-    """A life in which a worker's steps and what happens alternate as a seed has it."""
-
-    def __init__(self, race: Race, seed: int) -> None:
-        super().__init__(race.workflow, *race.args)
-        self.chance = random.Random(f"{race.name} {seed}")
-        self.acknowledged: list[str] = []
-        """What was sent and taken."""
-        self.ending = False
-        self.crashes = self.chance.random() < 0.7
-
-    def live(self, happens: Sequence[Callable[[RaceLife], None]]) -> None:
-        waiting = list(happens)
-        self.chance.shuffle(waiting)
-        for _ in range(150):
-            if not self.open:
-                break
-            if waiting and self.chance.random() < 0.3:
-                waiting.pop()(self)
-            else:
-                self.work()
-            if not waiting and self.chance.random() < 0.1:
-                break
-        for one in waiting:
-            one(self)
-        self.rest()
-
-    def work(self) -> None:
-        """One step of the worker."""
-        dies = self.crashes and self.chance.random() < 0.1
-        if self.run is None:
-            self.claim()
-        elif dies:
-            self.crash()
-        elif self.ending and (self.started or self.rows) and self.chance.random() < 0.5:
-            self.end_activity()
-            self.end_row()
-        elif self.flying is not None:
-            self.commit()
-        elif self.chance.random() < 0.1:
-            self.evict()
-        else:
-            self.step()
-
-    def rest(self) -> None:
-        """Let all that is under way come to its end; timers are due when nothing else is to be done."""
-        for _ in range(40):
-            self.settle()
-            if not self.open:
-                return
-            assert self.run is not None
-            due = self.run.inputs.next_timer()
-            if due is None:
-                return
-            self.now = max(self.now, due)
-        raise AssertionError("it does not come to rest")
-
-
-@dataclass(frozen=True)
-class Race:
-    """A race.
-
-    Attributes:
-        judge: Given the log up to the close, what the workflow returned, and the life: says which way it went, and asserts
-            that it is the legal outcome.
-        ways: Ways it can go; each must be seen.
-    """
-
-    name: str
-    workflow: Any
-    happens: Sequence[Callable[[RaceLife], None]]
-    judge: Callable[[list[Event], Any, RaceLife], str]
-    ways: set[str]
-    args: Sequence[Any] = ()
-
-
-def at(events: Sequence[Event], kind: type[Any]) -> int:
-    """The first event of a kind, or one behind all."""
-    return next((n for n, event in enumerate(events) if isinstance(event.data, kind)), len(events))
-
-
-RACES: dict[str, Race] = {}
-
-
-def race(workflow: Any, *, happens: Sequence[Any], ways: set[str], args: Sequence[Any] = ()) -> Any:
-    def register(judge: Any) -> Any:
-        name = judge.__name__
-        RACES[name] = Race(name, workflow, happens, judge, ways, args)
-        return judge
-
-    return register
 
 
 # ---------------------------------------------------------------- results and cancels
@@ -192,7 +61,7 @@ async def result_or_cancel() -> list[Any]:
     return said
 
 
-@race(result_or_cancel, happens=[result, cancel, time_passes], ways={"result", "cancel", "neither"})
+@RACES.race(result_or_cancel, happens=[result, cancel, time_passes], ways={"result", "cancel", "neither"})
 def a_result_that_is_there_reaches_the_code_and_the_cancel_its_next_await(
     events: list[Event], got: Any, life: RaceLife
 ) -> str:
@@ -216,7 +85,7 @@ async def before_the_first_line() -> str:
     return heard
 
 
-@race(before_the_first_line, happens=[cancel], ways={"before", "later"})
+@RACES.race(before_the_first_line, happens=[cancel], ways={"before", "later"})
 def a_cancel_is_caught_however_early(events: list[Event], got: Any, life: RaceLife) -> str:
     assert got == "cancelled"
     assert sum(isinstance(event.data, CLOSING) for event in events) == 1
@@ -241,7 +110,7 @@ def _signal_or_timer(events: list[Event], got: Any) -> str:
     return "signal" if said < fired else "together" if together else "timeout"
 
 
-@race(signal_or_timeout, happens=[*says("hello"), time_passes], ways={"signal", "together", "timeout"})
+@RACES.race(signal_or_timeout, happens=[*says("hello"), time_passes], ways={"signal", "together", "timeout"})
 def a_signal_beside_the_timeout_of_its_receive(events: list[Event], got: Any, life: RaceLife) -> str:
     """In one task too, when it comes over the close that the timeout brought about."""
     return _signal_or_timer(events, got)
@@ -265,7 +134,7 @@ class ConditionOrTimeout:
         self.heard.append(text)
 
 
-@race(ConditionOrTimeout, happens=[*says("hello"), time_passes], ways={"signal", "together", "timeout"})
+@RACES.race(ConditionOrTimeout, happens=[*says("hello"), time_passes], ways={"signal", "together", "timeout"})
 def a_signal_beside_the_timeout_of_a_condition(events: list[Event], got: Any, life: RaceLife) -> str:
     return _signal_or_timer(events, got)
 
@@ -282,7 +151,7 @@ async def cancels_a_timer() -> str:
     return "fired" if fired else heard.result()
 
 
-@race(cancels_a_timer, happens=[*says("hello"), time_passes], ways={"signal", "together", "timeout"})
+@RACES.race(cancels_a_timer, happens=[*says("hello"), time_passes], ways={"signal", "together", "timeout"})
 def a_signal_that_cancels_a_timer_which_fires(events: list[Event], got: Any, life: RaceLife) -> str:
     said, fired = at(events, WorkflowExecutionSignaled), at(events, TimerFired)
     cancelled = at(events, TimerCanceled)
@@ -316,7 +185,7 @@ class TwoWaiters:
         self.words.append(text)
 
 
-@race(TwoWaiters, happens=says("a", "b", "c"), ways={"in one task", "apart"})
+@RACES.race(TwoWaiters, happens=says("a", "b", "c"), ways={"in one task", "apart"})
 def two_who_wait_for_one_condition(events: list[Event], got: Any, life: RaceLife) -> str:
     said = [event for event in events if isinstance(event.data, WorkflowExecutionSignaled)]
     assert got == [_text(event) for event in said[:2]]
@@ -352,7 +221,7 @@ class Collects:
         return "answer"
 
 
-@race(Collects, happens=[result, *says("a", "b", "c")], ways={"before", "beside", "refused"})
+@RACES.race(Collects, happens=[result, *says("a", "b", "c")], ways={"before", "beside", "refused"})
 def no_signal_is_lost_at_the_close(events: list[Event], got: Any, life: RaceLife) -> str:
     """What was acknowledged has been handled when the code returns, and is in its result."""
     said = [event for event in events if isinstance(event.data, WorkflowExecutionSignaled)]
@@ -363,7 +232,7 @@ def no_signal_is_lost_at_the_close(events: list[Event], got: Any, life: RaceLife
     return "beside" if any(event.task == done for event in said) else "before"
 
 
-@race(Collects, happens=[result, *updates("update", "u1", "u2")], ways={"before", "beside", "refused"})
+@RACES.race(Collects, happens=[result, *updates("update", "u1", "u2")], ways={"before", "beside", "refused"})
 def an_update_beside_the_end_has_its_answer(events: list[Event], got: Any, life: RaceLife) -> str:
     accepted = [event for event in events if isinstance(event.data, WorkflowExecutionUpdateAccepted)]
     assert len(accepted) == len(life.acknowledged)
@@ -395,7 +264,7 @@ class Continues:
         self.heard.append(text)
 
 
-@race(Continues, happens=[result, *says("a", "b", "c", "d")], ways={"all here", "some move", "refused"})
+@RACES.race(Continues, happens=[result, *says("a", "b", "c", "d")], ways={"all here", "some move", "refused"})
 def no_signal_is_lost_when_a_run_continues_as_new(events: list[Event], got: Any, life: RaceLife) -> str:
     """Each is in what the next run begins with, or in its inbox, in the order in which they were acknowledged."""
     assert isinstance(events[-1].data, WorkflowExecutionContinuedAsNew)
@@ -431,7 +300,7 @@ class Billed:
         self.stopped = True
 
 
-@race(
+@RACES.race(
     Billed,
     happens=[*[result] * 3, *[time_passes] * 3, *says("stop")],
     ways={"stopped", "stopped at the last timeout", "the next year stops"},
@@ -473,7 +342,7 @@ class Account:
             raise ValueError("not enough")
 
 
-@race(
+@RACES.race(
     Account,
     happens=[*updates("withdraw", *[f"u{n}" for n in range(20)], args=[60]), *says("close")],
     ways={"first", "behind others", "behind the end"},
@@ -503,28 +372,4 @@ def of_twenty_withdrawals_one_is_accepted(events: list[Event], got: Any, life: R
 @pytest.mark.temporal("workflow/completion_order", "workflow/cancel_signal_and_timer_fired_in_same_task")
 @pytest.mark.parametrize("name", RACES)
 def test_any_interleaving_has_one_legal_outcome_and_replays(name: str) -> None:
-    found = RACES[name]
-    ways: Counter[str] = Counter()
-    for seed in (*KEPT.get(name, ()), *range(LIVES)):
-        life = RaceLife(found, seed)
-        try:
-            life.live(found.happens)
-            ways[_judge(found, life)] += 1
-        except Exception as error:
-            shown = [(one.task, type(one.data).__name__) for one in life.events]
-            raise AssertionError(f"seed {seed}: {error!r}; {shown}") from error
-        finally:
-            for one in life.alive:
-                one.evict()
-    assert found.ways <= set(ways), ways
-
-
-def _judge(found: Race, life: RaceLife) -> str:
-    events = life.events
-    assert not life.open, "it did not close"
-    code = life.fresh()
-    life._replay(code, events)
-    data = events[-1].data
-    got = getattr(data, "result", None)
-    value = None if got is None else CONVERTER.from_payload(got, Any, path="result")
-    return found.judge(events, value, life)
+    live(RACES[name])

@@ -177,7 +177,8 @@ class Life:
             self.code = self.fresh()
             commands = self._replay(self.code, self.events)
         self.receive()
-        self.run.asked.recover(now=self.now, jitter=0.0)
+        for again in self.run.asked.recover(now=self.now, jitter=0.0):
+            self.started[again.id] = again
         if commands is not None:
             self._take(commands)
 

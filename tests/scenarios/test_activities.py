@@ -443,6 +443,21 @@ async def test_an_activity_has_its_workers_client_and_converter(env: Env) -> Non
     assert "written `async def`" in found[1]
 
 
+async def test_one_that_is_not_eager_is_recorded_before_it_runs(env: Env) -> None:
+    @activity.defn(name="scn.act.looks")
+    async def looks() -> list[str]:
+        return await events(activity.client().get_workflow_handle(activity.info().workflow_id))
+
+    @workflow.defn(name="scn.act.records_first")
+    async def records_first() -> list[str]:
+        return await workflow.execute_activity(looks, eager=False)
+
+    async with env.worker(records_first, looks):
+        handle = await env.start(records_first())
+        assert await handle.result(timeout=PATIENCE) == ["Started", "ActivityScheduled"]
+    assert (await event(handle, "ActivityScheduled")).eager is False
+
+
 async def test_more_activities_than_slots(env: Env) -> None:
     running = most = 0
 

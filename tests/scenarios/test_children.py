@@ -9,6 +9,7 @@ import pytest
 
 from durable import ApplicationError, RetryPolicy, Signal, WorkflowAlreadyStartedError, activity, workflow
 from durable.client import WorkflowHandle
+from durable.common import WorkflowIDReusePolicy
 from durable.exceptions import (
     CancelledError,
     ChildWorkflowError,
@@ -147,7 +148,16 @@ async def test_a_child_by_name_with_a_result_type(env: Env) -> None:
 
 @pytest.mark.temporal("child_workflow/throws_on_execute")
 async def test_a_child_that_fails(env: Env) -> None:
-    told = await env.run(tells("chd.fails", ["boom"]), tells, failing)
+    async with env.worker(tells, failing):
+        handle = await env.start(tells("chd.fails", ["boom"]))
+        told = await handle.result(timeout=PATIENCE)
+    assert await events(handle) == [
+        "Started",
+        "StartChildInitiated",
+        "ChildStarted",
+        "ChildFailed",
+        "Completed",
+    ]
     assert told == [
         "ApplicationError",
         "Planned: boom",
@@ -312,6 +322,9 @@ async def test_options_reach_the_child(env: Env) -> None:
             execution_timeout=60,
             memo={"why": "test"},
             static_summary="a child",
+            static_details="at length",
+            retry_policy=RetryPolicy(maximum_attempts=2),
+            id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
             parent_close_policy=ABANDON,
         )
         assert not child.done()
@@ -328,6 +341,9 @@ async def test_options_reach_the_child(env: Env) -> None:
     )
     started = await event(child, "Started")
     assert (started.execution_timeout, started.parent_close_policy) == (60_000_000, "abandon")
+    assert (started.static_details, started.retry_policy.maximum_attempts) == ("at length", 2)
+    asked = await event(handle, "StartChildInitiated")
+    assert asked.id_reuse_policy == "reject_duplicate"
     async with env.worker(waits, task_queue="elsewhere"):
         await child.signal(go("late"))
         assert await child.result(timeout=PATIENCE) == "late"

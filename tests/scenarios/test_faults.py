@@ -273,7 +273,11 @@ async def test_an_unregistered_activity_stays_pending_with_a_reason(env: Env) ->
     async def calls_unknown() -> Any:
         return await workflow.execute_activity("scn.faults.unknown_activity", 5)
 
-    async with env.worker(calls_unknown, two):
+    @activity.defn(name="scn.faults.unknown_activity")
+    async def unknown_activity(x: int) -> int:
+        return x * 2
+
+    async with env.worker(calls_unknown, two):  # the process knows it, this worker does not
         handle = await env.start(calls_unknown())
         await reached(handle, "Started", "ActivityScheduled")
 
@@ -282,10 +286,6 @@ async def test_an_unregistered_activity_stays_pending_with_a_reason(env: Env) ->
             return getattr(pending[0], "reason", "") if pending else ""
 
         await until("describe says why", told)
-
-    @activity.defn(name="scn.faults.unknown_activity")
-    async def unknown_activity(x: int) -> int:
-        return x * 2
 
     async with env.worker(calls_unknown, unknown_activity):
         assert await handle.result(timeout=PATIENCE) == 10

@@ -89,7 +89,15 @@ async def serial() -> str:
 
 @pytest.mark.temporal("local_activity/serial")
 async def test_one_after_the_other(env: Env) -> None:
-    assert await env.run(serial(), serial, greet) == "a, b!, c!, d!"
+    async with env.worker(serial, greet):
+        handle = await env.start(serial())
+        assert await handle.result(timeout=PATIENCE) == "a, b!, c!, d!"
+    told = await events(handle)
+    assert told == [
+        "Started",
+        *["ActivityScheduled", "ActivityCompleted"] * (len(told) // 2 - 1),
+        "Completed",
+    ]
 
 
 @workflow.defn(name="scn.la.order")
@@ -150,7 +158,12 @@ async def test_one_fails_beside_one_that_does_not(env: Env) -> None:
     async def failing() -> None:
         raise ApplicationError("no")
 
-    assert await env.run(both(), both, greet, failing) == ["Hello, Ada!", "ActivityError: no"]
+    async with env.worker(both, greet, failing):
+        handle = await env.start(both())
+        assert await handle.result(timeout=PATIENCE) == ["Hello, Ada!", "ActivityError: no"]
+    told = await events(handle)
+    assert told[:3] == ["Started", "ActivityScheduled", "ActivityScheduled"]
+    assert sorted(told[3:]) == ["ActivityCompleted", "ActivityFailed", "Completed"]
 
 
 @workflow.defn(name="scn.la.tries")
@@ -204,6 +217,8 @@ async def test_a_failure_that_is_not_retryable(env: Env) -> None:
         failure = await fails(handle)
     assert isinstance(failure, ActivityError)
     assert (failure.activity_type, failure.retry_state.name) == ("scn.la.flaky", "NON_RETRYABLE_FAILURE")  # type: ignore[union-attr]
+    assert await events(handle) == ["Started", "ActivityScheduled", "ActivityFailed", "Failed"]
+    assert (await event(handle, "ActivityFailed")).attempt == 1
 
 
 BACKED_OFF = ["ActivityFailed", "TimerStarted", "TimerFired", "ActivityScheduled"]
@@ -276,6 +291,10 @@ async def test_other_inputs_are_taken_while_one_runs(env: Env) -> None:
         gate.open.set()
         assert await handle.result(timeout=PATIENCE) == ["signal", "update", "timer", "at last"]
     assert gate.begun == 1
+    told = await events(handle)
+    assert {*told[told.index("ActivityScheduled") : told.index("ActivityCompleted")]} >= {
+        "Signaled", "UpdateAccepted", "UpdateCompleted", "TimerFired"
+    }  # fmt: skip
 
 
 async def seen(handle: Any, what: str) -> bool:

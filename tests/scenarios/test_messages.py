@@ -302,7 +302,7 @@ async def test_class_style_queries(env: Env) -> None:
     async with env.worker(Collects):
         handle = await env.start(Collects.run(3))
         assert await handle.query(Collects.count()) == 0
-        await handle.signal(Collects.add(7))
+        await handle.signal("add", args=[7])
         assert await handle.query(Collects.count()) == 1
         assert await handle.query(Collects.at(0)) == 7
         assert await handle.query("item_at", args=[5, "none"]) == "none"
@@ -312,6 +312,7 @@ async def test_class_style_queries(env: Env) -> None:
         assert await handle.query(Collects.count()) == 1
     assert await handle.query(Collects.at(0)) == 7, "a closed run answers without any worker"
     assert await events(handle) == ["Started", "Signaled", "Signaled", "Completed"]
+    assert [(await event(handle, "Signaled", n)).name for n in range(2)] == ["add", "finish"]
 
 
 @pytest.mark.temporal("workflow/signal_and_query")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -446,12 +447,29 @@ async def test_a_reset_restores_the_original_options(plain: Env) -> None:
     async with plain.worker(steps):
         handle = await plain.start(steps([], SILENT))
         await queued(handle)
-        await handle.update_activity_options(id="a", task_queue="nobody")
-        await handle.reset_activity(id="a", restore_original_options=True)
+        await handle.update_activity_options(type=step.activity, task_queue="nobody")
+        await handle.reset_activity(type="scn.step", restore_original_options=True)
         async with plain.worker(step.activity):
             assert (await step.begun()).task_queue == "default"
             step.say("done")
             assert await handle.result(timeout=PATIENCE) == "done"
+
+
+async def test_what_goes_on_may_be_spread_over_a_while(plain: Env) -> None:
+    async with plain.worker(steps):
+        handle = await plain.start(steps([], SILENT))
+        began = (await queued(handle)).scheduled_time
+        await handle.reset_activity(id="a", jitter=timedelta(days=1000))
+        first = (await pending(handle)).next_attempt_time
+        assert first is not None
+        assert first - began > timedelta(minutes=1)
+        await handle.pause_activity(id="a")
+        await handle.unpause_activity(id="a", jitter=timedelta(days=1000))
+        second = (await pending(handle)).next_attempt_time
+        assert second is not None
+        assert second - began > timedelta(minutes=1)
+        assert second != first
+        await handle.terminate()
 
 
 # ---------------------------------------------------------------------- what cannot be

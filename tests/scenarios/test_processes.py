@@ -77,6 +77,7 @@ async def test_in_another_process(plain: Env, pool: Any, shared: Any) -> None:
     assert found[0] == "a"
     assert found[1] != os.getpid()
     assert found[2:] == [True, 1]
+    assert await events(handle) == ["Started", "ActivityScheduled", "ActivityCompleted", "Completed"]
 
 
 async def test_what_cannot_come_back_fails_the_activity_alone(plain: Env, pool: Any, shared: Any) -> None:

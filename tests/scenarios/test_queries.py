@@ -137,6 +137,7 @@ async def test_failures_come_back_as_they_are(env: Env, stranger: Stranger) -> N
                     await asker.query("item", args=wrong)
         with pytest.raises(TypeError):
             await handle.query(Counts.item("a", "b", "c"))  # type: ignore[call-arg]
+    assert await events(handle) == ["Started"], "a query leaves no event"
 
 
 @pytest.mark.temporal("query/unexpected_return_type")

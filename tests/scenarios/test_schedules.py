@@ -328,7 +328,9 @@ async def test_an_update_changes_what_the_next_action_is(env: Env) -> None:
             "changes",
             Schedule(action(note("old"), memo={"a": 1}, priority=Priority(priority_key=2)), NEVER_SOON),
             memo={"who": "ada"},
+            search_attributes=TypedSearchAttributes([SearchAttributePair(key, "red")]),
         )
+        assert (await handle.describe()).typed_search_attributes[key] == "red"
 
         async def change(given: ScheduleUpdateInput) -> ScheduleUpdate:
             schedule = given.description.schedule

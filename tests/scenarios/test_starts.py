@@ -51,6 +51,7 @@ async def test_one_open_run_of_an_id(env: Env) -> None:
     async with env.worker(waits):
         await first.signal(end("done"))
         assert await same.result(timeout=PATIENCE) == "a done"
+    assert await events(first) == ["Started", "Signaled", "Completed"]
 
 
 async def test_terminate_existing(env: Env) -> None:

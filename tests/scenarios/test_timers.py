@@ -105,6 +105,7 @@ async def test_a_long_timer_waits_without_its_worker(env: Env, days: int) -> Non
     async with env.worker(long):
         await handle.signal(go(1.0))
         assert await handle.result(timeout=PATIENCE) == "woken"
+    assert await events(handle) == ["Started", "TimerStarted", "Signaled", "Completed"]
 
 
 @pytest.mark.temporal("patterns/updatable_timer")

@@ -337,6 +337,12 @@ async def test_what_is_refused(options: dict[str, Any], kind: type[Exception], t
             Worker(client, workflows=[plain_result], activities=[], **options)
 
 
+async def test_a_worker_is_written_down_as_it_was_made(plain: Env) -> None:
+    async with plain.worker(plain_result, lease_duration=7.5, identity="me") as worker:
+        (found,) = await plain.client.store.list_workers()
+        assert (found.worker_id, found.identity, found.lease) == (worker.worker_id, "me", 7_500_000)
+
+
 async def test_a_worker_leaves_alone_what_it_does_not_list(env: Env) -> None:
     other = await env.start(fails_plainly())
     async with env.worker(plain_result):

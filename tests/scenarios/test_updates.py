@@ -176,6 +176,10 @@ async def test_async_accepted(env: Env) -> None:
         with pytest.raises(WorkflowNotFoundError, match="no update 'nobody'"):
             await handle.get_update_handle("nobody").result()
         await handle.terminate()
+    assert await events(handle) == [
+        "Started", "TimerStarted", "UpdateAccepted", "ActivityScheduled", "ActivityCompleted", "UpdateCompleted",
+        "Terminated",
+    ]  # fmt: skip
 
 
 @pytest.mark.temporal("update/deduplication")
@@ -657,6 +661,10 @@ async def test_worker_restart(env: Env) -> None:
         assert await handle.execute_update(Account.withdraw(8)) == 100
         await handle.signal(Account.close())
         assert await handle.result(timeout=PATIENCE) == 100
+    assert await events(handle) == [
+        "Started", "UpdateAccepted", "ActivityScheduled", "ActivityCompleted", "UpdateCompleted",
+        "UpdateAccepted", "UpdateCompleted", "Signaled", "Completed",
+    ]  # fmt: skip
 
 
 async def test_from_another_client(env: Env, store_url: str) -> None:
@@ -695,7 +703,12 @@ async def test_self_update(env: Env) -> None:
             self.value = value
             return value + 1
 
-    assert await env.run(Self.run(), Self, updates_its_workflow) == 15
+    async with env.worker(Self, updates_its_workflow):
+        handle = await env.start(Self.run())
+        assert await handle.result(timeout=PATIENCE) == 15
+    assert await events(handle) == [
+        "Started", "ActivityScheduled", "UpdateAccepted", "UpdateCompleted", "ActivityCompleted", "Completed"
+    ]  # fmt: skip
 
 
 async def test_waiting_survives_a_lost_answer(env: Env) -> None:

@@ -170,6 +170,7 @@ async def test_a_ramp_takes_its_share_by_workflow_id(shop: Shop) -> None:
         return [(await handle.result(timeout=PATIENCE))[0] for handle in handles]
 
     assert set(await builds("ramp")) == {"1"}
+    assert await completed(shop.env.client.get_workflow_handle("ramp-0")) == [("shop:1", "auto_upgrade")]
     await shop.deployment.set_ramping_version("2", 100)
     assert set(await builds("ramp")) == {"2"}
     await shop.deployment.set_ramping_version("2", 40)

@@ -12,6 +12,7 @@ import functools
 import importlib
 import inspect
 import io
+import multiprocessing
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
@@ -19,6 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from durable import RetryPolicy
 
 ROOT = Path(__file__).parents[2]
 
@@ -37,6 +40,21 @@ WAYS: dict[str, tuple[str, str]] = {
     "query": ("durable.client:WorkflowHandle.query", "parameter"),
     "execute_update": ("durable.client:WorkflowHandle.execute_update", "parameter"),
     "start_update": ("durable.client:WorkflowHandle.start_update", "parameter"),
+    "start_workflow": ("durable.client:Client.start_workflow", "parameter"),
+    "reset": ("durable.client:WorkflowHandle.reset", "parameter"),
+    "pause": ("durable.client:WorkflowHandle.pause", "parameter"),
+    "pause_activity": ("durable.client:WorkflowHandle.pause_activity", "parameter"),
+    "unpause_activity": ("durable.client:WorkflowHandle.unpause_activity", "parameter"),
+    "reset_activity": ("durable.client:WorkflowHandle.reset_activity", "parameter"),
+    "update_activity_options": ("durable.client:WorkflowHandle.update_activity_options", "parameter"),
+    "fetch_history_events": ("durable.client:WorkflowHandle.fetch_history_events", "parameter"),
+    "list_workflows": ("durable.client:Client.list_workflows", "parameter"),
+    "count_workflows": ("durable.client:Client.count_workflows", "parameter"),
+    "get_workflow_handle": ("durable.client:Client.get_workflow_handle", "parameter"),
+    "create_schedule": ("durable.client:Client.create_schedule", "parameter"),
+    "trigger": ("durable.client:ScheduleHandle.trigger", "parameter"),
+    "pause schedule": ("durable.client:ScheduleHandle.pause", "parameter"),
+    "unpause schedule": ("durable.client:ScheduleHandle.unpause", "parameter"),
     "update result": ("durable.client:WorkflowUpdateHandle.result", "parameter"),
     "sleep": ("durable.workflow._waiting:sleep", "parameter"),
     "wait_condition": ("durable.workflow._waiting:wait_condition", "parameter"),
@@ -54,6 +72,30 @@ WAYS: dict[str, tuple[str, str]] = {
     "application error": ("durable.exceptions:ApplicationError.__init__", "parameter"),
 }
 """Where options come in, and how they are given there: in a mapping, by a parameter, or as a field of the first argument."""
+
+KNOWN = {"start": ["_KNOWN"], "activity": ["KNOWN"], "workflow": ["_KNOWN", "CHILD_ONLY"]}
+"""Where the names are that may be in a mapping, in the module of its way."""
+
+NO_OPTIONS = {
+    **dict.fromkeys(
+        (
+            "workflow.defn: target",
+            "workflow.signal: fn",
+            "workflow.query: fn",
+            "workflow.update: fn",
+            "activity.defn: fn",
+        ),
+        "what is decorated",
+    ),
+    **dict.fromkeys(("start: args", "start: result_type"), "taken before the others, see start_workflow"),
+    "workflow.defn: sandboxed": "there is no sandbox to leave",
+}
+"""Parameters that may be left out, and can not be dropped; and why."""
+
+FORK = multiprocessing.get_context("fork")
+
+LIMIT = 40
+"""Seconds for a test; a busy machine takes some ten for the longest."""
 
 OFF = "(nothing)"
 """The name of an option that nobody gives: only the wrapper is there."""
@@ -107,6 +149,26 @@ class Wrapped:
         return call
 
 
+def options(way: str) -> list[str]:
+    """What may be given there, and may be left out."""
+    path, kind = WAYS[way]
+    module, _, name = path.partition(":")
+    holder = importlib.import_module(module)
+    if kind == "field":
+        return [one.name for one in fields(RetryPolicy)]
+    if kind == "mapping":
+        known = frozenset[str]().union(*(getattr(holder, one) for one in KNOWN[way]))
+        return sorted(one for one in known if f"{way}: {one}" not in NO_OPTIONS)
+    function: Any = holder
+    for part in name.split("."):
+        function = getattr(function, part)
+    return [
+        one.name
+        for one in inspect.signature(function).parameters.values()
+        if one.default is not one.empty and f"{way}: {one.name}" not in NO_OPTIONS
+    ]
+
+
 @contextlib.contextmanager
 def dropped(way: str, option: str) -> Iterator[None]:
     """Drop an option on its way in, wherever that function is known by now."""
@@ -138,7 +200,7 @@ def dropped(way: str, option: str) -> Iterator[None]:
             setattr(owner, key, value)
 
 
-class _First:
+class First:
     """A plugin that notes the first test that fails."""
 
     def __init__(self) -> None:
@@ -151,11 +213,23 @@ class _First:
             self.failed = report.nodeid
 
 
-def run(*tests: str, more: tuple[str, ...] = ()) -> _First:
-    """Run tests, as if their modules had never been imported, until one fails."""
-    for name in [one for one in sys.modules if one.startswith("tests.") and one != "tests.temporal.dropped"]:
-        del sys.modules[name]
-    first = _First()
+def run(*tests: str, more: tuple[str, ...] = ()) -> First:
+    """Run tests until one fails, in a copy of this process: nothing is remembered, and who waits for ever is ended."""
+    receiver, sender = FORK.Pipe(duplex=False)
+    process = FORK.Process(target=_run, args=(sender, tests, more))
+    process.start()
+    first = First()
+    if receiver.poll(LIMIT):
+        first.failed, first.ran = receiver.recv()
+    else:
+        first.failed = f"{tests[0]} (within {LIMIT} s)"
+    process.kill()
+    process.join()
+    return first
+
+
+def _run(sender: Any, tests: tuple[str, ...], more: tuple[str, ...]) -> None:
+    first = First()
     said = io.StringIO()
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
         # durable's own plugin has pytest look at its modules' asserts, and here they are loaded already.
@@ -163,7 +237,7 @@ def run(*tests: str, more: tuple[str, ...] = ()) -> _First:
         pytest.main(["-x", "-q", "-p", "no:cacheprovider", *quiet, *more, *tests], plugins=[first])
     if not first.ran and not first.failed:
         first.failed = f"no test ran: {said.getvalue()[-2000:]}"
-    return first
+    sender.send((first.failed, first.ran))
 
 
 def fault(name: str, test: str) -> str:

@@ -6,10 +6,10 @@ import os
 import subprocess
 import sys
 
-from tests.temporal.dropped import ROOT, WAYS
+from tests.temporal.dropped import ROOT, WAYS, options
 from tests.temporal.drops import DROPS
 
-EVERY = 20
+EVERY = 30
 """Of so many options one is dropped in an ordinary run; `DURABLE_DROPS=all` drops each."""
 
 
@@ -18,6 +18,11 @@ def test_every_option_has_a_way_in_and_a_test_that_is_there() -> None:
         assert name.partition(": ")[0] in WAYS, name
         path, _, function = test.partition("::")
         assert f"def {function.partition('[')[0]}(" in (ROOT / path).read_text("utf-8"), f"{name}: {test}"
+
+
+def test_every_option_is_dropped() -> None:
+    accepted = {f"{way}: {option}" for way in WAYS for option in options(way)}
+    assert accepted - {*DROPS} == set()
 
 
 def test_an_option_that_is_dropped_makes_its_test_fail() -> None:

@@ -159,6 +159,22 @@ async def test_what_is_tried_for_ever_is_an_error(env: WorkflowEnvironment) -> N
         await env.run(retried("ada"), id="r-1")
 
 
+async def test_definitions_that_nobody_has_chosen(
+    env: WorkflowEnvironment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time_module, "STUCK_AFTER", 0.1)
+
+    @workflow.defn(name="testing.waits")
+    async def another() -> None: ...
+
+    assert another.definition
+    handle = await env.client.start_workflow("testing.waits", id="w-1")
+    with pytest.raises(
+        NothingToComeError, match=r"several definitions of workflow 'testing.waits', at .*programs.py:"
+    ):
+        await handle.result()
+
+
 async def test_workers_of_the_test_itself(env: WorkflowEnvironment) -> None:
     @activity.defn(name="testing.charge")
     async def mocked(customer: str) -> str:

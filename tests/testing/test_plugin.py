@@ -87,6 +87,26 @@ async def test_an_activity(activity_env: ActivityEnvironment) -> None:
     assert beats == ["began"]
 """
 
+HISTORIES = """
+from durable.testing import History, replay_histories
+
+
+async def test_recorded(durable_env: WorkflowEnvironment) -> None:
+    await durable_env.run(subscription("ada", 1), id="s-1")
+    durable_env.record_history("s-1", "histories/one.json")
+
+
+@replay_histories("histories/*.json")
+def test_replayed(history: History) -> None:
+    assert history.strict
+    history.replay(subscription)
+
+
+async def test_crashed(crash_at_every_event, mock_activity: MockActivity) -> None:
+    mock_activity(charge).returns("paid")
+    assert len((await crash_at_every_event(subscription("ada", 1))).crashes) >= 2
+"""
+
 FAILING = """
 async def test_fails_unseen(durable_env: WorkflowEnvironment) -> None:
     await durable_env.client.start_workflow(broken(), id="b-1")
@@ -168,6 +188,19 @@ def test_under_pytest_asyncio(tmp_path: Path, mode: str) -> None:
         mark="@pytest.mark.asyncio" if mode == "strict" else "",
     )
     assert "6 passed" in said, said
+
+
+def test_histories_in_files(tmp_path: Path) -> None:
+    options = ("-p", "anyio", "-o", "anyio_mode=auto", "--durable-replay-strict")
+    assert "no file is like 'histories/*.json'" in run(tmp_path, HISTORIES, *options)
+    (tmp_path / "histories").mkdir()
+    (tmp_path / "histories" / "one.json").write_text("{}", "utf-8")
+    said = run(
+        tmp_path, HISTORIES.replace("@replay_histories", "# "), *options, "--durable-record", "-k", "recorded"
+    )
+    assert "1 passed" in said, said
+    said = run(tmp_path, HISTORIES, *options)
+    assert "3 passed" in said, said
 
 
 def test_what_failures_look_like(tmp_path: Path) -> None:

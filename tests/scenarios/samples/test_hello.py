@@ -62,7 +62,7 @@ async def test_activity(env: Env) -> None:
     asked = await event(handle, "ActivityScheduled")
     assert (asked.activity_type, asked.start_to_close) == ("hello.compose", 10_000_000)
     begun = await event(handle, "Started")
-    assert (begun.execution_timeout, begun.run_timeout) == (None, None)
+    assert (begun.workflow_type, begun.execution_timeout, begun.run_timeout) == ("hello.thread", None, None)
 
 
 @pytest.mark.temporal("hello/activity_async")

@@ -1,0 +1,140 @@
+"""`crash_at_every_event`: a kill at every point, and nothing of the dead worker runs on."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from datetime import timedelta
+
+import pytest
+
+from durable import ApplicationError, Signal, activity, workflow
+from durable.testing import CrashReport, WorkflowEnvironment, crash_at_every_event
+from durable.testing._mocks import Mocks
+from tests.testing.programs import charge, retried, stop, subscription
+
+go = Signal("testing.go", str)
+ledger: list[str] = []
+
+
+@activity.defn(name="testing.step")
+async def step(name: str) -> str:
+    try:
+        ledger.append(f"{name} begins")
+        await asyncio.sleep(0)
+        return name.upper()
+    finally:
+        ledger.append(f"{name} ends")
+
+
+@workflow.defn(name="testing.trip")
+async def trip(who: str) -> str:
+    try:
+        flight = await step("flight")
+        await workflow.sleep(timedelta(hours=1))
+        hotel, car = await asyncio.gather(step("hotel"), step("car"))
+        return f"{who} {flight} {hotel} {car} {await go.receive()}"
+    finally:
+        ledger.append("trip ends")
+
+
+async def drive(handle: object, env: WorkflowEnvironment) -> None:
+    await handle.signal(go("now"))  # type: ignore[attr-defined]
+
+
+async def crashed(**options: object) -> CrashReport:
+    return await crash_at_every_event(trip("ada"), drive=drive, before_each=ledger.clear, **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("evict", [False, True], ids=["cached", "evicted"])
+async def test_it_survives_any_crash(evict: bool) -> None:
+    report = await crashed(evict=evict)
+    assert {result[:23] for result in report.results} == {"ada FLIGHT HOTEL CAR no"}
+    assert report.duplicate_completions == 0
+    assert len(report.crashes) == 2 * len({one.commit for one in report.crashes}) >= 8
+    assert len(report.histories) == len(report.crashes) + 1
+    assert str(report.crashes[0]).startswith("right before commit 1 (")
+
+
+once = 0
+
+
+@activity.defn(name="testing.counts")
+async def counts() -> int:
+    global once
+    once += 1
+    return once
+
+
+@workflow.defn(name="testing.counting")
+async def counting() -> int:
+    return await counts()
+
+
+async def test_what_is_not_the_same_after_a_kill_is_found() -> None:
+    """An activity that must not run twice: the kill between its end and the commit makes it."""
+    global once
+
+    def reset() -> None:
+        global once
+        once = 0
+
+    with pytest.raises(
+        AssertionError, match=r"killed right before commit 1 .*the result 2, and else the result 1"
+    ):
+        await crash_at_every_event(counting(), before_each=reset)
+    once = 0
+
+
+left: list[str] = []
+
+
+@activity.defn(name="testing.leaves")
+async def leaves() -> str:
+    try:
+        left.append("activity begins")
+        await asyncio.sleep(0.05)
+        return "done"
+    finally:
+        left.append("activity ends")
+
+
+@workflow.defn(name="testing.leaving")
+async def leaving() -> str:
+    async def beside() -> None:
+        try:
+            await asyncio.sleep(100)
+        finally:
+            left.append("task ends")
+
+    task = asyncio.create_task(beside())
+    try:
+        return await leaves()
+    finally:
+        task.cancel()
+
+
+async def test_no_line_of_the_dead_runs() -> None:
+    await crash_at_every_event(leaving(), before_each=left.clear)
+    left.clear()
+    gc.collect()
+    await asyncio.sleep(0.1)
+    assert left == []
+
+
+async def test_mocks_begin_again() -> None:
+    mocks = Mocks()
+    mock = mocks.mock(charge).returns("paid")
+    report = await crash_at_every_event(subscription("ada", 2), mocks=mocks)
+    assert report.results == {"ended"}
+    assert len(mock.calls) > 2 * len(report.crashes)
+
+
+async def test_a_failure_is_an_outcome_too() -> None:
+    mocks = Mocks()
+    from tests.testing.programs import flaky
+
+    mocks.mock(flaky).raises(ApplicationError("no", non_retryable=True))
+    report = await crash_at_every_event(retried("ada"), mocks=mocks)
+    assert len(report.results) == 1
+    assert stop.name == "testing.stop"

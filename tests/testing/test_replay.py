@@ -1,0 +1,169 @@
+"""Histories in files and in databases, replayed under code that has changed."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from durable import Client, workflow
+from durable.exceptions import NondeterminismError
+from durable.history import Payload
+from durable.testing import History, WorkflowEnvironment
+from durable.testing.replay import ReplayReport, main, replay_open_runs
+from durable.worker import Replayer
+from tests.scenarios.rig import reached
+from tests.testing.programs import charge, child, stop, subscription, waits
+
+
+@workflow.defn(name="testing.subscription")
+async def changed(customer: str, months: int) -> str:
+    """It waits first and charges then."""
+    reason = await stop.receive(timeout=30 * 24 * 3600)
+    await charge(customer)
+    return reason
+
+
+@workflow.defn(name="testing.waits")
+async def waits_now() -> str:
+    await charge("ada")
+    return await stop.receive()
+
+
+NOW = [changed, waits_now, child]
+
+
+async def under_way(client: Client, count: int = 6) -> None:
+    """Runs that have charged and wait, some of them for a signal."""
+    env = WorkflowEnvironment.from_client(client)
+    async with env.worker(workflows=[subscription, waits, child], activities=[charge]):
+        for number in range(count):
+            await client.start_workflow(subscription("ada", 3), id=f"s-{number}")
+        await client.start_workflow(waits(), id="w-0")
+        handle = await client.start_workflow(subscription("bob", 3), id="closed")
+        await handle.signal(stop("now"))
+        await handle.result()
+        for number in range(count):
+            handle = client.get_workflow_handle(f"s-{number}")
+            await reached(handle, "Started", "ActivityScheduled", "ActivityCompleted", "TimerStarted")
+
+
+async def test_open_runs_of_a_database(store_url: str) -> None:
+    async with Client.connect(store_url) as client:
+        await under_way(client)
+        seen: list[int] = []
+        good = await replay_open_runs(
+            client,
+            replayer=Replayer(workflows=[subscription, waits]),
+            progress=lambda report: seen.append(report.replayed),
+        )
+        assert good.ok
+        assert seen == list(range(1, 8))
+        assert str(good) == f"7 histories with {good.events} events: none do not replay"
+        before = [run.run_id async for run in client.list_workflows()]
+        bad = await replay_open_runs(client, replayer=Replayer(workflows=NOW))
+        assert [(one.workflow_type, len(one.workflow_ids)) for one in bad.mismatches] == [
+            ("testing.subscription", 6)
+        ]
+        assert isinstance(bad.mismatches[0].error, NondeterminismError)
+        assert "6 of testing.subscription: s-" in str(bad)
+        assert " and 1 more\n    NondeterminismError: " in str(bad)
+        chosen = await replay_open_runs(client, replayer=Replayer(workflows=NOW), sample=3, seed=1)
+        again = await replay_open_runs(client, replayer=Replayer(workflows=NOW), sample=3, seed=1)
+        assert chosen.replayed == 3
+        assert str(chosen) == str(again)
+        closed = await replay_open_runs(client, "WorkflowId = 'closed'", replayer=Replayer(workflows=NOW))
+        assert closed.replayed == 1
+        assert [run.run_id async for run in client.list_workflows()] == before
+        assert (await client.get_workflow_handle("s-0").describe()).reason == ""
+
+
+async def test_the_command(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'app.db'}"
+    async with Client.connect(url) as client:
+        await under_way(client, 1)
+    command = [
+        sys.executable,
+        "-m",
+        "durable.testing.replay",
+        url,
+        "--quiet",
+        "--import",
+        "tests.testing.programs",
+    ]
+    done = await asyncio.to_thread(
+        subprocess.run, command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2]
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.endswith("none do not replay\n")
+    out = io.StringIO()
+    code = await asyncio.to_thread(main, [url, "--import", "tests.testing.test_replay"], out=out)
+    assert code == 7, "of two definitions in one process, the later is the code of now"
+    assert "1 of testing.subscription: s-0\n    NondeterminismError: workflow" in out.getvalue()
+
+
+def test_the_command_is_told_what_is_wrong(tmp_path: Path) -> None:
+    def said(*arguments: str) -> tuple[int, str]:
+        err = io.StringIO()
+        return main(arguments, err=err), err.getvalue()
+
+    assert said("sqlite:///" + str(tmp_path / "none.db"), "--import", "nowhere") == (
+        2,
+        "No module named 'nowhere'\n",
+    )
+    code, text = said("sqlite:///" + str(tmp_path / "none.db"), "--import", "tests.testing.programs")
+    assert code == 2
+    assert "table" in text
+    with pytest.raises(SystemExit):
+        main([])
+    assert ReplayReport().ok
+
+
+async def test_histories_in_files(tmp_path: Path) -> None:
+    file = tmp_path / "histories" / "one.json"
+    async with WorkflowEnvironment(record=True) as env:
+        assert await env.run(subscription("ada", 1), id="s-1") == "ended"
+        env.record_history("s-1", file)
+        history = env.history("s-1")
+        assert history.types[:2] == ["WorkflowExecutionStarted", "ActivityTaskScheduled"]
+        with pytest.raises(ValueError, match="no events 'Nothing'"):
+            history.events_of("Nothing")
+    kept = History.load(file)
+    assert kept.types == history.types
+    kept.replay(subscription)
+    with pytest.raises(NondeterminismError):
+        kept.replay(changed)
+    async with WorkflowEnvironment() as env:
+        await env.run(subscription("bob", 2), id="s-1")
+        assert env.record_history("s-1", file).types == kept.types
+        with pytest.raises(FileNotFoundError, match="--durable-record"):
+            env.record_history("s-1", tmp_path / "none.json")
+    secret = kept.scrubbed(
+        lambda one: Payload(b'"***"', one.encoding) if one.data.startswith(b'"ada') else one
+    )
+    assert '"ada' not in repr(secret.recorded)
+    secret.save(tmp_path / "secret.json")
+    History.load(tmp_path / "secret.json").replay(subscription)
+
+
+async def test_one_that_has_changed_its_arguments_is_a_matter_of_strictness(tmp_path: Path) -> None:
+    @workflow.defn(name="testing.subscription")
+    async def dearer(customer: str, months: int) -> Any:
+        await charge(customer, 1000)
+        return await stop.receive(timeout=30 * 24 * 3600)
+
+    async with WorkflowEnvironment() as env:
+        handle = await env.client.start_workflow(subscription("ada", 1), id="s-1")
+        async with env.worker(workflows=[subscription], activities=[charge]):
+            await env.advance(1)
+            await handle.signal(stop("x"))
+            await handle.result()
+        history = env.history("s-1")
+    history.replay(dearer, strict=False)
+    with pytest.raises(NondeterminismError):
+        history.replay(dearer, strict=True)

@@ -87,6 +87,10 @@ class RunCode:
             self.commands = []
             return
         self.instance = self._new_instance()
+        if len(events) == 1 and not self.trying:
+            # It begins: there is nothing to replay.
+            self.activate(turns, run, events)
+            return
         if self.trying:
             assert run.trial is not None
             events = events[: run.trial.events[0].seq - 1]
@@ -95,7 +99,7 @@ class RunCode:
             turns,
             events,
             rebuild=lambda: self._new_instance(trace=True),
-            pending=run.unwritten if self.trying else None,
+            pending=run.asked.commands if self.trying else None,
             sizes=sizes,
             defined=self._home.defined,
             warn=lambda text: logger.warning("workflow %s: %s", self._workflow_id, text),

@@ -254,4 +254,5 @@ DROPS: dict[str, str] = {
     "start_update: connection": f"{_S}/test_callers.py::test_a_start_and_messages_commit_with_the_rows_of_the_caller{_ONE}",
     "worker: transactions": f"{_S}/test_transactions_libraries.py::test_what_a_function_asks_for_must_be_given",
     "activity.defn: transactional": f"{_S}/test_transactions.py::test_rows_and_completion_are_there_together{_ONE}",
+    "worker: on_life_event": f"{_S}/test_life.py::test_from_its_start_to_its_end[sqlite]",
 }

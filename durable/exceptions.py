@@ -18,6 +18,7 @@
      |- WorkerDeploymentNotFoundError         no such deployment, or no such version of it: no worker of it has come
      |- WorkerDeploymentConflictError         somebody else has changed it, or what is asked for would strand runs
      |- WorkflowNotFoundError                 no such workflow, or it is closed and can no longer be told anything
+     |- AmbiguousWorkflowError                several open workflows have the attribute that one was to be found by
      |- ActivityNotFoundError                 no such attempt of an activity is open: it has ended, or never was
      |- AsyncActivityCancelledError           an activity that is completed from outside is asked to end
      |- WorkflowStillOpenError                it is open, and only a closed workflow can be deleted
@@ -325,6 +326,18 @@ class WorkflowNotFoundError(DurableError):
         super().__init__(message)
         self.workflow_id = workflow_id
         self.run_id = run_id
+
+
+class AmbiguousWorkflowError(DurableError):
+    """Several open workflows have the search attribute that one was to be found by.
+
+    Attributes:
+        workflow_ids: Which.
+    """
+
+    def __init__(self, message: str, *, workflow_ids: Sequence[str]) -> None:
+        super().__init__(message)
+        self.workflow_ids = workflow_ids
 
 
 class ActivityNotFoundError(DurableError):

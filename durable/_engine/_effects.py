@@ -41,6 +41,7 @@ class Written(Struct, gc=False):
         told: Other runs that have a message from it, to be hinted; `ANY_KEY` when it is not known which run it is.
         replied: Whether its own inbox has the news of what it did to others.
         condemned: Whether its end condemned children, which are to be ended.
+        concerns_others: Whether any of `queued`, `updated`, `told`, `replied` and `condemned` may be set.
     """
 
     task: list[Event] = []
@@ -53,3 +54,4 @@ class Written(Struct, gc=False):
     told: Sequence[str] = ()
     replied: bool = False
     condemned: bool = False
+    concerns_others: bool = False

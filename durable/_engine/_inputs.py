@@ -135,28 +135,26 @@ class Inputs:
 
     def next_task(self, now: int) -> list[Input]:
         """Take the inputs of the next task from what waits."""
-        inputs = self._next_task(now)
-        if flags := self.flags:
-            return [msgspec.structs.replace(one, flags=one.flags | flags) for one in inputs]
-        return inputs
-
-    def _next_task(self, now: int) -> list[Input]:
         fired = self._due_timers(now) if self._heap else []
+        inputs: list[Input] = [*fired]
         alone = bool(self.cancels or fired)
         if (self.results or self.messages) and not (alone and self._deferred):
             self._deferred = alone
             results, self.results = self.results, []
-            if not self.messages:
-                return [*results]
-            taken = self.take_messages()
-            sent = [event for event in taken if isinstance(event, _SENT)]
-            return [*sent, *results, *(event for event in taken if not isinstance(event, _SENT))]
-        if self.cancels:
+            inputs = [*results]
+            if self.messages:
+                taken = self.take_messages()
+                sent = [event for event in taken if isinstance(event, _SENT)]
+                inputs = [*sent, *inputs, *(event for event in taken if not isinstance(event, _SENT))]
+        elif self.cancels:
             # Timers that were put off once are not put off again because a cancel goes before them.
             self._deferred = bool(fired)
-            return self.take_cancels()
-        self._deferred = False
-        return fired
+            inputs = self.take_cancels()
+        else:
+            self._deferred = False
+        if flags := self.flags:
+            return [msgspec.structs.replace(one, flags=one.flags | flags) for one in inputs]
+        return inputs
 
     def take_messages(self) -> list[Input]:
         """Take all messages but cancel requests, as inputs of one task."""

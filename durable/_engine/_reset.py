@@ -162,7 +162,7 @@ class Base:
         started = self.state.started
         event = self._event(run_id, reason, identity)
         limits = [limit for limit in (started.run_timeout, started.execution_timeout) if limit is not None]
-        activities = self.state.activities
+        activities = [one for one in self.state.activities.values() if one.scheduled.local is None]
         attributes = self.state.search_attributes | noted(self.state.patches, self.state.builds)
         return Reset(
             run_id=run_id,
@@ -182,15 +182,9 @@ class Base:
             if open_run is None
             else _end(view, self.cut if open_run == self.run_id else 0, run_id, reason, identity, excluded),
             messages=(*told, *said),
-            activities=tuple(
-                row(pending.scheduled, view.now)
-                for pending in activities.values()
-                if pending.scheduled.local is None
-            ),
+            activities=tuple(row(pending.scheduled, view.now) for pending in activities),
             activities_canceled=tuple(
-                id
-                for id, pending in activities.items()
-                if pending.cancel_requested and pending.scheduled.local is None
+                pending.scheduled.id for pending in activities if pending.cancel_requested
             ),
             outcomes=tuple(outcomes(event.data for event in self.prefix)),
             info=info_of(replace(started, memo=self.state.memo, search_attributes=attributes)),

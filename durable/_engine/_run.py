@@ -22,17 +22,15 @@ from typing import Any
 
 from durable._engine._activities import (
     ACTIVITY_INPUTS,
-    Outcome,
     message_of,
 )
-from durable._engine._asked import Asked, AttemptEnd
+from durable._engine._asked import Asked
 from durable._engine._chain import Ending, end
 from durable._engine._children import condemns, news_for_parent, outgoing, told_by
 from durable._engine._effects import Effects, Urgency, Written
 from durable._engine._flight import Flight, holding_back, rows_of
 from durable._engine._inputs import Inputs
 from durable._engine._release import release, unwritten_results
-from durable._engine._retry import Retry
 from durable._engine._run_info import changes_what_is_found, upsert_of
 from durable._engine._state import CLOSING_STATUS, RunState
 from durable._engine._trial import Trial, Tried, begin, take_back
@@ -56,7 +54,6 @@ from durable.history import (
     Input,
     TimerFired,
     WorkflowExecutionSignaled,
-    WorkflowExecutionTerminated,
 )
 
 NOTHING, SOON, NOW = Urgency.NOTHING, Urgency.SOON, Urgency.NOW
@@ -70,6 +67,8 @@ class Run:
     """The engine's side of one run that this worker owns.
 
     Attributes:
+        inputs: What has come for it and is in no task yet.
+        asked: What its code has asked for and is not written yet, and its activities.
         end: The event that ended it, once that is committed.
         ran: Whether the code has run as far as the log goes.
         successor: The run that goes on where it ended, likewise.
@@ -77,19 +76,19 @@ class Run:
     """
 
     __slots__ = (
-        "_asked",
         "_closing",
         "_deaths",
         "_fresh",
         "_holding",
         "_in_flight",
-        "_inputs",
         "_moves",
         "_recovering",
         "_refusals",
         "_unproven",
+        "asked",
         "end",
         "epoch",
+        "inputs",
         "ran",
         "served",
         "state",
@@ -126,8 +125,8 @@ class Run:
         self._recovering = deaths > 0
         self._unproven = deaths > 0 or held
         self.ran = False
-        self._inputs = Inputs(state)
-        self._asked = Asked(state, self._inputs, rowed)
+        self.inputs = Inputs(state)
+        self.asked = Asked(state, self.inputs, rowed)
         self._closing: CommandEvent | None = None
         self._refusals = 0
         self._moves = False
@@ -138,34 +137,6 @@ class Run:
         self._fresh = fresh
         self._holding = False
         self.trial: Trial | None = None
-
-    # ------------------------------------------------------------------ what arrives
-
-    def receive(self, message: Message, decode: Callable[[int, bytes], EventData]) -> None:
-        """Take an unread message; one that is known already, or that nothing waits for, is only deleted.
-
-        Raises:
-            HistoryError: It cannot be decoded; the run must be blocked, visibly.
-        """
-        self._inputs.receive(message, decode)
-
-    def attempt_ended(
-        self, scheduled: ActivityTaskScheduled, outcome: Outcome, how: AttemptEnd
-    ) -> Retry | None:
-        """Take the end of an attempt that ran here without a row; see `Asked.attempt_ended`."""
-        return self._asked.attempt_ended(scheduled, outcome, how)
-
-    def add_row(self, new: NewActivity) -> None:
-        """Give an activity a row with the next transition; from now on the row decides what becomes of it."""
-        self._asked.add_row(new)
-
-    def scheduled_at(self, id: int) -> int:
-        """Return the time from which an activity's deadlines count."""
-        return self._asked.scheduled_at(id)
-
-    def recover(self, *, now: int, jitter: float) -> list[ActivityTaskScheduled]:
-        """Count lost attempts, and return what is to be started again; see `Asked.recover`."""
-        return self._asked.recover(now=now, jitter=jitter)
 
     # ------------------------------------------------------------------ what the code asked for
 
@@ -187,34 +158,27 @@ class Run:
         effects = Effects([], [])
         recovering, self._recovering = self._recovering, False
         self.ran = True
-        if live:
+        if live and self.state.completed is not self.served and self.state.completed != self.served:
             commands = self._told(commands)
         if commands and type(commands[-1]) in CLOSING_STATUS:
             # Nothing of a closing task is released: a refused close runs the task again.
             *others, self._closing = commands
-            self._asked.commands.extend(others)
-            self._asked.close_with(others)
+            self.asked.commands.extend(others)
+            self.asked.close_with(others)
             return effects
-        self._asked.commands.extend(commands)
-        self._asked.take_in(commands, effects, local, self.state.task_time, recovering=recovering)
+        self.asked.commands.extend(commands)
+        self.asked.take_in(commands, effects, local, self.state.task_time, recovering=recovering)
         return effects
 
     def _told(self, commands: Sequence[CommandEvent]) -> Sequence[CommandEvent]:
-        """Return the commands of a task that has run, behind which version ran it, if that is news to the log."""
-        if self.state.completed is self.served or self.state.completed == self.served:
-            return commands
-        self._asked.completed = self.served
+        """Return the commands of a task that has run, behind which version ran it, which is news to the log."""
+        self.asked.completed = self.served
         return [self.served, *commands]
 
     def watch_target(self, *, changed: bool) -> None:
         """Take the news whether it would be another version's by now, were it not pinned; its next tasks are told."""
-        flags = self._inputs.flags & ~TARGET_CHANGED
-        self._inputs.flags = flags | TARGET_CHANGED if changed else flags
-
-    @property
-    def unwritten(self) -> Sequence[CommandEvent]:
-        """What the newest task asked for that is not in the log yet."""
-        return self._asked.commands
+        flags = self.inputs.flags & ~TARGET_CHANGED
+        self.inputs.flags = flags | TARGET_CHANGED if changed else flags
 
     # ------------------------------------------------------------------ what is written
 
@@ -223,17 +187,13 @@ class Run:
         """Whether owners died with it and it has not shown since that it was not the cause."""
         return self._unproven and self._deaths > 0
 
-    def is_canceled(self, id: int) -> bool:
-        """Whether the code has cancelled an activity that is open."""
-        return id in self._asked.canceled
-
     @property
     def waiting_for_commit(self) -> Sequence[ActivityTaskScheduled]:
         """Activities that start here once their events are committed."""
         return (
-            self._asked.after_commit
+            self.asked.after_commit
             if self._in_flight is None
-            else [*self._in_flight.start, *self._asked.after_commit]
+            else [*self._in_flight.start, *self.asked.after_commit]
         )
 
     @property
@@ -252,20 +212,11 @@ class Run:
         waits = state.task == 1 and state.trailing and not self.ran and state.started.delay > 0
         return state.task_time if waits else None
 
-    @property
-    def termination(self) -> WorkflowExecutionTerminated | None:
-        """What ends the run from outside, once it is in the inbox."""
-        return self._inputs.termination
-
-    def next_timer(self) -> int | None:
-        """Return the instant at which the next timer is due that the code still wants."""
-        return self._inputs.next_timer()
-
     def urgency(self, now: int) -> Urgency:
         """Return how soon `propose` should be called."""
         if self._in_flight is not None:
             return NOTHING
-        asked, inputs = self._asked, self._inputs
+        asked, inputs = self.asked, self.inputs
         if (
             self._closing is not None
             or inputs.results
@@ -297,23 +248,25 @@ class Run:
             self._holding = False
             self._in_flight = holding_back(self.state, self.epoch, HOLD_BACK)
             return self._in_flight.transition
-        if self._inputs.updates:
+        if self.inputs.updates:
             inputs = self._try(now)
             if self.trial is not None:
                 return None
         else:
-            inputs = [] if self._closing is not None else self._inputs.next_task(now)
+            inputs = [] if self._closing is not None else self.inputs.next_task(now)
         if not (
-            self._asked.commands
+            self.asked.commands
             or self._closing is not None
             or inputs
-            or self._asked.rows
-            or self._asked.canceled_rows
-            or self._inputs.consumed
+            or self.asked.rows
+            or self.asked.canceled_rows
+            or self.inputs.consumed
             or (self._unproven and self.ran)
         ):
             return None
-        return self._fly(inputs, self._next_task if inputs else self.state.task, now)
+        # What waits for a fresh run is part of its first task.
+        new = bool(inputs) and not self._fresh
+        return self._fly(inputs, self.state.task + 1 if new else self.state.task, now)
 
     def _try(self, now: int) -> list[Input]:
         """Return the inputs of the next task, or make it a trial if there are updates among them."""
@@ -322,11 +275,11 @@ class Run:
             # They go on to the successor.
             return []
         found = begin(
-            self._inputs,
+            self.inputs,
             self.state,
-            self._next_task,
+            self.state.task if self._fresh else self.state.task + 1,
             now,
-            commands=self._asked.commands,
+            commands=self.asked.commands,
             fresh=self._fresh,
             closing=closing,
         )
@@ -351,20 +304,21 @@ class Run:
         """
         trial = self.trial
         assert trial is not None
-        consumed = self._inputs.consumed
-        self._inputs.consumed = [*trial.consumed, *consumed]
+        consumed = self.inputs.consumed
+        self.inputs.consumed = [*trial.consumed, *consumed]
         accepted = [one for one in trial.inputs if one.message not in rejected]
         counted = trial.counts(rejected)
         effects = Effects([], [])
-        commands = self._told(commands) if counted else ()
+        if counted and self.state.completed != self.served:
+            commands = self._told(commands)
         if not counted:
-            pass
+            commands = ()
         elif commands and type(commands[-1]) in CLOSING_STATUS:
             *commands, self._closing = commands
-            self._asked.close_with(commands)
+            self.asked.close_with(commands)
         else:
-            self._asked.take_in(commands, effects, local, trial.time, recovering=False)
-            self._asked.after_commit.extend(effects.start)
+            self.asked.take_in(commands, effects, local, trial.time, recovering=False)
+            self.asked.after_commit.extend(effects.start)
         tried = Tried(trial, counted, commands, effects.cancel, rejections(rejected))
         transition = self._fly(accepted, trial.task if accepted else self.state.task, trial.time, tried)
         self.trial = None
@@ -374,13 +328,13 @@ class Run:
         """Take the news that a task cannot be tried now: its inputs wait as before."""
         trial, self.trial = self.trial, None
         if trial is not None:
-            self._inputs.consumed = [*trial.consumed, *self._inputs.consumed]
-            take_back(self._inputs, trial)
+            self.inputs.consumed = [*trial.consumed, *self.inputs.consumed]
+            take_back(self.inputs, trial)
 
     @property
     def tries_again(self) -> bool:
         """Whether a refused close is answered by a trial, with nothing to be written before."""
-        return self._closing is None or self._inputs.only_late
+        return self._closing is None or self.inputs.only_late
 
     def waits_to_begin(self, now: int) -> bool:
         """Whether its first task is not to be run yet: what has come joins it before, or its time has not come."""
@@ -392,17 +346,12 @@ class Run:
         """Take the news that its first task is run now, as the log has it."""
         self._fresh = False
 
-    @property
-    def _next_task(self) -> int:
-        """The number of the task that inputs open; what waits for a fresh run is part of its first."""
-        return self.state.task if self._fresh else self.state.task + 1
-
     def _fly(self, inputs: list[Input], task: int, now: int, tried: Tried | None = None) -> Transition:
         """Make a transition of the commands that wait, and of `inputs` as part of `task`; it is in flight from now.
 
         Of a task that was tried it holds the rest too: what the code asked for, and what it refused.
         """
-        state, asked, closing = self.state, self._asked, self._closing
+        state, asked, closing = self.state, self.asked, self._closing
         commands = asked.commands
         facts: list[EventData] = [*commands, *inputs]
         if tried is not None:
@@ -429,7 +378,7 @@ class Run:
                 if data.id in asked.rowed:
                     rows_done.append(data.id)
             elif isinstance(data, TimerFired):
-                not_before = max(not_before, self._inputs.timers.pop(data.id))
+                not_before = max(not_before, self.inputs.timers.pop(data.id))
         proven = self._unproven and self.ran
         more = self._beside_events(facts, rows_done, ending, tried)
         if proven:
@@ -449,7 +398,7 @@ class Run:
         self._fresh = self._holding = False
         asked.urgent = asked.upserts = False
         asked.commands, asked.outgoing, asked.after_commit = [], [], []
-        asked.rows, asked.canceled_rows, self._inputs.consumed = {}, [], []
+        asked.rows, asked.canceled_rows, self.inputs.consumed = {}, [], []
         if proven:
             self._unproven = False
         return transition
@@ -458,9 +407,9 @@ class Run:
         self, facts: list[EventData], rows_done: list[int], ending: Ending | None, tried: Tried | None
     ) -> dict[str, Any]:
         """Return what a transition holds beside its events: most have nothing, and pay for nothing."""
-        state, asked = self.state, self._asked
+        state, asked = self.state, self.asked
         more: dict[str, Any] = {}
-        if consumed := self._inputs.consumed:
+        if consumed := self.inputs.consumed:
             more["consumed"] = tuple(consumed)
         if asked.rows or rows_done or asked.canceled_rows:
             more["activities"] = tuple(asked.rows.values())
@@ -491,15 +440,15 @@ class Run:
         assert self._in_flight is not None
         flight, self._in_flight = self._in_flight, None
         transition, tried, state = flight.transition, flight.tried, self.state
-        before, unwritten = state.task, self._asked.unwritten
+        before, unwritten = state.task, self.asked.unwritten
         inputs = flight.land(state, now)
         for command in flight.commands if tried is None else (*flight.commands, *tried.answers):
             if isinstance(command, ActivityTaskScheduled):
                 unwritten.pop(command.id, None)
         for data in flight.inputs:
             if isinstance(data, ACTIVITY_INPUTS):
-                self._inputs.resulted.discard(data.id)
-                self._asked.canceled.discard(data.id)
+                self.inputs.resulted.discard(data.id)
+                self.asked.canceled.discard(data.id)
         if inputs:
             self.ran = False
             if flight.task != before:
@@ -510,17 +459,20 @@ class Run:
             self.end = flight.closing
             self.successor = None if transition.close is None else transition.close.successor
         if transition.consumed:
-            self._inputs.forget(transition.consumed)
+            self.inputs.forget(transition.consumed)
         for id in transition.activities_done:
-            self._asked.rowed.discard(id)
+            self.asked.rowed.discard(id)
         written = Written(inputs, flight.start, closed=flight.closing is not None)
         if transition.activities or transition.activities_canceled:
+            written.concerns_others = True
             written.queued = [queue_of(row.task_queue) for row in transition.activities if row.worker is None]
             written.canceled = transition.activities_canceled
         if transition.outcomes or tried is not None:
+            written.concerns_others = True
             written.cancel = () if tried is None else tried.cancel
             written.updated = transition.outcomes
         if flight.outgoing or written.closed:
+            written.concerns_others = True
             written.told = told_by(transition, state)
             written.replied = bool(flight.outgoing)
             written.condemned = written.closed and condemns(state)
@@ -535,26 +487,26 @@ class Run:
         assert self._in_flight is not None
         flight, self._in_flight = self._in_flight, None
         transition = flight.transition
-        self._asked.commands, self._asked.outgoing = flight.commands, flight.outgoing
-        self._asked.upserts = transition.upsert is not None
-        self._asked.rows = {new.id: new for new in transition.activities} | self._asked.rows
-        waiting = self._inputs
+        self.asked.commands, self.asked.outgoing = flight.commands, flight.outgoing
+        self.asked.upserts = transition.upsert is not None
+        self.asked.rows = {new.id: new for new in transition.activities} | self.asked.rows
+        waiting = self.inputs
         waiting.consumed = [
             *(position for position in transition.consumed if position not in waiting.cancels),
             *waiting.consumed,
         ]
-        self._asked.canceled_rows = [*transition.activities_canceled, *self._asked.canceled_rows]
+        self.asked.canceled_rows = [*transition.activities_canceled, *self.asked.canceled_rows]
         self._unproven = self._unproven or transition.proven
         self._refusals += 1
         self._moves = transition.close is not None and transition.close.successor is not None
         if flight.tried is not None:
             # All of it is tried again, with what has come.
             trial = flight.tried.trial
-            self._asked.outgoing = [command for command in flight.outgoing if command in flight.commands]
-            self._asked.upserts = changes_what_is_found(flight.commands)
+            self.asked.outgoing = [command for command in flight.outgoing if command in flight.commands]
+            self.asked.upserts = changes_what_is_found(flight.commands)
             self._closing = trial.closing
             self._fresh = self._closing is None and flight.task == self.state.task
-            take_back(self._inputs, trial)
+            take_back(self.inputs, trial)
             self._holding = self._refusals > 1
 
     def reopen(self, now: int) -> Transition | None:
@@ -572,12 +524,12 @@ class Run:
             A transition, or None when there is nothing to write and the task just runs again. `closing` tells whether
             it closes the run.
         """
-        waiting = self._inputs
+        waiting = self.inputs
         if waiting.cancels and not waiting.has_signals:
             if self._moves:
                 return self._fly([], self.state.task, now)
             return self._fly(waiting.take(waiting.cancels), self.state.task + 1, now)
-        self._asked.forget()
+        self.asked.forget()
         self._closing, self.ran = None, False
         joining = waiting.take_joining()
         return self._fly(joining, self.state.task, now) if waiting.consumed else None
@@ -588,23 +540,23 @@ class Run:
     def knows_more(self) -> bool:
         """Whether it knows of attempts or outcomes of activities what neither the log tells nor its code could."""
         flight = self._in_flight
-        rows = [*self._asked.rows.values(), *(() if flight is None else flight.transition.activities)]
+        rows = [*self.asked.rows.values(), *(() if flight is None else flight.transition.activities)]
         return any(row.attempt > 1 or row.worker is not None for row in rows) or bool(
-            unwritten_results(self._inputs, self.trial, flight)
+            unwritten_results(self.inputs, self.trial, flight)
         )
 
     def salvage(self) -> list[Message]:
         """Return the results that have come and are not in the log, as messages to the run itself."""
         return [
             message_of(self.state.run_id, result)
-            for result in unwritten_results(self._inputs, self.trial, self._in_flight)
+            for result in unwritten_results(self.inputs, self.trial, self._in_flight)
             if result.id in self.state.activities
         ]
 
     @property
     def _needs_an_owner(self) -> bool:
         """Whether something of it waits that no timer and no message brings about."""
-        return self._inputs.any_but_timers or not self.ran or self._asked.has_local
+        return self.inputs.any_but_timers or not self.ran or self.asked.has_local
 
     def release(
         self,
@@ -624,20 +576,20 @@ class Run:
         """
         assert self._in_flight is None
         for new in running:
-            self.add_row(new)
+            self.asked.add_row(new)
         if self._closing is not None:
             # Nothing of the closing task has been released; the next owner runs it again.
-            self._asked.forget()
+            self.asked.forget()
             self.ran = False
         begins = self._begins
         if begins is None and wake_in is None and self._needs_an_owner:
             wake_in = 0
-        wake_at = (begins or self.next_timer()) if wake_in is None else None
+        wake_at = (begins or self.inputs.next_timer()) if wake_in is None else None
         return release(
             self.state,
             self.epoch,
-            self._asked,
-            self._inputs,
+            self.asked,
+            self.inputs,
             Release(wake_at=wake_at, wake_in=wake_in, hold=hold, reason=reason),
             proven=self._unproven and self.ran,
         )

@@ -28,11 +28,6 @@ def message_id_of(update_id: str) -> str:
     return _PREFIX + update_id
 
 
-def update_id_of(message_id: str) -> str:
-    """Return the id by which senders know the update that a message is."""
-    return message_id.removeprefix(_PREFIX)
-
-
 class UpdateResult(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """The outcome of an update, as it is stored: one of a result and a failure.
 

@@ -23,7 +23,6 @@ from durable._replay._activities import LocalActivities, OpenIds, Serves, cancel
 from durable._replay._awaitables import NumberedTask, TimerHandle
 from durable._replay._commands import READ_ONLY, Commands
 from durable._replay._conditions import Conditions
-from durable._replay._continue import continued
 from durable._replay._endings import end_of, failure
 from durable._replay._facts import counted_to
 from durable._replay._faults import fails_workflow
@@ -32,7 +31,7 @@ from durable._replay._handlers import Handler
 from durable._replay._loop import POISONED, DeterministicLoop
 from durable._replay._messages import Messages, Note
 from durable._replay._others import OtherWorkflows
-from durable._replay._own_run import OwnRun
+from durable._replay._own_messages import OwnMessages
 from durable._replay._patches import NONE, Activation, Patches
 from durable._replay._queries import NO_HEADERS, Ask, Headers, UnknownQueryError, answer, call_handler
 from durable._replay._randomness import Randomness
@@ -46,7 +45,6 @@ from durable.activity._call import ActivityCall
 from durable.common import RawValue
 from durable.converter import DataConverter
 from durable.exceptions import (
-    ReadOnlyContextError,
     SpinError,
     WorkflowQueryFailedError,
     WorkflowTaskError,
@@ -75,7 +73,6 @@ from durable.history import (
     WorkflowExecutionUpdateAccepted,
     first_task_time,
 )
-from durable.workflow._continue import Continuation
 from durable.workflow._definition import WorkflowDefinition
 from durable.workflow._info import Info
 
@@ -95,12 +92,18 @@ class Tried:
     moved: bool
 
 
-class Instance(OwnRun):
-    """One run's code. It implements what its event loop and the authoring API ask for."""
+class Instance(OwnMessages):
+    """One run's code. It implements what its event loop and the authoring API ask for.
+
+    Attributes:
+        closing: The command that closes the run, once its code has come to its end.
+        rejected: See `UpdateHost`.
+        version: That of the workers that run the present task.
+        own_version: That of the worker it is in.
+    """
 
     __slots__ = (
         "_cancel_reason",
-        "_closing",
         "_commands",
         "_conditions",
         "_converter",
@@ -108,6 +111,7 @@ class Instance(OwnRun):
         "_length",
         "_locals",
         "_main",
+        "_marked",
         "_messages",
         "_note",
         "_now",
@@ -126,6 +130,7 @@ class Instance(OwnRun):
         "_timers",
         "_updates",
         "children_of",
+        "closing",
         "definition",
         "loop",
         "namespace",
@@ -179,7 +184,7 @@ class Instance(OwnRun):
         self._replaying = False
         self._silent = silent
         self._cancel_reason: str | None = None
-        self._closing: CommandEvent | None = None
+        self.closing: CommandEvent | None = None
         self._task_error: BaseException | None = None
         self._main: NumberedTask[Any] | None = None
         self._object: Any = None
@@ -192,7 +197,6 @@ class Instance(OwnRun):
         self._messages: Messages | None = None
         self._updates: Updates | None = None
         self.rejected: dict[str, Failure] | None = None
-        # The version of the workers that runs the present task, and that of the worker it is in.
         self.version = self.own_version = ""
         self._target_changed = False
 
@@ -233,7 +237,9 @@ class Instance(OwnRun):
             self._origin = self._now = now = first_task_time(task)
         loop.now_ms = (now - self._origin) // 1000
         self._replaying = replaying
-        self._patches.begin_task(patches, replaying=replaying)
+        self._marked = patches
+        if patches:
+            self._patches.known |= patches
         self._commands.wanted = {}
         if self._messages is not None:
             self._messages.buffer.begin_turn()
@@ -245,10 +251,11 @@ class Instance(OwnRun):
             raise SpinError(str(spin)) from None
         if self._task_error is not None:
             raise self._task_error
-        self._look_at_main()
+        if self._main is not None and self._main.done():
+            self._look_at_main()
         commands = list(self._commands.wanted.values())
-        if self._closing is not None:
-            commands.append(self._closing)
+        if self.closing is not None:
+            commands.append(self.closing)
         return commands
 
     def attempt(self, turns: Turns, task: Sequence[Event], *, size: int = 0) -> Tried:
@@ -363,8 +370,8 @@ class Instance(OwnRun):
     def _look_at_main(self) -> None:
         """Turn the end of the workflow function into the command that closes the run."""
         main = self._main
-        if main is not None and main.done() and self._closing is None:
-            self._closing = end_of(main, self._converter, self._failure_of, self.definition.name)
+        if main is not None and main.done() and self.closing is None:
+            self.closing = end_of(main, self._converter, self._failure_of, self.definition.name)
 
     def _failure_of(self, error: BaseException) -> CommandEvent:
         """See `failure`."""
@@ -379,7 +386,7 @@ class Instance(OwnRun):
         except BaseException as fault:
             self.fault(fault)
         else:
-            self._closing = self._closing or failure
+            self.closing = self.closing or failure
 
     def _own_messages(self) -> Messages:
         """What it is told, from the first message or handler on; most runs have none."""
@@ -459,10 +466,6 @@ class Instance(OwnRun):
         """See `UpdateHost`."""
         self._task_error = self._task_error or error
 
-    def fails_workflow(self, error: BaseException) -> bool:
-        """See `UpdateHost`."""
-        return fails_workflow(error, self.definition.failure_exception_types)
-
     def start_timer(self, when_ms: int, handle: TimerHandle) -> None:
         """Arm a timer that asyncio or anyio asked for."""
         self._timers.arm(when_ms, handle)
@@ -507,7 +510,9 @@ class Instance(OwnRun):
 
     def patched(self, id: str, *, deprecated: bool) -> bool:
         """See `Runtime.patched`."""
-        return self._patches.ask(id, deprecated=deprecated, info=self.info)
+        return self._patches.ask(
+            id, deprecated=deprecated, replaying=self._replaying, marked=self._marked, info=self.info
+        )
 
     def start_activity(self, call: ActivityCall[Any]) -> asyncio.Future[Any]:
         """See `Runtime.start_activity`."""
@@ -562,30 +567,6 @@ class Instance(OwnRun):
             self._commands.refuse(READ_ONLY)
         return self._conditions.wait(condition)
 
-    def receive(self, name: str, type_hint: Any) -> asyncio.Future[Any]:
-        """See `Runtime.receive`."""
-        return self._own_messages().receive(name, type_hint)
-
-    def give_back(self, name: str, future: asyncio.Future[Any]) -> None:
-        """See `Runtime.give_back`."""
-        self._own_messages().buffer.give_back(name, future)
-
-    def handlers(self, kind: str) -> Mapping[str | None, Handler]:
-        """See `Runtime.handlers`."""
-        return self._own_messages().handlers(kind)
-
-    def set_handler(
-        self, kind: str, name: str | None, handler: Handler | None, validator: Handler | None = None
-    ) -> None:
-        """See `Runtime.set_handler`."""
-        if self._commands.read_only:
-            self._commands.refuse("a query or an update's validator must not change the workflow's handlers")
-        self._own_messages().set_handler(kind, name, handler, validator)
-
-    def all_handlers_finished(self) -> bool:
-        """See `Runtime.all_handlers_finished`."""
-        return self._messages is None or self._messages.under_way.none
-
     def instance(self) -> Any:
         """See `Runtime.instance`."""
         return self._object
@@ -594,32 +575,7 @@ class Instance(OwnRun):
         """See `Runtime.is_failure_exception`."""
         return fails_workflow(error, self.definition.failure_exception_types)
 
-    def continue_as_new(self, said: Continuation) -> CommandEvent:
-        """See `Runtime.continue_as_new`."""
-        if self._commands.read_only:
-            raise ReadOnlyContextError("a query must not change the workflow: it cannot continue as new")
-        return continued(said, self.definition, self._converter)
-
-    def cancellation_reason(self) -> str | None:
-        """See `Runtime.cancellation_reason`."""
-        return self._cancel_reason
-
     # ------------------------------------------------------------------ the end
-
-    @property
-    def closing(self) -> bool:
-        """Whether the code has come to its end."""
-        return self._closing is not None
-
-    @property
-    def unfinished(self) -> str:
-        """The handlers that are under way and should have finished, for people; "" if there are none."""
-        return "" if self._messages is None else self._messages.under_way.to_warn_of()
-
-    @property
-    def untaken(self) -> list[WorkflowExecutionSignaled]:
-        """The signals that no handler and no receiver has taken."""
-        return [] if self._messages is None else self._messages.buffer.untaken()
 
     def evict(self) -> int:
         """Take the code down without running any of it elsewhere or later; return how many tasks resisted."""

@@ -6,13 +6,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from durable._replay._commands import Commands
-from durable._replay._continue import LastRun
+from durable._replay._continue import LastRun, continued
 from durable._replay._facts import info_of
 from durable._replay._found import Found
 from durable.common import SearchAttributeUpdate
 from durable.converter import DataConverter, PayloadConverter
 from durable.exceptions import ReadOnlyContextError
-from durable.history import WorkflowExecutionStarted
+from durable.history import CommandEvent, WorkflowExecutionStarted
+from durable.workflow._continue import Continuation
+from durable.workflow._definition import WorkflowDefinition
 from durable.workflow._info import Info
 
 
@@ -23,6 +25,8 @@ class OwnRun:
 
     run_id: str
     namespace: str
+    definition: WorkflowDefinition
+    _cancel_reason: str | None
     _commands: Commands
     _converter: DataConverter
     _created_at: int
@@ -88,3 +92,13 @@ class OwnRun:
     def payload_converter(self) -> PayloadConverter:
         """See `Runtime.payload_converter`."""
         return self._converter.payload_converter
+
+    def continue_as_new(self, said: Continuation) -> CommandEvent:
+        """See `Runtime.continue_as_new`."""
+        if self._commands.read_only:
+            raise ReadOnlyContextError("a query must not change the workflow: it cannot continue as new")
+        return continued(said, self.definition, self._converter)
+
+    def cancellation_reason(self) -> str | None:
+        """See `Runtime.cancellation_reason`."""
+        return self._cancel_reason

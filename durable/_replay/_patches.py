@@ -25,53 +25,60 @@ Activation = Callable[[str, Info], bool]
 """Whether a patch that a run asks for the first time, live, is to be turned on in it."""
 
 
-class Patches:
-    """The patches of one run."""
+NONE: frozenset[str] = frozenset()
 
-    __slots__ = ("_activates", "_commands", "_known", "_marked", "_replaying", "_said")
+
+class Patches:
+    """The patches of one run.
+
+    Attributes:
+        known: Those whose markers the tasks up to the present one have recorded.
+    """
+
+    __slots__ = ("_activates", "_commands", "_said", "known")
 
     def __init__(self, commands: Commands, activates: Activation | None) -> None:
         self._commands = commands
         self._activates = activates
         self._said: dict[str, bool] = {}
-        self._known: frozenset[str] = frozenset()
-        self._marked: frozenset[str] = frozenset()
-        self._replaying = False
+        self.known = NONE
 
-    def begin_task(self, marked: frozenset[str], *, replaying: bool) -> None:
-        """Take the patches whose markers are recorded for the task that begins."""
-        self._replaying = replaying
-        self._marked = marked
-        if marked:
-            self._known |= marked
+    def ask(
+        self,
+        id: str,
+        *,
+        deprecated: bool,
+        replaying: bool,
+        marked: frozenset[str],
+        info: Callable[[], Info],
+    ) -> bool:
+        """See `Runtime.patched`.
 
-    def ask(self, id: str, *, deprecated: bool, info: Callable[[], Info]) -> bool:
-        """See `Runtime.patched`; `info` tells the callback about the run."""
+        Args:
+            id: The patch.
+            deprecated: Whether it is always on by now.
+            replaying: Whether the task has run before.
+            marked: The patches whose markers it has recorded.
+            info: Tells the callback about the run.
+        """
         if self._commands.read_only:
             self._commands.refuse(
                 "a query or an update's validator must not ask for a patch: it would be recorded"
             )
         said = self._said.get(id)
         if said is None:
-            said = self._said[id] = self._decide(id, deprecated, info)
+            known = id in self.known
+            said = known or (not replaying and (deprecated or self._turned_on(id, info)))
+            if said and (not known or id in marked):
+                self._commands.mark(id, MarkerRecorded(patch_id=id, deprecated=deprecated))
+            self._said[id] = said
         return said
-
-    def _decide(self, id: str, deprecated: bool, info: Callable[[], Info]) -> bool:
-        known = id in self._known
-        if not known and (self._replaying or not (deprecated or self._turned_on(id, info))):
-            return False
-        if not known or id in self._marked:
-            self._commands.mark(id, MarkerRecorded(patch_id=id, deprecated=deprecated))
-        return True
 
     def _turned_on(self, id: str, info: Callable[[], Info]) -> bool:
         if self._activates is None:
             return True
         with self._commands.nothing_changes():
             return self._activates(id, info())
-
-
-NONE: frozenset[str] = frozenset()
 
 
 def marked(facts: Iterable[EventData]) -> frozenset[str]:

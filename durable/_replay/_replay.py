@@ -100,7 +100,7 @@ def replay(
             raise NondeterminismError(f"{_title(instance, inputs)}\n{error}") from None
         if live:
             return commands
-        if instance.closing and index + 1 < len(tasks) and _only_late(tasks[index + 1][0]):
+        if instance.closing is not None and index + 1 < len(tasks) and _only_late(tasks[index + 1][0]):
             # The close was refused over a cancel request or an update that came too late to matter to it, and written
             # behind these.
             commands = commands[:-1]

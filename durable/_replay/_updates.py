@@ -73,7 +73,7 @@ class UpdateHost(Protocol):
         """Return a context in which whatever changes the run raises, and fails the task."""
         ...
 
-    def fails_workflow(self, error: BaseException) -> bool:
+    def is_failure_exception(self, error: BaseException) -> bool:
         """Whether an exception is a failure, and no defect."""
         ...
 
@@ -163,7 +163,7 @@ class Updates:
                 return
             if not isinstance(error, Exception | asyncio.CancelledError):
                 raise
-            if not self._host.fails_workflow(error):
+            if not self._host.is_failure_exception(error):
                 self._host.fault(error)
                 return
             failure = self._converter.to_failure(error)

@@ -19,6 +19,7 @@ from durable.client._async_activity import AsyncActivityHandle, AsyncActivityIDR
 from durable.client._batch_calls import BatchOptions
 from durable.client._batches import BatchFailure, BatchProgress
 from durable.client._client import Client
+from durable.client._correlated import CorrelatedWorkflows
 from durable.client._deployments import (
     WorkerDeploymentDescription,
     WorkerDeploymentHandle,
@@ -91,6 +92,7 @@ from durable.exceptions import (
 from durable.interceptor.client import (
     BackfillScheduleInput,
     CancelActivityInput,
+    CancelCorrelatedInput,
     CancelWorkflowInput,
     CompleteAsyncActivityInput,
     CountActivitiesInput,
@@ -111,6 +113,7 @@ from durable.interceptor.client import (
     PauseScheduleInput,
     QueryWorkflowInput,
     ReportCancellationAsyncActivityInput,
+    SignalCorrelatedInput,
     SignalWorkflowInput,
     StartActivityInput,
     StartWorkflowInput,
@@ -144,12 +147,14 @@ __all__ = [
     "BatchOptions",
     "BatchProgress",
     "CancelActivityInput",
+    "CancelCorrelatedInput",
     "CancelWorkflowInput",
     "CircuitBreakerDescription",
     "CircuitState",
     "Client",
     "CompleteAsyncActivityInput",
     "ConcurrencyDescription",
+    "CorrelatedWorkflows",
     "CountActivitiesInput",
     "CountWorkflowsInput",
     "CreateScheduleInput",
@@ -199,6 +204,7 @@ __all__ = [
     "ScheduleState",
     "ScheduleUpdate",
     "ScheduleUpdateInput",
+    "SignalCorrelatedInput",
     "SignalWorkflowInput",
     "StartActivityInput",
     "StartWorkflowInput",

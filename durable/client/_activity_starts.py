@@ -7,12 +7,13 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Required, TypedDict, TypeVar
 
 from durable._engine._sole import own_name, sole_name, start_sole
-from durable._internal.ids import MAX_NAME_BYTES, check_name, uuid7
+from durable._internal.ids import MAX_NAME_BYTES, check_name
 from durable._internal.instants import Duration, to_duration
 from durable._replay.machines._activity import DEFAULT_START_TO_CLOSE, stored_policy
 from durable.activity._call import ActivityCall
 from durable.activity._collect import activity_of
 from durable.activity._options import ActivityOptions, merge
+from durable.client._addressed import requested
 from durable.client._attribute_types import check_types
 from durable.client._checked import to_checked_payloads
 from durable.client._connection import Connection
@@ -78,6 +79,8 @@ class ActivityStartOptions(TypedDict, total=False):
     """What keeps it waiting while others with its key fail; nothing by default."""
     start_delay: Duration | None
     """How long until it may first be taken; timeouts count from then."""
+    request_id: str | None
+    """What makes this start, asked for again with the same id, return the run that it has started, open or closed."""
 
 
 _OPTIONS = frozenset(ActivityStartOptions.__annotations__)
@@ -198,7 +201,7 @@ async def start(connection: Connection, starts: Starts, input: StartActivityInpu
         priority=priority,
         limits=limits_of(options.priority, options.concurrency, options.circuit_breaker, None),
     )
-    run_id = uuid7()
+    run_id = requested(input.request_id, f"start {sole_name(activity_id)}")
     delay = input.start_delay
     started = WorkflowExecutionStarted(
         workflow_id=sole_name(activity_id),

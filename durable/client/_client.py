@@ -9,9 +9,11 @@ from types import TracebackType
 from typing import Any, Never, Self, TypeVar, TypeVarTuple, Unpack, overload
 
 from durable._internal.left_out import explains_options, refuse_options
+from durable._search_attributes import SearchAttributeValueType
 from durable.client._activities import ClientActivities
 from durable.client._batch_calls import ClientBatches
 from durable.client._connection import Connection
+from durable.client._correlated import CorrelatedWorkflows
 from durable.client._deployments import (
     WorkerDeploymentDescription,
     WorkerDeploymentHandle,
@@ -29,7 +31,7 @@ from durable.client._target import Target
 from durable.client._update_waiting import UpdateWaiting
 from durable.client._updates_with_start import UpdatesWithStart
 from durable.client._waiting import Waiting
-from durable.common import QueryRejectCondition
+from durable.common import QueryRejectCondition, SearchAttributeKey
 from durable.converter import DataConverter, default
 from durable.exceptions import StoreConfigurationError
 from durable.interceptor.client import (
@@ -350,6 +352,21 @@ class Client(UpdatesWithStart, ClientSchedules, ClientActivities, ClientLimits, 
             first_execution_run_id=first_execution_run_id,
             result_type=result_type,
         )
+
+    def correlated(
+        self, key: SearchAttributeKey[SearchAttributeValueType], value: SearchAttributeValueType
+    ) -> CorrelatedWorkflows:
+        """Return the open workflows that have a search attribute, to be signalled or cancelled by it and not by an id.
+
+        Args:
+            key: The attribute; not a Text, nor a KeywordList, of which a workflow has many values.
+            value: Its value.
+
+        Raises:
+            TypeError: The value is not of the key's type.
+            ValueError: The attribute cannot be a key.
+        """
+        return CorrelatedWorkflows(self._connection, key, value)
 
     def get_worker_deployment(self, name: str) -> WorkerDeploymentHandle:
         """Return a handle to a worker deployment: its versions, which of them is current, which ramps up.

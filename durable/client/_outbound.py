@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from durable._engine._messages import message
 from durable._internal.ids import check_name, uuid7
 from durable.client._activity_calls import ActivityCalls
+from durable.client._addressed import requested
 from durable.client._checked import to_checked_payloads
 from durable.client._connection import Connection
 from durable.client._handle import WorkflowHandle
@@ -24,6 +25,7 @@ from durable.client._updates import WorkflowUpdateHandle, WorkflowUpdateStage, n
 from durable.history import WorkflowExecutionSignaled
 from durable.interceptor._headers import checked_headers
 from durable.interceptor.client import (
+    CancelCorrelatedInput,
     CancelWorkflowInput,
     CountWorkflowsInput,
     DescribeWorkflowInput,
@@ -32,6 +34,7 @@ from durable.interceptor.client import (
     ListWorkflowsInput,
     OutboundInterceptor,
     QueryWorkflowInput,
+    SignalCorrelatedInput,
     SignalWorkflowInput,
     StartWorkflowInput,
     StartWorkflowUpdateInput,
@@ -79,7 +82,9 @@ class Outbound(ScheduleCalls, ActivityCalls):
             headers=said.headers,
             identity=self._connection.identity,
         )
-        return await self._starter.start(workflow_id, target, said, message("", uuid7(), sent))
+        return await self._starter.start(
+            workflow_id, target, said, message("", requested(said.request_id, "start signal"), sent)
+        )
 
     async def cancel_workflow(self, input: CancelWorkflowInput) -> None:
         handle = self._handle(input.id, input.run_id, input.first_execution_run_id)
@@ -129,6 +134,14 @@ class Outbound(ScheduleCalls, ActivityCalls):
             input.request_id,
             input.connection,
         )
+
+    async def signal_correlated(self, input: SignalCorrelatedInput) -> list[Handle]:
+        found: list[Handle] = await input.correlated._signal(input)
+        return found
+
+    async def cancel_correlated(self, input: CancelCorrelatedInput) -> list[Handle]:
+        found: list[Handle] = await input.correlated._cancel(input)
+        return found
 
     async def start_workflow_update(self, input: StartWorkflowUpdateInput) -> WorkflowUpdateHandle[Any]:
         connection = self._connection

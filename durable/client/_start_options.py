@@ -45,7 +45,8 @@ class StartOptions(TypedDict, total=False):
     run_timeout: Duration | None
     """The longest that one run may take; then it is closed as timed out."""
     task_timeout: Duration | None
-    """Kept in the log for those who read it."""
+    """The longest that the workflow's code may run at one go, without awaiting anything that takes time: at most 10 seconds,
+    which is the default. Then the workflow is blocked, with a `DeadlockError` and the stack."""
     id_reuse_policy: WorkflowIDReusePolicy
     """Whether the id may be used again after its last run has closed; ALLOW_DUPLICATE by default."""
     id_conflict_policy: WorkflowIDConflictPolicy
@@ -77,6 +78,9 @@ class StartOptions(TypedDict, total=False):
     has an open run, it is signalled instead of started, unless id_conflict_policy says otherwise."""
     start_signal_args: Sequence[Any]
     """The arguments of a signal by name."""
+    request_id: str | None
+    """What makes this start, asked for again with the same id, return the run that it has started, open or closed, whatever
+    the policies say; its `start_signal` is taken once. A repeated call inside the client is one request anyhow."""
     connection: Any
     """A connection, or a session, on which a transaction of yours is open: the start is part of that, there once you commit,
     and never there if you do not. None for a transaction of its own. See `docs/transactions.md`."""
@@ -107,6 +111,7 @@ class Start(Struct, frozen=True):
     static_details: str
     signal: tuple[str, Sequence[Any], Sequence[Any] | None] | None = None
     """Name, arguments and their types of a signal that comes with the start."""
+    request_id: str | None = None
     override: str = ""
     """What holds for it whatever it says of versions, as it is stored."""
     headers: dict[str, Payload] = {}
@@ -176,6 +181,7 @@ def _checked(given: Mapping[str, Any]) -> Start:
         static_details=_text(given, "static_details"),
         signal=_signal(given),
         override=check_override(given.get("versioning_override")),
+        request_id=_request_id(given),
         connection=_connection(given, reuse, conflict),
     )
 
@@ -266,6 +272,15 @@ def _policies(given: Mapping[str, Any]) -> tuple[WorkflowIDReusePolicy, Workflow
     if reuse is WorkflowIDReusePolicy.TERMINATE_IF_RUNNING:
         raise ValueError("id_reuse_policy TERMINATE_IF_RUNNING and an id_conflict_policy exclude each other")
     return reuse, conflict
+
+
+def _request_id(given: Mapping[str, Any]) -> str | None:
+    request_id: object = given.get("request_id")
+    if request_id is None:
+        return None
+    if given.get("id") is None:
+        raise ValueError("a request_id needs an id: without one each start is another workflow's")
+    return check_name(request_id, "request_id")
 
 
 def _connection(

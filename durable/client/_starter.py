@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 
 from durable._engine._start import is_limited, start
-from durable._internal.ids import uuid7
 from durable._timetables.ticks import first_delay
+from durable.client._addressed import requested
 from durable.client._attribute_types import check_types
 from durable.client._checked import to_checked_payloads
 from durable.client._connection import Connection
@@ -63,7 +63,7 @@ class Starter:
             await check_types(self._connection, said.search_attributes, inside)
         if said.override:
             await check_served(self._connection, said.override, said.task_queue)
-        run_id = uuid7()
+        run_id = requested(said.request_id, f"start {workflow_id}")
         converter = self._connection.converter_for(workflow_id)
         started = WorkflowExecutionStarted(
             workflow_id=workflow_id,

@@ -62,17 +62,20 @@ class _Newer:
         self._defaults: tuple[Any, ...] = self._read(kind())
         self._versions = tuple(kind.NEWER.values())
 
-    def versioned(self, data: EventData) -> EventData:
-        """Return facts with the lowest version that knows all fields they use."""
+    def encode(self, data: EventData) -> bytes:
+        """Encode facts under the lowest version that knows all fields they use."""
         said = self._read(data)
-        if said == self._defaults:
-            return data
-        used = zip(said[1:], self._defaults[1:], self._versions, strict=True)
-        version = max([1, *(newer for value, default, newer in used if value != default)])
-        return data if data.v == version else msgspec.structs.replace(data, v=version)
+        if said != self._defaults:
+            used = zip(said[1:], self._defaults[1:], self._versions, strict=True)
+            version = max([1, *(newer for value, default, newer in used if value != default)])
+            if data.v != version:
+                data = msgspec.structs.replace(data, v=version)
+        return _encode(data)
 
 
-_NEWER: dict[type[EventData], _Newer] = {kind: _Newer(kind) for kind in (*INPUTS, *COMMANDS) if kind.NEWER}
+_ENCODERS: dict[type[EventData], Callable[[EventData], bytes]] = {
+    kind: _Newer(kind).encode if kind.NEWER else _encode for kind in (*INPUTS, *COMMANDS)
+}
 _CODES: dict[type[EventData], int] = {kind: int(kind.type) for kind in (*INPUTS, *COMMANDS)}
 
 
@@ -81,13 +84,13 @@ def encode_data(data: EventData) -> bytes:
 
     Equal facts give equal bytes.
     """
-    newer = _NEWER.get(type(data))
-    return _encode(data if newer is None else newer.versioned(data))
+    return _ENCODERS[type(data)](data)
 
 
 def encode_row(seq: int, task: int, data: EventData) -> EventRow:
     """Return the row that facts are stored as, at their place in the log; the store adds the time."""
-    return EventRow(seq, task, _CODES[type(data)], encode_data(data))
+    kind = type(data)
+    return EventRow(seq, task, _CODES[kind], _ENCODERS[kind](data))
 
 
 def encode_event(event: Event) -> EventRow:

@@ -43,6 +43,7 @@ class StartActivityInput:
     concurrency: Any = None
     circuit_breaker: Any = None
     arg_types: Sequence[Any] | None = None
+    request_id: str | None = None
     defined: Any = field(default=None, repr=False)
 
 

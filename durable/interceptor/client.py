@@ -37,6 +37,7 @@ from durable.interceptor._headers import Headers
 __all__ = [
     "BackfillScheduleInput",
     "CancelActivityInput",
+    "CancelCorrelatedInput",
     "CancelWorkflowInput",
     "CompleteAsyncActivityInput",
     "CountActivitiesInput",
@@ -57,6 +58,7 @@ __all__ = [
     "PauseScheduleInput",
     "QueryWorkflowInput",
     "ReportCancellationAsyncActivityInput",
+    "SignalCorrelatedInput",
     "SignalWorkflowInput",
     "StartActivityInput",
     "StartWorkflowInput",
@@ -274,6 +276,36 @@ class SignalWorkflowInput:
 
 
 @dataclass
+class SignalCorrelatedInput:
+    """A signal by a search attribute.
+
+    Attributes:
+        correlated: The workflows that it is for, a `durable.client.CorrelatedWorkflows`.
+        many: Whether there may be several of them.
+        arg_types: What the arguments have to be read back as; None for whatever they are.
+        request_id: What makes sending it again harmless; None for a fresh one.
+    """
+
+    correlated: Any
+    signal: str
+    args: Sequence[Any]
+    headers: Headers
+    arg_types: Sequence[Any] | None
+    many: bool
+    request_id: str | None
+
+
+@dataclass
+class CancelCorrelatedInput:
+    """A request to cancel, by a search attribute; see `SignalCorrelatedInput`."""
+
+    correlated: Any
+    reason: str
+    many: bool
+    request_id: str | None
+
+
+@dataclass
 class StartWorkflowUpdateInput:
     """An update.
 
@@ -382,6 +414,14 @@ class OutboundInterceptor(AroundSchedules, AroundActivities):
     async def signal_workflow(self, input: SignalWorkflowInput) -> None:
         """Called for every `WorkflowHandle.signal`."""
         await self.next.signal_workflow(input)
+
+    async def signal_correlated(self, input: SignalCorrelatedInput) -> Any:
+        """Called for every `CorrelatedWorkflows.signal`; returns the handles of those that got it."""
+        return await self.next.signal_correlated(input)
+
+    async def cancel_correlated(self, input: CancelCorrelatedInput) -> Any:
+        """Called for every `CorrelatedWorkflows.cancel`; returns the handles of those that were asked."""
+        return await self.next.cancel_correlated(input)
 
     async def terminate_workflow(self, input: TerminateWorkflowInput) -> None:
         """Called for every `WorkflowHandle.terminate`."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import contextvars
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, Executor
@@ -26,33 +25,32 @@ from durable._engine._activities import (
     Outcome,
     circuit_open,
     decode_progress,
-    idempotency_key,
     lost,
     scheduled_of,
-    task_token,
     timeout,
 )
-from durable._engine._sole import is_sole
-from durable._internal.instants import SECOND, to_datetime, to_timedelta
+from durable._internal.instants import SECOND
 from durable.activity._activity import Activity
 from durable.activity._context import CURRENT, ActivityCancellationDetails, CompleteAsyncError, Info
-from durable.activity._definition import DYNAMIC, ActivityDefinition
+from durable.activity._definition import DYNAMIC
 from durable.common import RawValue
-from durable.converter import ActivitySerializationContext, DataConverter
+from durable.converter import DataConverter
 from durable.exceptions import ApplicationError, CancelledError, ConversionError, HistoryError
-from durable.history import ActivityTaskScheduled, EventRow, decode_retry_policy, priority_of
+from durable.history import ActivityTaskScheduled, EventRow
 from durable.interceptor.worker import Interceptor
 from durable.store import ActivityRecord, Store, TransactionSource
+from durable.worker._attempt_info import converter_for, info_of
 from durable.worker._attempts import Attempt, Flag, Owner
 from durable.worker._clock import DatabaseClock
 from durable.worker._intercepted import execute
-from durable.worker._interrupts import Interrupt
 from durable.worker._local_slots import LocalSlots
 from durable.worker._processes import Processes, in_process
 from durable.worker._rate import Rate
 from durable.worker._reports import Reports
 from durable.worker._slots import Slots
+from durable.worker._stopped import stopped
 from durable.worker._suppliers import ActivitySlotInfo, SlotPermit
+from durable.worker._threads import run_in_thread
 from durable.worker._transactional import run_within
 
 logger = logging.getLogger("durable.worker")
@@ -431,7 +429,7 @@ class Activities:
                 converter.to_failure(ApplicationError(NO_ASYNC, type="TypeError", non_retryable=True))
             )
         except (asyncio.CancelledError, CancelledError) as error:
-            return _stopped(attempt, error, converter)
+            return stopped(attempt, error, converter)
         except BrokenExecutor as error:
             # No attempt can run there any more.
             self._fatal(error)
@@ -468,18 +466,7 @@ class Activities:
         definition = activity.definition
         if self._processes is not None and in_process(definition):
             return self._processes.run(attempt, activity, fn, args)
-        return self._in_thread(attempt, definition, function)
-
-    def _in_thread(
-        self, attempt: Attempt, definition: ActivityDefinition, function: Callable[[], Any]
-    ) -> asyncio.Future[Any]:
-        """Run a plain function in a thread; a cancel interrupts it there, if it has not said that it looks for itself."""
-        attempt.in_thread = True
-        if not definition.no_thread_cancel_exception:
-            attempt.interrupt = Interrupt()
-            function = partial(attempt.interrupt.call, function)
-        in_context: Callable[[], Any] = partial(_call, contextvars.copy_context(), function)
-        return self._loop.run_in_executor(self._executor, in_context)
+        return run_in_thread(attempt, definition, function, self._executor)
 
     def _completed(self, name: str, result: Any, converter: DataConverter) -> Outcome:
         try:
@@ -491,57 +478,11 @@ class Activities:
 
     def converter_for(self, attempt: Attempt) -> DataConverter:
         """Return what makes values of an attempt's payloads."""
-        if not self._converter.takes_context:
-            return self._converter
-        scheduled, owner = attempt.scheduled, attempt.asked_by
-        sole = is_sole(owner.workflow_type)
-        return self._converter.with_context(
-            ActivitySerializationContext(
-                namespace=self._namespace,
-                activity_id=scheduled.activity_id,
-                activity_type=scheduled.activity_type,
-                activity_task_queue=scheduled.task_queue,
-                workflow_id=None if sole else owner.workflow_id,
-                workflow_type=None if sole else owner.workflow_type,
-                is_local=scheduled.local is not None,
-            )
-        )
+        return converter_for(attempt, self._converter, self._namespace)
 
     def info(self, attempt: Attempt) -> Info:
         """Return the facts about an attempt as it began: a heartbeat of its own, or a row it got, changes nothing."""
-        scheduled, record, heartbeat = attempt.scheduled, attempt.claimed, attempt.previous_heartbeat
-        owner = attempt.asked_by
-        sole = is_sole(owner.workflow_type)
-        return Info(
-            activity_id=scheduled.activity_id,
-            activity_type=scheduled.activity_type,
-            attempt=attempt.number if record is None else record.number,
-            heartbeat_details=self.converter_for(attempt).from_payloads(heartbeat) if heartbeat else [],
-            heartbeat_timeout=None if scheduled.heartbeat is None else to_timedelta(scheduled.heartbeat),
-            idempotency_key=idempotency_key(attempt.run_id, scheduled),
-            activity_run_id=attempt.run_id if sole else None,
-            is_local=scheduled.local is not None,
-            namespace=self._namespace,
-            priority=priority_of(scheduled.priority, scheduled.limits),
-            retry_policy=decode_retry_policy(scheduled.retry_policy),
-            schedule_to_close_timeout=(
-                None if scheduled.schedule_to_close is None else to_timedelta(scheduled.schedule_to_close)
-            ),
-            scheduled_time=to_datetime(attempt.scheduled_at),
-            current_attempt_scheduled_time=to_datetime(
-                (attempt.due_at or attempt.scheduled_at) if record is None else record.due_at
-            ),
-            start_to_close_timeout=(
-                None if scheduled.start_to_close is None else to_timedelta(scheduled.start_to_close)
-            ),
-            started_time=to_datetime(attempt.started_at),
-            task_queue=scheduled.task_queue,
-            workflow_id=None if sole else owner.workflow_id,
-            workflow_namespace=None if sole else self._namespace,
-            workflow_run_id=None if sole else attempt.run_id,
-            workflow_type=None if sole else owner.workflow_type,
-            task_token=task_token(attempt.run_id, scheduled.id, attempt.number),
-        )
+        return info_of(attempt, self.converter_for(attempt), self._namespace)
 
     def heartbeat(self, attempt: Attempt, details: tuple[Any, ...]) -> None:
         """See `Reports`. One of a local activity tells nobody anything: its worker knows, and there is no row."""
@@ -689,26 +630,3 @@ class Activities:
         for attempt in list(self._attempts.values()):
             attempt.abandon()
             attempt.leave_behind()
-
-
-def _stopped(attempt: Attempt, error: BaseException, converter: DataConverter) -> Outcome:
-    """Return the outcome of an attempt whose function was cancelled, or says so."""
-    details = attempt.details
-    if details is not None and (details.cancel_requested or attempt.cancel_requested):
-        return Canceled()
-    if details is not None and details.paused:
-        paused = ApplicationError("the activity was paused", type="ActivityPause")
-        return Failed(converter.to_failure(paused), uncounted=True)
-    if details is not None and details.reset:
-        error = ApplicationError("the activity was reset", type="ActivityReset")
-    elif details is not None and details.worker_shutdown:
-        error = ApplicationError("the worker was shut down", type="WorkerShutdown")
-    return Failed(converter.to_failure(error))
-
-
-def _call(context: contextvars.Context, function: Callable[[], Any]) -> Any:
-    try:
-        return context.run(function)
-    except StopIteration as error:
-        # asyncio cannot carry a StopIteration out of a thread; it would hang.
-        raise RuntimeError("an activity raised StopIteration") from error

@@ -16,8 +16,6 @@ from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping,
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from msgspec import structs
-
 from durable._engine._run import Run
 from durable._engine._start import freed_by, is_limited
 from durable._internal.ids import uuid7
@@ -29,14 +27,10 @@ from durable.client._local import LocalRuns
 from durable.exceptions import DeadlockError, StoreError, StoreUnavailableError, WorkflowQueryFailedError
 from durable.history import EventData, EventRow, Payload, Payloads, decode_data
 from durable.store import (
-    ChildStart,
     ClaimedRun,
     Hint,
     HintKind,
-    Hold,
     NewRun,
-    RunRecord,
-    RunStatus,
     StartOutcome,
     StartVerdict,
     Store,
@@ -52,6 +46,7 @@ from durable.worker._condemned import Condemned, condemns
 from durable.worker._housekeeping import Housekeeping
 from durable.worker._lease import LeaseKeeper
 from durable.worker._life import Life, WorkerLifeEventKind
+from durable.worker._newborn import as_claimed, with_owner
 from durable.worker._options import WorkerOptions
 from durable.worker._processes import Processes
 from durable.worker._questions import Questions
@@ -418,7 +413,7 @@ class Incarnation:
     def deadlock(self) -> DeadlockError:
         """Return what the watchdog knows about the turn it broke."""
         return DeadlockError(
-            f"workflow code held the event loop for more than {self.options.break_after:g} s without awaiting, so its "
+            f"workflow code held the event loop for more than {self.watchdog.broken_after:g} s without awaiting, so its "
             f"turn was ended; it was here:\n{self.watchdog.broken_stack}"
         )
 
@@ -486,19 +481,7 @@ class Incarnation:
 
     def claim_starts(self, transition: Transition) -> Transition:
         """Return a transition whose new runs begin as this worker's, as far as it serves them and has room."""
-        room = self.room
-        close = transition.close
-        new = None if close is None else close.successor
-        if close is not None and new is not None and self._may_own(new):
-            close = structs.replace(close, successor=structs.replace(new, owner=self.worker_id))
-        starts: list[ChildStart] = []
-        for start in transition.starts:
-            new = start.run
-            if room > 0 and self._may_own(new):
-                room -= 1
-                start = structs.replace(start, run=structs.replace(new, owner=self.worker_id))
-            starts.append(start)
-        return structs.replace(transition, starts=tuple(starts), close=close)
+        return with_owner(transition, self.worker_id, self.room, self._may_own)
 
     def _may_own(self, new: NewRun) -> bool:
         return (
@@ -528,30 +511,7 @@ class Incarnation:
             self.spawn(self._take_up(new.run_id, verdict.epoch, fresh=True))
             return
         self.clock.observe(verdict.now)
-        record = RunRecord(
-            run_id=new.run_id,
-            workflow_id=new.workflow_id,
-            workflow_type=new.workflow_type,
-            task_queue=new.task_queue,
-            status=RunStatus.RUNNING,
-            hold=Hold.NONE,
-            reason="",
-            owner=self.worker_id,
-            epoch=verdict.epoch,
-            wake_at=None,
-            priority=new.priority,
-            deaths=0,
-            started_at=verdict.now,
-            closed_at=None,
-            times_out_at=None,
-            history_length=1,
-            history_size=len(new.started),
-            info=new.info,
-            first_run_id=new.first_run_id or new.run_id,
-            parent_run_id=new.parent_run_id,
-        )
-        first = EventRow(1, 1, 1, new.started, verdict.now)
-        self.take([ClaimedRun(run=record, events=(first,), messages=(), activities=())])
+        self.take([as_claimed(new, verdict, self.worker_id)])
 
     async def _take_up(self, run_id: str, epoch: int, *, fresh: bool = False) -> None:
         """Take a run that the database says is this worker's, as its log has it now."""

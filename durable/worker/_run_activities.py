@@ -89,7 +89,7 @@ class RunActivities:
         run, activities = host.run, self._home.activities
         assert run is not None
         for scheduled in effects.start:
-            since = run.scheduled_at(scheduled.id)
+            since = run.asked.scheduled_at(scheduled.id)
             if scheduled.local is None:
                 self.promised -= 1
                 attempt = activities.start(host, scheduled, since, now)
@@ -106,7 +106,7 @@ class RunActivities:
             return
         self.carry_out(host, Effects(start=postponed, cancel=[]), self._home.clock.now())
         for scheduled in postponed:
-            if host.run.is_canceled(scheduled.id):
+            if scheduled.id in host.run.asked.canceled:
                 self._home.activities.cancel(self._run_id, scheduled.id)
 
     def ended(self, attempt: Attempt) -> None:
@@ -182,7 +182,7 @@ class RunActivities:
         postponed, self._postponed = self._postponed, []
         return [
             *(self._row_of(attempt) for attempt in attempts),
-            *(row(one, run.scheduled_at(one.id)) for one in postponed if one.local is None),
+            *(row(one, run.asked.scheduled_at(one.id)) for one in postponed if one.local is None),
         ]
 
     def rows_proposed(self) -> None:

@@ -6,10 +6,12 @@ A run may lose its instance and be kept (eviction): then the log is read and rep
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from itertools import accumulate
 
 from durable._engine._run import Run
+from durable._internal.instants import SECOND
 from durable._replay._instance import Instance, Tried
 from durable._replay._intercepted import new_instance
 from durable._replay._replay import replay
@@ -20,6 +22,18 @@ from durable.worker._home import Home
 from durable.workflow._definition import WorkflowDefinition
 
 logger = logging.getLogger("durable.worker")
+
+
+def turn_limit(run: Run | None, claimed: ClaimedRun | None) -> float:
+    """Return for how many seconds a turn may hold the event loop, as far as the workflow's task timeout says.
+
+    Args:
+        run: Whose turn it is; None before its log has been looked at.
+        claimed: The whole log, if all of it is run in the turn: then each task has its time.
+    """
+    timeout = None if run is None else run.state.started.task_timeout
+    tasks = 1 if claimed is None else claimed.events[-1].task
+    return math.inf if timeout is None else tasks * timeout / SECOND
 
 
 class RunCode:
@@ -73,6 +87,10 @@ class RunCode:
             self.commands = []
             return
         self.instance = self._new_instance()
+        if len(events) == 1 and not self.trying:
+            # It begins: there is nothing to replay.
+            self.activate(turns, run, events)
+            return
         if self.trying:
             assert run.trial is not None
             events = events[: run.trial.events[0].seq - 1]
@@ -81,7 +99,7 @@ class RunCode:
             turns,
             events,
             rebuild=lambda: self._new_instance(trace=True),
-            pending=run.unwritten if self.trying else None,
+            pending=run.asked.commands if self.trying else None,
             sizes=sizes,
             defined=self._home.defined,
             warn=lambda text: logger.warning("workflow %s: %s", self._workflow_id, text),

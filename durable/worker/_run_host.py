@@ -38,7 +38,7 @@ from durable.worker._attempts import Attempt
 from durable.worker._home import Home
 from durable.worker._run_activities import RunActivities
 from durable.worker._run_block import blocking
-from durable.worker._run_code import RunCode
+from durable.worker._run_code import RunCode, turn_limit
 from durable.worker._run_news import UNFINISHED, RunNews
 from durable.worker._suppliers import SlotPermit
 from durable.worker._timers import Timer
@@ -115,6 +115,11 @@ class RunHost:
         """Its code, if it is here."""
         return self._code.instance
 
+    @property
+    def turn_limit(self) -> float:
+        """Seconds that a turn may hold the event loop, by the workflow's task timeout; asked from the watchdog's thread."""
+        return turn_limit(self.run, self._claimed)
+
     # ------------------------------------------------------------------ turns
 
     def turn(self, turns: Turns) -> None:
@@ -172,7 +177,7 @@ class RunHost:
             ]
             if canceled:
                 self._home.spawn(self._activities.end_waiting(canceled))
-            again = self.run.recover(now=self._home.clock.now(), jitter=random.random())
+            again = self.run.asked.recover(now=self._home.clock.now(), jitter=random.random())
             if again and not self._start_again(again):
                 return
         instance = self._code.instance
@@ -180,7 +185,7 @@ class RunHost:
             self._postpone()
             return
         commands, self._code.commands = self._code.commands, []
-        if instance.closing:
+        if instance.closing is not None:
             self.run.untaken = instance.untaken
         effects = self.run.commands(commands, local=self._activities.promise, live=self._code.live)
         now = self._home.clock.now()
@@ -236,10 +241,10 @@ class RunHost:
                     # Those behind it must not overtake it.
                     self._fault = message.fault
                     return
-                self.run.receive(message, decode_data)
+                self.run.inputs.receive(message, decode_data)
         except HistoryError as error:
             self._fault = error
-        if self.run.termination is not None:
+        if self.run.inputs.termination is not None:
             self._home.condemned.look()
 
     def attempt_ended(self, attempt: Attempt, outcome: Outcome) -> None:
@@ -256,7 +261,7 @@ class RunHost:
             attempt.progress,
             self._paused or self._home.leaving,
         )
-        again = self.run.attempt_ended(attempt.scheduled, outcome, how)
+        again = self.run.asked.attempt_ended(attempt.scheduled, outcome, how)
         if again is not None:
             self._activities.follow(self, attempt, again.delay)
         self._pump(now)
@@ -265,7 +270,7 @@ class RunHost:
         """Write a row for an attempt that sent a heartbeat."""
         if self.gone or self.run is None:
             return
-        self.run.add_row(self._activities.row_for(attempt))
+        self.run.asked.add_row(self._activities.row_for(attempt))
         self.pump()
 
     def give_rows(self, ids: Collection[int]) -> None:
@@ -306,7 +311,7 @@ class RunHost:
             if slots is None or slots.enter(self):
                 self._home.committer.submit(self)
             return
-        due = run.next_timer()
+        due = run.inputs.next_timer()
         if due is not None and (self._timer is None or due < self._timer.at):
             self._forget_timer()
             self._timer = self._home.timers.add(due, self)
@@ -392,7 +397,7 @@ class RunHost:
         assert self.run.trial is not None
         assert self.instance is not None
         counts = self.run.trial.counts(tried.rejected)
-        if self.instance.closing:
+        if self.instance.closing is not None:
             self.run.untaken = self.instance.untaken
         transition = self.run.tried(tried.commands, tried.rejected, local=self._activities.promise)
         self._activities.rows_proposed()
@@ -457,7 +462,8 @@ class RunHost:
         self._code.trying = False
         if self._activities.rows_in_flight:
             self._activities.rows_written()
-        self._news.spread(written)
+        if written.concerns_others:
+            self._news.spread(written)
         if written.closed:
             if self.instance is not None and (unfinished := self.instance.unfinished):
                 self._code.note(UNFINISHED.format(unfinished), None)

@@ -45,7 +45,7 @@ class RunNews:
         """Let the runs that a transition creates begin here, as far as that is possible."""
         if transition.upsert is not None:
             self._look_for_clashes([transition.upsert.search_attributes])
-        if not transition.starts and transition.close is None:
+        if not transition.starts and (transition.close is None or transition.close.successor is None):
             self._started_elsewhere = []
             return transition
         claimed = self._home.claim_starts(transition)

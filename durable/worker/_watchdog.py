@@ -1,8 +1,8 @@
 """The watchdog: it notices when the event loop stands still, and ends a turn of workflow code that holds it.
 
 A thread asks the event loop for a sign of life, often. Silence means that something holds the thread: after
-`WARN_AFTER` it is named in the log with its stack; after `BREAK_AFTER`, if it is a turn of workflow code, an exception
-is raised inside it, so that the run is blocked and everything else goes on; if even that is swallowed, the process
+`WARN_AFTER` it is named in the log with its stack; after `BREAK_AFTER`, or the workflow's own task timeout if that is shorter,
+and if it is a turn of workflow code, an exception is raised inside it, so that the run is blocked and everything else goes on; if even that is swallowed, the process
 ends, since its leases must not be kept by a worker that does nothing. While the loop is silent for longer than that,
 the lease is not renewed.
 """
@@ -61,6 +61,7 @@ class Watchdog:
         self._last_sign = time.monotonic()
         self.current: object | None = None
         self._turn_since = 0.0
+        self.broken_after = break_after
         self._broken: object | None = None
         self.broken_stack = ""
         self._broken_at = 0.0
@@ -135,8 +136,8 @@ class Watchdog:
             if silent >= self._warn_after and not self._warned and not _debugged():
                 self._warned = True
                 logger.warning("the event loop has stood still for %.1f s: %s", silent, self._who())
-            if silent >= self._break_after and not _debugged():
-                self._break(silent)
+            if not _debugged():
+                self._break()
 
     def _who(self) -> str:
         current = self.current
@@ -149,13 +150,15 @@ class Watchdog:
         frame = sys._current_frames().get(self._thread_id)
         return "" if frame is None else "".join(traceback.format_stack(frame)[-12:])
 
-    def _break(self, silent: float) -> None:
+    def _break(self) -> None:
         with self._lock:
             current = self.current
-            if current is None or time.monotonic() - self._turn_since < self._break_after:
-                # The silence may be somebody else's, from before this turn.
+            limit = min(self._break_after, getattr(current, "turn_limit", self._break_after))
+            # The silence may be somebody else's, from before this turn.
+            if current is None or time.monotonic() - self._turn_since < limit:
                 return
             if self._broken is None:
+                self.broken_after = limit
                 self._broken, self._broken_at = current, time.monotonic()
                 self.broken_stack = self._stack()
                 raise_in_thread(self._thread_id, TurnBroken)

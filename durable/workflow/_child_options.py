@@ -37,7 +37,7 @@ class ChildWorkflowConfig(TypedDict, total=False):
     run_timeout: Duration | None
     """The longest that one run of it may take; no limit by default."""
     task_timeout: Duration | None
-    """Kept in the log for those who read it."""
+    """The longest that its code may run at one go; see `StartOptions`."""
     id_reuse_policy: WorkflowIDReusePolicy
     """Whether the id may be used again after its last run has closed; ALLOW_DUPLICATE by default."""
     retry_policy: RetryPolicy | None

@@ -48,7 +48,7 @@ class ContinueAsNewConfig(TypedDict, total=False):
     run_timeout: Duration | None
     """The longest that the next run may take. An execution timeout goes on counting."""
     task_timeout: Duration | None
-    """Kept in the log for those who read it."""
+    """The longest that its code may run at one go; see `StartOptions`."""
     backoff_start_interval: Duration | None
     """How long until the next run begins; at once by default."""
     retry_policy: RetryPolicy | None

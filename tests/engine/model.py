@@ -303,7 +303,7 @@ class World:
         commands = self.replay()
         self.receive()
         waited = {*state.activities} - {*store.rows} - self._answered()
-        self.run.recover(now=store.now, jitter=0.0)
+        self.run.asked.recover(now=store.now, jitter=0.0)
         if not store.deaths:
             assert not waited, f"a clean release left activities {waited} with nobody"
         self.take(commands)
@@ -374,20 +374,20 @@ class World:
     def receive(self) -> None:
         assert self.run is not None
         for position in sorted(self.store.inbox):
-            self.run.receive(self.store.inbox[position], decode_data)
+            self.run.inputs.receive(self.store.inbox[position], decode_data)
 
     def end_attempt(self, id: int, outcome: Outcome) -> None:
         assert self.run is not None
         scheduled = self.attempts.pop(id)
         if isinstance(outcome, Completed):
             self.came.add(id)
-        self.run.attempt_ended(scheduled, outcome, AttemptEnd(1, self.store.now))
+        self.run.asked.attempt_ended(scheduled, outcome, AttemptEnd(1, self.store.now))
 
     def give_row(self, id: int) -> None:
         """A heartbeat of an attempt without a row. It goes on as a row of this worker."""
         assert self.run is not None
         scheduled = self.attempts.pop(id)
-        self.run.add_row(row(scheduled, self.run.scheduled_at(id), worker="me"))
+        self.run.asked.add_row(row(scheduled, self.run.asked.scheduled_at(id), worker="me"))
 
     def claim_row(self, id: int) -> None:
         found = self.store.rows[id]
@@ -474,7 +474,8 @@ class World:
         assert self.run is not None
         assert not self.busy
         running = [
-            row(scheduled, self.run.scheduled_at(id), worker="me") for id, scheduled in self.attempts.items()
+            row(scheduled, self.run.asked.scheduled_at(id), worker="me")
+            for id, scheduled in self.attempts.items()
         ]
         self.in_flight = self.run.release(running)
         self.releasing = True
@@ -554,12 +555,12 @@ class World:
         if not self.store.open or self.run is None or self.in_flight is not None:
             return
         run: Any = self.run
-        answered = self._answered() | run._inputs.resulted
+        answered = self._answered() | run.inputs.resulted
         waiting = {one.id for one in run.waiting_for_commit}
-        rows = {*self.store.rows, *run._asked.rows}
+        rows = {*self.store.rows, *run.asked.rows}
         if self.task:
             answered |= {event.data.id for event in self.task if hasattr(event.data, "id")}  # type: ignore[attr-defined]
-        for id in {*state.activities, *run._asked.unwritten}:
+        for id in {*state.activities, *run.asked.unwritten}:
             assert id in self.attempts or id in rows or id in answered or id in waiting, (
                 f"activity {id} is open, and nobody will end it"
             )

@@ -356,13 +356,13 @@ def test_news_is_taken_once_and_only_while_it_means_something() -> None:
 def test_a_termination_is_no_input() -> None:
     made = world([ONE])
     assert made.run is not None
-    assert made.run.termination is None
+    assert made.run.inputs.termination is None
     made.store.send(
         message(RUN, "parent-closed", WorkflowExecutionTerminated(reason="by parent close policy"))
     )
     made.receive()
-    assert made.run.termination is not None
-    assert made.run.termination.reason == "by parent close policy"
+    assert made.run.inputs.termination is not None
+    assert made.run.inputs.termination.reason == "by parent close policy"
     assert made.run.urgency(made.store.now) is Urgency.SOON
     assert proposed(made) == ["Scheduled"]
 

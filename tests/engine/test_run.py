@@ -151,7 +151,7 @@ def test_messages_go_in_the_order_of_the_inbox_however_they_are_read() -> None:
         made.signal(name)
     assert made.run is not None
     for position in (3, 1, 2, 1):
-        made.run.receive(made.store.inbox[position], decode_data)
+        made.run.inputs.receive(made.store.inbox[position], decode_data)
     transition = made.propose()
     assert transition is not None
     names = [decode_data(one.type, one.data).name for one in transition.events]  # type: ignore[attr-defined]
@@ -302,7 +302,7 @@ def test_a_timer_that_was_cancelled_does_not_fire() -> None:
     step(made)
     assert made.run is not None
     made.store.now += 55
-    assert made.run.next_timer() == made.store.now + 5
+    assert made.run.inputs.next_timer() == made.store.now + 5
     assert step(made) == ["TimerCanceled"]
 
 
@@ -310,7 +310,7 @@ def test_a_fired_timer_is_never_stamped_before_it_is_due() -> None:
     """The worker's clock is an estimate; the log's times are kept in order by `not_before`."""
     made = timed(50)
     assert made.run is not None
-    due = made.run.next_timer()
+    due = made.run.inputs.next_timer()
     assert due is not None
     transition = made.run.propose(due)
     assert transition is not None
@@ -329,9 +329,9 @@ def test_deadlines_count_from_the_tasks_last_input_not_from_when_its_commands_ar
     step(made)
     assert made.run is not None
     assert made.run.state.timers == {2: task_time + 100}
-    assert made.run.next_timer() == task_time + 100
+    assert made.run.inputs.next_timer() == task_time + 100
     assert made.run.state.activities[2].scheduled_at == task_time
-    assert made.run.scheduled_at(2) == task_time
+    assert made.run.asked.scheduled_at(2) == task_time
 
 
 # ---------------------------------------------------------------- messages are taken once
@@ -363,7 +363,7 @@ def test_a_message_that_is_read_again_while_it_is_being_written_stays_one() -> N
     made.commit()
     made.turn()
     assert made.run is not None
-    made.run.receive(stale[1], decode_data)  # an answer that was on its way
+    made.run.inputs.receive(stale[1], decode_data)  # an answer that was on its way
     transition = made.propose()
     assert transition is not None
     assert transition.events == ()
@@ -397,7 +397,7 @@ def test_a_message_that_cannot_be_read_is_an_error_and_stays() -> None:
     made.store.inbox[1] = type(made.store.inbox[1])(RUN, "m", 200, b"{}", 1)
     assert made.run is not None
     with pytest.raises(HistoryError):
-        made.run.receive(made.store.inbox[1], decode_data)
+        made.run.inputs.receive(made.store.inbox[1], decode_data)
     assert made.run.propose(made.store.now) is None
 
 
@@ -455,7 +455,7 @@ def test_the_end_of_an_attempt_that_has_a_row_is_not_taken_from_memory() -> None
     made = world([ONE])
     made.give_row(1)
     assert made.run is not None
-    made.run.attempt_ended(ONE, RESULT, AttemptEnd(1, 0))
+    made.run.asked.attempt_ended(ONE, RESULT, AttemptEnd(1, 0))
     transition = made.propose()
     assert transition is not None
     assert kinds(transition.events) == ["Scheduled"]

@@ -144,8 +144,8 @@ class Life:
             assert not store.inbox, "at rest, and there is an unread message"
             assert world.run.urgency(store.now) is Urgency.NOTHING
             assert {*store.rows} <= {*world.run.state.activities}, "a row of an activity that is over"
-            assert world.run._asked.rowed == {*store.rows}
-            assert not world.run._inputs._known, "a position is remembered whose message is gone"
+            assert world.run.asked.rowed == {*store.rows}
+            assert not world.run.inputs._known, "a position is remembered whose message is gone"
             if world.attempts:
                 world.end_attempt(min(world.attempts), Completed(Payload(b"1")))
             elif queued := self.rows(ActivityState.QUEUED):
@@ -154,7 +154,7 @@ class Life:
                 store.finish(running[0], store.rows[running[0]].attempt, outcome_of("result"))
             elif store.others.children:
                 self.child_ends()
-            elif (due := world.run.next_timer()) is not None:
+            elif (due := world.run.inputs.next_timer()) is not None:
                 store.now = max(store.now, due)
             else:
                 assert not world.run.state.activities

@@ -181,6 +181,7 @@ def test_words() -> None:
             r"column 7: IN is not for Notes \(Text\), .*any of the words. For whole texts set a Keyword",
         ),
         ("Items STARTS_WITH '1'", r"column 7: STARTS_WITH is not for Items \(Int\)"),
+        ("ExecutionStatus > 'Paused'", r"column 17: > is not for ExecutionStatus \(status\)"),
         ("ExecutionStatus > 'Running'", r"column 17: > is not for ExecutionStatus \(status\)"),
         ("NOT RunId > 'x'", r"column 11: > is not for RunId \(run id\)"),
         ("Region = 1", r"column 10: Region \(Keyword\) is compared with a text in quotes, not 1"),

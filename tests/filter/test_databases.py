@@ -215,6 +215,30 @@ async def test_pages_are_the_list_in_order(database: Database, seed: int) -> Non
         assert listed == found(tree, POOL), text
 
 
+# --- the status of paused runs, which are Running too ---
+
+
+@pytest.mark.parametrize(
+    ("text", "same"),
+    [
+        ("ExecutionStatus = 'Paused'", "Hold = 'paused'"),
+        ("ExecutionStatus IN ('WORKFLOW_EXECUTION_STATUS_PAUSED')", "Hold = 'paused'"),
+        ("ExecutionStatus IN ('paused', 'Failed')", "Hold = 'paused' OR ExecutionStatus = 'Failed'"),
+        ("ExecutionStatus != 'Paused'", "Hold IS NULL OR Hold != 'paused'"),
+        ("NOT ExecutionStatus = 'Paused'", "Hold IS NULL OR Hold != 'paused'"),
+        ("NOT ExecutionStatus != 'Paused'", "Hold = 'paused'"),
+        (
+            "ExecutionStatus NOT IN ('Failed', 'Paused')",
+            "ExecutionStatus != 'Failed' AND (Hold IS NULL OR Hold != 'paused')",
+        ),
+    ],
+)
+async def test_paused_is_a_status(database: Database, text: str, same: str) -> None:
+    listed, _ = await database.list(text)
+    assert listed == (await database.list(same))[0]
+    assert 0 < len(listed) < len(POOL)
+
+
 # --- what is unset ---
 
 

@@ -138,7 +138,7 @@ class RaceLife(Life):
             if not self.open:
                 return
             assert self.run is not None
-            due = self.run.next_timer()
+            due = self.run.inputs.next_timer()
             if due is not None:
                 self.now = max(self.now, due)
             elif self.children:

@@ -177,7 +177,7 @@ class Life:
             self.code = self.fresh()
             commands = self._replay(self.code, self.events)
         self.receive()
-        for again in self.run.recover(now=self.now, jitter=0.0):
+        for again in self.run.asked.recover(now=self.now, jitter=0.0):
             self.started[again.id] = again
         if commands is not None:
             self._take(commands)
@@ -193,7 +193,7 @@ class Life:
     def receive(self) -> None:
         assert self.run is not None
         for position in sorted(self.inbox):
-            self.run.receive(self.inbox[position], decode_data)
+            self.run.inputs.receive(self.inbox[position], decode_data)
 
     def _take(self, commands: list[Any]) -> None:
         assert self.run is not None
@@ -219,7 +219,7 @@ class Life:
         assert trial is not None
         if self.code is None:
             self.code = self.fresh()
-            self._replay(self.code, self.events[: trial.events[0].seq - 1], run.unwritten)
+            self._replay(self.code, self.events[: trial.events[0].seq - 1], run.asked.commands)
         with Turns() as turns:
             tried: Tried = self.code.attempt(turns, trial.events, size=trial.size)
         counts = trial.counts(tried.rejected)
@@ -319,7 +319,7 @@ class Life:
         if self.started and self.flying is None:
             _, scheduled = self.started.popitem()
             result = Completed(CONVERTER.to_payload(0, path="test"))
-            self.run.attempt_ended(scheduled, result, AttemptEnd(1, self.now))
+            self.run.asked.attempt_ended(scheduled, result, AttemptEnd(1, self.now))
 
     def end_row(self) -> None:
         """Another worker runs what has a row, and says so."""

@@ -529,3 +529,28 @@ async def test_errors_of_the_library_may_be_raised_by_users(env: Env) -> None:
         for kind, expected in (("cancelled", "CancelledError"), ("terminated", "TerminatedError")):
             handle = await env.start(calls_ours(kind))
             assert await handle.result(timeout=PATIENCE) == expected
+
+
+stuck: list[bool] = []
+
+
+@workflow.defn(name="scn.faults.holds")
+async def holds() -> str:
+    while stuck:
+        pass
+    return "free"
+
+
+async def test_a_task_timeout_ends_a_turn_that_holds_the_thread(
+    env: Env, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("durable.worker._watchdog._debugged", lambda: False)  # coverage traces
+    stuck.append(True)
+    async with env.worker(holds):
+        handle = await env.start(holds(), id="h", task_timeout=0.3)
+        reason = await held(handle)
+        assert "held the event loop for more than 0.3 s" in reason
+        assert "in holds" in reason
+        stuck.clear()
+        await handle.unblock()
+        assert await handle.result(timeout=PATIENCE) == "free"

@@ -511,3 +511,36 @@ async def test_what_a_client_asks_of_a_run_does_not_read_its_whole_history(plain
     assert described.history_length == 4
     assert described.history_size > 0
     assert asked[-1]
+
+
+async def test_a_signal_of_one_request_is_taken_once(env: Env) -> None:
+    async with env.worker(Collects):
+        handle = await env.start(Collects.run, 99, id="r")
+        for _ in range(3):
+            await handle.signal(Collects.add, 1, request_id="hook-1")
+            await reached(handle, "Started", "Signaled")
+        await handle.signal("add", args=[2], request_id="hook-2")
+        await handle.signal(Collects.end)
+        assert await handle.result(timeout=PATIENCE) == [1, 2]
+        # What it has taken it is not told again, closed or not.
+        await handle.signal(Collects.add, 1, request_id="hook-1")
+
+
+async def test_a_cancel_of_one_request_is_taken_once(env: Env) -> None:
+    async with env.worker(stubborn):
+        handle = await env.start(stubborn(), id="r")
+        for request, asked in (("one", 1), ("one", 1), ("two", 2)):
+            await handle.cancel("why", request_id=request)
+            await reached(handle, "Started", *["CancelRequested"] * asked)
+        await handle.signal(stop(None))
+        await handle.result(timeout=PATIENCE)
+        assert await events(handle) == ["Started", *["CancelRequested"] * 2, "Signaled", "Completed"]
+
+
+@workflow.defn(name="scn.stubborn")
+async def stubborn() -> None:
+    while True:
+        try:
+            return await stop.receive()
+        except asyncio.CancelledError:
+            pass

@@ -149,7 +149,9 @@ async def test_a_paused_workflow_can_be_terminated(env: Env) -> None:
     async with env.worker(Steps, note):
         handle = await env.start(Steps.run, id="p")
         await handle.pause()
+        assert (await env.client.count_workflows("ExecutionStatus = 'Paused'")).count == 1
         await handle.terminate("details", reason="enough")
+        assert (await env.client.count_workflows("ExecutionStatus = 'Paused'")).count == 0
         with pytest.raises(WorkflowFailureError) as failed:
             await handle.result(timeout=PATIENCE)
         assert isinstance(failed.value.cause, TerminatedError)

@@ -29,6 +29,9 @@ from tests.scenarios.rig import PATIENCE, Env, event, events, fails, reached, un
 end: Signal[Any] = Signal[Any]("scn.starts.end")
 
 
+twice: Signal[str] = Signal("scn.starts.twice", str)
+
+
 @workflow.defn(name="scn.starts.waits")
 async def waits(value: str = "x") -> Any:
     got = await end.receive()
@@ -369,3 +372,37 @@ async def test_by_name_and_in_temporals_spelling(env: Env) -> None:
         handle = await env.start("scn.starts.waits", args=["n"])
         await handle.signal(end("ok"))
         assert await handle.result(timeout=PATIENCE) == "n ok"
+
+
+@workflow.defn(name="scn.starts.twice")
+async def says_twice() -> list[str]:
+    return [await twice.receive(), await twice.receive()]
+
+
+async def test_a_start_of_one_request_is_one(env: Env) -> None:
+    async def ask(number: str, **options: Any) -> Any:
+        return await env.start(says_twice(), id="r", request_id=number, start_signal=twice("a"), **options)
+
+    async with env.worker(says_twice):
+        first = await ask("one")
+        for _ in range(2):
+            again = await ask("one")
+            assert again.first_execution_run_id == first.first_execution_run_id
+            await reached(first, "Started", "Signaled")
+        with pytest.raises(WorkflowAlreadyStartedError):
+            await ask("two", id_conflict_policy=WorkflowIDConflictPolicy.FAIL)
+        assert (await events(first)).count("Signaled") == 1
+        await first.signal(twice("b"))
+        assert await first.result(timeout=PATIENCE) == ["a", "b"]
+        # Closed, it is still what the request has started, whatever the policies say.
+        again = await ask("one", id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE)
+        assert await again.result(timeout=PATIENCE) == ["a", "b"]
+        other = await ask("two")
+        assert other.first_execution_run_id != first.first_execution_run_id
+        for _ in range(2):
+            newest = await ask("three", id_conflict_policy=WorkflowIDConflictPolicy.TERMINATE_EXISTING)
+        await newest.signal(twice("b"))
+        assert await newest.result(timeout=PATIENCE) == ["a", "b"]
+        assert (await env.client.count_workflows("WorkflowId = 'r'")).count == 3
+    with pytest.raises(ValueError, match="a request_id needs an id"):
+        await env.client.start_workflow(says_twice(), request_id="one")

@@ -27,7 +27,7 @@ DROPS: dict[str, str] = {
     "start: task_queue": f"{_HELLO}::test_activity{_ONE}",
     "start: execution_timeout": f"{_STARTS}::test_run_timeout[sqlite-cached-execution_timeout]",
     "start: run_timeout": f"{_STARTS}::test_run_timeout[sqlite-cached-run_timeout]",
-    "start: task_timeout": f"{_S}/test_behaviours.py::test_workflow_info{_ONE}",
+    "start: task_timeout": f"{_S}/test_faults.py::test_a_task_timeout_ends_a_turn_that_holds_the_thread{_ONE}",
     "start: id_reuse_policy": f"{_STARTS}::test_terminate_existing{_ONE}",
     "start: id_conflict_policy": f"{_STARTS}::test_one_open_run_of_an_id{_ONE}",
     "start: memo": f"{_STARTS}::test_describe_and_memo{_ONE}",
@@ -40,6 +40,7 @@ DROPS: dict[str, str] = {
     "start: static_details": f"{_STARTS}::test_describe_and_memo{_ONE}",
     "start: start_signal": f"{_S}/test_update_with_start.py::test_signal_with_start[sqlite-cached-before]",
     "start: start_signal_args": f"{_S}/test_update_with_start.py::test_signal_with_start[sqlite-cached-before]",
+    "start: request_id": f"{_STARTS}::test_a_start_of_one_request_is_one{_ONE}",
     # ---- of an activity
     "activity: task_queue": f"{_ACTIVITIES}::test_an_activity_on_another_queue_is_run_by_who_serves_it{_ONE}",
     "activity: priority": f"{_PRIORITIES}::test_what_is_inherited{_ONE}",

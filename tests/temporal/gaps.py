@@ -52,7 +52,7 @@ GAPS: dict[str, tuple[str, str]] = {
     "client.FetchWorkflowHistoryEventsInput.skip_archival": (OUT, _NO_SERVER),
     "client.StartWorkflowUpdateInput.callbacks": (OUT, _NEXUS),
     "client.StartWorkflowUpdateInput.links": (OUT, _NEXUS),
-    "client.StartWorkflowUpdateInput.request_id": (OUT, _NEXUS),
+    "client.StartWorkflowUpdateInput.request_id": (OUT, "an update's id is what makes it one and the same"),
     "worker.*Input.versioning_intent": (OUT, _VERSIONS),
     "client.*(request_eager_start)": (OUT, "a start beside a worker is eager by itself"),
     "client.*(stack_level)": (OUT, "it is for warnings about deprecated options, of which there are none"),

@@ -81,6 +81,17 @@ async def test_a_turn_that_never_ends_is_broken(dog: Watchdog) -> None:
     assert dog.current is None
 
 
+async def test_a_turn_has_no_longer_than_its_workflow_says(dog: Watchdog) -> None:
+    hurried = SimpleNamespace(workflow_id="order-43", turn_limit=0.1)
+    assert dog.during(hurried, hold, 0.2) is True
+    assert dog.broken_after == 0.1
+    # A longer one does not lift the worker's own limit.
+    patient = SimpleNamespace(workflow_id="order-44", turn_limit=60)
+    assert dog.during(patient, hold, 1) is True
+    assert dog.broken_after == 0.25
+    assert dog.during(RUN, hold, 0.15) is False
+
+
 async def test_a_turn_that_swallows_the_exception_once_counts_as_broken(dog: Watchdog) -> None:
     def swallow(_: None) -> None:
         with contextlib.suppress(BaseException):

@@ -25,7 +25,13 @@ from durable.store._filter._fault import FilterError
 from durable.store._filter._paging import Position, decode_token, encode_token
 from durable.store._filter._parser import parse
 from durable.store._filter._rows import AttributeRow, attribute_rows
-from durable.store._filter._scopes import in_order_of_start, of_activities, of_workflows, with_status
+from durable.store._filter._scopes import (
+    equal_to,
+    in_order_of_start,
+    of_activities,
+    of_workflows,
+    with_status,
+)
 from durable.store._filter._syntax import Filter
 
 __all__ = [
@@ -46,6 +52,7 @@ __all__ = [
     "count_statement",
     "decode_token",
     "encode_token",
+    "equal_to",
     "in_order_of_start",
     "list_statement",
     "of_activities",

@@ -33,13 +33,15 @@ from durable.store._filter._syntax import (
     Comparison,
     Expression,
     Filter,
+    Literal,
+    Name,
     Not,
     Operator,
     Or,
     Order,
     to_text,
 )
-from durable.store._filter._values import Stored, read, words
+from durable.store._filter._values import Stored, is_paused, read, words
 
 MAX_ORDER = 8
 """Attributes to order by; each makes the condition of a further page longer by its square."""
@@ -141,8 +143,10 @@ def _condition(tree: Expression, custom: CustomTypes, *, negated: bool) -> Condi
             return AllOf(parts) if isinstance(tree, And) != negated else AnyOf(parts)
 
 
-def _predicate(tree: Comparison, custom: CustomTypes, negated: bool) -> Predicate:
+def _predicate(tree: Comparison, custom: CustomTypes, negated: bool) -> Condition:
     column = resolve(tree.name, custom)
+    if column.kind is Kind.STATUS and any(is_paused(literal) for literal in tree.values):
+        return _paused(tree, custom, negated)
     if tree.operator not in OPERATORS[column.kind]:
         raise FilterError(tree.column, _unsupported(column, tree.operator))
     operator = COMPLEMENT[tree.operator] if negated else tree.operator
@@ -150,6 +154,23 @@ def _predicate(tree: Comparison, custom: CustomTypes, negated: bool) -> Predicat
         return Predicate(column, _among(operator), _words(tree))
     values = tuple(read(column, literal) for literal in tree.values)
     return Predicate(column, _among(operator) if column.kind is Kind.KEYWORD_LIST else operator, values)
+
+
+def _paused(tree: Comparison, custom: CustomTypes, negated: bool) -> Condition:
+    """A comparison with the status of paused runs, which are Running too: what tells them is why they do not go on."""
+    hold, paused = Name("Hold"), (Literal("paused"),)
+    others = tuple(literal for literal in tree.values if not is_paused(literal))
+    if tree.operator not in OPERATORS[Kind.STATUS]:
+        raise FilterError(tree.column, _unsupported(BUILT_IN["ExecutionStatus"], tree.operator))
+    if negated == (tree.operator in (Operator.EQ, Operator.IN)):
+        # What is not held has no hold to be compared.
+        no = Or((Comparison(hold, Operator.IS_NULL), Comparison(hold, Operator.NE, paused)))
+        rest = Comparison(tree.name, Operator.NOT_IN, others, tree.column)
+        found: Expression = And((no, rest)) if others else no
+    else:
+        yes = Comparison(hold, Operator.EQ, paused)
+        found = Or((yes, Comparison(tree.name, Operator.IN, others, tree.column))) if others else yes
+    return _condition(found, custom, negated=False)
 
 
 def _among(operator: Operator) -> Operator:

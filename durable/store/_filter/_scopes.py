@@ -35,6 +35,11 @@ def of_workflows(tree: Filter) -> Filter:
     return _and(tree, Comparison(Name("WorkflowType"), Operator.NOT_STARTS_WITH, (Literal(PREFIX),)))
 
 
+def equal_to(name: str, value: str | float) -> Filter:
+    """Return a filter that finds what has this value of an attribute."""
+    return Filter(Comparison(Name(name), Operator.EQ, (Literal(value),)))
+
+
 def with_status(tree: Filter, *, running: bool) -> Filter:
     """Return a filter that finds open runs only, or only closed ones."""
     operator = Operator.EQ if running else Operator.NE

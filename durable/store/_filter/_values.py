@@ -50,7 +50,8 @@ _NANOSECONDS = re.compile(r"[+-]?\d{1,19}", re.ASCII)
 _DURATION_SHOWN = "a duration such as '1h30m', '01:30:00', 'PT1H30M', or a number of nanoseconds"
 
 _STATUSES = {status.name.replace("_", "").casefold(): status for status in WorkflowExecutionStatus}
-_STATUS_NAMES = [status.name.title().replace("_", "") for status in WorkflowExecutionStatus]
+PAUSED = "Paused"
+_STATUS_NAMES = [*(status.name.title().replace("_", "") for status in WorkflowExecutionStatus), PAUSED]
 
 
 def words(text: str) -> list[str]:
@@ -174,6 +175,15 @@ def _duration(column: Column, literal: Literal, text: str) -> int:
     return _bigint(literal, int(-amount if text.startswith("-") else amount))
 
 
+def is_paused(literal: Literal) -> bool:
+    """Whether this literal is the status of paused runs, which is Temporal's and none of ours."""
+    return isinstance(literal.value, str) and _folded(literal.value) == PAUSED.casefold()
+
+
+def _folded(status: str) -> str:
+    return status.casefold().removeprefix("workflow_execution_status_").replace("_", "")
+
+
 def _status(literal: Literal, value: str | int) -> int:
     if isinstance(value, int):
         if value in list(WorkflowExecutionStatus):
@@ -181,7 +191,7 @@ def _status(literal: Literal, value: str | int) -> int:
         raise FilterError(
             literal.column, f"there is no ExecutionStatus {str(value)[:20]}; they go from 1 to 7"
         )
-    folded = value.casefold().removeprefix("workflow_execution_status_").replace("_", "")
+    folded = _folded(value)
     if folded in _STATUSES:
         return int(_STATUSES[folded])
     close = nearest(value, _STATUS_NAMES)

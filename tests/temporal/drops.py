@@ -251,7 +251,7 @@ DROPS: dict[str, str] = {
     "start: connection": f"{_S}/test_callers.py::test_a_start_and_messages_commit_with_the_rows_of_the_caller{_ONE}",
     "signal: connection": f"{_S}/test_callers.py::test_a_start_and_messages_commit_with_the_rows_of_the_caller{_ONE}",
     "cancel: connection": f"{_S}/test_callers.py::test_a_start_and_messages_commit_with_the_rows_of_the_caller{_ONE}",
-    "start_update: connection": f"{_S}/test_callers.py::test_a_start_and_messages_commit_with_the_rows_of_the_caller{_ONE}",
+    "start_update: connection": f"{_S}/test_callers.py::test_what_cannot_be_part_of_a_transaction_is_refused[sqlite]",
     "worker: transactions": f"{_S}/test_transactions_libraries.py::test_what_a_function_asks_for_must_be_given",
     "activity.defn: transactional": f"{_S}/test_transactions.py::test_rows_and_completion_are_there_together{_ONE}",
     "worker: on_life_event": f"{_S}/test_life.py::test_from_its_start_to_its_end[sqlite]",

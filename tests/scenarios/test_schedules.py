@@ -204,9 +204,13 @@ async def test_a_paused_one_takes_no_action_until_it_is_unpaused(env: Env) -> No
         handle = await env.client.create_schedule(
             "each second", Schedule(action(note("run")), EVERY_SECOND, state=ScheduleState(paused=True))
         )
+        beside = await env.client.create_schedule("beside it", Schedule(action(note("run")), EVERY_SECOND))
+        await taken(beside, 2)
         told = await handle.describe()
         assert told.schedule.state.paused
+        assert told.info.num_actions == 0
         assert told.info.next_action_times
+        await beside.delete()
         await handle.unpause(note="go on")
         told = await taken(handle, 1)
         assert told.schedule.state.note == "go on"

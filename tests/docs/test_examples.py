@@ -105,8 +105,12 @@ It is 3 degrees in Oslo, and 18 degrees in Rome.
 }
 
 
+def readme_blocks() -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+
+
 def readme_programs() -> dict[str, str]:
-    blocks = re.findall(r"^```python\n(.*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    blocks = [block for block in readme_blocks() if "pytest" not in block]
     return {re.findall(r"^async def (\w+)", block, re.MULTILINE)[-2]: block for block in blocks}
 
 
@@ -136,6 +140,15 @@ def test_readmes_first_program_runs_twice(tmp_path: Path) -> None:
     for _ in range(2):
         done = run([sys.executable, "-W", "error", "first.py"], tmp_path)
         assert (done.returncode, done.stdout, done.stderr) == (0, "Hello, Ada!\n", "")
+
+
+def test_readmes_test_passes(tmp_path: Path) -> None:
+    (test,) = (block for block in readme_blocks() if "pytest" in block)
+    (tmp_path / "countdown.py").write_text(readme_programs()["countdown"])
+    (tmp_path / "test_countdown.py").write_text(test)
+    done = run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"], tmp_path)
+    assert done.returncode == 0, done.stdout
+    assert "1 passed" in done.stdout
 
 
 @pytest.mark.crash

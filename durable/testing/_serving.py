@@ -23,9 +23,12 @@ def workflows_for(queue: str, called: WorkflowDefinition | None) -> list[Workflo
 
 
 def activities_for(queue: str, called: WorkflowDefinition | None) -> list[Activity[..., Any]]:
-    """Return the activities that a worker on a queue serves; methods are not among them."""
+    """Return the activities that a worker on a queue serves; methods are not among them, nor what needs a transaction.
+
+    A database in memory has no transaction to lend, and a worker refuses what it could not run.
+    """
     found = [one for one in _chosen(ACTIVITIES, queue, called) if not one.is_method and not one.dynamic]
-    return [Activity(one) for one in found if one.executor != "process"]
+    return [Activity(one) for one in found if one.executor != "process" and not one.transactional]
 
 
 def ambiguous(called: WorkflowDefinition | None) -> list[str]:

@@ -67,7 +67,7 @@ Hello, Temporal, for ada
     "reset": """\
 lamp for 0: yes
 lamp for 2500: yes
-paused - until the price list is checked
+paused - until the price list is checked; an operator has paused it, until handle.unpause()
 chair for 2500: no
 """,
     "batches": """\

@@ -72,7 +72,8 @@ def pytest_configure(config: pytest.Config) -> None:
         "the environment that durable_env gives",
     )
     config.addinivalue_line(
-        "markers", "durable_crash(backend='sqlite'): the database of crash_at_every_event, in memory"
+        "markers",
+        "durable_crash(backend='sqlite'): the database of crash_at_every_event; there is no other yet",
     )
     config.addinivalue_line("markers", "durable_histories(*patterns): see durable.testing.replay_histories")
     config.stash[_SEED] = config.getoption("--durable-seed") or str(random.SystemRandom().randrange(10**9))
@@ -213,6 +214,9 @@ def crash_at_every_event(request: pytest.FixtureRequest, _durable_mocks: Mocks) 
     """
     from durable.testing import crash_at_every_event
 
+    for marker in request.node.iter_markers("durable_crash"):
+        if (backend := marker.kwargs.get("backend", "sqlite")) != "sqlite":
+            raise pytest.UsageError(f"crash_at_every_event runs on sqlite, not yet on {backend!r}")
     evict = request.config.getoption("--durable-evict") == "always"
     return functools.partial(crash_at_every_event, mocks=_durable_mocks, evict=evict)
 

@@ -35,7 +35,7 @@ from durable.common import (
     WorkflowIDConflictPolicy,
     WorkflowIDReusePolicy,
 )
-from durable.converter import ActivitySerializationContext
+from durable.converter import ActivitySerializationContext, DataConverter
 from durable.exceptions import ActivityAlreadyStartedError
 from durable.history import ActivityTaskScheduled, WorkflowExecutionStarted, limits_of
 from durable.interceptor._headers import checked_headers
@@ -172,18 +172,7 @@ async def start(connection: Connection, starts: Starts, input: StartActivityInpu
     attributes = check_search_attributes(input.search_attributes)
     if attributes:
         await check_types(connection, attributes)
-    converter = connection.converter
-    if converter.takes_context:
-        converter = converter.with_context(
-            ActivitySerializationContext(
-                namespace=connection.namespace,
-                activity_id=activity_id,
-                activity_type=activity_type,
-                activity_task_queue=queue,
-                workflow_id=None,
-                workflow_type=None,
-            )
-        )
+    converter = _converter(connection, activity_id, activity_type, queue)
     scheduled = ActivityTaskScheduled(
         id=1,
         activity_id=activity_id,
@@ -228,6 +217,24 @@ async def start(connection: Connection, starts: Starts, input: StartActivityInpu
         raise ActivityAlreadyStartedError(activity_id, own_name(verdict.workflow_type), run_id=verdict.run_id)
     connection.store.hint([Hint(HintKind.ACTIVITY, queue)])
     return verdict.run_id
+
+
+def _converter(
+    connection: Connection, activity_id: str, activity_type: str, task_queue: str
+) -> DataConverter:
+    converter = connection.converter
+    if not converter.takes_context:
+        return converter
+    return converter.with_context(
+        ActivitySerializationContext(
+            namespace=connection.namespace,
+            activity_id=activity_id,
+            activity_type=activity_type,
+            activity_task_queue=task_queue,
+            workflow_id=None,
+            workflow_type=None,
+        )
+    )
 
 
 def _short(name: object, field: str) -> str:

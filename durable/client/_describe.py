@@ -100,12 +100,12 @@ def describe(
     lock: str,
     converter: DataConverter,
     namespace: str,
-    waits: Mapping[Limits, str],
+    limits: Mapping[Limits, str],
     workflow_waits: str,
 ) -> WorkflowExecutionDescription:
     """Return the description of a run from its row, its log, its activities' rows, the workers there are, and who locks it.
 
-    `waits` tells why those activities do not go on that wait for their limits, `workflow_waits` the same of itself.
+    `limits` tells why those activities do not go on that wait for their limits, `workflow_waits` the same of itself.
     """
     state = RunState.of(run.run_id, events)
     started = events[0].data
@@ -113,16 +113,9 @@ def describe(
     parent = started.parent
     by_id = {row.id: row for row in rows}
     open_run = run.closed_at is None
-    reason, hold = _held(run) if open_run else run.reason, run.hold
-    if open_run and is_waiting(run, started):
-        hold = Hold.NONE
-        reason = workflow_waits or "it waits for its turn"
-    elif open_run and run.hold is Hold.NONE and run.owner is None:
-        if _is_delayed(run, started, now):
-            reason = f"it begins at {to_datetime(run.started_at + started.delay)}"
-        elif run.wake_at is not None:
-            what = f"workflow {run.workflow_type!r}"
-            reason = _untaken(run.wake_at, run.task_queue, what, workers, now, run.pinned_to)
+    waits = open_run and is_waiting(run, started)
+    hold = Hold.NONE if waits else run.hold
+    reason = (workflow_waits or "it waits for its turn") if waits else _reason(run, started, workers, now)
     if lock and not reason:
         reason = (
             f"waiting for a lock that is held by {lock}: a transaction that sent it something, or looked at its row; it goes "
@@ -154,7 +147,7 @@ def describe(
         raw_static_details=started.static_details,
         pending_activities=[
             _pending(
-                pending, by_id.get(id), workers, now, _of_activity(converter, namespace, run, pending), waits
+                pending, by_id.get(id), workers, now, _of_activity(converter, namespace, run, pending), limits
             )
             for id, pending in state.activities.items()
             if open_run
@@ -165,6 +158,21 @@ def describe(
         root_id=started.root_workflow_id or started.workflow_id,
         root_run_id=started.root_run_id or run.run_id,
     )
+
+
+def _reason(
+    run: RunRecord, started: WorkflowExecutionStarted, workers: Sequence[WorkerRecord], now: int
+) -> str:
+    """Say on what a run waits, as its row tells; of a closed one, why it was ended."""
+    if run.closed_at is not None:
+        return run.reason
+    if run.hold is Hold.NONE and run.owner is None:
+        if _is_delayed(run, started, now):
+            return f"it begins at {to_datetime(run.started_at + started.delay)}"
+        if run.wake_at is not None:
+            what = f"workflow {run.workflow_type!r}"
+            return _untaken(run.wake_at, run.task_queue, what, workers, now, run.pinned_to)
+    return _held(run)
 
 
 def is_waiting(run: RunRecord, started: WorkflowExecutionStarted) -> bool:

@@ -7,6 +7,7 @@ import socket
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar, TypeVarTuple, Unpack, cast, overload
 
+from durable._internal.at_once import at_once
 from durable.client._client import Client
 from durable.client._start_options import StartOptions, TemporalStartOptions
 from durable.client._updates import WorkflowUpdateStage
@@ -153,13 +154,7 @@ def _given(connection: object) -> object:
 
 
 def _finish(call: Coroutine[Any, Any, T]) -> T:
-    """Return what a call returns that waits for nothing but the statements it makes, right here."""
-    try:
-        call.send(None)
-    except StopIteration as done:
-        result: T = done.value
-        return result
-    call.close()
-    raise TypeError(
-        "a SyncClient cannot wait: the connection (or a codec, or an interceptor) is an asynchronous one; use a Client with it"
+    return at_once(
+        call,
+        "a SyncClient cannot wait: the connection (or a codec, or an interceptor) is an asynchronous one; use a Client with it",
     )

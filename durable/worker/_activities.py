@@ -42,6 +42,7 @@ from durable.store import ActivityRecord, Store, TransactionSource
 from durable.worker._attempt_info import converter_for, info_of
 from durable.worker._attempts import Attempt, Flag, Owner
 from durable.worker._clock import DatabaseClock
+from durable.worker._doubts import Doubts
 from durable.worker._intercepted import execute
 from durable.worker._local_slots import LocalSlots
 from durable.worker._processes import Processes, in_process
@@ -121,9 +122,7 @@ class Activities:
         self._running: set[asyncio.Task[None]] = set()
         self._unlimited: list[Attempt] = []
         self._promised: list[SlotPermit] = []
-        self._begun: set[tuple[str, int, int]] = set()
-        self._unseen: set[tuple[str, int, int]] = set()
-        self._doubtful: set[tuple[str, int, int]] = set()
+        self._doubts = Doubts()
         self._drained = asyncio.Event()
         if per_second is not None:
             self._rate = Rate(per_second, self._loop.time())
@@ -271,7 +270,7 @@ class Activities:
         elif record.refused:
             self._conclude(attempt, circuit_open(attempt.scheduled))
         else:
-            self._begun.add((attempt.run_id, attempt.scheduled.id, attempt.number))
+            self._doubts.begun(attempt.run_id, attempt.scheduled.id, attempt.number)
             self._start(attempt, permits.pop() if permits else self._slots.take())
         return attempt.scheduled.priority
 
@@ -522,35 +521,27 @@ class Activities:
             self._conclude(attempt, Canceled())
 
     def reconcile(self, rows: Sequence[ActivityRecord]) -> None:
-        """Compare what the database says runs here with what does.
+        """Compare what the database says runs here with what does: begin what a lost answer claimed, end what is lost.
 
-        A row that is unknown at two looks in a row was claimed by a call whose answer was lost: its attempt begins now.
-        One whose attempt began here counts as lost; should the look be older than the attempt's end, the row refuses.
+        Should the look be older than an attempt's end, the row refuses.
         """
         unposted = self.reports.unposted
-        unknown: dict[tuple[str, int, int], ActivityRecord] = {}
-        for record in rows:
-            attempt = self._attempts.get((record.run_id, record.id))
-            known = attempt is not None and attempt.number == record.attempt
-            if not known and (record.run_id, record.id) not in unposted and record.fault is None:
-                unknown[record.run_id, record.id, record.attempt] = record
-        shown = {(row.run_id, row.id, row.attempt) for row in rows}
-        # Kept until two looks in a row did not show it: one of them may have been on its way for long.
-        self._begun -= self._unseen - shown
-        self._unseen = self._begun - shown
-        for key, record in unknown.items():
-            if key not in self._doubtful:
-                continue
-            if key in self._begun:
-                progress = decode_progress(record.progress)
-                scheduled = scheduled_of(record)
-                self.reports.ended(record, scheduled, lost(scheduled, progress.heartbeat), progress)
-            else:
-                logger.info(
-                    "activity %d of run %s runs here since an interrupted claim", record.id, record.run_id
-                )
-                self.take([record], [])
-        self._doubtful = set(unknown)
+
+        def known(row: ActivityRecord) -> bool:
+            attempt = self._attempts.get((row.run_id, row.id))
+            here = attempt is not None and attempt.number == row.attempt
+            return here or (row.run_id, row.id) in unposted
+
+        gone, unclaimed = self._doubts.look(rows, known)
+        for record in gone:
+            progress = decode_progress(record.progress)
+            scheduled = scheduled_of(record)
+            self.reports.ended(record, scheduled, lost(scheduled, progress.heartbeat), progress)
+        for record in unclaimed:
+            logger.info(
+                "activity %d of run %s runs here since an interrupted claim", record.id, record.run_id
+            )
+        self.take(unclaimed, [])
 
     # ------------------------------------------------------------------ how they end
 
@@ -589,7 +580,7 @@ class Activities:
         """Take the news that an attempt has a row now."""
         attempt.record = attempt.asked_by = record
         attempt.owner = None
-        self._begun.add((attempt.run_id, attempt.scheduled.id, attempt.number))
+        self._doubts.begun(attempt.run_id, attempt.scheduled.id, attempt.number)
         attempt.awaiting_row = False
         if attempt.rowed is not None and not attempt.rowed.done():
             attempt.rowed.set_result(None)

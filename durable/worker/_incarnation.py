@@ -209,9 +209,24 @@ class Incarnation:
             threads_for(options.activity_supplier) + threads_for(options.local_activity_supplier),
             thread_name_prefix="durable-activity",
         )
+        self.activities = self._new_activities()
+        if options.queue_activities_per_second is not None:
+            await self.store.set_rate(options.task_queue, options.queue_activities_per_second)
+        self.activities.queue_rate = await self.store.read_rate(options.task_queue)
+        self.claims = Claims(self)
+        self.housekeeping = Housekeeping(self)
+        self.questions = Questions(self)
+        self.condemned = Condemned(self)
+        self.schedules = Schedules(self)
+        await self._versions.look()
+        self.lease.start()
+        self.watchdog.start()
+
+    def _new_activities(self) -> Activities:
+        options = self.options
         given, shared = options.activity_executor, options.shared_state_manager
         processes = None if given is None or shared is None else Processes(given, shared, self.executor)
-        self.activities = Activities(
+        return Activities(
             self.store,
             self.worker_id,
             identity=options.identity,
@@ -233,17 +248,6 @@ class Incarnation:
             per_second=options.activities_per_second,
             closed=self._sole_closed,
         )
-        if options.queue_activities_per_second is not None:
-            await self.store.set_rate(options.task_queue, options.queue_activities_per_second)
-        self.activities.queue_rate = await self.store.read_rate(options.task_queue)
-        self.claims = Claims(self)
-        self.housekeeping = Housekeeping(self)
-        self.questions = Questions(self)
-        self.condemned = Condemned(self)
-        self.schedules = Schedules(self)
-        await self._versions.look()
-        self.lease.start()
-        self.watchdog.start()
 
     def _slots_for(self, kind: SlotKind, supplier: SlotSupplier) -> Slots:
         options = self.options

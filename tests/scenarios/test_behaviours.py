@@ -492,7 +492,7 @@ async def test_worker_shutdown_graceful(plain: Env, style: str) -> None:
     activities = (tidies_up, tidies_up_in_thread, overstays)
     async with plain.worker(outlives_worker, *activities, graceful_shutdown_timeout=0.3):
         handle = await plain.start(outlives_worker())
-        await asyncio.to_thread(began.wait, PATIENCE)
+        assert await asyncio.to_thread(began.wait, PATIENCE)
         await reached(handle, "Started", "ActivityScheduled", "ActivityScheduled")
     assert stopped == ["by the worker"]
     async with plain.worker(outlives_worker, *activities):

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from durable import ActivityCancellationType, RetryPolicy, activity, workflow
+from durable import ActivityCancellationType, RetryPolicy, Signal, activity, workflow
 from durable.exceptions import CancelledError
 from tests.scenarios.rig import PATIENCE, Env, event, events, fails, reached, until
 
@@ -71,7 +71,7 @@ async def test_thread_cancel(env: Env) -> None:
 
     async with env.worker(calls, in_thread):
         handle = await env.start(calls("scn.ca.thread", WAIT))
-        await asyncio.to_thread(seen.began.wait, PATIENCE)
+        assert await asyncio.to_thread(seen.began.wait, PATIENCE)
         await handle.cancel("enough")
         assert await handle.result(timeout=PATIENCE) == "cancelled: enough"
         assert seen.ended.is_set(), "WAIT_CANCELLATION_COMPLETED waits for the function"
@@ -96,7 +96,7 @@ async def test_a_thread_that_has_swallowed_its_cancel_has_a_result(env: Env) -> 
 
     async with env.worker(calls, swallows):
         handle = await env.start(calls("scn.ca.swallows", WAIT))
-        await asyncio.to_thread(seen.began.wait, PATIENCE)
+        assert await asyncio.to_thread(seen.began.wait, PATIENCE)
         await handle.cancel()
         assert await handle.result(timeout=PATIENCE) == "made it anyway"
     assert "ActivityCompleted" in await events(handle)
@@ -119,7 +119,7 @@ async def test_no_thread_cancel_exception(env: Env) -> None:
 
     async with env.worker(calls, looks):
         handle = await env.start(calls("scn.ca.looks", WAIT))
-        await asyncio.to_thread(seen.began.wait, PATIENCE)
+        assert await asyncio.to_thread(seen.began.wait, PATIENCE)
         await handle.cancel()
         assert await handle.result(timeout=PATIENCE) == "cancelled: "
     assert seen.notes == ["was not interrupted"]
@@ -142,7 +142,7 @@ async def test_a_shield_holds_the_cancel_back(env: Env) -> None:
 
     async with env.worker(calls, shields):
         handle = await env.start(calls("scn.ca.shields", WAIT))
-        await asyncio.to_thread(seen.began.wait, PATIENCE)
+        assert await asyncio.to_thread(seen.began.wait, PATIENCE)
         await handle.cancel()
         assert await handle.result(timeout=PATIENCE) == "cancelled: "
     assert seen.notes == ["whole"]
@@ -225,7 +225,7 @@ async def test_a_cancel_is_heard_of_with_a_heartbeat(env: Env, style: str) -> No
 
     async with env.worker(calls_far), env.worker(far, task_queue="side"):
         handle = await env.start(calls_far())
-        await asyncio.to_thread(seen.began.wait, PATIENCE)
+        assert await asyncio.to_thread(seen.began.wait, PATIENCE)
         await handle.cancel()
         assert isinstance(await fails(handle), CancelledError)
     assert [details.cancel_requested for details in seen.notes] == [True]
@@ -287,7 +287,7 @@ async def test_a_worker_that_stops_interrupts_threads(plain: Env) -> None:
 
     async with plain.worker(outlives, at_the_end):
         handle = await plain.start(outlives())
-        await asyncio.to_thread(seen.began.wait, PATIENCE)
+        assert await asyncio.to_thread(seen.began.wait, PATIENCE)
     assert seen.notes == [(True, True)]
     async with plain.worker(outlives, at_the_end):
         assert await handle.result(timeout=PATIENCE) == "another worker"
@@ -296,6 +296,7 @@ async def test_a_worker_that_stops_interrupts_threads(plain: Env) -> None:
 async def test_a_thread_that_hears_nothing_keeps_its_slot_and_nobody_waiting(plain: Env) -> None:
     """TRY_CANCEL reports at once; the slot is free again when the function has ended."""
     seen = Seen()
+    begun = Signal[None]("begun")
 
     @activity.defn(name="scn.ca.deaf", no_thread_cancel_exception=True)
     def deaf() -> str:
@@ -311,7 +312,7 @@ async def test_a_thread_that_hears_nothing_keeps_its_slot_and_nobody_waiting(pla
     @workflow.defn(name="scn.ca.one_slot")
     async def one_slot() -> list[str]:
         running = workflow.start_activity(deaf, retry_policy=ONCE)
-        await asyncio.sleep(0.05)
+        await begun.receive()
         running.cancel()
         said = []
         try:
@@ -323,7 +324,8 @@ async def test_a_thread_that_hears_nothing_keeps_its_slot_and_nobody_waiting(pla
 
     async with plain.worker(one_slot, deaf, next_one, max_concurrent_activities=1):
         handle = await plain.start(one_slot())
-        await asyncio.to_thread(seen.began.wait, PATIENCE)
+        assert await asyncio.to_thread(seen.began.wait, PATIENCE)
+        await handle.signal(begun())
 
         async def asked() -> bool:
             return (await events(handle)).count("ActivityScheduled") == 2

@@ -13,7 +13,7 @@ and behind a rollback its session is read-only.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
@@ -21,6 +21,7 @@ import asyncpg
 import msgspec
 
 from durable._engine.records import AttemptOutcome
+from durable._internal.at_once import at_once
 from durable.exceptions import StoreError, StoreUnavailableError, TransactionError
 from durable.store._seats import seat_of
 from durable.store._seats import sqlstate as sqlstate_of
@@ -51,6 +52,7 @@ WENT_ON = (
     "Let the error out, or put what may fail in a savepoint: `async with tx.transaction():`"
 )
 NOT_ALONE = "started by itself, an activity gets its transaction from the worker: take an asyncpg.Connection"
+BLOCKS = "a connection that is used in a thread must not be asynchronous"
 CLOSED = "the connection of the transaction is closed: it was lost, or the function closed it, and the worker needs it open"
 
 _MEANINGS = {_COMMITTED: ENDED_ITSELF, _ANOTHER: ENDED_ITSELF, _READ_ONLY: ENDED_ITSELF, _ABORTED: WENT_ON}
@@ -199,7 +201,7 @@ class _Borrowed:
         """Ask in the transaction that is open now; where that blocks, in a thread."""
         seat: Any = await seat_of(self.connection)
         asked = seat.ask(self._sql[name], msgspec.json.encode(argument).decode())
-        answer: str = await (asyncio.to_thread(_at_once, asked) if self._in_thread else asked)
+        answer: str = await (asyncio.to_thread(at_once, asked, BLOCKS) if self._in_thread else asked)
         return answer
 
     async def commit(self, outcome: AttemptOutcome) -> bool:
@@ -239,14 +241,3 @@ def _is_gone(error: Exception) -> bool:
     return any(
         kind.__name__ in ("OperationalError", "InterfaceError", "OSError") for kind in type(error).__mro__
     )
-
-
-def _at_once(asked: Coroutine[Any, Any, str]) -> str:
-    """Return what a coroutine returns that waits for nothing, since what it uses blocks."""
-    try:
-        asked.send(None)
-    except StopIteration as returned:
-        answer: str = returned.value
-        return answer
-    asked.close()
-    raise RuntimeError("a connection that is used in a thread must not be asynchronous")

@@ -41,9 +41,7 @@ from durable.interceptor.client import CancelActivityInput, DescribeActivityInpu
 from durable.store import ActivityRecord, ActivityState, Hint, HintKind, RunRecord, beneath
 
 UNKNOWN = "no client has started it; check the id, and that this is the database"
-UNCOMMITTED = (
-    "the transaction that it was started in is still open, or has been rolled back; commit it before you wait for the result"
-)
+UNCOMMITTED = "the transaction that it was started in is still open, or has been rolled back; commit it before you wait for the result"
 
 R_co = TypeVar("R_co", covariant=True)
 

@@ -171,7 +171,7 @@ class PostgresInside:
             )
         types = await self.attribute_types(types_of(run.search_attributes))
         rows = found_columns([run], types)
-        request = {
+        request: dict[str, Any] = {
             "run": run.run_id,
             "workflow_id": run.workflow_id,
             "type": run.workflow_type,

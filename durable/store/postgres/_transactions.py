@@ -13,7 +13,7 @@ and behind a rollback its session is read-only.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
@@ -23,7 +23,7 @@ import msgspec
 from durable._engine.records import AttemptOutcome
 from durable._internal.at_once import at_once
 from durable.exceptions import StoreError, StoreUnavailableError, TransactionError
-from durable.store._seats import seat_of
+from durable.store._seats import BLOCKS, seat_of
 from durable.store._seats import sqlstate as sqlstate_of
 from durable.store._transaction_protocol import ActivityTransaction, BegunTransaction, TransactionSource
 from durable.store.postgres._activities import sole_ends
@@ -52,7 +52,6 @@ WENT_ON = (
     "Let the error out, or put what may fail in a savepoint: `async with tx.transaction():`"
 )
 NOT_ALONE = "started by itself, an activity gets its transaction from the worker: take an asyncpg.Connection"
-BLOCKS = "a connection that is used in a thread must not be asynchronous"
 CLOSED = "the connection of the transaction is closed: it was lost, or the function closed it, and the worker needs it open"
 
 _MEANINGS = {_COMMITTED: ENDED_ITSELF, _ANOTHER: ENDED_ITSELF, _READ_ONLY: ENDED_ITSELF, _ABORTED: WENT_ON}
@@ -62,7 +61,6 @@ class Transactions(Callers):
     """The port's part about transactions."""
 
     transaction_types = (asyncpg.Connection,)
-    takes_sources = True
 
     def __init__(self, pool: Pool) -> None:
         super().__init__(pool)
@@ -120,6 +118,8 @@ def explained(error: Exception) -> Exception:
 
 class _Lent:
     """A transaction while a function has it."""
+
+    around: Callable[[Callable[[], Any]], Any] | None = None
 
     def __init__(self, pool: Pool, sql: dict[str, str], session: Session) -> None:
         self.connection = session.connection
@@ -192,6 +192,7 @@ class _Borrowed:
 
     def __init__(self, pool: Pool, sql: dict[str, str], begun: BegunTransaction, in_thread: bool) -> None:
         self.connection = begun.connection
+        self.around = begun.around
         self._pool = pool
         self._sql = sql
         self._begun = begun

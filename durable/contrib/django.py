@@ -80,15 +80,16 @@ class _Begun:
 
     def around(self, function: Callable[[], Any]) -> Any:
         with _current(self.connection):
-            return function()
+            result = function()
+        if self.connection.needs_rollback:
+            raise TransactionError(ROLLED_BACK)
+        return result
 
     async def commit(self) -> None:
         await asyncio.to_thread(self._commit)
 
     def _commit(self) -> None:
         connection = self.connection
-        if connection.needs_rollback:
-            raise TransactionError(ROLLED_BACK)
         hooks, connection.run_on_commit = connection.run_on_commit, []
         with _current(connection):
             atomic, self._atomic = self._atomic, None

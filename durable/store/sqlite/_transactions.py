@@ -227,11 +227,9 @@ class _Held:
 
     def explained(self, error: Exception) -> Exception:
         """Return what an error of the function means, where SQLite's own text does not tell."""
-        if _of_sqlite(error) is None:
-            return error
-        if self._expired:
+        if self._expired and _of_sqlite(error) is not None:
             return StoreError(TOO_LONG.format(self._limits.transaction))
-        if self._refused:
+        if self._refused:  # whatever a library makes of that
             return TransactionError(ENDED_ITSELF.format(self._refused.lower()))
         return error
 
@@ -361,7 +359,8 @@ class _Borrowed(_Held):
         if self._giving_up is not None:
             await self._giving_up
         if self.db is not None:
-            await self.on_connection(self._restore)
+            with contextlib.suppress(Exception):  # a connection that its library has given up meanwhile
+                await self.on_connection(self._restore)
 
     def _restore(self) -> None:
         self._undo()

@@ -10,7 +10,7 @@ from durable.lint._code import Function, Module
 from durable.lint._config import SKIPPED, Config
 from durable.lint._project import Project
 from durable.lint._reach import Look, activities, definitions, kind_of, workflow_code
-from durable.lint._rule import Finding, Found, Rule, Where
+from durable.lint._rule import Finding, Rule, Where
 from durable.lint._suppressions import left
 from durable.lint.rules import RULES
 from durable.lint.rules._state import changes
@@ -31,7 +31,7 @@ def check(paths: Iterable[Path], config: Config) -> list[Finding]:
     Raises:
         FileNotFoundError: There is no such path.
     """
-    project = Project(config.root)
+    project = Project(config.root, config.allow)
     files = list(dict.fromkeys(file.resolve() for path in paths for file in _files(path, config, project)))
     modules = [module for file in files if (module := project.read(file)) is not None]
     found: dict[Module, set[Finding]] = {module: set() for module in modules}
@@ -101,17 +101,14 @@ def _writers(project: Project, in_workflows: Mapping[Function, str]) -> dict[tup
 
 
 def _findings(rule: Rule, look: Look) -> Iterator[Finding]:
-    for node, message in rule.check(look):
-        yield _finding(rule, look, (node, message))
-
-
-def _finding(rule: Rule, look: Look, found: Found) -> Finding:
-    node, message = found
-    assert isinstance(node, ast.expr | ast.stmt | ast.ExceptHandler | ast.arg)
-    if look.kind is None and look.root != look.function.name and rule.where is not Where.DEFINITION:
+    by = ""
+    if look.kind is None and look.root != look.function.name:
         called = "workflow" if rule.where is Where.WORKFLOW else "activity"
-        message = f"{message} (in {look.function.name}, which {called} {look.root} runs)"
-    end = node.end_lineno or node.lineno
-    if isinstance(node, ast.stmt | ast.ExceptHandler):
-        end = node.lineno  # of a block its first line counts
-    return Finding(look.function.module.shown, node.lineno, node.col_offset + 1, rule.code, message, end)
+        by = f" (in {look.function.name}, which {called} {look.root} runs)"
+    for node, message in rule.check(look):
+        assert isinstance(node, ast.expr | ast.stmt | ast.ExceptHandler | ast.arg)
+        is_block = isinstance(node, ast.stmt | ast.ExceptHandler)
+        end = node.lineno if is_block else node.end_lineno or node.lineno  # a block's first line counts
+        yield Finding(
+            look.function.module.shown, node.lineno, node.col_offset + 1, rule.code, message + by, end
+        )

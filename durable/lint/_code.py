@@ -60,8 +60,8 @@ class Module:
     lines: list[str]
     bindings: dict[str, list[Binding]] = field(init=False)
     parents: dict[ast.AST, ast.AST] = field(init=False)
-    functions: dict[ast.AST, Function] = field(init=False, default_factory=dict)
-    classes: dict[ast.AST, Class] = field(init=False, default_factory=dict)
+    functions: dict[ast.AST, Function] = field(init=False, default_factory=dict[ast.AST, "Function"])
+    classes: dict[ast.AST, Class] = field(init=False, default_factory=dict[ast.AST, "Class"])
 
     def __post_init__(self) -> None:
         self.bindings = bindings_of(own_nodes(self.tree))
@@ -113,13 +113,12 @@ class Class:
         return bindings_of(own_nodes(self.node))
 
     @cached_property
-    def fields(self) -> dict[str, list[Assigned]]:
-        """What is known of the attributes of its objects: `name: Type` in the body, and `self.name = ...` in methods."""
-        found: dict[str, list[Assigned]] = {}
+    def fields(self) -> dict[str, list[tuple[Assigned, Function | None]]]:
+        """What is known of the attributes of its objects: by `name: Type` in the body, by `self.name = ...` in a method."""
+        found: dict[str, list[tuple[Assigned, Function | None]]] = {}
         for name, bound in self.members.items():
-            found[name] = [one for one in bound if isinstance(one, Assigned)]
+            found[name] = [(one, None) for one in bound if isinstance(one, Assigned)]
         for function in self.functions:
-            first = function.first_parameter
             for node in function.nodes:
                 target: ast.expr
                 if isinstance(node, ast.Assign) and len(node.targets) == 1:
@@ -128,8 +127,8 @@ class Class:
                     target, assigned = node.target, Assigned(node.value, node.annotation)
                 else:
                     continue
-                if isinstance(target, ast.Attribute) and is_name(target.value, first):
-                    found.setdefault(target.attr, []).append(assigned)
+                if isinstance(target, ast.Attribute) and is_name(target.value, function.first_parameter):
+                    found.setdefault(target.attr, []).append((assigned, function))
         return found
 
     @property

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from textwrap import dedent, indent
 from typing import TextIO
 
 from durable.lint._check import check
@@ -31,6 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--ignore", metavar="CODES", help="all but these rules, in addition to those of pyproject.toml"
     )
     parser.add_argument("--json", action="store_true", help="one document with all findings")
+    parser.add_argument(
+        "--explain", metavar="CODE", help="show a rule with a bad and a good example, and check nothing"
+    )
     parser.add_argument("--rules", action="store_true", help="show the rules, and check nothing")
 
 
@@ -39,6 +43,8 @@ def run(options: argparse.Namespace, *, out: TextIO, err: TextIO) -> int:
     if options.rules:
         print("\n".join(f"{rule.code} {rule.name}: {rule.summary()}" for rule in RULES), file=out)
         return OK
+    if options.explain is not None:
+        return _explain(options.explain, out, err)
     paths = [Path(one) for one in options.paths]
     try:
         findings = check(paths, _config(options, paths[0]))
@@ -52,6 +58,17 @@ def run(options: argparse.Namespace, *, out: TextIO, err: TextIO) -> int:
             print(one, file=out)
         print(_summary(findings), file=err)
     return _exit_code(findings)
+
+
+def _explain(code: str, out: TextIO, err: TextIO) -> int:
+    rule = next((one for one in RULES if code in (one.code, one.name)), None)
+    if rule is None:
+        print(f"there is no rule {code!r}; --rules lists them", file=err)
+        return USAGE
+    print(f"{rule.code} {rule.name}: {rule.summary()}\nIt looks at {rule.where.value}.", file=out)
+    for title, example in (("Not so:", rule.bad), ("But so:", rule.good)):
+        print(f"\n{title}\n\n{indent(dedent(example).strip(), '    ')}", file=out)
+    return OK
 
 
 def _config(options: argparse.Namespace, path: Path) -> Config:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from durable.lint.rules import RULES
 
@@ -66,7 +66,9 @@ def matches(shown: str, pattern: str) -> bool:
 
 
 def find_config(start: Path) -> Config:
-    """Read the configuration of the program that a folder belongs to: the nearest `pyproject.toml`, if there is one.
+    """Read the configuration of the program that a folder belongs to: the nearest `pyproject.toml`, in it or above.
+
+    Where there is none, the program is what is in the current folder, or else in the one that is given.
 
     Raises:
         ConfigError: It cannot be read, or says what there is not.
@@ -76,7 +78,8 @@ def find_config(start: Path) -> Config:
         file = folder / "pyproject.toml"
         if file.is_file():
             return read_config(file)
-    return Config(start)
+    here = Path.cwd()
+    return Config(here if start.is_relative_to(here) else start)
 
 
 def read_config(file: Path) -> Config:
@@ -86,20 +89,17 @@ def read_config(file: Path) -> Config:
         ConfigError: It cannot be read, or says what there is not.
     """
     try:
-        table: Any = tomllib.loads(file.read_text("utf-8"))
+        found: Any = tomllib.loads(file.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise ConfigError(f"{file}: {error}") from None
     for name in ("tool", "durable", "lint"):
-        table = table.get(name, {})
-        if not isinstance(table, dict):
-            raise ConfigError(f"{file}: {name} is not a table")
+        found = _table(file, name, found.get(name, {}))
+    table: dict[str, Any] = found
     known = ("allow", "exclude", "ignore", "per-file-ignores", "select")
     for name in table:
         if name not in known:
             raise ConfigError(f"{file}: [tool.durable.lint] has no {name!r}; there are {', '.join(known)}")
-    per_file = table.get("per-file-ignores", {})
-    if not isinstance(per_file, dict):
-        raise ConfigError(f"{file}: per-file-ignores is a table of patterns, each with a list of codes")
+    per_file = _table(file, "per-file-ignores", table.get("per-file-ignores", {}))
     return Config(
         root=file.parent.resolve(),
         select=_codes(file, "select", table.get("select", ["DUR"])),
@@ -110,10 +110,16 @@ def read_config(file: Path) -> Config:
     )
 
 
+def _table(file: Path, name: str, found: Any) -> dict[str, Any]:
+    if not isinstance(found, dict):
+        raise ConfigError(f"{file}: {name} is a table, not {found!r}")
+    return cast("dict[str, Any]", found)
+
+
 def _strings(file: Path, name: str, found: Any) -> tuple[str, ...]:
-    if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
+    if not isinstance(found, list) or not all(isinstance(one, str) for one in cast("list[object]", found)):
         raise ConfigError(f"{file}: {name} is a list of strings, not {found!r}")
-    return tuple(found)
+    return tuple(cast("list[str]", found))
 
 
 def _codes(file: Path, name: str, found: Any) -> tuple[str, ...]:

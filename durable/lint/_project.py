@@ -53,14 +53,16 @@ class Project:
 
     Args:
         root: Where imports are no longer looked for above; paths are shown from here.
+        allowed: Dotted names that are no offence.
 
     Attributes:
         unreadable: The files that are no Python.
         writers: The variables of modules that code outside of workflows changes, with the name of a function that does.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, allowed: Sequence[str] = ()) -> None:
         self.root = root.resolve()
+        self.allowed = frozenset(allowed)
         self.unreadable: dict[Path, Unreadable] = {}
         self.writers: dict[tuple[str, Path], str] = {}
         self._modules: dict[Path, Module | None] = {}
@@ -96,7 +98,8 @@ class Project:
 
     # --- imports ---
 
-    def _imported(self, found: Imported, at: Module) -> Meaning | None:
+    def _imported(self, found: Imported, at: Module, depth: int) -> Meaning | None:
+        meaning: Meaning | None
         if found.level:
             folder = at.path.parent
             for _ in range(found.level - 1):
@@ -110,7 +113,7 @@ class Project:
             meaning = self._absolute(found.module, at) or found.module
         if found.name is None or meaning is None:
             return meaning
-        return self.attribute(meaning, found.name)
+        return self.attribute(meaning, found.name, depth - 1)
 
     def _absolute(self, dotted: str, at: Module) -> Module | None:
         key = (at.path.parent, dotted)
@@ -183,7 +186,7 @@ class Project:
         if isinstance(last, ast.FunctionDef | ast.AsyncFunctionDef):
             return module.functions[last]
         if isinstance(last, Imported):
-            return self._imported(last, module)
+            return self._imported(last, module, depth)
         if len(bound) == 1 and isinstance(last.value, ast.Name | ast.Attribute):
             alias = self.meaning(last.value, scope, depth)
             if isinstance(alias, Function | Class | str | Module):
@@ -197,7 +200,7 @@ class Project:
         if depth == 0:
             return None
         if isinstance(of, str):
-            return f"{of}.{name}"
+            return of if name == "parent" and of in PATHS else f"{of}.{name}"
         if isinstance(of, Module):
             if name in of.bindings:
                 return self._bound(of.bindings[name], of, name, depth - 1)
@@ -226,32 +229,28 @@ class Project:
 
     # --- types, as far as they show ---
 
-    def known(self, node: ast.AST, scope: Function | Module) -> tuple[Assigned, Function | Module] | None:
+    def known(
+        self, node: ast.AST, scope: Function | Module, depth: int = DEPTH
+    ) -> tuple[Assigned, Function | Module] | None:
         """What is known of a variable or of an object's attribute, if it is one thing only, and the scope that says it."""
-        bound: Sequence[Binding] = ()
-        where: Function | Module = scope
         if isinstance(node, ast.Name):
             at: Function | None = scope if isinstance(scope, Function) else None
             while at is not None and node.id not in at.bindings:
                 at = at.outer
             where = at or (scope.module if isinstance(scope, Function) else scope)
-            bound = where.bindings.get(node.id, ())
-        elif isinstance(node, ast.Attribute):
-            owner = self.type_of(node.value, scope)
-            if isinstance(owner, Class):
-                for one in self.line(owner):
-                    if one.fields.get(node.attr):
-                        bound, where = one.fields[node.attr], one.outer or one.module
-                        break
-            else:
-                variable = self.meaning(node, scope)
-                if isinstance(variable, Variable):
-                    bound, where = variable.bound, variable.module
-        said = [one for one in bound if isinstance(one, Assigned)]
-        annotated = [one for one in said if one.annotation is not None]
-        if annotated:
-            return annotated[0], where
-        return (said[0], where) if len(said) == 1 and len(bound) == 1 else None
+            return _one([(one, where) for one in where.bindings.get(node.id, ())])
+        if not isinstance(node, ast.Attribute):
+            return None
+        owner = self.type_of(node.value, scope, depth - 1)
+        if isinstance(owner, Class):
+            for one in self.line(owner):
+                if said := one.fields.get(node.attr):
+                    return _one([(bound, method or one.outer or one.module) for bound, method in said])
+            return None
+        variable = self.meaning(node, scope, depth - 1)
+        if isinstance(variable, Variable):
+            return _one([(bound, variable.module) for bound in variable.bound])
+        return None
 
     def type_of(self, node: ast.AST, scope: Function | Module, depth: int = DEPTH) -> str | Class | None:
         """The class of an expression's value, where the text shows it."""
@@ -264,14 +263,12 @@ class Project:
         if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
             left = self.type_of(node.left, scope, depth - 1)
             return left if left in PATHS else None
-        if isinstance(node, ast.Attribute) and node.attr == "parent":
-            above = self.type_of(node.value, scope, depth - 1)
-            if above in PATHS:
-                return above
+        if isinstance(node, ast.Attribute) and (above := self.meaning(node, scope, depth - 1)) in PATHS:
+            return str(above)  # Path(...).parent
         if isinstance(node, ast.Name) and (own := self._own_class(node, scope)) is not None:
             return own
         if isinstance(node, ast.Name | ast.Attribute):
-            found = self.known(node, scope)
+            found = self.known(node, scope, depth - 1)
             if found is None:
                 return None
             said, where = found
@@ -316,6 +313,15 @@ class Project:
             return outer if isinstance(outer, str | Class) else None
         found = self.meaning(plain, scope, depth - 1)
         return found if isinstance(found, str | Class) else None
+
+
+def _one(
+    bound: Sequence[tuple[Binding, Function | Module]],
+) -> tuple[Assigned, Function | Module] | None:
+    """Of all that a name is bound to, what tells about it: an annotation, or the only value."""
+    said = [(one, where) for one, where in bound if isinstance(one, Assigned)]
+    annotated = [one for one in said if one[0].annotation is not None]
+    return annotated[0] if annotated else said[0] if len(bound) == len(said) == 1 else None
 
 
 def unquoted(node: ast.expr) -> ast.expr:

@@ -38,6 +38,8 @@ DECORATORS = {
     "durable.workflow.Update": Kind.MESSAGE,
 }
 
+INTERCEPTORS = ("WorkflowInboundInterceptor", "WorkflowOutboundInterceptor")
+
 MADE_BY_CALLS = ("__init__", "__new__", "__post_init__")
 """What runs when a class is called."""
 
@@ -119,7 +121,7 @@ def _uses(function: Function, project: Project) -> Iterator[Use]:
         if not isinstance(node, ast.Name | ast.Attribute) or node in within:
             continue
         found = project.meaning(node, function)
-        if found is None:
+        if found is None or found in project.allowed:
             continue
         inner: ast.AST = node
         while isinstance(inner, ast.Attribute):
@@ -170,6 +172,8 @@ def workflow_code(modules: Sequence[Module], project: Project) -> dict[Function,
         for one in module.classes.values():
             if is_workflow_class(one, project):
                 roots += [(method, one.name) for method in _handlers(one, project)]
+            elif _is_interceptor(one, project):
+                roots += [(method, one.name) for method in one.functions]
         for function in module.functions.values():
             if function.owner is None and kind_of(function, project) is Kind.WORKFLOW:
                 roots.append((function, function.name))
@@ -181,6 +185,13 @@ def activities(modules: Sequence[Module], project: Project) -> dict[Function, st
     found = [function for module in modules for function in module.functions.values()]
     roots = [(one, one.name) for one in found if one.is_async and kind_of(one, project) is Kind.ACTIVITY]
     return reached(roots, project)
+
+
+def _is_interceptor(one: Class, project: Project) -> bool:
+    """Whether the methods of a class stand around those of workflows."""
+    scope = one.outer or one.module
+    bases = [str(project.meaning(base, scope)) for base in one.node.bases]
+    return any(base.startswith("durable.") and base.rpartition(".")[2] in INTERCEPTORS for base in bases)
 
 
 def _handlers(one: Class, project: Project) -> Iterator[Function]:
@@ -220,8 +231,8 @@ def _next(function: Function, project: Project) -> Iterator[Function]:
         elif isinstance(use.meaning, Class) and use.call is not None:
             if is_workflow_class(use.meaning, project):
                 continue
-            for name in MADE_BY_CALLS:
-                made = project.attribute(use.meaning, name)
+            for method in MADE_BY_CALLS:
+                made = project.attribute(use.meaning, method)
                 if isinstance(made, Function):
                     yield made
 

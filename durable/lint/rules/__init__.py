@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from durable.lint._rule import Rule
-from durable.lint.rules import _activities, _calls, _flow, _order, _state, _world
+from durable.lint.rules import _activities, _calls, _flow, _order, _outside, _state, _world
 
 __all__ = ["RULES"]
 
-RULES: tuple[Rule, ...] = (
-    *_world.RULES,
-    *_order.RULES,
-    *_state.RULES,
-    *_flow.RULES,
-    *_calls.RULES,
-    *_activities.RULES,
+SUBJECTS = (_world, _outside, _order, _state, _flow, _calls, _activities)
+
+RULES: tuple[Rule, ...] = tuple(
+    sorted((rule for subject in SUBJECTS for rule in subject.RULES), key=lambda rule: rule.code)
 )
 """All rules, by code."""

@@ -22,7 +22,7 @@ CONTAINERS = {
     "itertools.count",
 }
 
-CHANGES = set(
+CHANGES = frozenset(
     [
         "add",
         "append",

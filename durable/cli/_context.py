@@ -6,7 +6,7 @@ import argparse
 import os
 import socket
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from functools import cached_property
 from importlib import import_module
@@ -18,7 +18,7 @@ from durable.client import Client
 from durable.converter import default
 from durable.store import open_store
 
-PATIENCE = 3.0
+PATIENCE = 2.5
 """Seconds to go on trying in: with what Python takes to start, a command tells within five that the database is away."""
 
 
@@ -34,15 +34,16 @@ class Context:
 
     def __init__(self, options: argparse.Namespace, out: Output) -> None:
         self.options: Any = options
+        self._flags: dict[str, Any] = vars(options)
         self.out = out
 
     @cached_property
     def settings(self) -> Settings:
         """Its flags, on top of the environment, on top of pyproject.toml."""
-        return current(vars(self.options))
+        return current(self._flags)
 
     @asynccontextmanager
-    async def client(self, *, serves: bool = False) -> AsyncIterator[Client]:
+    async def client(self, *, serves: bool = False) -> AsyncGenerator[Client]:
         """Open the database, and close it behind the block.
 
         Args:
@@ -56,9 +57,7 @@ class Context:
         self.load()
         url, namespace = settings.url, settings.get("namespace")
         converter = settings.get("converter")
-        store = await open_store(
-            url, namespace=namespace, migrate=serves, **({} if serves else hurried(url))
-        )
+        store = await open_store(url, namespace=namespace, migrate=serves, **({} if serves else hurried(url)))
         try:
             client = Client(
                 store,
@@ -97,7 +96,9 @@ def load(name: str, option: str) -> Any:
         found: Any = import_module(where)
     except ModuleNotFoundError as error:
         if error.name is not None and (where == error.name or where.startswith(f"{error.name}.")):
-            raise ImportError(f"{option} {name}: there is no module {error.name!r} here or installed") from None
+            raise ImportError(
+                f"{option} {name}: there is no module {error.name!r} here or installed"
+            ) from None
         raise
     for part in attribute.split(".") if attribute else ():
         if not hasattr(found, part):

@@ -23,11 +23,19 @@ def add(parser: argparse.ArgumentParser) -> None:
         data=False,
     )
     up.add_argument("place", nargs="?", metavar="URL", help="the same as --db")
-    up.add_argument("--after", action="store_true", help="no worker of the release before is left: tidy up, too")
+    up.add_argument(
+        "--after", action="store_true", help="no worker of the release before is left: tidy up, too"
+    )
     up.add_argument("--dry-run", action="store_true", help="only say what would be made")
     verb(verbs, "list", migrate_list, "list the migrations and whether they were made")
     verb(verbs, "check", migrate_check, "exit with 3 when something is to be made", data=False)
-    sql = verb(verbs, "sql", migrate_sql, "print the SQL that `up` would run, for whoever must see it first", data=False)
+    sql = verb(
+        verbs,
+        "sql",
+        migrate_sql,
+        "print the SQL that `up` would run, for whoever must see it first",
+        data=False,
+    )
     sql.add_argument("--all", action="store_true", help="of an empty database; none is asked then")
     verb(verbs, "down", migrate_down, "say why there is no way back", data=False)
 
@@ -37,7 +45,9 @@ async def migrate_up(context: Context) -> ExitCode:
     options = context.options
     options.url = options.url or options.place
     if options.dry_run:
-        missing = [one.name for one in await _there(context) if not one.made and (options.after or not one.after)]
+        missing = [
+            one.name for one in await _there(context) if not one.made and (options.after or not one.after)
+        ]
         context.out.line(f"would make {', '.join(missing)}" if missing else "nothing to do")
         return ExitCode.OK
     settings = context.settings

@@ -55,7 +55,10 @@ def finish(
     common.add_argument("--identity", help=SETTINGS["identity"])
     if data:
         forms = common.add_mutually_exclusive_group()
-        for form, help in ((Form.JSON, "write one JSON document"), (Form.JSONL, "write a JSON document per line")):
+        for form, help in (
+            (Form.JSON, "write one JSON document"),
+            (Form.JSONL, "write a JSON document per line"),
+        ):
             forms.add_argument(f"--{form.value}", dest="form", action="store_const", const=form, help=help)
     common.add_argument("--traceback", action="store_true", help="show where an error comes from")
     parser.set_defaults(run=run, parser=parser)
@@ -69,7 +72,9 @@ def duration(text: str) -> timedelta:
         seconds += float(match[1]) * _UNITS[match[2] or "s"]
         place = match.end()
     if not text or place != len(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is no duration; write for example 500ms, 30s, 1h30m or 7d")
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no duration; write for example 500ms, 30s, 1h30m or 7d"
+        )
     return timedelta(seconds=seconds)
 
 

@@ -6,12 +6,13 @@ for people: aligned, with relative times, on a terminal; else tab-separated line
 
 from __future__ import annotations
 
-import importlib
 import json
 import time
 from collections.abc import AsyncIterable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import Enum
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any, TextIO
 
 from durable.client import BatchProgress
@@ -26,8 +27,17 @@ EVERY = 10.0
 
 GAP = "  "
 
-_STYLES = {"Running": "cyan", "Completed": "green", "Failed": "red", "TimedOut": "red", "Blocked": "yellow"}
-_STYLES |= {"Quarantined": "yellow", "Paused": "magenta", "Terminated": "dim", "Canceled": "dim"}
+_STYLES = {
+    "Running": "cyan",
+    "Completed": "green",
+    "Failed": "red",
+    "TimedOut": "red",
+    "Blocked": "yellow",
+    "Quarantined": "yellow",
+    "Paused": "magenta",
+    "Terminated": "dim",
+    "Canceled": "dim",
+}
 
 
 class Form(Enum):
@@ -164,9 +174,9 @@ class Progress:
         self._what = what
         self._begun = self._told = time.monotonic()
         self._bar: Any = None
-        if out.form is Form.TEXT and out._err.isatty() and importlib.util.find_spec("rich"):
-            rich: Any = importlib.import_module("rich.progress")
-            console: Any = importlib.import_module("rich.console").Console(file=out._err)
+        if out.form is Form.TEXT and out._err.isatty() and find_spec("rich"):
+            rich: Any = import_module("rich.progress")
+            console: Any = import_module("rich.console").Console(file=out._err)
             self._bar = rich.Progress(*rich.Progress.get_default_columns(), console=console)
             self._task = self._bar.add_task(what, total=None)
 
@@ -224,7 +234,7 @@ def plain(value: Any) -> Any:
     if isinstance(value, datetime):
         return iso(value)
     if isinstance(value, Mapping):
-        entries: Mapping[Any, Any] = value
+        entries: Mapping[Any, Any] = value  # pyright: ignore[reportUnknownVariableType]
         return {str(key): plain(one) for key, one in entries.items()}
     if isinstance(value, list | tuple | set | frozenset):
         items: Sequence[Any] = [*value]  # pyright: ignore[reportUnknownVariableType]

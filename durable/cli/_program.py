@@ -56,13 +56,13 @@ def main(
     given = sys.argv[1:] if arguments is None else [*arguments]
     if len(given) > 1 and given[0] == "migrate" and "://" in given[1]:
         given.insert(1, "up")  # as release 0.1.0 had it
-    out, err = out or sys.stdout, err or sys.stderr
+    notes = sys.stderr if err is None else err
     options = parser_for(given).parse_args(given)
     if "run" not in options:
-        options.parser.print_help(err)
+        options.parser.print_help(notes)
         return ExitCode.USAGE
     form = Form(getattr(options, "form", None) or Form.TEXT)
-    output = Output(form, out, err, colour=not os.environ.get("NO_COLOR"))
+    output = Output(form, sys.stdout if out is None else out, notes, colour=not os.environ.get("NO_COLOR"))
     try:
         code: int = asyncio.run(options.run(Context(options, output)))
         output.flush()
@@ -73,10 +73,10 @@ def main(
     except (Exception, KeyboardInterrupt) as error:
         found = code_of(error)
         if found is None or options.traceback:
-            traceback.print_exception(error, file=err)
+            traceback.print_exception(error, file=notes)
             return found or ExitCode.FAILED
         if found is not ExitCode.INTERRUPTED:
-            output.note(f"durable: {error or type(error).__name__}")
+            output.note(f"durable: {str(error) or type(error).__name__}")
         return found
     return code
 
@@ -93,7 +93,9 @@ def parser_for(given: Sequence[str] | None = None) -> argparse.ArgumentParser:
     parser.set_defaults(parser=parser)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     for name, command in COMMANDS.items():
-        own = commands.add_parser(name, help=command.help, description=sentence(command.help), allow_abbrev=False)
+        own = commands.add_parser(
+            name, help=command.help, description=sentence(command.help), allow_abbrev=False
+        )
         own.set_defaults(parser=own)
         if given is None or name in given:
             import_module(command.module).add(own)

@@ -23,7 +23,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("files", nargs="*", type=Path, metavar="FILE", help="histories that were exported")
     parser.add_argument("-q", "--query", help=f"which runs of the database, a list filter; {OPEN} by default")
-    parser.add_argument("--sample", type=whole, metavar="N", help="so many of them, by chance; all by default")
+    parser.add_argument(
+        "--sample", type=whole, metavar="N", help="so many of them, by chance; all by default"
+    )
     parser.add_argument("--seed", type=whole, help="what chance begins with, to choose the same again")
     parser.add_argument(
         "--strict", action="store_true", help="an argument of an activity that has changed counts, too"
@@ -43,7 +45,9 @@ async def replay(context: Context) -> ExitCode:
 
         if options.files:
             if options.query is not None or options.sample is not None or options.seed is not None:
-                raise ValueError("--query, --sample and --seed choose from a database; files are replayed all")
+                raise ValueError(
+                    "--query, --sample and --seed choose from a database; files are replayed all"
+                )
             converter = context.settings.get("converter")
             replayer = Replayer(
                 data_converter=None if converter is None else load(converter, "--converter"),

@@ -75,7 +75,9 @@ def _table_of(directory: Path) -> tuple[Path | None, dict[str, str]]:
             table: dict[str, Any] = tomllib.loads(file.read_text("utf-8")).get("tool", {}).get("durable", {})
         except (tomllib.TOMLDecodeError, UnicodeDecodeError, AttributeError) as error:
             raise ValueError(f"{file}: {error}") from None
-        plain = {name: value for name, value in table.items() if not isinstance(value, dict)}  # tables are tools'
+        plain = {
+            name: value for name, value in table.items() if not isinstance(value, dict)
+        }  # tables are tools'
         for name, value in plain.items():
             if name not in SETTINGS:
                 raise ValueError(f"{file}: [tool.durable] has no {name!r}; there are {', '.join(SETTINGS)}")

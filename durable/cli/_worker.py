@@ -8,7 +8,7 @@ import inspect
 import logging
 import os
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from types import FrameType, ModuleType
 from typing import Any
@@ -48,7 +48,9 @@ def add(parser: argparse.ArgumentParser) -> None:
         metavar="QUEUE",
         help="the task queue to serve; several times for several; 'default' by default",
     )
-    parser.add_argument("-c", "--concurrency", type=whole, metavar="N", help="activities at once; 100 by default")
+    parser.add_argument(
+        "-c", "--concurrency", type=whole, metavar="N", help="activities at once; 100 by default"
+    )
     parser.add_argument("--cache", type=whole, metavar="N", help="workflows kept in memory; 1000 by default")
     parser.add_argument(
         "--drain-timeout",
@@ -74,9 +76,10 @@ async def worker(context: Context) -> ExitCode:
     if app is None:
         raise ValueError("say what to serve: -A MODULE, a module that defines workflows and activities")
     stop = asyncio.Event()
-    with told_to_stop(stop):
-        async with context.client(serves=True) as client:
-            await serve(await workers_of(context, app, client), stop)
+    async with context.client(serves=True) as client:
+        workers = await workers_of(context, app, client)
+        with told_to_stop(stop):
+            await serve(workers, stop)
     return ExitCode.OK
 
 
@@ -90,7 +93,9 @@ async def workers_of(context: Context, app: Any, client: Client) -> list[Worker]
     if not isinstance(app, ModuleType):
         for name, flag in OF_WORKERS.items():
             if getattr(options, name) is not None:
-                raise ValueError(f"{flag} is for -A MODULE: here {context.settings.get('app')} makes the workers")
+                raise ValueError(
+                    f"{flag} is for -A MODULE: here {context.settings.get('app')} makes the workers"
+                )
         if not callable(app):
             raise ValueError(f"-A {context.settings.get('app')} is no function that takes a client")
         made: Any = app(client)
@@ -142,7 +147,7 @@ async def serve(workers: Sequence[Worker], stop: asyncio.Event) -> None:
 
 
 @contextmanager
-def told_to_stop(stop: asyncio.Event) -> Iterator[None]:
+def told_to_stop(stop: asyncio.Event) -> Generator[None]:
     """Set `stop` at the first SIGTERM or Ctrl-C; die of the second."""
     loop = asyncio.get_running_loop()
 
@@ -150,7 +155,9 @@ def told_to_stop(stop: asyncio.Event) -> Iterator[None]:
     def first(number: int, frame: FrameType | None) -> None:
         for one in (signal.SIGTERM, signal.SIGINT):
             signal.signal(one, second)
-        logger.info("%s: no new work is taken; once more ends the process at once", signal.Signals(number).name)
+        logger.info(
+            "%s: no new work is taken; once more ends the process at once", signal.Signals(number).name
+        )
         loop.call_soon_threadsafe(stop.set)
 
     def second(number: int, frame: FrameType | None) -> None:

@@ -88,7 +88,9 @@ def statuses(migrations: Iterable[Migration], applied: Iterable[str]) -> list[Mi
     done = [*applied]
     known = [MigrationStatus(one.name, one.name in done, one.after) for one in migrations]
     names = {one.name for one in known}
-    return known + [MigrationStatus(name, True, name.endswith(".after")) for name in done if name not in names]
+    return known + [
+        MigrationStatus(name, True, name.endswith(".after")) for name in done if name not in names
+    ]
 
 
 def judge(found: int | None, known: int, *, migrate: bool, url: str) -> bool:

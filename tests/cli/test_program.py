@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import socket
 import subprocess
 import sys
 import time
@@ -52,7 +52,9 @@ def test_importing_durable_does_not_load_the_command_line() -> None:
 
 
 def test_it_is_a_module_as_well() -> None:
-    done = subprocess.run([sys.executable, "-m", "durable", "version"], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "durable", "version"], capture_output=True, text=True, check=True
+    )
     assert done.stdout == "0.1.0\n"
 
 
@@ -72,7 +74,11 @@ def test_a_flag_goes_before_the_environment_and_that_before_the_file(tmp_path: P
 
 @pytest.mark.parametrize(
     ("text", "told"),
-    [("databse = 'x'", "has no 'databse'; there are url"), ("url = 3", "must be a text"), ("url", "pyproject.toml")],
+    [
+        ("databse = 'x'", "has no 'databse'; there are url"),
+        ("url = 3", "must be a text"),
+        ("url", "pyproject.toml"),
+    ],
 )
 def test_a_file_that_says_something_else_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: Cli, text: str, told: str
@@ -93,21 +99,15 @@ def test_without_a_database_it_says_how_to_name_one(
     assert "pass --db" in done.err
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1:1", "10.255.255.1:5432"])
-def test_a_database_that_is_away_is_told_within_five_seconds(address: str) -> None:
-    begun = time.monotonic()
-    done = subprocess.run(
-        [sys.executable, "-m", "durable", "migrate", "check", "--db", f"postgresql://u@{address}/x"],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={key: value for key, value in os.environ.items() if not key.startswith("PG")},
-    )
-    assert done.returncode == ExitCode.UNREACHABLE
-    assert done.stdout == ""
-    assert done.stderr.startswith("durable: ")
-    assert done.stderr.count("\n") == 1
-    assert time.monotonic() - begun < 5
+def test_a_database_that_is_away_is_told_within_five_seconds(cli: Cli) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        for port in (silent.getsockname()[1], 1):
+            begun = time.monotonic()
+            done = cli("migrate", "check", "--db", f"postgresql://u@127.0.0.1:{port}/x")
+            assert time.monotonic() - begun < 4.5, "Python takes a while to start, too"
+            assert (done.code, done.out) == (ExitCode.UNREACHABLE, "")
+            assert done.err.startswith("durable: ")
+            assert done.err.count("\n") == 1
 
 
 def test_durations_are_two_units() -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from durable import __main__ as command
 from durable._internal.ids import uuid7
 from durable.exceptions import SchemaError, StoreConfigurationError, StoreUnavailableError
 from durable.store import NewRun, StartOutcome, _migrate, _url, migrate, open_store

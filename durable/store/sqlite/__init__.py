@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sqlite3
 import time
 from collections.abc import Callable, Collection
@@ -92,7 +91,7 @@ async def migrations(url: str, *, namespace: str | None = None, **limits: float)
     checked = _limits(limits)
     path = _url.sqlite_path(url)
     try:
-        return await asyncio.to_thread(_schema.statuses, os.path.abspath(path), checked)
+        return await asyncio.to_thread(_schema.statuses, path, checked)
     except sqlite3.Error as error:
         raise StoreUnavailableError(f"cannot open {url}: {error}") from error
 

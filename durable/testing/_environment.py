@@ -384,7 +384,8 @@ class WorkflowEnvironment(Looking):
                 f"there is no history {str(path)!r}: run pytest with --durable-record once"
             )
         kept = History.load(path, strict=self._strict)
-        kept.replay(*workflows_for(DEFAULT_QUEUE, self._called))
+        started: Any = kept.events[0].data
+        kept.replay(*workflows_for(started.task_queue, self._called))
         return kept
 
     def hook(self, method: str, hook: Hook) -> None:

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import io
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +11,7 @@ from durable import Client, workflow
 from durable.exceptions import NondeterminismError, RegistrationError
 from durable.history import Payload
 from durable.testing import History, PostgresServer, WorkflowEnvironment
-from durable.testing.replay import ReplayReport, main, replay_open_runs
+from durable.testing.replay import replay_open_runs
 from durable.worker import Replayer
 from tests.scenarios.rig import reached
 from tests.testing.programs import charge, child, stop, subscription, waits
@@ -34,14 +30,6 @@ async def waits_now() -> str:
     await charge("ada")
     return await stop.receive()
 
-
-NOW_ON_DISK = """
-from durable import Signal, workflow
-
-@workflow.defn(name="testing.subscription")
-async def changed(customer: str, months: int) -> str:
-    return await Signal("testing.stop", str).receive(timeout=30 * 24 * 3600)
-"""
 
 NOW = [changed, waits_now, child]
 
@@ -89,50 +77,6 @@ async def test_open_runs_of_a_database(store_url: str) -> None:
         assert closed.replayed == 1
         assert [run.run_id async for run in client.list_workflows()] == before
         assert (await client.get_workflow_handle("s-0").describe()).reason == ""
-
-
-async def test_the_command(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'app.db'}"
-    async with Client.connect(url) as client:
-        await under_way(client, 1)
-    command = [
-        sys.executable,
-        "-m",
-        "durable.testing.replay",
-        url,
-        "--quiet",
-        "--import",
-        "tests.testing.programs",
-    ]
-    done = await asyncio.to_thread(
-        subprocess.run, command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2]
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.endswith("none do not replay\n")
-    (tmp_path / "now.py").write_text(NOW_ON_DISK, "utf-8")
-    command[-1] = "now"
-    done = await asyncio.to_thread(
-        subprocess.run, command, capture_output=True, text=True, check=False, cwd=tmp_path
-    )
-    assert done.returncode == 7, done
-    assert "1 of testing.subscription: s-0\n    NondeterminismError: workflow" in done.stdout
-
-
-def test_the_command_is_told_what_is_wrong(tmp_path: Path) -> None:
-    def said(*arguments: str) -> tuple[int, str]:
-        err = io.StringIO()
-        return main(arguments, err=err), err.getvalue()
-
-    assert said("sqlite:///" + str(tmp_path / "none.db"), "--import", "nowhere") == (
-        2,
-        "No module named 'nowhere'\n",
-    )
-    code, text = said("sqlite:///" + str(tmp_path / "none.db"), "--import", "tests.testing.programs")
-    assert code == 2
-    assert "table" in text
-    with pytest.raises(SystemExit):
-        main([])
-    assert ReplayReport().ok
 
 
 async def test_histories_in_files(tmp_path: Path) -> None:

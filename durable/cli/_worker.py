@@ -100,8 +100,7 @@ async def workers_of(context: Context, app: Any, client: Client) -> list[Worker]
             raise ValueError(f"-A {context.settings.get('app')} is no function that takes a client")
         made: Any = app(client)
         made = await made if inspect.isawaitable(made) else made
-        listed: tuple[type[Any], ...] = (list,)  # so that `isinstance` leaves `Any` alone
-        found: list[Any] = made if isinstance(made, listed) else [made]
+        found: list[Any] = [*made] if type(made) in (list, tuple) else [made]
         for one in found:
             if not isinstance(one, Worker):
                 raise ValueError(f"-A {context.settings.get('app')} returned {one!r}, which is no Worker")

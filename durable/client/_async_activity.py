@@ -296,7 +296,7 @@ class AsyncActivityHandle:
                     wanted = RowsWanted(self._connection, run_id, started.workflow_type, started.task_queue)
                 await wanted.ask([number])
             elif loop.time() > began + SHOWN_WITHIN:
-                raise self._unknown("its workflow has not asked for it", run_id)
+                raise self._unknown("its workflow has not asked for it, or it has ended", run_id)
             if loop.time() > began + ROW_PATIENCE:
                 raise self._unknown(
                     f"the worker of its workflow has not made it reachable within {ROW_PATIENCE:g} s", run_id
@@ -339,18 +339,20 @@ class AsyncActivityHandle:
         """
         if not log or isinstance(log[-1].data, CLOSING):
             raise self._unknown("it has ended", run_id)
-        number, ended = (None, False) if self._token is None else (self._token.id, self._token.attempt != 1)
+        token = self._token
+        if token is not None and token.attempt != 1:
+            raise self._unknown("it has ended", run_id)  # what is tried again has a row
+        number = None if token is None else token.id
         for event in log:
             data = event.data
             if isinstance(data, ActivityTaskScheduled) and self._is(data.id, data.activity_id):
                 if data.local is not None:
                     raise self._unknown("it is a local one, which nobody but its worker knows of", run_id)
-                # An id may have been used before, by one that has ended.
-                number, ended = data.id, ended and self._token is not None
+                number = data.id
             elif isinstance(data, ActivityInputEvent) and data.id == number:
-                ended = True
-        if ended:
-            raise self._unknown("it has ended", run_id)
+                if token is not None:
+                    raise self._unknown("it has ended", run_id)
+                number = None  # its id may have been used again, by one that shows in a moment
         return number
 
     def _converter(self, record: ActivityRecord, scheduled: ActivityTaskScheduled) -> DataConverter:

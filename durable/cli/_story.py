@@ -103,7 +103,10 @@ class Story:
         elif isinstance(data, h.RequestCancelExternalWorkflowExecutionInitiated):
             key, line = ("cancel", data.id), Line(event.time, "cancels", data.workflow_id)
         elif isinstance(data, h.WorkflowExecutionUpdateAccepted):
-            key, line = ("update", data.message), Line(event.time, "update", data.name, value=values(data.input))
+            key, line = (
+                ("update", data.message),
+                Line(event.time, "update", data.name, value=values(data.input)),
+            )
         else:
             return None
         line.over = False
@@ -113,7 +116,7 @@ class Story:
     def _end(self, event: Event) -> Line | None:
         """Give something its end; return a line for what has none, and for an end whose beginning has been told."""
         data: Any = event.data
-        ending = _ENDINGS.get(type(data))
+        ending = _ENDINGS.get(type(event.data))
         if ending is None:
             return _alone(event)
         kind, how = ending

@@ -61,8 +61,8 @@ async def test_a_story(store_url: str) -> None:
         ["started", "cli.journey"],
         ["activity", "cli.charge"],
         ["timer", "10ms"],
-        ["timer", "1h"],
         ["timer", "20ms"],
+        ["timer", "1h"],
         ["child", lines[5][1]],
         ["signals", lines[6][1]],
         ["patch", "newer"],
@@ -73,7 +73,7 @@ async def test_a_story(store_url: str) -> None:
     assert lines[1][2].endswith(", attempt 3")
     assert lines[1][3] == '"receipt-1"'
     assert lines[2][2].startswith("fired after ")
-    assert lines[3][2].startswith("cancelled after ")
+    assert lines[4][2].startswith("cancelled after ")
     assert lines[5][1].startswith("cli.waits ")
     assert lines[6][1].startswith("note to ")
     assert lines[8][2].endswith(": no money")

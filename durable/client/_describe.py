@@ -189,7 +189,7 @@ def _held(run: RunRecord) -> str:
         return f"{run.reason}; then handle.unblock() lets it be tried again"
     if run.hold is Hold.BLOCKED and run.wake_at is not None:
         return (
-            f"{run.reason}; it is tried again at {to_datetime(run.wake_at)}, or at once with handle.unblock()"
+            f"{run.reason.rstrip('.')}; it is tried again at {to_datetime(run.wake_at)}, or at once with handle.unblock()"
         )
     return run.reason
 

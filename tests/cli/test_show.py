@@ -23,6 +23,7 @@ from durable.history import (
     WorkflowExecutionStarted,
 )
 from tests.cli.conftest import Done, call
+from tests.cli.schemas import check
 from tests.cli.shop import Order, Waits, charge, checkout, for_ever, stuck
 from tests.scenarios.rig import reached
 
@@ -80,7 +81,7 @@ async def test_a_story(store_url: str) -> None:
     assert lines[9][-1] == '"over"'
     terminal = await shown(store_url, "j", terminal=True)
     assert terminal.out.startswith("j  cli.journey  ")
-    assert "\x1b[31mfailed after" in terminal.out
+    assert "\x1b[31mfailed: no money" in terminal.out
 
 
 async def test_what_goes_on_and_what_it_waits_for(store_url: str) -> None:
@@ -105,6 +106,7 @@ async def test_as_it_is_stored(store_url: str, tmp_path: Path) -> None:
     exported = await asyncio.to_thread(call, "workflow", "export", "c", "--db", store_url)
     assert exported.out == kept.to_json() + "\n"
     whole = await shown(store_url, "c", "--json")
+    check(whole.json, "workflow show")
     assert whole.json == kept.to_json_dict()
     assert WorkflowHistory.from_json("c", whole.out) == kept
     lines = (await shown(store_url, "c", "--jsonl")).out.splitlines()

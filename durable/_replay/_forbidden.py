@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from operator import attrgetter
@@ -96,10 +97,9 @@ def _found(names: tuple[tuple[Kind, str, str], ...]) -> list[tuple[Kind, str, An
     for kind, module_name, parts in names:
         module = sys.modules.get(module_name)
         for name in parts.split():
-            try:
+            # Another system, another Python, or a module that nobody uses.
+            with suppress(AttributeError):
                 found.append((kind, shown(module_name, name), attrgetter(name)(module)))
-            except AttributeError:
-                pass  # another system, another Python, or a module that nobody uses
     return found
 
 

@@ -22,6 +22,7 @@ import sysconfig
 from asyncio import _get_running_loop  # get_running_loop raises where none runs
 from collections.abc import Callable
 from functools import cache
+from random import Random
 from types import BuiltinFunctionType, CodeType, FrameType, WrapperDescriptorType
 from typing import Any, Literal, Protocol, TypeVarTuple
 
@@ -48,8 +49,23 @@ TOOLS = (4, 3)
 """Numbers of monitoring tools that belong to nobody by convention."""
 
 _QUIET = frozenset(
-    "logging warnings traceback linecache importlib _frozen_importlib _frozen_importlib_external zipimport zoneinfo "
-    "pdb bdb cmd debugpy pydevd _pydevd_bundle".split()
+    [
+        "logging",
+        "warnings",
+        "traceback",
+        "linecache",
+        "importlib",
+        "_frozen_importlib",
+        "_frozen_importlib_external",
+        "zipimport",
+        "zoneinfo",
+        "pdb",
+        "bdb",
+        "cmd",
+        "debugpy",
+        "pydevd",
+        "_pydevd_bundle",
+    ]
 )
 """Modules that do what they do for people, or to load code: whatever happens in them is nobody's decision."""
 
@@ -74,13 +90,14 @@ class Guarded(Protocol):
 class Guard:
     """Watches the code of some runs, such as those of a worker."""
 
-    __slots__ = ("_raises", "_told", "_turns")
+    __slots__ = ("_chance", "_raises", "_seen", "_told")
 
     def __init__(self, mode: Literal["warn", "error"]) -> None:
         """Make one that logs what it finds, once for each line, or raises it there."""
         self._raises = mode == "error"
         self._told: set[tuple[str, int]] = set()
-        self._turns: dict[str, int] = {}
+        self._seen: dict[str, int] = {}
+        self._chance = Random(0)
 
     def run(
         self,
@@ -103,9 +120,12 @@ class Guard:
     def _due(self, name: str) -> bool:
         if self._raises:
             return True
-        # A regular stride would meet the same turn of every run of a workflow that has as many.
-        self._turns[name] = turn = self._turns.get(name, 0) + 1
-        return turn <= ALWAYS or (turn * 2654435761 >> 7) % SOMETIMES == 0
+        seen = self._seen.get(name, 0)
+        if seen < ALWAYS:
+            self._seen[name] = seen + 1
+            return True
+        # By chance: a regular stride would meet the same turn of every run of a workflow that has as many.
+        return self._chance.random() * SOMETIMES < 1
 
     def found(self, run: Guarded, frame: FrameType, kind: Kind, name: str) -> None:
         """Judge a call of something forbidden.
@@ -166,13 +186,10 @@ def _at_site(nothing_to_see: object) -> Callable[[CodeType, int, object, object]
     known = forbidden()
 
     def called(_code: CodeType, _offset: int, function: Any, _first: object) -> object:
-        # Only of these types: others may have a hash of their own, or none.
-        kinds = type(function)
-        if kinds is not BuiltinFunctionType and kinds is not WrapperDescriptorType:
+        # Others may have a hash of their own, or none.
+        if not isinstance(function, (BuiltinFunctionType, WrapperDescriptorType)) or function not in known:
             return nothing_to_see
-        if (what := known.get(function)) is None:
-            return nothing_to_see
-        _in_turn(sys._getframe(1), *what)
+        _in_turn(sys._getframe(1), *known[function])
         return None
 
     return called
@@ -203,9 +220,7 @@ def _in_turn(frame: FrameType, kind: Kind, name: str) -> None:
 # ---- whose call it is
 
 
-def _asked(
-    frame: FrameType | None, kind: Kind, name: str, module: str
-) -> tuple[FrameType, Kind, str] | None:
+def _asked(frame: FrameType | None, kind: Kind, name: str, module: str) -> tuple[FrameType, Kind, str] | None:
     """Return which frame of workflow code asked for a call, and for what; None if none did.
 
     Args:

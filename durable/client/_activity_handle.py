@@ -40,6 +40,9 @@ from durable.history import (
 from durable.interceptor.client import CancelActivityInput, DescribeActivityInput, TerminateActivityInput
 from durable.store import ActivityRecord, ActivityState, Hint, HintKind, RunRecord, beneath
 
+UNKNOWN = "no client has started it; check the id, and that this is the database"
+UNCOMMITTED = "the transaction that it was started in is still open, or has been rolled back; commit it before you wait for the result"
+
 R_co = TypeVar("R_co", covariant=True)
 
 LOOK_AGAIN = 0.005
@@ -91,12 +94,19 @@ class ActivityHandle(Generic[R_co]):
     """
 
     def __init__(
-        self, connection: Connection, id: str, *, run_id: str | None = None, result_type: Any = Any
+        self,
+        connection: Connection,
+        id: str,
+        *,
+        run_id: str | None = None,
+        result_type: Any = Any,
+        tentative: bool = False,
     ) -> None:
         self._connection = connection
         self.id = check_name(id, "activity_id")
         self.run_id = run_id
         self._result_type = result_type
+        self._tentative = tentative  # whether its start has yet to be committed, as far as is known
 
     def __repr__(self) -> str:
         return f"<ActivityHandle {self.id!r} run {self.run_id}>"
@@ -112,12 +122,15 @@ class ActivityHandle(Generic[R_co]):
         Raises:
             ActivityFailureError: It closed without a result; `cause` says why: what its last attempt failed with, a
                 `TimeoutError`, `CancelledError` or `TerminatedError`.
-            ActivityNotFoundError: There is no such activity.
+            ActivityNotFoundError: There is no such activity; or the transaction that it was started in is still open, or
+                has been rolled back.
             TimeoutError: The builtin one: it was still open after `timeout`.
         """
         seconds = None if timeout is None else to_duration(timeout, "timeout") / SECOND
         async with asyncio.timeout(seconds):
-            run_id = self.run_id or (await self._find()).run_id
+            run_id = self.run_id
+            if run_id is None or self._tentative:
+                run_id = (await self._find()).run_id
             event = await self._connection.waiting.closing_event(run_id)
             return await self._result_of(run_id, event)
 
@@ -321,10 +334,11 @@ class ActivityHandle(Generic[R_co]):
         )
         if record is None:
             raise ActivityNotFoundError(
-                f"activity {self.id!r}: no client has started it; check the id, and that this is the database",
+                f"activity {self.id!r}: {UNCOMMITTED if self._tentative else UNKNOWN}",
                 activity_id=self.id,
                 run_id=self.run_id or "",
             )
+        self._tentative = False
         return record
 
     async def _find_open(self) -> RunRecord:

@@ -15,7 +15,7 @@ from durable.client._patience import PATIENCE
 from durable.converter import DataConverter
 from durable.exceptions import StoreUnavailableError, WorkflowNotFoundError
 from durable.history import Input
-from durable.store import Hint, HintKind, RunRecord, SendOutcome, beneath
+from durable.store import Hint, HintKind, Nowhere, RunRecord, SendOutcome, beneath
 
 W_co = TypeVar("W_co", covariant=True)
 R_co = TypeVar("R_co", covariant=True)
@@ -150,6 +150,8 @@ class Addressed(Generic[W_co, R_co]):
     async def _was_read(self, run_id: str, message_id: str) -> bool:
         """Whether a message whose send was in doubt has become an event, or has an outcome, being an update."""
         store = beneath(self._connection.store)  # where message ids are as plain as anywhere
+        if isinstance(store, Nowhere):
+            return False  # a `SyncClient` has no connection to look with
         if await self._connection.patiently(lambda: store.find_update(run_id, message_id)):
             return True
         rows = await self._connection.patiently(lambda: store.read_events(run_id))

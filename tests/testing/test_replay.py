@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import io
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +11,7 @@ from durable import Client, workflow
 from durable.exceptions import NondeterminismError
 from durable.history import Payload
 from durable.testing import History, WorkflowEnvironment
-from durable.testing.replay import ReplayReport, main, replay_open_runs
+from durable.testing.replay import replay_open_runs
 from durable.worker import Replayer
 from tests.scenarios.rig import reached
 from tests.testing.programs import charge, child, stop, subscription, waits
@@ -81,47 +77,6 @@ async def test_open_runs_of_a_database(store_url: str) -> None:
         assert closed.replayed == 1
         assert [run.run_id async for run in client.list_workflows()] == before
         assert (await client.get_workflow_handle("s-0").describe()).reason == ""
-
-
-async def test_the_command(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'app.db'}"
-    async with Client.connect(url) as client:
-        await under_way(client, 1)
-    command = [
-        sys.executable,
-        "-m",
-        "durable.testing.replay",
-        url,
-        "--quiet",
-        "--import",
-        "tests.testing.programs",
-    ]
-    done = await asyncio.to_thread(
-        subprocess.run, command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2]
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.endswith("none do not replay\n")
-    out = io.StringIO()
-    code = await asyncio.to_thread(main, [url, "--import", "tests.testing.test_replay"], out=out)
-    assert code == 7, "of two definitions in one process, the later is the code of now"
-    assert "1 of testing.subscription: s-0\n    NondeterminismError: workflow" in out.getvalue()
-
-
-def test_the_command_is_told_what_is_wrong(tmp_path: Path) -> None:
-    def said(*arguments: str) -> tuple[int, str]:
-        err = io.StringIO()
-        return main(arguments, err=err), err.getvalue()
-
-    assert said("sqlite:///" + str(tmp_path / "none.db"), "--import", "nowhere") == (
-        2,
-        "No module named 'nowhere'\n",
-    )
-    code, text = said("sqlite:///" + str(tmp_path / "none.db"), "--import", "tests.testing.programs")
-    assert code == 2
-    assert "table" in text
-    with pytest.raises(SystemExit):
-        main([])
-    assert ReplayReport().ok
 
 
 async def test_histories_in_files(tmp_path: Path) -> None:

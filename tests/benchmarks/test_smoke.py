@@ -41,6 +41,7 @@ def test_every_benchmark_gives_figures(printed: dict[str, Any]) -> None:
         "transactions",
         "callers",
         "gather",
+        "guard",
         "replay",
         "loop",
     }

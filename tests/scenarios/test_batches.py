@@ -356,6 +356,7 @@ async def test_wrong_batches_are_refused(plain: Env) -> None:
             await ask("WorkflowId = 'a'", per_second=rate)
     with pytest.raises(TypeError, match="there are batch_id, dry_run"):
         await ask("WorkflowId = 'a'", rps=5)
+    assert await log(plain.client) == []
     await ask("WorkflowId = 'a'", batch_id="one")
     with pytest.raises(ValueError, match="another batch's"):
         await ask("WorkflowId = 'b'", batch_id="one")

@@ -34,8 +34,10 @@ from durable._engine.records import NewActivity
 from durable._engine.versioning import pinned_to, place, queue_of
 from durable.history import (
     ActivityTaskCancelRequested,
+    ActivityTaskCompleted,
     ActivityTaskScheduled,
     CommandEvent,
+    Payload,
     TimerCanceled,
     TimerStarted,
     WorkflowExecutionUpdateCompleted,
@@ -110,6 +112,16 @@ class Asked:
         self.completed = state.completed
 
     # ------------------------------------------------------------------ activities
+
+    def attempt_completed(self, scheduled: ActivityTaskScheduled, result: Payload, attempt: int, identity: str) -> None:
+        """Take the result of an attempt that ran here without a row: what `attempt_ended` does, for what is common."""
+        id, waiting = scheduled.id, self._inputs
+        open = id in self._state.activities or id in self.unwritten
+        if open and id not in self.rowed and id not in waiting.resulted:
+            waiting.resulted.add(id)
+            waiting.results.append(
+                ActivityTaskCompleted(id=id, attempt=attempt, identity=identity, result=result)
+            )
 
     def attempt_ended(
         self, scheduled: ActivityTaskScheduled, outcome: Outcome, how: AttemptEnd

@@ -14,7 +14,7 @@ import logging
 import random
 from collections.abc import Collection, Sequence
 
-from durable._engine._activities import Outcome
+from durable._engine._activities import Completed, Outcome
 from durable._engine._asked import AttemptEnd
 from durable._engine._effects import Effects, Urgency
 from durable._engine._run import Run
@@ -252,18 +252,18 @@ class RunHost:
         self._activities.ended(attempt)
         if self.gone or self.run is None:
             return
-        now = self._home.clock.now()
-        how = AttemptEnd(
-            attempt.number,
-            now,
-            random.random(),
-            self._home.identity,
-            attempt.progress,
-            self._paused or self._home.leaving,
-        )
-        again = self.run.asked.attempt_ended(attempt.scheduled, outcome, how)
-        if again is not None:
-            self._activities.follow(self, attempt, again.delay)
+        home = self._home
+        now = home.clock.now()
+        if type(outcome) is Completed:
+            self.run.asked.attempt_completed(attempt.scheduled, outcome.result, attempt.number, home.identity)
+        else:
+            leaving = self._paused or home.leaving
+            how = AttemptEnd(
+                attempt.number, now, random.random(), home.identity, attempt.progress, leaving
+            )
+            again = self.run.asked.attempt_ended(attempt.scheduled, outcome, how)
+            if again is not None:
+                self._activities.follow(self, attempt, again.delay)
         self._pump(now)
 
     def give_row(self, attempt: Attempt) -> None:

@@ -235,7 +235,7 @@ class Asked:
     ) -> None:
         """Note what the commands of a task mean that happened at `time`."""
         for command in commands:
-            if isinstance(command, ActivityTaskScheduled):
+            if type(command) is ActivityTaskScheduled:
                 self.unwritten[command.id] = time
                 self._dispatch(command, effects, local, recovering=recovering)
             elif isinstance(command, ActivityTaskCancelRequested):

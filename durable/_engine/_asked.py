@@ -113,7 +113,9 @@ class Asked:
 
     # ------------------------------------------------------------------ activities
 
-    def attempt_completed(self, scheduled: ActivityTaskScheduled, result: Payload, attempt: int, identity: str) -> None:
+    def attempt_completed(
+        self, scheduled: ActivityTaskScheduled, result: Payload, attempt: int, identity: str
+    ) -> None:
         """Take the result of an attempt that ran here without a row: what `attempt_ended` does, for what is common."""
         id, waiting = scheduled.id, self._inputs
         open = id in self._state.activities or id in self.unwritten

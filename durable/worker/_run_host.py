@@ -265,9 +265,7 @@ class RunHost:
             self.run.asked.attempt_completed(attempt.scheduled, outcome.result, attempt.number, home.identity)
         else:
             leaving = self._paused or home.leaving
-            how = AttemptEnd(
-                attempt.number, now, random.random(), home.identity, attempt.progress, leaving
-            )
+            how = AttemptEnd(attempt.number, now, random.random(), home.identity, attempt.progress, leaving)
             again = self.run.asked.attempt_ended(attempt.scheduled, outcome, how)
             if again is not None:
                 self._activities.follow(self, attempt, again.delay)

@@ -16,17 +16,21 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from durable.testing import ActivityEnvironment, MockActivity, WorkflowEnvironment
+    from durable.testing import ActivityEnvironment, MockActivity, PostgresServer, WorkflowEnvironment
     from durable.testing._mocks import Mocks
 
 __all__ = [
     "activity_env",
     "crash_at_every_event",
     "durable_env",
+    "durable_postgres",
     "mock_activity",
 ]
 
 BACKENDS = ("sqlite", "postgres")
+MARKERS = {"durable_env": "durable", "crash_at_every_event": "durable_crash"}
+"""Fixtures that run a test once for each database, and the markers that say for which."""
+
 CLOCKS = ("virtual", "real")
 
 _ENVIRONMENTS = pytest.StashKey["list[WorkflowEnvironment]"]()
@@ -41,6 +45,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--durable-backend",
         choices=(*BACKENDS, "both"),
         help="the database of durable_env: sqlite (the default), postgres, or both; a marker of a test goes first",
+    )
+    group.addoption(
+        "--durable-postgres",
+        metavar="URL",
+        help="the server that tests get their databases from, by a role that may create some; DURABLE_TEST_POSTGRES "
+        "by default, else one is started for the session if PostgreSQL is found on this machine",
     )
     group.addoption(
         "--durable-evict",
@@ -73,7 +83,7 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     config.addinivalue_line(
         "markers",
-        "durable_crash(backend='sqlite'): the database of crash_at_every_event; there is no other yet",
+        "durable_crash(backend='sqlite'|'postgres'|'both'): the database of crash_at_every_event",
     )
     config.addinivalue_line("markers", "durable_histories(*patterns): see durable.testing.replay_histories")
     config.stash[_SEED] = config.getoption("--durable-seed") or str(random.SystemRandom().randrange(10**9))
@@ -86,14 +96,16 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run a test once for each database it is to run on."""
     for marker in metafunc.definition.iter_markers("durable_histories"):
         _parametrize_histories(metafunc, marker.args)
-    if "durable_env" not in metafunc.fixturenames:
-        return
-    backend = _marked(metafunc.definition, "backend") or metafunc.config.getoption("--durable-backend")
-    if backend is None:
-        return
-    if backend not in (*BACKENDS, "both"):
-        raise pytest.UsageError(f"backend is sqlite, postgres or both, not {backend!r}")
-    metafunc.parametrize("durable_env", BACKENDS if backend == "both" else (backend,), indirect=True)
+    for fixture, marked in MARKERS.items():
+        if fixture not in metafunc.fixturenames:
+            continue
+        backend = _marked(metafunc.definition, "backend", marked) or metafunc.config.getoption(
+            "--durable-backend"
+        )
+        if backend not in (None, *BACKENDS, "both"):
+            raise pytest.UsageError(f"backend is sqlite, postgres or both, not {backend!r}")
+        if backend is not None:
+            metafunc.parametrize(fixture, BACKENDS if backend == "both" else (backend,), indirect=True)
 
 
 def _parametrize_histories(metafunc: pytest.Metafunc, patterns: tuple[str, ...]) -> None:
@@ -109,8 +121,8 @@ def _parametrize_histories(metafunc: pytest.Metafunc, patterns: tuple[str, ...])
     metafunc.parametrize("history", histories, ids=[one.stem for one in files])
 
 
-def _marked(node: pytest.Item, name: str) -> Any:
-    for marker in node.iter_markers("durable"):
+def _marked(node: pytest.Item, name: str, marked: str = "durable") -> Any:
+    for marker in node.iter_markers(marked):
         if name in marker.kwargs:
             return marker.kwargs[name]
     return None
@@ -131,12 +143,42 @@ def durable_env(
 
     `@pytest.mark.durable(clock="real", start=datetime(...), evict=True)` says what kind.
     """
-    if getattr(request, "param", "sqlite") == "postgres":
-        raise pytest.UsageError("durable_env on PostgreSQL comes later")
-    yield from _environment(request, _durable_mocks)
+    yield from _environment(request, _durable_mocks, _server(request))
 
 
-def _environment(request: pytest.FixtureRequest, mocks: Mocks) -> Iterator[WorkflowEnvironment]:
+@pytest.fixture
+def durable_postgres(
+    request: pytest.FixtureRequest, _durable_mocks: Mocks, _durable_seeded: None
+) -> Iterator[WorkflowEnvironment]:
+    """As `durable_env`, on a PostgreSQL database of the test's own; `durable_postgres.url` is its URL."""
+    yield from _environment(request, _durable_mocks, request.getfixturevalue("_durable_server"))
+
+
+@pytest.fixture(scope="session")
+def _durable_server(request: pytest.FixtureRequest) -> Iterator[PostgresServer]:
+    from durable.testing import NoPostgresError, PostgresServer
+
+    try:
+        server = PostgresServer.open(request.config.getoption("--durable-postgres"))
+    except NoPostgresError as error:
+        why = str(error)
+    else:
+        with server:
+            yield server
+        return
+    pytest.fail(why, pytrace=False)  # outside of the `except`, so that it is told once
+
+
+def _server(request: pytest.FixtureRequest) -> PostgresServer | None:
+    if getattr(request, "param", "sqlite") == "sqlite":
+        return None
+    server: PostgresServer = request.getfixturevalue("_durable_server")
+    return server
+
+
+def _environment(
+    request: pytest.FixtureRequest, mocks: Mocks, server: PostgresServer | None
+) -> Iterator[WorkflowEnvironment]:
     from durable.testing import WorkflowEnvironment
 
     clock = _marked(request.node, "clock") or "virtual"
@@ -147,6 +189,7 @@ def _environment(request: pytest.FixtureRequest, mocks: Mocks) -> Iterator[Workf
         time_skipping=clock == "virtual",
         start=_marked(request.node, "start"),
         evict=request.config.getoption("--durable-evict") == "always" if evict is None else evict,
+        postgres=server,
         mocks=mocks,
         record=bool(request.config.getoption("--durable-record")),
         strict=bool(request.config.getoption("--durable-replay-strict")),
@@ -214,11 +257,10 @@ def crash_at_every_event(request: pytest.FixtureRequest, _durable_mocks: Mocks) 
     """
     from durable.testing import crash_at_every_event
 
-    for marker in request.node.iter_markers("durable_crash"):
-        if (backend := marker.kwargs.get("backend", "sqlite")) != "sqlite":
-            raise pytest.UsageError(f"crash_at_every_event runs on sqlite, not yet on {backend!r}")
     evict = request.config.getoption("--durable-evict") == "always"
-    return functools.partial(crash_at_every_event, mocks=_durable_mocks, evict=evict)
+    return functools.partial(
+        crash_at_every_event, mocks=_durable_mocks, evict=evict, postgres=_server(request)
+    )
 
 
 # --- chance ---

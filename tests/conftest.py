@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests._postgres import PostgresServer, PostgresUnavailable
+from tests._postgres import NoPostgresError, PostgresServer
 
 POSTGRES = pytest.StashKey[str]()
 SLICE_END = pytest.StashKey[float]()
@@ -60,7 +60,7 @@ def postgres(request: pytest.FixtureRequest) -> Iterator[PostgresServer]:
     problem = ""
     try:
         server = PostgresServer.open()
-    except PostgresUnavailable as error:
+    except NoPostgresError as error:
         problem = str(error)
     if problem:  # outside the `except`, so that the sentence is told once
         pytest.fail(problem, pytrace=False)

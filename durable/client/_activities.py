@@ -179,6 +179,11 @@ class ClientActivities:
             ActivityFailureError: It closed without a result; `cause` says why.
             Exception: As `start_activity`.
         """
+        if options.get("connection") is not None:
+            raise TypeError(
+                "execute_activity waits for a result, which cannot come before you commit: start_activity takes a "
+                "connection, and its handle's result() waits behind the commit"
+            )
         start_activity: Any = self.start_activity
         handle: ActivityHandle[Any] = await start_activity(activity, *arguments, **options)
         return await handle.result()
@@ -204,6 +209,11 @@ class ClientActivities:
         for one in activities:
             if not isinstance(one, ActivityStart):
                 raise TypeError(f"start_activities() takes ActivityStart(...) objects, not {one!r}")
+            if one.input.connection is not None:
+                raise ValueError(
+                    "start_activities() has transactions of its own, in which each start stands or falls alone; in yours "
+                    "call start_activity(..., connection=...) for each"
+                )
         start = self._connection.outbound.start_activity
         found = await many(start, [one.input for one in activities])
         errors = [one for one in found if isinstance(one, BaseException)]

@@ -39,7 +39,13 @@ class ActivityCalls(OutboundInterceptor):
 
     async def start_activity(self, input: StartActivityInput) -> ActivityHandle[Any]:
         run_id = await start(self._connection, self._starter.starts, input)
-        return ActivityHandle(self._connection, input.id, run_id=run_id, result_type=input.result_type)
+        return ActivityHandle(
+            self._connection,
+            input.id,
+            run_id=run_id,
+            result_type=input.result_type,
+            tentative=input.connection is not None,
+        )
 
     async def cancel_activity(self, input: CancelActivityInput) -> None:
         await self._activity(input.activity_id, input.activity_run_id)._cancel(input.reason)

@@ -28,6 +28,7 @@ from durable.history import (
     ActivityTaskTimedOut,
     Event,
     EventData,
+    EventRow,
     WorkflowExecutionCanceled,
     WorkflowExecutionCompleted,
     WorkflowExecutionFailed,
@@ -39,6 +40,9 @@ from durable.history import (
 )
 from durable.interceptor.client import CancelActivityInput, DescribeActivityInput, TerminateActivityInput
 from durable.store import ActivityRecord, ActivityState, Hint, HintKind, RunRecord, beneath
+
+UNKNOWN = "no client has started it; check the id, and that this is the database"
+UNCOMMITTED = "the transaction that it was started in is still open, or has been rolled back; commit it before you wait for the result"
 
 R_co = TypeVar("R_co", covariant=True)
 
@@ -91,12 +95,19 @@ class ActivityHandle(Generic[R_co]):
     """
 
     def __init__(
-        self, connection: Connection, id: str, *, run_id: str | None = None, result_type: Any = Any
+        self,
+        connection: Connection,
+        id: str,
+        *,
+        run_id: str | None = None,
+        result_type: Any = Any,
+        tentative: bool = False,
     ) -> None:
         self._connection = connection
         self.id = check_name(id, "activity_id")
         self.run_id = run_id
         self._result_type = result_type
+        self._tentative = tentative  # whether its start has yet to be committed, as far as is known
 
     def __repr__(self) -> str:
         return f"<ActivityHandle {self.id!r} run {self.run_id}>"
@@ -112,12 +123,15 @@ class ActivityHandle(Generic[R_co]):
         Raises:
             ActivityFailureError: It closed without a result; `cause` says why: what its last attempt failed with, a
                 `TimeoutError`, `CancelledError` or `TerminatedError`.
-            ActivityNotFoundError: There is no such activity.
+            ActivityNotFoundError: There is no such activity; or the transaction that it was started in is still open, or
+                has been rolled back.
             TimeoutError: The builtin one: it was still open after `timeout`.
         """
         seconds = None if timeout is None else to_duration(timeout, "timeout") / SECOND
         async with asyncio.timeout(seconds):
-            run_id = self.run_id or (await self._find()).run_id
+            run_id = self.run_id
+            if run_id is None or self._tentative:
+                run_id = (await self._find()).run_id
             event = await self._connection.waiting.closing_event(run_id)
             return await self._result_of(run_id, event)
 
@@ -192,26 +206,36 @@ class ActivityHandle(Generic[R_co]):
         run_id = (await self._find_open()).run_id
         # Beneath any codec: nothing of it has to be read for that.
         store, patiently = beneath(self._connection.store), self._connection.patiently
+        closing: EventRow | None = None
         while True:
             rows = await patiently(lambda: store.read_activities(run_id))
             if not rows:
-                raise self._closed(run_id)
+                last = (await patiently(lambda: store.read_closing_events([run_id]))).get(run_id)
+                if closing is None or last is None or last.data != closing.data:
+                    raise self._closed(run_id)
+                # It was cancelled by this, and the answer was lost.
+                self._told_closed(run_id, closing)
+                return
             row = rows[0]
             if row.cancel_requested:
                 return
             if row.state is ActivityState.QUEUED and row.outside_since is None:
                 outcome = cancel_waiting(row)
                 (ended,) = await patiently(partial(store.finish_attempts, [outcome]))
-                if ended and outcome.sole is not None:
-                    closing = outcome.sole.closing
-                    self._connection.local.closed(run_id, decode_data(closing.type, closing.data))
-                    store.hint([Hint(HintKind.CLOSED, run_id)])
+                assert outcome.sole is not None
+                closing = outcome.sole.closing
+                if ended:
+                    self._told_closed(run_id, closing)
                     return
             else:
                 change = request_cancel(row, reason)
                 if (await patiently(partial(store.change_activities, [change])))[0]:
                     return
             await asyncio.sleep(LOOK_AGAIN)
+
+    def _told_closed(self, run_id: str, closing: EventRow) -> None:
+        self._connection.local.closed(run_id, decode_data(closing.type, closing.data))
+        self._connection.store.hint([Hint(HintKind.CLOSED, run_id)])
 
     async def terminate(self, reason: str = "") -> None:
         """End the activity at once; what an attempt under way brings counts no more, and it is told by its heartbeat.
@@ -321,10 +345,11 @@ class ActivityHandle(Generic[R_co]):
         )
         if record is None:
             raise ActivityNotFoundError(
-                f"activity {self.id!r}: no client has started it; check the id, and that this is the database",
+                f"activity {self.id!r}: {UNCOMMITTED if self._tentative else UNKNOWN}",
                 activity_id=self.id,
                 run_id=self.run_id or "",
             )
+        self._tentative = False
         return record
 
     async def _find_open(self) -> RunRecord:

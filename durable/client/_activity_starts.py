@@ -17,6 +17,7 @@ from durable.client._addressed import requested
 from durable.client._attribute_types import check_types
 from durable.client._checked import to_checked_payloads
 from durable.client._connection import Connection
+from durable.client._inside import create_inside
 from durable.client._start_options import (
     DEFAULT_QUEUE,
     argument_list,
@@ -81,6 +82,9 @@ class ActivityStartOptions(TypedDict, total=False):
     """How long until it may first be taken; timeouts count from then."""
     request_id: str | None
     """What makes this start, asked for again with the same id, return the run that it has started, open or closed."""
+    connection: Any
+    """A connection, or a session, on which a transaction of yours is open, as of `start_workflow`. The timeouts of the activity
+    count from the call, not from the commit."""
 
 
 _OPTIONS = frozenset(ActivityStartOptions.__annotations__)
@@ -170,8 +174,9 @@ async def start(connection: Connection, starts: Starts, input: StartActivityInpu
     queue = options.task_queue or DEFAULT_QUEUE
     priority = check_priority(options.priority)
     attributes = check_search_attributes(input.search_attributes)
+    inside = None if input.connection is None else await connection.store.inside(input.connection)
     if attributes:
-        await check_types(connection, attributes)
+        await check_types(connection, attributes, inside)
     converter = _converter(connection, activity_id, activity_type, queue)
     scheduled = ActivityTaskScheduled(
         id=1,
@@ -212,10 +217,14 @@ async def start(connection: Connection, starts: Starts, input: StartActivityInpu
         reuse=WorkflowIDReusePolicy(int(reuse)),
         conflict=WorkflowIDConflictPolicy(int(conflict)),
     )
-    verdict = await connection.patiently(lambda: starts.create(new))
+    if inside is None:
+        verdict = await connection.patiently(lambda: starts.create(new))
+    else:
+        verdict = await create_inside(inside, new)
     if verdict.outcome is StartOutcome.REJECTED:
         raise ActivityAlreadyStartedError(activity_id, own_name(verdict.workflow_type), run_id=verdict.run_id)
-    connection.store.hint([Hint(HintKind.ACTIVITY, queue)])
+    if inside is None:
+        connection.store.hint([Hint(HintKind.ACTIVITY, queue)])
     return verdict.run_id
 
 

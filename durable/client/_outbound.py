@@ -145,11 +145,7 @@ class Outbound(ScheduleCalls, ActivityCalls):
 
     async def start_workflow_update(self, input: StartWorkflowUpdateInput) -> WorkflowUpdateHandle[Any]:
         connection = self._connection
-        if input.connection is not None and input.wait_for_stage is not WorkflowUpdateStage.ADMITTED:
-            raise ValueError(
-                "an update in your own transaction comes no further than ADMITTED before you commit: pass "
-                "wait_for_stage=WorkflowUpdateStage.ADMITTED, and ask its handle for the result behind the commit"
-            )
+        _check_stage(input.connection, input.wait_for_stage)
         new = new_update(
             connection,
             input.id,
@@ -160,7 +156,11 @@ class Outbound(ScheduleCalls, ActivityCalls):
             input.ret_type,
             checked_headers(input.headers),
         )
-        run_id = await self._handle(input.id, input.run_id, None)._send(new.event, caller=input.connection)
+        told = self._handle(input.id, input.run_id, None)
+        if input.connection is None:
+            run_id = (await told._send(new.event)).run_id
+        else:
+            run_id = await told._send_inside(new.event, input.connection)
         handle: WorkflowUpdateHandle[Any] = WorkflowUpdateHandle(
             connection, new.id, input.id, workflow_run_id=run_id, result_type=new.result_type
         )
@@ -173,6 +173,7 @@ class Outbound(ScheduleCalls, ActivityCalls):
     ) -> WorkflowUpdateHandle[Any]:
         target, said = _start_of(input.start_workflow_input)
         update = input.update_workflow_input
+        _check_stage(said.connection, update.wait_for_stage)
         new = new_update(
             self._connection,
             said.id or "",  # an operation without one is refused when it is made
@@ -206,6 +207,14 @@ class Outbound(ScheduleCalls, ActivityCalls):
         if (handle.id, handle.run_id) == (input.id, input.run_id):
             return handle
         return self._handle(input.id, input.run_id, None)
+
+
+def _check_stage(connection: object, stage: WorkflowUpdateStage) -> None:
+    if connection is not None and stage is not WorkflowUpdateStage.ADMITTED:
+        raise ValueError(
+            "an update in your own transaction comes no further than ADMITTED before you commit: start it with "
+            "wait_for_stage=WorkflowUpdateStage.ADMITTED, and ask its handle for the result behind the commit"
+        )
 
 
 def _start_of(input: StartWorkflowInput) -> tuple[Target, Start]:

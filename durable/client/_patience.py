@@ -19,9 +19,14 @@ FIRST, LONGEST = 0.05, 1.0
 
 
 class Patience:
-    """The patience of one client: while it is open the database may come back, once it is closed nothing can."""
+    """The patience of one client: while it is open the database may come back, once it is closed nothing can.
+
+    Attributes:
+        patience: Seconds that a call goes on trying.
+    """
 
     def __init__(self) -> None:
+        self.patience = PATIENCE
         self._ended = False
 
     def end(self) -> None:
@@ -36,7 +41,7 @@ class Patience:
                 have happened.
         """
         loop = asyncio.get_running_loop()
-        until = loop.time() + PATIENCE
+        until = loop.time() + self.patience
         wait = FIRST
         while True:
             try:

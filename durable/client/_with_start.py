@@ -21,7 +21,8 @@ class WithStartWorkflowOperation(Generic[W_co, R_co]):
     """The start of an update-with-start; it is used once.
 
     It is written like the arguments of `client.start_workflow`; `id` and `id_conflict_policy` must be given, since they
-    say whether the update is for the workflow that may be there already.
+    say whether the update is for the workflow that may be there already. With a `connection` both are part of the
+    transaction that is open there; then the update must be sent with `wait_for_stage` ADMITTED.
 
     Raises:
         TypeError: `id` or `id_conflict_policy` is missing, or something is no option of a start.
@@ -48,11 +49,6 @@ class WithStartWorkflowOperation(Generic[W_co, R_co]):
             raise ValueError("id_conflict_policy must say what to do when the workflow is there already")
         if options.get("start_signal") is not None:
             raise ValueError("start_signal cannot be combined with an update; send it behind the update")
-        if options.get("connection") is not None:
-            raise ValueError(
-                "an update-with-start has a transaction of its own; in yours, start the workflow and send the update with "
-                "start_update(..., wait_for_stage=WorkflowUpdateStage.ADMITTED, connection=...)"
-            )
         self.target = Target.of(workflow, values, options)
         self.options = check(options, self.target.options)
         self.given = {name: value for name, value in options.items() if name not in ("args", "result_type")}

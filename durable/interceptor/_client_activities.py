@@ -20,6 +20,7 @@ class StartActivityInput:
         headers: What travels beside the arguments.
         result_type: What its result is decoded as.
         arg_types: What the arguments have to be read back as; None for whatever they are.
+        connection: Whose transaction it is part of; None for one of its own.
         defined: The options of its definition, for the library.
     """
 
@@ -44,6 +45,7 @@ class StartActivityInput:
     circuit_breaker: Any = None
     arg_types: Sequence[Any] | None = None
     request_id: str | None = None
+    connection: Any = None
     defined: Any = field(default=None, repr=False)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Collection
 from typing import Any
 
 from durable._engine.deeds import BatchNews, BatchRow, BatchRun, Dealt, Deed, DeedRow, NewBatch
@@ -51,6 +52,7 @@ from durable._engine.schedules.rows import ScheduleRow, ScheduleWrite
 from durable.store import _url
 from durable.store._encoded import EncodedStore, beneath, through
 from durable.store._inside import Delivery, Inside
+from durable.store._migrate import MigrationStatus
 from durable.store._nowhere import Nowhere
 from durable.store._protocol import Lease, Store
 from durable.store._transaction_protocol import ActivityTransaction, BegunTransaction, TransactionSource
@@ -94,6 +96,7 @@ __all__ = [
     "Lease",
     "ListedRun",
     "Message",
+    "MigrationStatus",
     "NewActivity",
     "NewBatch",
     "NewRun",
@@ -124,6 +127,8 @@ __all__ = [
     "WorkerRecord",
     "beneath",
     "migrate",
+    "migration_script",
+    "migrations",
     "open_store",
     "through",
 ]
@@ -165,3 +170,38 @@ async def migrate(url: str, *, namespace: str | None = None, after: bool = False
     adapter = importlib.import_module(_url.ADAPTERS[target.scheme])
     done: list[str] = await adapter.migrate(url, namespace=namespace, after=after)
     return done
+
+
+async def migrations(url: str, *, namespace: str | None = None, **limits: Any) -> list[MigrationStatus]:
+    """Return the migrations of this release and whether a database has them; nothing is changed.
+
+    Args:
+        url: As for `open_store`.
+        namespace: As for `open_store`.
+        **limits: As for `open_store`.
+
+    Raises:
+        StoreConfigurationError: The URL, the namespace or a limit will not do.
+        StoreUnavailableError: The database cannot be reached (now).
+    """
+    target = _url.parse(url)
+    adapter = importlib.import_module(_url.ADAPTERS[target.scheme])
+    found: list[MigrationStatus] = await adapter.migrations(url, namespace=namespace, **limits)
+    return found
+
+
+def migration_script(url: str, *, namespace: str | None = None, made: Collection[str] = ()) -> str:
+    """Return the SQL that `migrate` would run, as a script for the database's own shell; nothing is asked.
+
+    Args:
+        url: As for `open_store`; only its scheme is looked at.
+        namespace: As for `open_store`.
+        made: Names of migrations to leave out.
+
+    Raises:
+        StoreConfigurationError: The URL or the namespace will not do.
+    """
+    target = _url.parse(url)
+    adapter = importlib.import_module(_url.ADAPTERS[target.scheme])
+    script: str = adapter.migration_script(url, namespace=namespace, made=made)
+    return script

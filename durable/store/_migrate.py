@@ -30,6 +30,20 @@ class Migration(NamedTuple):
     sql: str
 
 
+class MigrationStatus(NamedTuple):
+    """A migration as a database has it.
+
+    Attributes:
+        name: Its name.
+        made: Whether it has been made there.
+        after: Whether it waits until no worker of the release before is left.
+    """
+
+    name: str
+    made: bool
+    after: bool
+
+
 def load(package: str) -> list[Migration]:
     """Return the migrations of an adapter's package, in the order in which they are made.
 
@@ -69,6 +83,16 @@ def pending(migrations: Iterable[Migration], applied: Iterable[str], *, after: b
     ]
 
 
+def statuses(migrations: Iterable[Migration], applied: Iterable[str]) -> list[MigrationStatus]:
+    """Each migration of this release, then those that only the database knows, whatever made them."""
+    done = [*applied]
+    known = [MigrationStatus(one.name, one.name in done, one.after) for one in migrations]
+    names = {one.name for one in known}
+    return known + [
+        MigrationStatus(name, True, name.endswith(".after")) for name in done if name not in names
+    ]
+
+
 def judge(found: int | None, known: int, *, migrate: bool, url: str) -> bool:
     """Return whether the tables are to be made first: there are none, and that was asked for.
 
@@ -81,7 +105,7 @@ def judge(found: int | None, known: int, *, migrate: bool, url: str) -> bool:
     Raises:
         SchemaError: The tables are missing and not to be made, or older, or newer by more than one version.
     """
-    command = f"python -m durable migrate {url}"
+    command = f"durable migrate up --db {url}"
     if found is None:
         if not migrate:
             raise SchemaError(

@@ -8,6 +8,8 @@ from durable.testing._environment import NothingToComeError, WorkflowEnvironment
 from durable.testing._histories import History, replay_histories
 from durable.testing._looking import Started
 from durable.testing._mocks import ActivityMock, MockActivity
+from durable.testing._servers._binaries import NoPostgresError
+from durable.testing._servers._server import PostgresServer
 
 __all__ = [
     "ActivityEnvironment",
@@ -16,7 +18,9 @@ __all__ = [
     "CrashReport",
     "History",
     "MockActivity",
+    "NoPostgresError",
     "NothingToComeError",
+    "PostgresServer",
     "Started",
     "WorkflowEnvironment",
     "crash_at_every_event",

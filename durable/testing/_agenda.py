@@ -7,41 +7,41 @@ under way, so they need to be right and not fast.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-from durable.store import NEVER_DUE, Store, beneath
+from durable.store import NEVER_DUE, Store
+from durable.testing._databases import Database
 
 NEXT = """
 SELECT min(at) FROM (
-    SELECT min(wake_at) AS at FROM {0}runs WHERE status = 1 AND owner IS NULL AND wake_at > {1}
-    UNION ALL SELECT min(times_out_at) FROM {0}runs WHERE status = 1 AND times_out_at > {1}
-    UNION ALL SELECT min(due_at) FROM {0}activity_tasks WHERE state = 1 AND due_at > {1}
-    UNION ALL SELECT min(deadline) FROM {0}activity_tasks WHERE state < 3 AND deadline > {1}
-    UNION ALL SELECT min(wake_at) FROM {0}schedules WHERE wake_at > {1}
-    UNION ALL SELECT min(open_until) FROM {0}breakers WHERE open_until > {1}
-    UNION ALL SELECT min(gate_at) FROM {0}runs WHERE status = 1 AND gate = 1 AND gate_at > {1}
-    UNION ALL SELECT min({1} + CAST(1000000 / per_second AS BIGINT)) FROM {0}rates
-        JOIN {0}activity_tasks AS tasks ON tasks.task_queue IN (rates.task_queue, '{2}' || rates.task_queue)
-        WHERE tasks.state = 1 AND tasks.due_at <= {1}
+    SELECT min(wake_at) AS at FROM {schema}runs WHERE status = 1 AND owner IS NULL AND wake_at > {now}
+    UNION ALL SELECT min(times_out_at) FROM {schema}runs WHERE status = 1 AND times_out_at > {now}
+    UNION ALL SELECT min(due_at) FROM {schema}activity_tasks WHERE state = 1 AND due_at > {now}
+    UNION ALL SELECT min(deadline) FROM {schema}activity_tasks WHERE state < 3 AND deadline > {now}
+    UNION ALL SELECT min(wake_at) FROM {schema}schedules WHERE wake_at > {now}
+    UNION ALL SELECT min(open_until) FROM {schema}breakers WHERE open_until > {now}
+    UNION ALL SELECT min(gate_at) FROM {schema}runs WHERE status = 1 AND gate = 1 AND gate_at > {now}
+    UNION ALL SELECT min({now} + CAST(1000000 / per_second AS BIGINT)) FROM {schema}rates
+        JOIN {schema}activity_tasks AS tasks ON tasks.task_queue IN (rates.task_queue, '{lane}' || rates.task_queue)
+        WHERE tasks.state = 1 AND tasks.due_at <= {now}
 ) AS instants
 """
 
 UNREAD = """
-SELECT count(*) FROM {0}inbox JOIN {0}runs ON runs.run_id = inbox.run_id
+SELECT count(*) FROM {schema}inbox JOIN {schema}runs ON runs.run_id = inbox.run_id
 WHERE runs.status = 1 AND runs.owner IS NOT NULL
 """
 
-OUTSIDE = "SELECT count(*) FROM {0}activity_tasks WHERE outside_since IS NOT NULL AND state < 3"
+OUTSIDE = "SELECT count(*) FROM {schema}activity_tasks WHERE outside_since IS NOT NULL AND state < 3"
 
 WAITING = """
-SELECT task_queue FROM {0}runs
-WHERE status = 1 AND owner IS NULL AND hold < 2 AND (wake_at <= {1} OR (
-    hold = 0 AND EXISTS (SELECT 1 FROM {0}inbox WHERE inbox.run_id = runs.run_id)))
-UNION SELECT task_queue FROM {0}activity_tasks WHERE state = 1 AND due_at <= {1}
+SELECT task_queue FROM {schema}runs
+WHERE status = 1 AND owner IS NULL AND hold < 2 AND (wake_at <= {now} OR (
+    hold = 0 AND EXISTS (SELECT 1 FROM {schema}inbox WHERE inbox.run_id = runs.run_id)))
+UNION SELECT task_queue FROM {schema}activity_tasks WHERE state = 1 AND due_at <= {now}
 """
 
 TIRED = """
-SELECT run_id, id FROM {0}activity_tasks WHERE state = 1 AND attempt - attempt_base > {3} AND paused_at IS NULL
+SELECT run_id, id FROM {schema}activity_tasks WHERE state = 1 AND attempt - attempt_base > {attempts} AND paused_at IS NULL
 """
 
 ATTEMPTS = 50
@@ -70,20 +70,15 @@ class Agenda:
     tired: tuple[tuple[str, int], ...]
 
 
-async def read_agenda(store: Store, now: int) -> Agenda:
-    """Return what is to come behind `now`, asked of an SQLite store behind everything that was asked before."""
-    at_bottom: Any = beneath(store)
-    statements = [text.format("", now, LANE, ATTEMPTS) for text in (NEXT, UNREAD, OUTSIDE, WAITING, TIRED)]
-
-    def ask(transaction: Any) -> list[list[tuple[Any, ...]]]:
-        return [transaction.db.execute(one).fetchall() for one in statements]
-
-    answers: list[list[tuple[Any, ...]]] = await at_bottom.writer.run(ask)
-    ((at,),), ((unread,),), ((outside,),), queues, tired = answers
+async def read_agenda(database: Database, store: Store) -> Agenda:
+    """Return what is to come behind the database's now, asked behind everything that was asked before."""
+    ((at,),), ((unread,),), ((outside,),), queues, tired = await database.ask(
+        store, (NEXT, UNREAD, OUTSIDE, WAITING, TIRED), lane=LANE, attempts=ATTEMPTS
+    )
     return Agenda(
         None if at is None or at >= NEVER_DUE else int(at),
         bool(unread),
         bool(outside),
         frozenset(queue.lstrip(LANE) for (queue,) in queues),
-        tuple((run_id, number) for run_id, number in tired),
+        tuple((str(run_id), number) for run_id, number in tired),
     )

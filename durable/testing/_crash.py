@@ -23,11 +23,13 @@ from durable.client import WorkflowHandle
 from durable.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from durable.exceptions import WorkflowAlreadyStartedError, WorkflowFailureError
 from durable.history import CLOSING, Event, decode_data
-from durable.store import Store, Transition, open_store
+from durable.store import Store, Transition
 from durable.testing._clock import VirtualClock
-from durable.testing._environment import MEMORY, WorkflowEnvironment, start_of
+from durable.testing._databases import Postgres, SQLite, close_sockets
+from durable.testing._environment import WorkflowEnvironment, start_of
 from durable.testing._histories import History
 from durable.testing._mocks import Mocks
+from durable.testing._servers._server import PostgresServer
 from durable.worker._incarnation import Incarnation
 from durable.workflow._calls import WorkflowCall
 from durable.workflow._workflow import Workflow
@@ -88,6 +90,7 @@ async def crash_at_every_event(
     drive: Drive | None = None,
     before_each: Callable[[], object] = lambda: None,
     evict: bool = False,
+    postgres: PostgresServer | None = None,
     mocks: Mocks | None = None,
 ) -> CrashReport:
     """Run a workflow, then again for each of its commits with its worker killed right before it, and right after it.
@@ -102,12 +105,13 @@ async def crash_at_every_event(
             awaited again after a kill.
         before_each: Called before each experiment, to set what activities act on to where it was.
         evict: As in `WorkflowEnvironment`.
+        postgres: A server on which each experiment gets a database of its own; on SQLite by default.
         mocks: Mocks that answer for activities, each experiment from their beginning.
 
     Raises:
         AssertionError: Something differs after a kill; the text names the first such point, and shows the history.
     """
-    made = _Experiments(call, id, drive, before_each, evict, mocks or Mocks())
+    made = _Experiments(call, id, drive, before_each, evict, postgres, mocks or Mocks())
     return await asyncio.to_thread(made.run)
 
 
@@ -121,6 +125,7 @@ class _Experiments:
         drive: Drive | None,
         before_each: Callable[[], object],
         evict: bool,
+        postgres: PostgresServer | None,
         mocks: Mocks,
     ) -> None:
         self.call = call
@@ -128,6 +133,7 @@ class _Experiments:
         self.id = id
         self.drive = drive
         self.evict = evict
+        self.postgres = postgres
         self.mocks = mocks
         self._before_each = before_each
         self._chance = random.getstate()
@@ -151,7 +157,7 @@ class _Experiments:
         random.setstate(self._chance)  # `workflow.random()` gives the same in each
         self._before_each()
         self.mocks.rewind()
-        database = _Database()
+        database = _Database(self.postgres)
         try:
             first = _Life(self, database, point)
             outcome = first.live()
@@ -199,21 +205,35 @@ def _ended_twice(events: Sequence[Event]) -> int:
 
 
 class _Database:
-    """What outlives a kill: a database in memory, and its clock."""
+    """What outlives a kill: a database, and its clock."""
 
-    def __init__(self) -> None:
+    def __init__(self, server: PostgresServer | None) -> None:
         self.clock = VirtualClock(start_of(None))
+        self.place = SQLite(self.clock) if server is None else Postgres(server, self.clock)
         self._store: Store | None = None
 
     async def open(self) -> Store:
+        if isinstance(self.place, Postgres):
+            return await self.place.open()
         if self._store is None:
-            given: dict[str, Any] = {"clock": self.clock.stamp}
-            self._store = await open_store(MEMORY, **given)
+            self._store = await self.place.open()
         return cast(Store, _Kept(self._store))
+
+    def bury(self, workers: Sequence[Incarnation], loop: asyncio.AbstractEventLoop) -> None:
+        """Do with what workers have of the database what the end of their process would."""
+        for worker in workers:
+            worker.lease.end()
+            worker.watchdog.end()
+            if self._store is not None:
+                cast(Any, self._store).abandon(worker.worker_id)
+        if isinstance(self.place, Postgres):
+            close_sockets(loop)
+            self.place.cut_off()
 
     def close(self) -> None:
         if self._store is not None:
             asyncio.run(self._store.aclose())
+        self.place.drop()
 
 
 class _Kept:
@@ -234,12 +254,13 @@ class _Environment(WorkflowEnvironment):
 
     def __init__(self, experiment: _Experiments, database: _Database) -> None:
         super().__init__(evict=experiment.evict, mocks=experiment.mocks)
-        self._database = database
+        self._outlives = database
+        self._database = database.place
         self._clock = database.clock
         self._client.local.clock = database.clock.now
 
     async def _open(self) -> Store:
-        return await self._database.open()
+        return await self._outlives.open()
 
 
 class _Life:
@@ -273,6 +294,9 @@ class _Life:
         try:
             self._loop.run_until_complete(asyncio.wait_for(self._main(), PATIENCE))
         except Killed:
+            assert self._env is not None
+            workers = [one for one in self._env.client.local.workers if isinstance(one, Incarnation)]
+            self._database.bury(workers, self._loop)
             # Nothing of it may be collected, ever: that would run what a kill does not.
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(self))
             return
@@ -324,20 +348,12 @@ class _Life:
         return answer
 
     def _die(self) -> Never:
-        assert self._env is not None
-        store: Any = self._database._store
-        for worker in self._env.client.local.workers:
-            if isinstance(worker, Incarnation):
-                worker.lease.end()
-                worker.watchdog.end()
-                store.abandon(worker.worker_id)
         raise Killed
 
 
 async def _take_over(env: WorkflowEnvironment) -> None:
-    """Free what dead workers have left, as any worker does after a while."""
+    """Free what dead workers have left, as any worker does after a while; all that there are are dead."""
     store = env.client.store
     for worker in await store.list_workers():
-        if worker.dead_for_sure:
-            await store.bury_worker(worker.worker_id, worker.renewals)
+        await store.unregister_worker(worker.worker_id)
     await store.take_over(1000)

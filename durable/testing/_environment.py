@@ -22,13 +22,15 @@ from durable.common import QueryRejectCondition
 from durable.converter import DataConverter, default
 from durable.exceptions import DurableError
 from durable.interceptor.client import Interceptor, OutboundInterceptor, StartWorkflowInput
-from durable.store import Store, open_store
+from durable.store import Store, TransactionSource
 from durable.testing._clock import VirtualClock
+from durable.testing._databases import Database, Postgres, SQLite, close_sockets
 from durable.testing._histories import History
 from durable.testing._looking import Looking
 from durable.testing._mocks import ActivityMock, Mocks
 from durable.testing._observed import Hook, ObservedStore
-from durable.testing._serving import activities_for, ambiguous, workflows_for
+from durable.testing._servers._server import PostgresServer
+from durable.testing._serving import activities_for, ambiguous, any_transactional, workflows_for
 from durable.testing._time import Time
 from durable.worker import Worker
 from durable.worker._incarnation import Incarnation
@@ -39,9 +41,6 @@ logger = logging.getLogger("durable.testing")
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-MEMORY = "sqlite://:memory:"
-"""Where an environment keeps its database: nowhere, it is gone with it."""
 
 _SERVER = "nothing is downloaded and no server runs"
 
@@ -77,6 +76,7 @@ class WorkflowEnvironment(Looking):
         start: datetime | None = None,
         evict: bool = False,
         raise_task_failures: bool = True,
+        postgres: PostgresServer | None = None,
         mocks: Mocks | None = None,
         record: bool = False,
         strict: bool = False,
@@ -95,6 +95,7 @@ class WorkflowEnvironment(Looking):
                 test also shows that it replays.
             raise_task_failures: Whether an error in the code of a workflow is raised in the test, instead of being logged
                 and tried again as in production.
+            postgres: A server on which it gets a database of its own; on SQLite by default.
             mocks: Mocks that several environments share.
             record: Whether `record_history` writes its file, if there is one already.
             strict: Whether it takes an argument of an activity that has changed for a failure.
@@ -117,7 +118,17 @@ class WorkflowEnvironment(Looking):
             client.local.on_blocked(self._blocked)
             return
         self._clock = VirtualClock(start_of(start)) if time_skipping else None
-        self._observed = ObservedStore(MEMORY, self._open, self._opened)
+        self._database: Database = (
+            SQLite(self._clock, file=any_transactional())
+            if postgres is None
+            else Postgres(postgres, self._clock)
+        )
+        self._observed = ObservedStore(
+            self._open,
+            self._opened,
+            transaction_types=self._database.transaction_types,
+            takes_sources=self._database.takes_sources,
+        )
         self._client = Client(
             cast(Store, self._observed),
             namespace="default",
@@ -141,6 +152,7 @@ class WorkflowEnvironment(Looking):
         start: datetime | None = None,
         evict: bool = False,
         raise_task_failures: bool = True,
+        postgres: PostgresServer | None = None,
         **elsewhere: Never,
     ) -> Self:
         """Return an open environment with a clock of its own; its options are those of `WorkflowEnvironment`.
@@ -157,6 +169,7 @@ class WorkflowEnvironment(Looking):
             start=start,
             evict=evict,
             raise_task_failures=raise_task_failures,
+            postgres=postgres,
         )
         await made._observed.open()
         return made
@@ -171,6 +184,7 @@ class WorkflowEnvironment(Looking):
         identity: str = "test",
         evict: bool = False,
         raise_task_failures: bool = True,
+        postgres: PostgresServer | None = None,
         **elsewhere: Never,
     ) -> Self:
         """Return an open environment on the machine's clock; its options are those of `WorkflowEnvironment`.
@@ -187,6 +201,7 @@ class WorkflowEnvironment(Looking):
             time_skipping=False,
             evict=evict,
             raise_task_failures=raise_task_failures,
+            postgres=postgres,
         )
         await made._observed.open()
         return made
@@ -199,14 +214,13 @@ class WorkflowEnvironment(Looking):
     # ------------------------------------------------------------------ life
 
     async def _open(self) -> Store:
-        given: dict[str, Any] = {} if self._clock is None else {"clock": self._clock.stamp}
-        return await open_store(MEMORY, **given)
+        return await self._database.open()
 
     def _opened(self) -> None:
         self._loop = asyncio.get_running_loop()
         if self._clock is not None:
             self._time = Time(
-                self._clock,
+                self._database,
                 self._observed,
                 self._client,
                 serve=self._serve,
@@ -225,6 +239,7 @@ class WorkflowEnvironment(Looking):
         await asyncio.gather(*[one.shutdown() for one in workers])
         if self._given is None:
             await self._client.aclose()
+            await asyncio.to_thread(self._database.drop)
 
     def abandon(self) -> None:
         """Let go of whatever is still open, where nothing can be awaited any more; again does nothing."""
@@ -238,6 +253,8 @@ class WorkflowEnvironment(Looking):
             if isinstance(one, Incarnation):
                 one.lease.end()
         self._observed.abandon()
+        close_sockets(self._loop)
+        self._database.drop()
 
     @property
     def is_open(self) -> bool:
@@ -263,6 +280,17 @@ class WorkflowEnvironment(Looking):
 
     def _look_with(self) -> Client:
         return self._client
+
+    @property
+    def url(self) -> str:
+        """The URL of its database, for connections and tables of the test's own. On PostgreSQL it blocks for a moment.
+
+        Raises:
+            RuntimeError: The database is in memory; the text says how it is not.
+        """
+        if self._given is not None:
+            return str(self._given.store.url)
+        return self._database.url
 
     @property
     def supports_time_skipping(self) -> bool:
@@ -308,7 +336,13 @@ class WorkflowEnvironment(Looking):
         mocked = self._mocks.activities
         names = {one.name for one in mocked}
         if activities is None:
-            activities = [one for one in activities_for(task_queue, called) if one.name not in names] + mocked
+            sources: Sequence[TransactionSource] = options.get("transactions", ())
+            kinds = (
+                *self._client.store.transaction_types,
+                *(one for source in sources for one in source.transaction_types),
+            )
+            served = activities_for(task_queue, called, kinds)
+            activities = [one for one in served if one.name not in names] + mocked
         return Worker(
             self._client,
             task_queue=task_queue,
@@ -350,7 +384,8 @@ class WorkflowEnvironment(Looking):
                 f"there is no history {str(path)!r}: run pytest with --durable-record once"
             )
         kept = History.load(path, strict=self._strict)
-        kept.replay(*workflows_for(DEFAULT_QUEUE, self._called))
+        started: Any = kept.events[0].data
+        kept.replay(*workflows_for(started.task_queue, self._called))
         return kept
 
     def hook(self, method: str, hook: Hook) -> None:

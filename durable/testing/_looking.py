@@ -14,6 +14,7 @@ from durable.history import (
     WorkflowExecutionStarted,
     decode_data,
 )
+from durable.testing._databases import client_here
 from durable.testing._elsewhere import elsewhere
 from durable.testing._histories import History
 from durable.workflow import Signal
@@ -44,17 +45,15 @@ class Started:
 
 
 class Looking:
-    """See the module. Plain functions: what they look at does not change while they look.
-
-    `client` is asked on an event loop of its own, so its database must be one that takes that.
-    """
+    """See the module. Plain functions: what they look at does not change while they look."""
 
     def _look_with(self) -> Client:
         raise NotImplementedError
 
     def _ask(self, question: Callable[[Client], Awaitable[T]]) -> T:
         async def ask() -> T:
-            return await question(self._look_with())
+            async with client_here(self._look_with()) as client:
+                return await question(client)
 
         return elsewhere(ask())
 

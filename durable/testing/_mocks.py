@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any, Generic, ParamSpec, Protocol, Self, TypeVar
 
 from durable.activity import info
@@ -160,9 +161,11 @@ class Mocks(client_side.Interceptor, worker_side.Interceptor):
 
     @property
     def activities(self) -> list[Activity[..., Any]]:
-        """The mocked activities, fit for a worker: methods have an instance, which nobody uses."""
+        """The mocked activities, fit for any worker: of their functions nothing is used, nor instances and transactions."""
         return [
-            Activity(one, None, self if one.is_method else None)
+            Activity(
+                replace(one, executor="async", transactional=False), None, self if one.is_method else None
+            )
             for one in self._definitions.values()
             if not one.dynamic
         ]

@@ -26,15 +26,26 @@ class ObservedStore:
         calls: How many questions were asked.
         under_way: How many of them have no answer yet.
         writes: How many were such that something got further by them.
+        transaction_types: As of the store.
+        takes_sources: As of the store.
         hooks: What a method goes through, by its name, as `hook(method, *args, **kwargs)`.
     """
 
-    def __init__(self, url: str, open: Callable[[], Awaitable[Store]], opened: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        open: Callable[[], Awaitable[Store]],
+        opened: Callable[[], None],
+        *,
+        transaction_types: tuple[type[Any], ...],
+        takes_sources: bool,
+    ) -> None:
         """Open the store by `open` when it is needed, and call `opened` then, on the event loop it is for."""
-        self.url = url
         self.calls = self.writes = 0
         self.under_way = 0
+        self.transaction_types = transaction_types
+        self.takes_sources = takes_sources
         self.hooks: dict[str, Hook] = {}
+        self.url = "the environment's database"  # where that is, is known when it is open
         self._open = open
         self._opened = opened
         self._opening: asyncio.Task[Store] | None = None
@@ -94,7 +105,7 @@ class ObservedStore:
         self._closed = True
         store: Any = self._store
         self._store = None
-        if store is not None and hasattr(store, "writer"):
+        if hasattr(store, "writer"):
             store.writer.stop()
 
     async def aclose(self) -> None:

@@ -6,9 +6,12 @@ two; here the choice is what the test has called, or what stands beside that in 
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, get_origin
 
 from durable.activity._activity import Activity
+from durable.activity._definition import ActivityDefinition
 from durable.activity._registry import REGISTRY as ACTIVITIES
 from durable.activity._registry import Defined, Registry
 from durable.exceptions import RegistrationError
@@ -22,13 +25,34 @@ def workflows_for(queue: str, called: WorkflowDefinition | None) -> list[Workflo
     return [Workflow(one) for one in _chosen(WORKFLOWS, queue, called) if _whole(one)]
 
 
-def activities_for(queue: str, called: WorkflowDefinition | None) -> list[Activity[..., Any]]:
-    """Return the activities that a worker on a queue serves; methods are not among them, nor what needs a transaction.
+def activities_for(
+    queue: str, called: WorkflowDefinition | None, transactions: Sequence[type[Any]]
+) -> list[Activity[..., Any]]:
+    """Return the activities that a worker on a queue serves, those of processes in threads; methods are not among them.
 
-    A database in memory has no transaction to lend, and a worker refuses what it could not run.
+    Args:
+        queue: The queue.
+        called: What the test has called last.
+        transactions: What is lent to transactional activities. A worker refuses what it could not run, so those that want
+            something else are not among them.
     """
-    found = [one for one in _chosen(ACTIVITIES, queue, called) if not one.is_method and not one.dynamic]
-    return [Activity(one) for one in found if one.executor != "process" and not one.transactional]
+    found = [one for one in _chosen(ACTIVITIES, queue, called) if not one.is_method]
+    return [Activity(here(one)) for one in found if not one.transactional or _fits(one, transactions)]
+
+
+def here(definition: ActivityDefinition) -> ActivityDefinition:
+    """Return the same activity, in this process: where patches, debuggers and what tests look at reach it."""
+    return replace(definition, executor="thread") if definition.executor == "process" else definition
+
+
+def _fits(definition: ActivityDefinition, transactions: Sequence[type[Any]]) -> bool:
+    wanted = definition.parameters.transaction
+    return bool(transactions) and (wanted is Any or (get_origin(wanted) or wanted) in transactions)
+
+
+def any_transactional() -> bool:
+    """Whether a transactional activity is defined in this process."""
+    return any(one.transactional for name in ACTIVITIES.names() for one in ACTIVITIES.named(name))
 
 
 def ambiguous(called: WorkflowDefinition | None) -> list[str]:
@@ -58,7 +82,7 @@ def _whole(definition: WorkflowDefinition) -> bool:
         definition.check()
     except RegistrationError:
         return False
-    return not definition.dynamic
+    return True
 
 
 def _chosen(registry: Registry[Any], queue: str, called: WorkflowDefinition | None) -> list[Any]:

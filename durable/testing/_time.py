@@ -24,7 +24,7 @@ from durable._internal.instants import SECOND
 from durable.client import Client
 from durable.store import ANY_KEY, Hint, HintKind
 from durable.testing._agenda import Agenda, read_agenda
-from durable.testing._clock import VirtualClock
+from durable.testing._databases import Database
 from durable.testing._observed import ObservedStore
 from durable.worker._incarnation import Incarnation
 
@@ -62,7 +62,7 @@ class Time:
 
     def __init__(
         self,
-        clock: VirtualClock,
+        database: Database,
         store: ObservedStore,
         client: Client,
         *,
@@ -72,10 +72,10 @@ class Time:
         failed: Callable[[], None],
         give_up: Callable[[BaseException], None],
     ) -> None:
-        """Drive `clock`.
+        """Drive the clock of `database`, which has one.
 
         Args:
-            clock: The clock.
+            database: Whose clock it is.
             store: What is looked at.
             client: Whose workers are looked at.
             serve: Starts a worker for a queue on which something waits, unless that is not wanted.
@@ -84,7 +84,9 @@ class Time:
             failed: Raises what is to be raised in whoever moves the clock.
             give_up: Raises an error in whoever awaits an outcome.
         """
-        self._clock = clock
+        assert database.clock is not None
+        self._database = database
+        self._clock = database.clock
         self._store = store
         self._client = client
         self._serve = serve
@@ -138,8 +140,8 @@ class Time:
                 due = self._next(working=True)
                 if due is None or due > target:
                     break
-                self._move_to(due)
-            self._move_to(target)
+                await self._move_to(due)
+            await self._move_to(target)
             await self._come_to_rest()
         finally:
             self._moving -= 1
@@ -167,15 +169,15 @@ class Time:
             if self._frozen:
                 self._moved_at = time.monotonic()
             elif not self._awaited or self._manual or (rest := await self._look()) is Rest.WORKING:
-                self._tick()
+                await self._tick()
             elif rest is Rest.QUIET and self._awaited and not (self._frozen or self._moving or self._manual):
                 moved = await self._jump()
 
-    def _tick(self) -> None:
+    async def _tick(self) -> None:
         """Let a second pass if it has passed on the machine."""
         if time.monotonic() - self._moved_at >= TICK:
             self._agenda = None
-            self._move_to(self._clock.now() + SECOND)
+            await self._move_to(self._clock.now() + SECOND)
 
     async def _jump(self) -> bool:
         """Jump to what is due next, and return True; give up what cannot come."""
@@ -184,7 +186,7 @@ class Time:
             await self._tired(self._agenda.tired)
         due = self._next(working=False)
         if due is not None:
-            self._move_to(due)
+            await self._move_to(due)
             return True
         if self._store.writes != self._written:
             self._written, self._written_at = self._store.writes, time.monotonic()
@@ -227,7 +229,7 @@ class Time:
             for worker in self._workers:
                 worker.committer.show()
             return Rest.BUSY
-        self._agenda = agenda = await read_agenda(store, self._clock.now())
+        self._agenda = agenda = await read_agenda(self._database, store)
         if self._changed(calls) or agenda.unread:
             return Rest.BUSY
         workers = self._workers
@@ -255,9 +257,9 @@ class Time:
                 found.append(worker.activities.first_limit)
         return min((at for at in found if at is not None), default=None)
 
-    def _move_to(self, instant: int) -> None:
+    async def _move_to(self, instant: int) -> None:
         self._moved_at = time.monotonic()
-        self._clock.move_to(instant)
+        await self._database.move_to(self._store.store, instant)
         rows = self._agenda is None or (self._agenda.next or instant + 1) <= instant
         for worker in self._workers:
             worker.time_moved(rows=rows)

@@ -16,7 +16,6 @@ from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping,
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from durable._engine._run import Run
 from durable._engine._start import freed_by, is_limited
 from durable._internal.ids import uuid7
 from durable._internal.instants import SECOND
@@ -96,6 +95,7 @@ class Incarnation:
         self._parked: OrderedDict[str, RunHost] = OrderedDict()
         self._going: set[str] = set()
         self._blocked: dict[str, int] = {}
+        self._suspects: set[str] = set()
         self._when_held: list[Callable[[], None]] = []
         self._tasks: set[asyncio.Task[Any]] = set()
         self._loop = asyncio.get_running_loop()
@@ -364,6 +364,8 @@ class Incarnation:
                 old.drop()
             host = RunHost(self, one, definition, fresh=fresh)
             self.hosts[host.run_id] = host
+            if one.run.deaths:
+                self._suspects.add(host.run_id)
             if self.run_slots is None or self.run_slots.enter(host, permits.pop() if permits else None):
                 self.turns.add(host)
 
@@ -371,6 +373,7 @@ class Incarnation:
         """Take the news that a host is gone."""
         if self.hosts.get(host.run_id) is host:
             del self.hosts[host.run_id]
+            self._suspects.discard(host.run_id)
         self._parked.pop(host.run_id, None)
         self._going.discard(host.run_id)
         self.committer.withdraw(host)
@@ -390,6 +393,7 @@ class Incarnation:
             return
         if host.run is not None and not host.run.unproven:
             self._blocked.pop(host.run_id, None)
+            self._suspects.discard(host.run_id)
         self._parked[host.run_id] = host
         self._parked.move_to_end(host.run_id)
         # A release takes a commit: those on their way out are gone as far as the limit is concerned.
@@ -411,8 +415,9 @@ class Incarnation:
 
     @property
     def has_unproven(self) -> bool:
-        """Whether a run is held whose owners died with it."""
-        return any(_deaths_unproven(host.run) for host in self.hosts.values())
+        """Whether a run is held whose owners died with it: one that has yet to be opened, too."""
+        runs = (self.hosts[run_id].run for run_id in self._suspects)
+        return any(run is None or run.unproven for run in runs)
 
     def deadlock(self) -> DeadlockError:
         """Return what the watchdog knows about the turn it broke."""
@@ -641,7 +646,3 @@ class Incarnation:
 
 MINIMUM_RUNS = 100
 """Runs a worker holds even without a cache: those that are under way."""
-
-
-def _deaths_unproven(run: Run | None) -> bool:
-    return run is not None and run.unproven

@@ -15,14 +15,13 @@ from durable._replay._intercepted import new_instance
 from durable._replay._replay import replay
 from durable._replay._turns import Turns
 from durable.client import WorkflowHistory
-from durable.client._query import definition_for
 from durable.converter import DataConverter, default
 from durable.exceptions import DeadlockError, HistoryCorruptError, RegistrationError, WorkflowTaskError
 from durable.history import WorkflowExecutionStarted, check_history
 from durable.interceptor.worker import Interceptor, workflow_interceptors
 from durable.worker._watchdog import BREAK_AFTER, WARN_AFTER, Watchdog
 from durable.worker._worker import exceptions
-from durable.workflow._definition import DYNAMIC, WorkflowDefinition
+from durable.workflow._definition import DYNAMIC, REGISTRY, WorkflowDefinition
 from durable.workflow._workflow import collect
 
 logger = logging.getLogger("durable.worker")
@@ -269,8 +268,8 @@ class Replayer:
     def _definition(self, started: WorkflowExecutionStarted) -> WorkflowDefinition:
         name = started.workflow_type
         if self._definitions is None:
-            found = definition_for(name, started.task_queue)
-            dynamic = definition_for(DYNAMIC, started.task_queue)
+            found = _defined(name, started.task_queue)
+            dynamic = None if found else _defined(DYNAMIC, started.task_queue)
             known = "no module that defines it has been imported"
         else:
             found, dynamic = self._definitions.get(name), self._definitions.get(DYNAMIC)
@@ -281,6 +280,22 @@ class Replayer:
             raise RegistrationError(f"the replayer has no workflow {name!r}: {known}")
         found.check()
         return found.failing_with(self._failures)
+
+
+def _defined(name: str, task_queue: str) -> WorkflowDefinition | None:
+    """This process's code of a workflow, None if it has none.
+
+    Raises:
+        RegistrationError: It has several, of which any might be meant.
+    """
+    found = REGISTRY.served(name, task_queue) or REGISTRY.named(name)
+    if len(found) > 1:
+        places = " and at ".join(one.where for one in found)
+        raise RegistrationError(
+            f"there are {len(found)} definitions of workflow {name!r}, at {places}: name the one that is meant, "
+            "Replayer(workflows=[...])"
+        )
+    return found[0] if found else None
 
 
 def _wrapped(error: BaseException) -> Exception:

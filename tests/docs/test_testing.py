@@ -12,7 +12,13 @@ import pytest
 
 from durable import Client, Worker
 from durable.client import WorkflowHistory
-from durable.testing import ActivityEnvironment, History, WorkflowEnvironment, crash_at_every_event
+from durable.testing import (
+    ActivityEnvironment,
+    History,
+    PostgresServer,
+    WorkflowEnvironment,
+    crash_at_every_event,
+)
 from durable.testing._mocks import Mocks
 from durable.worker import Replayer
 
@@ -26,7 +32,9 @@ def shown(language: str) -> list[str]:
     return found
 
 
-async def test_the_programs_run(store_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_programs_run(
+    store_url: str, postgres: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {"__name__": "shown"}
     for text in shown("python"):
@@ -35,6 +43,8 @@ async def test_the_programs_run(store_url: str, tmp_path: Path, monkeypatch: pyt
     for test in ("test_ten_years", "test_a_cancel_in_the_second_month"):
         async with WorkflowEnvironment(mocks=mocks) as env:
             await names[test](env, mocks.mock)
+    async with WorkflowEnvironment(mocks=mocks, postgres=postgres) as env:
+        await names["test_my_rows_and_the_workflow"](env, mocks.mock)
     await names["test_any_crash"](partial(crash_at_every_event, mocks=mocks), mocks.mock)
     await names["test_it_goes_on_where_it_was"](ActivityEnvironment())
     async with Client.connect(store_url) as client:

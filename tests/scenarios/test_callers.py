@@ -14,12 +14,15 @@ import pytest
 
 from durable import Client, Signal, Update, activity, workflow
 from durable.client import (
+    ActivityStart,
     WithStartWorkflowOperation,
     WorkflowExecutionStatus,
     WorkflowUpdateStage,
 )
 from durable.common import (
+    ActivityIDConflictPolicy,
     Concurrency,
+    Priority,
     SearchAttributeKey,
     SearchAttributePair,
     TypedSearchAttributes,
@@ -27,6 +30,8 @@ from durable.common import (
     WorkflowIDReusePolicy,
 )
 from durable.exceptions import (
+    ActivityAlreadyStartedError,
+    ActivityNotFoundError,
     CancelledError,
     UnfitConnectionError,
     WorkflowAlreadyStartedError,
@@ -43,6 +48,9 @@ from tests.scenarios import callers
 from tests.scenarios.rig import PATIENCE, Env, fails, until
 
 said = Signal[str]("said")
+
+RED = TypedSearchAttributes([SearchAttributePair(SearchAttributeKey.for_keyword("color"), "red")])
+FIRST = Priority(1)
 
 
 @Update
@@ -255,15 +263,118 @@ async def test_what_cannot_be_part_of_a_transaction_is_refused(plain: Env, mine:
     for stage in (WorkflowUpdateStage.ACCEPTED, WorkflowUpdateStage.COMPLETED):
         with pytest.raises(ValueError, match="no further than ADMITTED"):
             await handle.start_update(added(1), wait_for_stage=stage, connection=connection)
-    with pytest.raises(ValueError, match="transaction of its own"):
-        WithStartWorkflowOperation(
-            adding(), id="s", id_conflict_policy=WorkflowIDConflictPolicy.FAIL, connection=connection
+    for stage in (WorkflowUpdateStage.ACCEPTED, WorkflowUpdateStage.COMPLETED):
+        with pytest.raises(ValueError, match="no further than ADMITTED"):
+            await client.start_update_with_start_workflow(
+                added(1), start_workflow_operation=_with_start(connection), wait_for_stage=stage
+            )
+    with pytest.raises(ValueError, match="no further than ADMITTED"):
+        await client.execute_update_with_start_workflow(
+            added(1), start_workflow_operation=_with_start(connection)
         )
+    with pytest.raises(TypeError, match="execute_activity waits for a result"):
+        await client.execute_activity(halved, 4, id="h", connection=connection)
+    with pytest.raises(ValueError, match="transactions of its own"):
+        await client.start_activities([ActivityStart(halved, 4, id="h", connection=connection)])
     await mine.rollback()
 
 
+def _with_start(connection: Any) -> WithStartWorkflowOperation[Any, Any]:
+    use_existing = WorkflowIDConflictPolicy.USE_EXISTING
+    return WithStartWorkflowOperation(
+        adding(), id="s", id_conflict_policy=use_existing, connection=connection
+    )
+
+
+async def test_an_update_with_its_start_is_there_with_the_commit_or_not_at_all(plain: Env, mine: Any) -> None:
+    async def asked(number: int, **options: Any) -> Any:
+        return await plain.client.start_update_with_start_workflow(
+            added(number),
+            start_workflow_operation=_with_start(mine.connection),
+            wait_for_stage=WorkflowUpdateStage.ADMITTED,
+            **options,
+        )
+
+    async with plain.worker(adding):
+        await mine.begin()
+        lost = await asked(100, id="lost")
+        await mine.rollback()
+        with pytest.raises(WorkflowNotFoundError):
+            await lost.result()
+        await mine.begin()
+        first = await asked(1, id="first")
+        same = await asked(1, id="first")
+        await mine.commit()
+        assert await first.result() == await same.result() == 1
+        await mine.begin()
+        again = await asked(1, id="first")
+        second = await asked(2)
+        await mine.commit()
+        assert await again.result() == 1
+        assert await second.result() == 3
+        handle = plain.client.get_workflow_handle_for(adding, "s")
+        await handle.cancel()
+        assert await handle.result(timeout=PATIENCE) == 3
+    kinds = [type(event.data) for event in (await handle.fetch_history()).events]
+    assert kinds.count(WorkflowExecutionUpdateAccepted) == 2
+
+
+@activity.defn
+async def halved(number: int) -> int:
+    return number // 2
+
+
+async def test_an_activity_is_started_with_the_commit_or_not_at_all(plain: Env, mine: Any) -> None:
+    """Well before the poll would find it."""
+    start, connection = plain.client.start_activity, mine.connection
+    async with plain.worker(halved, poll_interval=60.0):
+        assert await plain.client.execute_activity(halved, 2, id="before") == 1
+        await mine.begin()
+        await mine.execute("insert into orders values ('o')")
+        undone = await start(halved, 4, id="h", connection=connection)
+        with pytest.raises(ActivityNotFoundError, match="still open, or has been rolled back"):
+            await undone.result(timeout=PATIENCE)
+        await mine.rollback()
+        with pytest.raises(ActivityNotFoundError, match="still open, or has been rolled back"):
+            await undone.result(timeout=PATIENCE)
+        await mine.begin()
+        made = await start(
+            halved, 8, id="h", connection=connection, search_attributes=RED, summary="for ada", priority=FIRST
+        )
+        later = await start(halved, 6, id="later", connection=connection, start_delay=0.2)
+        with pytest.raises(ActivityAlreadyStartedError):
+            await start(halved, 8, id="h", connection=connection)
+        same = await start(
+            halved,
+            8,
+            id="h",
+            connection=connection,
+            id_conflict_policy=ActivityIDConflictPolicy.USE_EXISTING,
+        )
+        assert same.run_id == made.run_id
+        await mine.commit()
+        assert await made.result(timeout=PATIENCE) == 4
+        assert await later.result(timeout=PATIENCE) == 3
+        (found,) = [one async for one in plain.client.list_activities("color = 'red'")]
+        assert found.activity_id == "h"
+        assert (await made.describe()).summary == "for ada"
+
+
+async def test_an_activity_of_a_caller_waits_for_its_key(plain: Env, mine: Any) -> None:
+    one = Concurrency("callers", 1)
+    async with plain.worker(halved):
+        await mine.begin()
+        handles = [
+            await plain.client.start_activity(
+                halved, number, id=f"h{number}", connection=mine.connection, concurrency=one
+            )
+            for number in (2, 4)
+        ]
+        await mine.commit()
+        assert [await handle.result(timeout=PATIENCE) for handle in handles] == [1, 2]
+
+
 async def test_a_delay_and_attributes_are_kept(plain: Env, mine: Any) -> None:
-    color = SearchAttributeKey.for_keyword("color")
     async with plain.worker(doubled):
         await mine.begin()
         handle = await plain.start(
@@ -272,7 +383,7 @@ async def test_a_delay_and_attributes_are_kept(plain: Env, mine: Any) -> None:
             connection=mine.connection,
             start_delay=0.2,
             memo={"for": "ada"},
-            search_attributes=TypedSearchAttributes([SearchAttributePair(color, "red")]),
+            search_attributes=RED,
         )
         await mine.commit()
         assert (await handle.describe()).status is WorkflowExecutionStatus.RUNNING

@@ -120,6 +120,15 @@ async def test_a_program_without_a_loop(store_url: str, opened: Any) -> None:
             with pytest.raises(WorkflowNotFoundError):
                 sales.get_workflow_handle("undone").signal(paid(1), connection=connection)
 
+    def be_late() -> None:
+        with opened(store_url) as (connection, atomic, execute), atomic():
+            execute("update orders set id = 'o-1'")
+            handle = sales.get_workflow_handle("o-1")
+            with pytest.raises(WorkflowNotFoundError, match="is closed"):
+                handle.signal(paid(100), connection=connection)
+            with pytest.raises(WorkflowNotFoundError, match="is closed"):
+                handle.start_update(added(5), id="v", connection=connection)
+
     async with Client.connect(store_url) as client, Worker(client, workflows=[sold], activities=[]):
         await asyncio.to_thread(place)
         handle = client.get_workflow_handle("o-1")
@@ -127,6 +136,7 @@ async def test_a_program_without_a_loop(store_url: str, opened: Any) -> None:
         assert [run.id async for run in client.list_workflows("color = 'red'")] == ["o-1"]
         await asyncio.to_thread(pay)
         assert await handle.result(timeout=PATIENCE) == ["o-1", 5, 100]
+        await asyncio.to_thread(be_late)
     assert await callers.orders(store_url) == ["o-1"]
 
 

@@ -7,14 +7,18 @@ import logging
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 import durable.worker._worker as worker_module
-from durable import Client, Worker, activity, workflow
+from durable import Client, Signal, Worker, activity, workflow
 from durable.exceptions import StoreUnavailableError
 from durable.worker import WorkerLifeEvent, WorkerLifeEventKind
 from tests.scenarios.rig import PATIENCE, Env, until
 
 STARTED, LOST, STOPPING, DRAINED, FATAL, STOPPED = WorkerLifeEventKind
+
+
+word = Signal[None]("go")
 
 
 @activity.defn(name="lif.graceful")
@@ -26,6 +30,11 @@ async def graceful(said: list[str]) -> str:
 @workflow.defn(name="lif.flow")
 async def flow() -> str:
     return await graceful([])
+
+
+@workflow.defn(name="lif.waits_for_a_word")
+async def waits_for_a_word() -> None:
+    await word.receive()
 
 
 class Told:
@@ -163,3 +172,32 @@ async def test_it_is_stopped_by_its_own_callback(plain: Env) -> None:
 async def test_what_is_refused(plain: Env) -> None:
     with pytest.raises(TypeError, match="on_life_event must be a function of one event"):
         plain.worker(flow, on_life_event="print")
+
+
+async def test_a_run_that_is_tried_alone_is_alone_from_its_claim_on(plain: Env) -> None:
+    """Nothing is claimed beside it before it has shown that it was not what its owners died of."""
+    order: list[str] = []
+
+    async def claim_runs(claim: Any, *args: Any, **kwargs: Any) -> Any:
+        order.append("claim")
+        return await claim(*args, **kwargs) if "alone" in order else []
+
+    async def claim_probationer(_: Any, worker_id: str, queues: Any, types: Any, **kwargs: Any) -> Any:
+        claimed = await plain.store.store.claim_runs(worker_id, queues, types, 1, **kwargs)
+        if not claimed:
+            return None
+        order.append("alone")
+        return replace(claimed[0], run=replace(claimed[0].run, deaths=2))
+
+    async def commit(write: Any, *args: Any, **kwargs: Any) -> Any:
+        order.append("commit")
+        return await write(*args, **kwargs)
+
+    plain.store.hooks |= {"claim_runs": claim_runs, "claim_probationer": claim_probationer, "commit": commit}
+    handle = await plain.start(waits_for_a_word())
+    async with plain.worker(waits_for_a_word):
+        await until("it has shown that it lives", lambda: "commit" in order)
+        after = order[order.index("alone") + 1 :]
+        assert after[0] == "commit", order
+        await handle.signal("go")
+        assert await handle.result(timeout=PATIENCE) is None

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from durable import __main__ as command
 from durable._internal.ids import uuid7
 from durable.exceptions import SchemaError, StoreConfigurationError, StoreUnavailableError
 from durable.store import NewRun, StartOutcome, _migrate, _url, migrate, open_store
@@ -122,9 +121,9 @@ def test_what_is_done_with_a_version() -> None:
     for same_or_next in (3, 4):
         for may in (True, False):
             assert not _migrate.judge(same_or_next, 3, migrate=may, url="U")
-    with pytest.raises(SchemaError, match="python -m durable migrate U"):
+    with pytest.raises(SchemaError, match="durable migrate up --db U"):
         _migrate.judge(None, 3, migrate=False, url="U")
-    with pytest.raises(SchemaError, match=r"version 2, .* version 3; run: python -m durable migrate U"):
+    with pytest.raises(SchemaError, match=r"version 2, .* version 3; run: durable migrate up --db U"):
         _migrate.judge(2, 3, migrate=True, url="U")
     with pytest.raises(SchemaError, match=r"version 5, .* version 3"):
         _migrate.judge(5, 3, migrate=True, url="U")
@@ -191,7 +190,7 @@ async def test_tables_of_the_release_before_are_brought_up_to_date(
     await (await open_store(store_url)).aclose()
     monkeypatch.undo()
     with pytest.raises(
-        SchemaError, match=r"version 1, this release needs version \d+; run: python -m durable migrate"
+        SchemaError, match=r"version 1, this release needs version \d+; run: durable migrate up"
     ):
         await open_store(store_url)
     assert await migrate(store_url) == [migration.name for migration in shipped if migration.number > 1]
@@ -216,31 +215,3 @@ async def test_a_failed_migration_leaves_nothing(sqlite_url: str, monkeypatch: p
     monkeypatch.undo()
     with pytest.raises(SchemaError, match="has no tables"):
         await open_store(sqlite_url, migrate=False)
-
-
-# --- the command ---
-
-
-def test_the_command_migrates(sqlite_url: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert command.main(["migrate", sqlite_url]) == 0
-    assert "made 0001_initial" in capsys.readouterr().out
-    assert command.main(["migrate", sqlite_url, "--after"]) == 0
-    assert capsys.readouterr().out == "nothing to do\n"
-
-
-def test_the_command_s_exit_codes(
-    sqlite_url: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert command.main(["migrate", "nonsense"]) == 2
-    assert "not a database URL" in capsys.readouterr().err
-    assert command.main(["migrate", sqlite_url, "--namespace", "other"]) == 2
-    with pytest.raises(SystemExit) as caught:
-        command.main(["nonsense"])
-    assert caught.value.code == 2
-
-    async def unreachable(*_: object, **__: object) -> list[str]:
-        raise StoreUnavailableError("nobody answers")
-
-    monkeypatch.setattr(command.store, "migrate", unreachable)
-    assert command.main(["migrate", sqlite_url]) == 6
-    assert "nobody answers" in capsys.readouterr().err

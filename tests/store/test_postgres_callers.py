@@ -14,7 +14,7 @@ import pytest
 
 from durable import Client, Signal, workflow
 from durable._internal.ids import uuid7
-from durable.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from durable.common import ActivityIDReusePolicy, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from durable.exceptions import UnfitConnectionError, WorkflowAlreadyStartedError, WorkflowNotFoundError
 from durable.store import Close, Message, NewRun, RunStatus, Transition, Verdict
 from tests._postgres import PostgresServer
@@ -204,7 +204,9 @@ async def test_success_or_a_serialization_error(
         await mine.execute("select 1")
         await client.start_workflow(order(1), id="a", connection=mine)
         await client.get_workflow_handle("a").signal(said("x"), connection=mine)
+        await client.start_activity("a", id="a", connection=mine)
     assert await mine.fetchval("select count(*) from durable.inbox") == 1
+    assert await mine.fetchval("select count(*) from durable.activity_tasks") == 1
 
     # Somebody starts the same, behind what the transaction sees.
     async with undone(mine, isolation):
@@ -217,6 +219,10 @@ async def test_success_or_a_serialization_error(
                 start_signal=said("x"),
                 connection=mine,
             )
+    async with undone(mine, isolation):
+        await client.start_activity("a", id="b")
+        with pytest.raises(asyncpg.SerializationError):
+            await client.start_activity("a", id="b", connection=mine)
     # Or it closes.
     handle = await client.start_workflow(order(1), id="c")
     async with undone(mine, isolation):
@@ -228,6 +234,9 @@ async def test_success_or_a_serialization_error(
         async with mine.transaction(isolation=isolation):
             with pytest.raises(UnfitConnectionError, match="READ COMMITTED"):
                 await client.start_workflow(order(1), id="d", id_reuse_policy=policy, connection=mine)
+            reject = ActivityIDReusePolicy(int(policy))
+            with pytest.raises(UnfitConnectionError, match="READ COMMITTED"):
+                await client.start_activity("a", id="d", id_reuse_policy=reject, connection=mine)
     async with mine.transaction(isolation="read_committed"):
         with pytest.raises(WorkflowAlreadyStartedError):
             await client.start_workflow(
@@ -333,6 +342,7 @@ async def test_no_table_is_read_from_end_to_end(client: Client, mine: asyncpg.Co
         await client.start_workflow(order(1), id="b", start_signal=said("x"), connection=mine)
         await client.start_workflow(order(1), id="a", start_signal=said("x"), connection=mine)
         await client.get_workflow_handle("a").signal(said("x"), connection=mine)
+        await client.start_activity("a", id="a", connection=mine)
         assert await mine.fetchval(count) == before
 
 

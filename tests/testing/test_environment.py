@@ -33,9 +33,15 @@ from tests.testing.programs import (
 START = datetime(2026, 1, 31, 9, tzinfo=UTC)
 
 
-@pytest.fixture
-async def env() -> AsyncIterator[WorkflowEnvironment]:
-    async with await WorkflowEnvironment.start_time_skipping(start=START) as made:
+@pytest.fixture(
+    params=[
+        pytest.param("sqlite", marks=pytest.mark.sqlite),
+        pytest.param("postgres", marks=pytest.mark.postgres),
+    ]
+)
+async def env(request: pytest.FixtureRequest) -> AsyncIterator[WorkflowEnvironment]:
+    server = request.getfixturevalue("postgres") if request.param == "postgres" else None
+    async with await WorkflowEnvironment.start_time_skipping(start=START, postgres=server) as made:
         yield made
 
 

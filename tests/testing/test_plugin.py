@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests._postgres import PostgresServer
+
 PROGRAM = """
 import random
 from datetime import UTC, datetime, timedelta
@@ -133,14 +135,42 @@ async def test_chance(durable_env: WorkflowEnvironment) -> None:
     raise AssertionError(await durable_env.run(subscription("ada", 1)))
 
 
+async def test_nowhere(durable_postgres: WorkflowEnvironment) -> None: ...
+"""
+
+POSTGRES = """
 @pytest.mark.durable_crash(backend="both")
-async def test_crashed_elsewhere(crash_at_every_event) -> None:
-    await crash_at_every_event(subscription("ada", 1))
+async def test_crashed_anywhere(crash_at_every_event, mock_activity: MockActivity) -> None:
+    mock_activity(charge).returns("paid")
+    report = await crash_at_every_event(subscription("ada", 1))
+    assert len(report.crashes) >= 4 and report.duplicate_completions == 0
 
 
-@pytest.mark.durable(backend="postgres")
-async def test_elsewhere(durable_env: WorkflowEnvironment) -> None:
-    await durable_env.run(subscription("ada", 1))
+@pytest.mark.durable(start=datetime(2020, 2, 29, tzinfo=UTC))
+async def test_my_own_tables(durable_postgres: WorkflowEnvironment) -> None:
+    import asyncpg
+
+    mine = await asyncpg.connect(durable_postgres.url)
+    async with mine.transaction():
+        await durable_postgres.client.start_workflow(subscription("ada", 1), id="s-1", connection=mine)
+    durable_postgres.assert_started(subscription("ada", 1), id="s-1")
+    assert (await durable_postgres.client.get_workflow_handle("s-1").result()).startswith("ended")
+    assert durable_postgres.now().date().isoformat() == "2020-03-30"
+    await mine.close()
+
+
+@pytest.mark.durable(backend="sqlite")
+async def test_here(durable_env: WorkflowEnvironment) -> None:
+    assert durable_env.url.startswith("sqlite")
+
+
+@pytest.mark.durable(clock="real", backend="both")
+async def test_everywhere(durable_env: WorkflowEnvironment) -> None:
+    handle = await durable_env.client.start_workflow(subscription("ada", 1), id="s-1")
+    await durable_env.advance(0)
+    await handle.signal(stop("enough"))
+    assert await durable_env.client.get_workflow_handle("s-1").describe()
+    assert not durable_env.supports_time_skipping
 """
 
 ASYNC_FIXTURE = """
@@ -200,6 +230,19 @@ def test_under_pytest_asyncio(tmp_path: Path, mode: str) -> None:
     assert "6 passed" in said, said
 
 
+def test_on_postgresql(tmp_path: Path, postgres: PostgresServer) -> None:
+    """On a server that is given, and on one that the session finds and starts."""
+    options = ("-p", "anyio", "-o", "anyio_mode=auto")
+    there = f"--durable-postgres={postgres.url}"
+    databases = "SELECT count(*) FROM pg_database"
+    before = postgres.execute(databases)
+    said = run(tmp_path, TESTS + POSTGRES, *options, there, "--durable-backend=both")
+    assert "15 passed" in said, said
+    assert postgres.execute(databases) == before
+    said = run(tmp_path, POSTGRES, *options, "-k", "tables")
+    assert "1 passed" in said, said
+
+
 def test_histories_in_files(tmp_path: Path) -> None:
     options = ("-p", "anyio", "-o", "anyio_mode=auto", "--durable-replay-strict")
     assert "no file is like 'histories/*.json'" in run(tmp_path, HISTORIES, *options)
@@ -214,10 +257,10 @@ def test_histories_in_files(tmp_path: Path) -> None:
 
 
 def test_what_failures_look_like(tmp_path: Path) -> None:
-    said = run(tmp_path, FAILING, "-p", "anyio", "-o", "anyio_mode=auto", "--durable-seed=7")
-    assert "4 failed, 2 errors" in said, said
-    assert "crash_at_every_event runs on sqlite, not yet on 'both'" in said
-    assert "durable_env on PostgreSQL comes later" in said
+    nowhere = "--durable-postgres=postgresql://127.0.0.1:1/none"
+    said = run(tmp_path, FAILING, "-p", "anyio", "-o", "anyio_mode=auto", "--durable-seed=7", nowhere)
+    assert "4 failed, 1 error" in said, said
+    assert "the URL that was given names 127.0.0.1:1, which does not answer" in said
     assert "KeyError: 'nothing'" in said
     assert "in workflow 'b-2': its task failed" in said
     assert 'return {}["nothing"]' in said

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-import io
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from durable import Client, workflow
-from durable.exceptions import NondeterminismError
+from durable.exceptions import NondeterminismError, RegistrationError
 from durable.history import Payload
-from durable.testing import History, WorkflowEnvironment
-from durable.testing.replay import ReplayReport, main, replay_open_runs
+from durable.testing import History, PostgresServer, WorkflowEnvironment
+from durable.testing.replay import replay_open_runs
 from durable.worker import Replayer
 from tests.scenarios.rig import reached
 from tests.testing.programs import charge, child, stop, subscription, waits
@@ -83,47 +79,6 @@ async def test_open_runs_of_a_database(store_url: str) -> None:
         assert (await client.get_workflow_handle("s-0").describe()).reason == ""
 
 
-async def test_the_command(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'app.db'}"
-    async with Client.connect(url) as client:
-        await under_way(client, 1)
-    command = [
-        sys.executable,
-        "-m",
-        "durable.testing.replay",
-        url,
-        "--quiet",
-        "--import",
-        "tests.testing.programs",
-    ]
-    done = await asyncio.to_thread(
-        subprocess.run, command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2]
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.endswith("none do not replay\n")
-    out = io.StringIO()
-    code = await asyncio.to_thread(main, [url, "--import", "tests.testing.test_replay"], out=out)
-    assert code == 7, "of two definitions in one process, the later is the code of now"
-    assert "1 of testing.subscription: s-0\n    NondeterminismError: workflow" in out.getvalue()
-
-
-def test_the_command_is_told_what_is_wrong(tmp_path: Path) -> None:
-    def said(*arguments: str) -> tuple[int, str]:
-        err = io.StringIO()
-        return main(arguments, err=err), err.getvalue()
-
-    assert said("sqlite:///" + str(tmp_path / "none.db"), "--import", "nowhere") == (
-        2,
-        "No module named 'nowhere'\n",
-    )
-    code, text = said("sqlite:///" + str(tmp_path / "none.db"), "--import", "tests.testing.programs")
-    assert code == 2
-    assert "table" in text
-    with pytest.raises(SystemExit):
-        main([])
-    assert ReplayReport().ok
-
-
 async def test_histories_in_files(tmp_path: Path) -> None:
     file = tmp_path / "histories" / "one.json"
     async with WorkflowEnvironment(record=True) as env:
@@ -167,3 +122,42 @@ async def test_one_that_has_changed_its_arguments_is_a_matter_of_strictness(tmp_
     history.replay(dearer, strict=False)
     with pytest.raises(NondeterminismError):
         history.replay(dearer, strict=True)
+
+
+async def test_one_of_several_definitions_is_not_chosen_by_chance() -> None:
+    async with WorkflowEnvironment() as env:
+        assert await env.run(subscription("ada", 1), id="s-1") == "ended"
+        history = env.history("s-1")
+    with pytest.raises(RegistrationError) as refused:
+        history.replay()
+    assert changed.definition.where in str(refused.value)
+    assert subscription.definition.where in str(refused.value)
+    assert "Replayer(workflows=[...])" in str(refused.value)
+    history.replay(subscription)
+
+
+async def test_a_file_of_another_task_queue(tmp_path: Path) -> None:
+    @workflow.defn(name="testing.elsewhere", task_queue="testing-elsewhere")
+    async def elsewhere() -> str:
+        return await charge("ada")
+
+    for record in (True, False):
+        async with WorkflowEnvironment(record=record) as env:
+            await env.run(elsewhere(), id="e-1")
+            assert env.record_history("e-1", tmp_path / "one.json").types[-1] == "WorkflowExecutionCompleted"
+
+
+@pytest.mark.postgres
+async def test_a_history_of_one_database_replays_in_the_environment_of_another(
+    tmp_path: Path, postgres: PostgresServer
+) -> None:
+    for first, second in ((None, postgres), (postgres, None)):
+        file = tmp_path / "one.json"
+        async with WorkflowEnvironment(record=True, postgres=first) as env:
+            assert await env.run(subscription("ada", 2), id="s-1") == "ended"
+            recorded = env.record_history("s-1", file)
+        async with WorkflowEnvironment(postgres=second, strict=True) as env:
+            assert await env.run(subscription("ada", 2), id="s-1") == "ended"
+            assert env.record_history("s-1", file).types == recorded.types == env.history("s-1").types
+            with pytest.raises(NondeterminismError):
+                History.load(file).replay(changed)

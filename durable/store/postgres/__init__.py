@@ -9,11 +9,13 @@ yesterday's workers find theirs.
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 from typing import Any
 
 import msgspec
 
 from durable.exceptions import StoreConfigurationError
+from durable.store._migrate import MigrationStatus
 from durable.store.postgres._activities import Activities
 from durable.store.postgres._batches import Batches
 from durable.store.postgres._claims import Claims
@@ -21,18 +23,18 @@ from durable.store.postgres._hints import Hints
 from durable.store.postgres._inside import Callers
 from durable.store.postgres._lanes import Lanes
 from durable.store.postgres._limits import Limits
-from durable.store.postgres._migrations import bring_up_to_date, prepare
+from durable.store.postgres._migrations import bring_up_to_date, prepare, script, statuses
 from durable.store.postgres._operations import Operations
 from durable.store.postgres._pool import Pool
 from durable.store.postgres._queries import Queries
 from durable.store.postgres._schedules import Schedules
 from durable.store.postgres._session import Session
-from durable.store.postgres._settings import Settings, parse
+from durable.store.postgres._settings import Settings, check_namespace, parse
 from durable.store.postgres._transactions import Transactions
 from durable.store.postgres._versions import Versions
 from durable.store.postgres._workers import Workers
 
-__all__ = ["Limits", "PostgresStore", "migrate", "open"]
+__all__ = ["Limits", "PostgresStore", "migrate", "migration_script", "migrations", "open"]
 
 log = logging.getLogger("durable.store")
 
@@ -124,6 +126,26 @@ async def migrate(url: str, *, namespace: str | None = None, after: bool = False
         return await bring_up_to_date(pool, after=after)
     finally:
         await pool.aclose()
+
+
+async def migrations(url: str, *, namespace: str | None = None, **limits: Any) -> list[MigrationStatus]:
+    """Return the migrations of this release and whether a namespace has them; arguments and errors as for `open`."""
+    pool = _pool(url, namespace, limits)
+    try:
+        return await statuses(pool)
+    finally:
+        await pool.aclose()
+
+
+def migration_script(url: str, *, namespace: str | None = None, made: Collection[str] = ()) -> str:
+    """Return the SQL that `migrate` would run, as a script.
+
+    Raises:
+        StoreConfigurationError: The namespace will not do.
+    """
+    name = DEFAULT_NAMESPACE if namespace is None else namespace
+    check_namespace(name)
+    return script(name, made)
 
 
 def _warn(session: Session, settings: Settings) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 
 import msgspec
 
+from durable._engine.activity_records import SoleActivity
+from durable._engine.lanes import lane_queue
 from durable._engine.records import Message, NewRun, SendOutcome, StartOutcome, StartVerdict
 from durable._engine.versioning import place
 from durable._internal.named_sql import load
@@ -14,7 +16,7 @@ from durable.common import WorkflowIDReusePolicy
 from durable.exceptions import UnfitConnectionError
 from durable.store._inside import Delivery
 from durable.store._seats import PostgresSeat, seat_of, sqlstate
-from durable.store.postgres._pack import found_columns
+from durable.store.postgres._pack import found_columns, lane_columns
 from durable.store.postgres._pool import Pool
 from durable.store.postgres._rows import is_run_id
 from durable.store.postgres._search import Search, types_of
@@ -169,28 +171,28 @@ class PostgresInside:
             )
         types = await self.attribute_types(types_of(run.search_attributes))
         rows = found_columns([run], types)
-        told = await self._ask(
-            "caller_start",
-            {
-                "run": run.run_id,
-                "workflow_id": run.workflow_id,
-                "type": run.workflow_type,
-                "queue": place(run.task_queue, run.version, run.override),
-                "task_queue": run.task_queue,
-                "format": run.format,
-                "priority": run.priority,
-                "delay": run.delay,
-                "timeout": run.run_timeout,
-                "reuse": run.reuse,
-                "conflict": run.conflict,
-                "started": run.started,
-                "info": run.info,
-                "rows": None if rows is None or rows[0] is None else msgspec.Raw(rows[0].encode()),
-                "message_ids": [message.message_id for message in run.messages],
-                "message_types": [message.type for message in run.messages],
-                "message_data": [message.data for message in run.messages],
-            },
-        )
+        request: dict[str, Any] = {
+            "run": run.run_id,
+            "workflow_id": run.workflow_id,
+            "type": run.workflow_type,
+            "queue": place(run.task_queue, run.version, run.override),
+            "task_queue": run.task_queue,
+            "format": run.format,
+            "priority": run.priority,
+            "delay": run.delay,
+            "timeout": run.run_timeout,
+            "reuse": run.reuse,
+            "conflict": run.conflict,
+            "started": run.started,
+            "info": run.info,
+            "rows": None if rows is None or rows[0] is None else msgspec.Raw(rows[0].encode()),
+            "message_ids": [message.message_id for message in run.messages],
+            "message_types": [message.type for message in run.messages],
+            "message_data": [message.data for message in run.messages],
+        }
+        if run.activity is not None:
+            request["activity"] = _activity(run, run.activity)
+        told = await self._ask("caller_start", request)
         answer = msgspec.json.decode(told, type=_Started)
         if not answer.outcome:
             return None
@@ -231,3 +233,18 @@ class PostgresInside:
                     "or leave connection= away"
                 ) from error
             raise
+
+
+def _activity(run: NewRun, activity: SoleActivity) -> dict[str, Any]:
+    """The activity that a run consists of, as `caller_start_2` takes it."""
+    lane = activity.lane
+    return {
+        "type": activity.activity_type,
+        "queue": run.task_queue if lane is None else lane_queue(run.task_queue),
+        "scheduled": activity.scheduled,
+        "start_by": activity.schedule_to_start,
+        "close_by": activity.schedule_to_close,
+        "start_to_close": activity.start_to_close,
+        "heartbeat": activity.heartbeat,
+        "lane": None if lane is None else {"run_id": run.run_id, **lane_columns(lane)},
+    }

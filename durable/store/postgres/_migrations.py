@@ -6,13 +6,14 @@ but the first find nothing left to do.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from durable.store import _migrate
-from durable.store._migrate import Migration
+from durable.store._migrate import Migration, MigrationStatus
 from durable.store.postgres._errors import sqlstate
 from durable.store.postgres._pool import Pool
 from durable.store.postgres._session import Session
+from durable.store.postgres._settings import qualified
 
 _PACKAGE = "durable.store.postgres"
 
@@ -55,6 +56,20 @@ async def bring_up_to_date(pool: Pool, *, after: bool) -> list[str]:
     return await _apply(
         pool, lambda applied: _migrate.pending(migrations, applied, after=after or not applied)
     )
+
+
+async def statuses(pool: Pool) -> list[MigrationStatus]:
+    """Return the migrations of this release and whether the namespace has them."""
+    return _migrate.statuses(_migrate.load(_PACKAGE), await _applied(pool) or ())
+
+
+def script(namespace: str, made: Collection[str]) -> str:
+    """Return what `bring_up_to_date` would do, for psql."""
+    todo = [one for one in _migrate.load(_PACKAGE) if one.name not in made]
+    note = _NOTE.replace("$1", "'{name}'")
+    parts = [f"-- {one.name}\n{one.sql}\n{note.format(name=one.name)};\n" for one in todo]
+    prepare = _PREPARE.format(schema=f'"{namespace}"').strip()
+    return qualified("\n".join(["begin;", f"{prepare};\n", *parts, "commit;"]), namespace)
 
 
 async def _applied(pool: Pool) -> list[str] | None:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import msgspec
 
-from durable.exceptions import StoreConfigurationError
+from durable.exceptions import StoreConfigurationError, StoreUnavailableError
 from durable.store import _url
+from durable.store._migrate import MigrationStatus
 from durable.store.sqlite import _schema
 from durable.store.sqlite._limits import Limits
 from durable.store.sqlite._store import SQLiteStore, open_store
 
-__all__ = ["Limits", "SQLiteStore", "migrate", "open"]
+__all__ = ["Limits", "SQLiteStore", "migrate", "migration_script", "migrations", "open"]
 
 
 def _machine_clock() -> int:
@@ -51,15 +53,20 @@ async def open(  # the name every adapter opens by
         StoreUnavailableError: The file cannot be opened (now).
     """
     _check(namespace)
+    checked = _limits(limits)
+    return await open_store(_url.sqlite_path(url), url, migrate=migrate, clock=clock, limits=checked)
+
+
+def _limits(given: dict[str, float]) -> Limits:
     try:
-        checked = msgspec.convert(limits, Limits, strict=False)
+        checked = msgspec.convert(given, Limits, strict=False)
     except msgspec.ValidationError as error:
         raise StoreConfigurationError(f"limits of SQLite: {error}") from None
-    if unknown := sorted(set(limits) - set(Limits.__struct_fields__)):
+    if unknown := sorted(set(given) - set(Limits.__struct_fields__)):
         raise StoreConfigurationError(
             f"SQLite has no limit {', '.join(unknown)}; there are {', '.join(Limits.__struct_fields__)}"
         )
-    return await open_store(_url.sqlite_path(url), url, migrate=migrate, clock=clock, limits=checked)
+    return checked
 
 
 async def migrate(url: str, *, namespace: str | None = None, after: bool = False) -> list[str]:
@@ -76,3 +83,20 @@ async def migrate(url: str, *, namespace: str | None = None, after: bool = False
         return []
     file = _schema.prepare(path)
     return await asyncio.to_thread(_schema.migrate_file, file, Limits(), after=after)
+
+
+async def migrations(url: str, *, namespace: str | None = None, **limits: float) -> list[MigrationStatus]:
+    """Return the migrations of this release and whether a file has them; arguments and errors as for `open`."""
+    _check(namespace)
+    checked = _limits(limits)
+    path = _url.sqlite_path(url)
+    try:
+        return await asyncio.to_thread(_schema.statuses, path, checked)
+    except sqlite3.Error as error:
+        raise StoreUnavailableError(f"cannot open {url}: {error}") from error
+
+
+def migration_script(url: str, *, namespace: str | None = None, made: Collection[str] = ()) -> str:
+    """Return the SQL that `migrate` would run, as a script."""
+    _check(namespace)
+    return _schema.script(made)

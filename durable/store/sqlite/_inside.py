@@ -69,7 +69,7 @@ class SQLiteInside:
 
         def create(transaction: Transaction) -> StartVerdict | None:
             (verdict,) = _runs.create(transaction, self._lives, [run])
-            if verdict is not None and verdict.run_id == run.run_id:
+            if verdict is not None and verdict.run_id == run.run_id and run.activity is None:
                 transaction.db.execute(SQL["begin_at_claim"], (run.run_id,))
             return verdict
 

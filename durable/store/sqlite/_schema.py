@@ -7,12 +7,12 @@ import os
 import sqlite3
 import stat
 import time
-from collections.abc import Generator
+from collections.abc import Collection, Generator
 
 from durable._engine.versioning import ramp_of
 from durable.exceptions import StoreConfigurationError
 from durable.store import _migrate
-from durable.store._migrate import Migration
+from durable.store._migrate import Migration, MigrationStatus
 from durable.store.sqlite._limits import Limits
 from durable.store.sqlite._locks import FileLock
 
@@ -23,7 +23,10 @@ NETWORK_FILE_SYSTEMS = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "glusterfs", "fuse.sshfs", "fuse.s3fs"}
 )
 
-_VERSIONS = "CREATE TABLE schema_version (name TEXT NOT NULL PRIMARY KEY, applied_at INTEGER NOT NULL)"
+_VERSIONS = (
+    "CREATE TABLE IF NOT EXISTS schema_version (name TEXT NOT NULL PRIMARY KEY, applied_at INTEGER NOT NULL)"
+)
+_NOTE = "INSERT INTO schema_version VALUES ('{name}', CAST(strftime('%s', 'now') AS INTEGER) * 1000000);\n"
 
 
 def check_library(version: tuple[int, ...] = sqlite3.sqlite_version_info) -> None:
@@ -68,6 +71,16 @@ def prepare(path: str) -> str:
     if not stat.S_ISREG(mode):
         raise StoreConfigurationError(f"{path} is not a file")
     return path
+
+
+def check_there(path: str, url: str) -> None:
+    """Return only if there is a file: one that has no tables and may have none is not worth making.
+
+    Raises:
+        SchemaError: There is none.
+    """
+    if path != ":memory:" and not os.path.exists(path):
+        _migrate.judge(None, _migrate.newest(_migrate.load("durable.store.sqlite")), migrate=False, url=url)
 
 
 def check_file_system(path: str, mounts: str = "/proc/self/mountinfo") -> None:
@@ -186,6 +199,25 @@ def migrate_file(path: str, limits: Limits, *, after: bool) -> list[str]:
         db.close()
 
 
+def statuses(path: str, limits: Limits) -> list[MigrationStatus]:
+    """Return the migrations of this release and whether a file, which need not exist, has them."""
+    known = _migrate.load("durable.store.sqlite")
+    if not os.path.exists(path):
+        return _migrate.statuses(known, ())
+    db = connect(path, limits, read_only=True)
+    try:
+        return _migrate.statuses(known, _applied(db) or ())
+    finally:
+        db.close()
+
+
+def script(made: Collection[str]) -> str:
+    """Return what `migrate_file` would do, for the shell of SQLite."""
+    todo = [one for one in _migrate.load("durable.store.sqlite") if one.name not in made]
+    parts = [f"-- {one.name}\n{one.sql}\n{_NOTE.format(name=one.name)}" for one in todo]
+    return "\n".join(["BEGIN IMMEDIATE;", f"{_VERSIONS};", *parts, "COMMIT;"])
+
+
 def _applied(db: sqlite3.Connection) -> list[str] | None:
     """The names of what was done to this database, None when it has no tables of ours."""
     if (
@@ -203,7 +235,7 @@ def _apply(db: sqlite3.Connection, migrations: list[Migration]) -> None:
     now = time.time_ns() // 1000
     db.execute("BEGIN IMMEDIATE")
     try:
-        db.execute(_VERSIONS.replace("CREATE TABLE", "CREATE TABLE IF NOT EXISTS"))
+        db.execute(_VERSIONS)
         for migration in migrations:
             for statement in _statements(migration.sql):
                 db.execute(statement)

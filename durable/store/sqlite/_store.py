@@ -522,6 +522,8 @@ async def open_store(
     _schema.check_library()
 
     def work() -> SQLiteStore:
+        if not migrate:
+            _schema.check_there(path, url)
         file = None if path == ":memory:" else _schema.prepare(path)
         if file is not None:
             _schema.check_file_system(file)

@@ -6,11 +6,23 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, NamedTuple, Protocol
 
+from msgspec.structs import replace
+
 from durable._internal.ids import uuid7
 from durable.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
-from durable.store import Delivery, Inside, Lane, NewRun, Release, SendOutcome, StartOutcome, Transition
+from durable.store import (
+    Delivery,
+    Inside,
+    Lane,
+    NewRun,
+    Release,
+    SendOutcome,
+    StartOutcome,
+    Transition,
+)
 from durable.testing.conformance._registry import OpenStore
 from durable.testing.conformance._room import (
+    HOUR,
     QUEUE,
     Room,
     closing,
@@ -23,6 +35,7 @@ from durable.testing.conformance._room import (
     room,
     update,
 )
+from durable.testing.conformance._soles import end_of, sole_run
 
 SHORT = 20_000
 """A timeout that passes soon, in microseconds."""
@@ -294,3 +307,40 @@ async def check_a_repeated_claim_does_not_begin_again(open_store: OpenStore, ope
         (again,) = await one.claim()
         assert again.run.started_at == claimed.run.started_at
         assert again.events[0].time == claimed.events[0].time
+
+
+@caller_check
+async def check_an_activity_of_a_caller_is_like_any_other(
+    open_store: OpenStore, open_caller: OpenCaller
+) -> None:
+    async with _met(open_store, open_caller) as (one, caller):
+        limits = {
+            "schedule_to_start": HOUR,
+            "schedule_to_close": 2 * HOUR,
+            "start_to_close": HOUR + 1,
+            "heartbeat": HOUR + 2,
+        }
+        await one.store.create_runs([sole_run(priority=2, **limits)])
+        (usual,) = await one.claim_activities()
+        await caller.begin()
+        inside = await one.store.inside(caller.connection)
+        run = sole_run(priority=2, **limits)
+        verdict = await inside.create_run(run)
+        assert verdict is not None
+        assert (verdict.outcome, verdict.run_id) == (StartOutcome.STARTED, run.run_id)
+        again = await inside.create_run(sole_run(workflow_id=run.workflow_id))
+        assert again is not None
+        assert (again.outcome, again.run_id) == (StartOutcome.REJECTED, run.run_id)
+        assert await one.store.find_run(run.workflow_id) is None
+        await caller.commit()
+        (task,) = await one.claim_activities()
+        assert task.start_by == task.scheduled_at + HOUR
+        assert [each.data for each in await one.store.read_events(run.run_id)][1] == task.scheduled
+        moved = task.scheduled_at - usual.scheduled_at
+        same: dict[str, Any] = {"run_id": task.run_id, "workflow_id": task.workflow_id}
+        for name in ("scheduled_at", "due_at", "start_by", "close_by"):
+            same[name] = getattr(usual, name) + moved
+        for name in ("started_at", "deadline", "now"):
+            same[name] = getattr(task, name)
+        assert task == replace(usual, **same)
+        assert await one.store.finish_attempts([end_of(task, one.worker)]) == [True]

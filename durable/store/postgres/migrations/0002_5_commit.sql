@@ -170,7 +170,7 @@ begin
     end if;
 
     -- Behind all locks, so that whoever gets one of them later also reads a later clock.
-    now := (extract(epoch from clock_timestamp()) * 1000000)::bigint;
+    now := durable.now_us();
     if p_latest > now and p_not_befores is null then
         now := p_latest; -- the clock stepped back by less than the caller could know
     end if;

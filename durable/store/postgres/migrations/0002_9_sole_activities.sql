@@ -15,7 +15,8 @@ create function durable.start_sole_2(
     a_type text[], a_queue text[], a_scheduled bytea[], a_start_by bigint[], a_close_by bigint[], -- the latter from when it begins
     a_start_to_close bigint[], a_heartbeat bigint[],
     a_lanes jsonb, -- where those of them wait that do not wait with their queues
-    s_rows jsonb[] -- what the runs are found by, see `index_runs_2`
+    s_rows jsonb[], -- what the runs are found by, see `index_runs_2`
+    p_inside boolean default false -- in a transaction of a caller's, at whatever isolation level
 ) returns table (n integer, outcome smallint, run_id uuid, workflow_type text, epoch integer, now bigint)
 language plpgsql volatile
     set lock_timeout = '2s' set plan_cache_mode = force_generic_plan set enable_seqscan = off
@@ -25,7 +26,7 @@ as $$
 declare
     v_now bigint;
 begin
-    if current_setting('transaction_isolation') <> 'read committed' then
+    if not p_inside and current_setting('transaction_isolation') <> 'read committed' then
         raise exception 'durable needs READ COMMITTED, not %', current_setting('transaction_isolation')
             using errcode = 'DU001';
     end if;

@@ -27,6 +27,7 @@ COMMANDS = {
     "worker": Command("durable.cli._worker", "run workers until told to stop"),
     "migrate": Command("durable.cli._migrate", "make the tables, or bring them up to date"),
     "replay": Command("durable.cli._replay", "replay histories through the code as it is now"),
+    "debug": Command("durable.cli._debug", "run a history again under a debugger, or tell it task by task"),
     "lint": Command("durable.cli._lint", "find what makes workflow code nondeterministic"),
     "version": Command("durable.cli._version", "print the version"),
 }

@@ -13,6 +13,7 @@ from durable import Client
 from durable.cli import ExitCode
 from durable.testing import WorkflowEnvironment
 from tests.cli.conftest import Done
+from tests.cli.schemas import check
 from tests.cli.shop import Order, charge, checkout
 
 Cli = Callable[..., Done]
@@ -46,7 +47,9 @@ async def test_a_file_and_a_run_of_a_database_are_told(cli: Cli, file: Path, sql
 
 
 async def test_as_documents(cli: Cli, file: Path) -> None:
-    first, second = cli("debug", *APP, "--print", "--json", str(file)).json["steps"]
+    document = cli("debug", *APP, "--print", "--json", str(file)).json
+    check("debug", document)
+    first, second = document["steps"]
     assert first["waiting"][0]["places"][0]["function"] == "checkout"
     assert first["commands"][0]["event"] == 2
     assert second["inputs"] == [{"event": 3, "text": "ActivityTaskCompleted for cli.charge (2)"}]

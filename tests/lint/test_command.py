@@ -11,6 +11,7 @@ import pytest
 
 from durable.lint import RULES, Config, ConfigError, find_config
 from tests.cli.conftest import call
+from tests.cli.schemas import check
 from tests.lint.rig import codes, flow, lint, write
 
 PROGRAM = """\
@@ -54,7 +55,9 @@ def test_json(tmp_path: Path) -> None:
     code, out, err = run("--json", str(tmp_path))
     assert code == 7
     assert err == ""
-    (found,) = json.loads(out)["findings"]
+    document = json.loads(out)
+    check("lint", document)
+    (found,) = document["findings"]
     assert {name: found[name] for name in ("path", "line", "column", "code", "end_line")} == {
         "path": "program.py",
         "line": 6,

@@ -48,7 +48,7 @@ async def test_a_file_and_a_run_of_a_database_are_told(cli: Cli, file: Path, sql
 
 async def test_as_documents(cli: Cli, file: Path) -> None:
     document = cli("debug", *APP, "--print", "--json", str(file)).json
-    check("debug", document)
+    check(document, "debug")
     first, second = document["steps"]
     assert first["waiting"][0]["places"][0]["function"] == "checkout"
     assert first["commands"][0]["event"] == 2

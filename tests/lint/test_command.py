@@ -56,7 +56,7 @@ def test_json(tmp_path: Path) -> None:
     assert code == 7
     assert err == ""
     document = json.loads(out)
-    check("lint", document)
+    check(document, "lint")
     (found,) = document["findings"]
     assert {name: found[name] for name in ("path", "line", "column", "code", "end_line")} == {
         "path": "program.py",

@@ -204,12 +204,12 @@ async def show_(context: Context) -> ExitCode:
     """Tell what a workflow has done."""
     options, out = context.options, context.out
     async with context.client() as client:
-        handle = client.get_workflow_handle(options.id, run_id=options.run_id)
-        run = await handle.describe()
+        # Not by `describe`, which reads the whole history before the first line could be told.
+        run = await client.get_workflow_handle(options.id, run_id=options.run_id)._find_own()
         run_id: str | None = run.run_id
         if out.terminal:
-            status = out.styled(status_of(run), "bold")
-            out.line(f"{run.id}  {run.workflow_type}  {status}  run {run.run_id}")
+            out.line(f"{run.workflow_id}  {out.styled(run.workflow_type, 'bold')}  run {run.run_id}")
+        handle = client.get_workflow_handle(options.id, run_id=run_id)
         while run_id:
             handle = client.get_workflow_handle(options.id, run_id=run_id)
             events = handle.fetch_history_events(page_size=PAGE, wait_new_event=options.follow)
@@ -218,10 +218,10 @@ async def show_(context: Context) -> ExitCode:
             else:
                 last = await _write(out, events, options.id, run_id, client.namespace)
             run_id = getattr(last, "new_run_id", None) if options.follow else None
-        if out.form is Form.TEXT and run.close_time is None and not options.follow:
+        if out.form is Form.TEXT and run.closed_at is None and not options.follow:
             if out.terminal:
                 out.line("")
-            out.fields({}, _now(out, run))
+            out.fields({}, _now(out, await handle.describe()))
     return ExitCode.OK
 
 

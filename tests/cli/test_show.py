@@ -80,7 +80,7 @@ async def test_a_story(store_url: str) -> None:
     assert lines[8][2].endswith(": no money")
     assert lines[9][-1] == '"over"'
     terminal = await shown(store_url, "j", terminal=True)
-    assert terminal.out.startswith("j  cli.journey  ")
+    assert terminal.out.startswith("j  \x1b[1mcli.journey\x1b[0m  run ")
     assert "\x1b[31mfailed: no money" in terminal.out
 
 

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from enum import Enum
 from importlib import import_module
 from importlib.util import find_spec
+from math import isfinite
 from typing import Any, TextIO
 
 from durable.client import BatchProgress
@@ -239,6 +240,6 @@ def plain(value: Any) -> Any:
     if isinstance(value, list | tuple | set | frozenset):
         items: Sequence[Any] = [*value]  # pyright: ignore[reportUnknownVariableType]
         return [plain(one) for one in items]
-    if value is None or isinstance(value, str | int | float):
+    if value is None or isinstance(value, str | int) or (isinstance(value, float) and isfinite(value)):
         return value
     return repr(value)

@@ -244,6 +244,7 @@ async def test_many(client: Client, run: Run) -> None:
         (["cancel", "w", "--batch-id", "b"], "--batch-id goes with --query"),
         (["cancel", "--type", "x", "--run-id", "r"], "--run-id goes with an ID"),
         (["reset", "--type", "x", "--event", "3", "--yes"], "--event is for one workflow"),
+        (["signal", "--type", "x", "note", "-A", "tests.cli.shop"], "-A goes with an ID"),
         (["list", "--since", "yesterday"], "is no duration"),
         (["list", "--status", "busy"], "invalid choice"),
         (["start", "x", "-i", "no json"], "a text is written with quotes: '\"no json\"'"),

@@ -160,8 +160,9 @@ async def test_list_and_count(client: Client, run: Run) -> None:
         "count": 5,
         "groups": [{"value": "Running", "count": 4}, {"value": "Completed", "count": 1}],
     }
-    wrong = await run("list", "-q", "Nothing = 3")
-    assert (wrong.code, "there is no attribute" in wrong.err) == (ExitCode.USAGE, True)
+    wrong = await run("list", "-q", "Nothing = 3", "--json")
+    assert (wrong.code, wrong.out, "there is no attribute" in wrong.err) == (ExitCode.USAGE, "", True)
+    assert (await run("list", "--type", "none", "--json")).json == {"workflows": []}
 
 
 async def test_describe_tells_what_it_waits_for(client: Client, run: Run) -> None:

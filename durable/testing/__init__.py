@@ -5,6 +5,7 @@ from __future__ import annotations
 from durable.testing._activity import ActivityEnvironment
 from durable.testing._crash import CrashPoint, CrashReport, crash_at_every_event
 from durable.testing._environment import NothingToComeError, WorkflowEnvironment
+from durable.testing._explore import ExploreReport, Outcome, explore
 from durable.testing._histories import History, replay_histories
 from durable.testing._looking import Started
 from durable.testing._mocks import ActivityMock, MockActivity
@@ -16,13 +17,16 @@ __all__ = [
     "ActivityMock",
     "CrashPoint",
     "CrashReport",
+    "ExploreReport",
     "History",
     "MockActivity",
     "NoPostgresError",
     "NothingToComeError",
+    "Outcome",
     "PostgresServer",
     "Started",
     "WorkflowEnvironment",
     "crash_at_every_event",
+    "explore",
     "replay_histories",
 ]

@@ -9,6 +9,7 @@ from durable.testing._explore import ExploreReport, Outcome, explore
 from durable.testing._histories import History, replay_histories
 from durable.testing._looking import Started
 from durable.testing._mocks import ActivityMock, MockActivity
+from durable.testing._second_process import replay_in_second_process
 from durable.testing._servers._binaries import NoPostgresError
 from durable.testing._servers._server import PostgresServer
 
@@ -29,4 +30,5 @@ __all__ = [
     "crash_at_every_event",
     "explore",
     "replay_histories",
+    "replay_in_second_process",
 ]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
@@ -114,7 +114,7 @@ class ExploreReport:
 
     schedules: int = 0
     exhaustive: bool = False
-    seed: int = 0
+    seed: int | str = 0
     outcomes: list[Outcome] = field(default_factory=list[Outcome])
     broken: Outcome | None = None
 
@@ -143,7 +143,10 @@ class ExploreReport:
 def _broken(outcome: Outcome) -> str:
     if outcome.broken is None:
         return ""
-    return "  BREAKS" if outcome.broken is outcome.error else f"  BREAKS: {outcome.broken}"
+    if outcome.broken is outcome.error:
+        return "  BREAKS"
+    first, _, _ = str(outcome.broken).partition("\n")
+    return f"  BREAKS: {first}"
 
 
 def _listed(steps: Sequence[Step]) -> list[str]:
@@ -165,7 +168,7 @@ async def explore(
     together: bool = True,
     limit: int = LIMIT,
     steps: int = STEPS,
-    seed: int = 0,
+    seed: int | str = 0,
     data_converter: DataConverter | None = None,
     mocks: Mocks | None = None,
 ) -> ExploreReport:
@@ -201,6 +204,9 @@ async def explore(
         raise TypeError(f"explore() takes a call, such as checkout(order), and not {call!r}")
     if limit < 1 or steps < 1:
         raise ValueError(f"limit and steps must be at least 1, not {limit} and {steps}")
+    for one in children or {}:
+        if not isinstance(one, Workflow):
+            raise TypeError(f"children takes workflows and what they return, not {one!r}")
     exploration = _Exploration(
         _plan(call, signals, cancel, together, steps, data_converter or default()),
         _Answers(call, mocks or Mocks(), children or {}, data_converter or default()),
@@ -358,7 +364,7 @@ def _expected(_count: int, _joins: bool, /) -> int:
 class _Exploration:
     """All schedules of one workflow that are run."""
 
-    def __init__(self, plan: Plan, answers: _Answers, check: Check, limit: int, seed: int) -> None:
+    def __init__(self, plan: Plan, answers: _Answers, check: Check, limit: int, seed: int | str) -> None:
         self._answers = answers
         self._plan = replace(plan, answers=answers.known, guard=new_guard("error"))
         self._check = check
@@ -463,12 +469,13 @@ class _Exploration:
         return numbers
 
 
-def _simpler(numbers: tuple[int, ...]) -> list[tuple[int, ...]]:
-    found = [numbers[:at] + numbers[at + 1 :] for at in range(len(numbers))]
-    found += [numbers[:at] + (0,) + numbers[at + 1 :] for at in range(len(numbers)) if numbers[at]]
-    return found + [
-        numbers[:at] + (numbers[at] - 1,) + numbers[at + 1 :] for at in range(len(numbers)) if numbers[at] > 1
-    ]
+def _simpler(numbers: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
+    """Yield what may be a simpler schedule: a choice less, one that is as expected, one that is less unexpected."""
+    for at in range(len(numbers)):
+        yield (*numbers[:at], *numbers[at + 1 :])
+    for at, number in enumerate(numbers):
+        for simpler in sorted({0, number - 1}) if number else ():
+            yield (*numbers[:at], simpler, *numbers[at + 1 :])
 
 
 def _size(outcome: Outcome, numbers: tuple[int, ...]) -> tuple[Any, ...]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol, TypeAlias
 
 from durable._internal.instants import SECOND
@@ -240,10 +241,7 @@ class Play:
     # ------------------------------------------------------------------ what may come
 
     def _sendable(self) -> list[_Arrival]:
-        return [
-            _Arrival((_SENT, number), False, lambda number=number: self._send(number))
-            for number in self._unsent
-        ]
+        return [_Arrival((_SENT, number), False, partial(self._send, number)) for number in self._unsent]
 
     def _send(self, number: int) -> tuple[Input, str]:
         call, event = self._unsent.pop(number)

@@ -363,6 +363,30 @@ async def test_a_workflow_can_be_started_in_its_transaction(scene: Scene) -> Non
         assert (await client.get_workflow_handle("inside").describe()).id == "inside"
 
 
+@with_scenes(of("postgres", sync_psycopg) + OF_DJANGO)
+async def test_a_function_that_is_left_behind_in_its_thread_writes_nothing(scene: Scene) -> None:
+    """Its worker has stopped, and its process has not."""
+    trouble.hold = True
+    ended: list[str] = []
+
+    def behind(tx: Any) -> None:
+        try:
+            scene.library.run(tx, "insert into transfers values (99, 1)")
+            ended.append("written")
+        except BaseException as error:
+            ended.append(type(error).__name__)
+
+    trouble.behind = behind
+    async with Client.connect(scene.url) as client:
+        async with scene.worker(client):
+            await client.start_workflow(move(1, 300), id="transfer")
+            await until("the function runs", lambda: trouble.running)
+        trouble.release()
+        await until("the function has ended", lambda: not trouble.running)
+    assert ended != ["written"]
+    assert await scene.untouched()
+
+
 # --- SQLAlchemy: what a session has still to flush ---
 
 

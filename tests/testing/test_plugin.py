@@ -89,6 +89,18 @@ async def test_an_activity(activity_env: ActivityEnvironment) -> None:
     assert beats == ["began"]
 """
 
+SIDE_BY_SIDE = """
+@pytest.mark.parametrize("number", range(COUNT))
+async def test_ten_years(durable_env: WorkflowEnvironment, mock_activity: MockActivity, number: int) -> None:
+    mock = mock_activity(charge).returns(f"paid {number}")
+    start = durable_env.now()
+    assert (await durable_env.run(subscription(f"c-{number}", MONTHS), id="s-1")).startswith("ended")
+    assert mock.calls == [(f"c-{number}",)] * MONTHS
+    assert timedelta(days=30 * MONTHS) <= durable_env.now() - start < timedelta(days=30 * MONTHS, seconds=1)
+    durable_env.assert_started(subscription(f"c-{number}", MONTHS), id="s-1")
+    assert [run.id async for run in durable_env.client.list_workflows()] == ["s-1"]
+"""
+
 HISTORIES = """
 from durable.testing import History, replay_histories
 
@@ -241,6 +253,15 @@ def test_on_postgresql(tmp_path: Path, postgres: PostgresServer) -> None:
     assert postgres.execute(databases) == before
     said = run(tmp_path, POSTGRES, *options, "-k", "tables")
     assert "1 passed" in said, said
+
+
+def test_side_by_side(tmp_path: Path) -> None:
+    """Processes of pytest-xdist: tests with the same ids know nothing of each other."""
+    pytest.importorskip("xdist")
+    count, months = (200, 120) if os.environ.get("DURABLE_SHOWS") == "full" else (20, 12)
+    text = SIDE_BY_SIDE.replace("COUNT", str(count)).replace("MONTHS", str(months))
+    said = run(tmp_path, text, "-p", "anyio", "-o", "anyio_mode=auto", "-p", "xdist", "-n", "4")
+    assert f"{count} passed" in said, said
 
 
 def test_histories_in_files(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from durable.store import Store, beneath, migrate, open_store
 from durable.testing._clock import VirtualClock
 from durable.testing._observed import ObservedStore
 from durable.testing._servers._server import PostgresServer
+from durable.testing._serving import any_transactional
 
 MEMORY = "sqlite://:memory:"
 """Where an environment keeps its database: nowhere, it is gone with it."""
@@ -117,6 +118,11 @@ class SQLite:
             place = SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else None
             self._folder = Path(tempfile.mkdtemp(prefix="durable-test-", dir=place))
         return self._folder
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it is in a file."""
+        return self._folder is not None
 
     @property
     def transaction_types(self) -> tuple[type[Any], ...]:
@@ -233,6 +239,13 @@ class Postgres:
         made, self._made = self._made, None
         if made is not None:
             self._server.drop_database(made)
+
+
+def database_for(server: PostgresServer | None, clock: VirtualClock | None) -> SQLite | Postgres:
+    """Return the database of an environment, which is not made yet."""
+    if server is not None:
+        return Postgres(server, clock)
+    return SQLite(clock, file=any_transactional())
 
 
 def close_sockets(loop: asyncio.AbstractEventLoop) -> None:

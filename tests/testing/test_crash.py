@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
+import sqlite3
 import threading
 from datetime import timedelta
 
+import asyncpg
 import pytest
 
 from durable import ApplicationError, Signal, activity, workflow
@@ -173,3 +176,55 @@ async def test_a_failure_is_an_outcome_too() -> None:
     report = await crash_at_every_event(retried("ada"), mocks=mocks)
     assert len(report.results) == 1
     assert stop.name == "testing.stop"
+
+
+@activity.defn(name="testing.crash_debit_sqlite", transactional=True)
+def debit_sqlite(tx: sqlite3.Connection) -> int:
+    tx.execute("UPDATE account SET cents = cents - 30")
+    return 30
+
+
+@activity.defn(name="testing.crash_debit_postgres", transactional=True)
+async def debit_postgres(tx: asyncpg.Connection) -> int:
+    await tx.execute("UPDATE account SET cents = cents - 30")
+    return 30
+
+
+@workflow.defn(name="testing.crash_debits")
+async def debits(sqlite: bool) -> str:
+    taken = await (debit_sqlite() if sqlite else debit_postgres())
+    return f"{taken} {await step('told')}"
+
+
+async def statement(url: str, text: str) -> int:
+    if url.startswith("sqlite"):
+        with contextlib.closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as db, db:
+            found = db.execute(text).fetchone()
+        return 0 if found is None else int(found[0])
+    connection = await asyncpg.connect(url)
+    try:
+        return int(await connection.fetchval(text) or 0)
+    finally:
+        await connection.close()
+
+
+async def test_a_transactional_activity_happens_once(server: PostgresServer | None) -> None:
+    async def prepare(url: str) -> None:
+        await statement(url, "CREATE TABLE account AS SELECT 100 AS cents")
+
+    async def verify(url: str) -> None:
+        assert await statement(url, "SELECT cents FROM account") == 70
+
+    report = await crash_at_every_event(
+        debits(server is None), prepare=prepare, verify=verify, postgres=server
+    )
+    assert report.results == {"30 TOLD"}
+    here = [one.before for one in report.crashes if one.events == ("the transaction of an activity",)]
+    assert here == [True, False]
+
+    async def wrong(url: str) -> None:
+        raise AssertionError("wrong")
+
+    with pytest.raises(AssertionError, match="wrong") as failed:
+        await crash_at_every_event(debits(server is None), prepare=prepare, verify=wrong, postgres=server)
+    assert "killed nowhere" in failed.value.__notes__[0]

@@ -57,6 +57,7 @@ class Transactions:
         # Of this process one waits for the lock of all processes, so that the writer's turn comes in between.
         self._turn = asyncio.Lock()
         self._thread: ThreadPoolExecutor | None = None
+        self._lent: _Lent | None = None
 
     @asynccontextmanager
     async def lend(self) -> AsyncGenerator[ActivityTransaction]:
@@ -65,7 +66,7 @@ class Transactions:
         if self._thread is None:
             self._thread = ThreadPoolExecutor(1, "durable-sqlite-transaction")
         async with self._turn:
-            lent = _Lent(self._path, self._limits, self._stamp, self._thread)
+            self._lent = lent = _Lent(self._path, self._limits, self._stamp, self._thread)
             entered = inside.set(True)
             left_behind = True
             try:
@@ -80,6 +81,11 @@ class Transactions:
             finally:
                 inside.reset(entered)
                 await asyncio.shield(lent.end(left_behind=left_behind))
+
+    def abandon(self) -> None:
+        """Undo what is lent, and return when that is done, as the end of the process would: its event loop is gone."""
+        if self._lent is not None and self._thread is not None:
+            self._thread.submit(self._lent._undo).result()
 
     def close(self) -> None:
         """End the thread behind what it has to do."""

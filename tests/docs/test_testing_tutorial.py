@@ -44,6 +44,6 @@ def _sessions(text: str, folder: Path):  # type: ignore[no-untyped-def]
         yield command
 
 
-@pytest.mark.parametrize(("page", "commands"), [("testing-tutorial.md", 5)])
+@pytest.mark.parametrize(("page", "commands"), [("testing-tutorial.md", 5), ("testing-recipes.md", 2)])
 def test_a_reader_gets_what_is_shown(page: str, commands: int, tmp_path: Path) -> None:
     assert follow(page, tmp_path) == commands

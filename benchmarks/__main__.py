@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
-from benchmarks import gather, loop, noop, replay, steps, transactions
+from benchmarks import gather, guard, loop, noop, replay, steps, transactions
 from benchmarks._bench import Bench
 from benchmarks._databases import databases
 from benchmarks._environment import environment, postgres_settings, sqlite_settings
@@ -20,6 +20,7 @@ BENCHMARKS: dict[str, Callable[[Bench], Figures]] = {
     "noop": noop.run,
     "transactions": transactions.run,
     "gather": gather.run,
+    "guard": guard.run,
     "replay": replay.run,
     "loop": loop.run,
 }

@@ -32,6 +32,7 @@
      |- WorkflowTaskError                     workflow code is at fault: the run stays open, blocked, until it is fixed
      |   |- NondeterminismError               the code asks for something else than the history says
      |   |- ReadOnlyContextError              a query or a validator tried to change something
+     |   |- RestrictedWorkflowAccessError     it called what no replay sees again: a clock, random numbers, files, ...
      |   |- DeadlockError                     the code held the event loop for too long
      |   `- SpinError                         the code goes round and round without awaiting anything that takes time
      |- ConversionError                       a value cannot be stored, or not be read back as the type that was asked
@@ -88,6 +89,7 @@ __all__ = [
     "PayloadTooLargeError",
     "ReadOnlyContextError",
     "RegistrationError",
+    "RestrictedWorkflowAccessError",
     "RetryState",
     "ScheduleAlreadyRunningError",
     "ScheduleNotFoundError",
@@ -467,6 +469,18 @@ class NondeterminismError(WorkflowTaskError):
 
 class ReadOnlyContextError(WorkflowTaskError):
     """A query, a validator or the like tried to change the workflow."""
+
+
+class RestrictedWorkflowAccessError(WorkflowTaskError):
+    """Workflow code called something that no replay sees again: the clock, random numbers, files, sockets and the like.
+
+    Attributes:
+        qualified_name: What it called, for example "time.time".
+    """
+
+    def __init__(self, message: str, qualified_name: str) -> None:
+        super().__init__(message)
+        self.qualified_name = qualified_name
 
 
 class DeadlockError(WorkflowTaskError):

@@ -78,7 +78,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Add the marker, and choose a seed."""
     config.addinivalue_line(
         "markers",
-        "durable(backend='sqlite'|'postgres'|'both', clock='virtual'|'real', start=datetime, evict=bool): "
+        "durable(backend='sqlite'|'postgres'|'both', clock='virtual'|'real', start=datetime, evict=bool, "
+        "guard='error'|'warn'|'off'): "
         "the environment that durable_env gives",
     )
     config.addinivalue_line(
@@ -141,7 +142,7 @@ def durable_env(
 ) -> Iterator[WorkflowEnvironment]:
     """An environment of the test's own: `await durable_env.run(call)`, `durable_env.client`, `durable_env.advance(...)`.
 
-    `@pytest.mark.durable(clock="real", start=datetime(...), evict=True)` says what kind.
+    `@pytest.mark.durable(clock="real", start=datetime(...), evict=True, guard="off")` says what kind.
     """
     yield from _environment(request, _durable_mocks, _server(request))
 
@@ -189,6 +190,7 @@ def _environment(
         time_skipping=clock == "virtual",
         start=_marked(request.node, "start"),
         evict=request.config.getoption("--durable-evict") == "always" if evict is None else evict,
+        guard=_marked(request.node, "guard") or "error",
         postgres=server,
         mocks=mocks,
         record=bool(request.config.getoption("--durable-record")),

@@ -30,3 +30,8 @@ def end(seq: int, data: EventData) -> EventRow:
     It belongs to no task of the workflow; the number of its task is its position, which is never below the newest's.
     """
     return encode_row(seq, seq, data)
+
+
+def named(message_id: str) -> bytes:
+    """Return what is in the data of every event that was a message, or a request, of this id."""
+    return f'"message":"{message_id}"'.encode()

@@ -167,6 +167,8 @@ class ListedRun(Struct, frozen=True, gc=False):
         fault: Why `info` could not be decoded by a codec; then it is as it is stored.
         version: The version it is pinned to, else the one that ran its newest task; "" for none.
         behavior: A number of `VersioningBehavior`, with what overrides it.
+        hold: What holds it; not that it waits for its turn, as one does that has a concurrency key.
+        reason: Why it does not go on, or was ended, as its row tells.
     """
 
     run_id: str
@@ -186,6 +188,8 @@ class ListedRun(Struct, frozen=True, gc=False):
     info: bytes
     version: str = ""
     behavior: int = 0
+    hold: Hold = Hold.NONE
+    reason: str = ""
     fault: Exception | None = None
 
 

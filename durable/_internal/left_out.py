@@ -17,7 +17,8 @@ T = TypeVar("T")
 _SUPERSEDED = "it is superseded by worker deployment versioning, in Temporal as well"
 _NO_SERVER = "there is no server behind a client, but a database: Client.connect(url)"
 _NO_SANDBOX = (
-    "there is no sandbox, and modules need not be passed through; workflow code is watched while it runs"
+    "there is no sandbox, and modules need not be passed through; workflow code is watched while it runs, see "
+    "Worker(guard=...)"
 )
 _BATCHES = "one look at the database brings a batch; see Worker(poll_interval=...)"
 _PLUGINS = (

@@ -27,6 +27,7 @@ from durable._replay._endings import end_of, failure
 from durable._replay._facts import counted_to
 from durable._replay._faults import fails_workflow
 from durable._replay._found import Found
+from durable._replay._guard import Guard
 from durable._replay._handlers import Handler
 from durable._replay._loop import POISONED, DeterministicLoop
 from durable._replay._messages import Messages, Note
@@ -100,6 +101,7 @@ class Instance(OwnMessages):
         rejected: See `UpdateHost`.
         version: That of the workers that run the present task.
         own_version: That of the worker it is in.
+        guard: What watches the code, if anything does.
     """
 
     __slots__ = (
@@ -132,6 +134,7 @@ class Instance(OwnMessages):
         "children_of",
         "closing",
         "definition",
+        "guard",
         "loop",
         "namespace",
         "own_version",
@@ -198,6 +201,7 @@ class Instance(OwnMessages):
         self._updates: Updates | None = None
         self.rejected: dict[str, Failure] | None = None
         self.version = self.own_version = ""
+        self.guard: Guard | None = None
         self._target_changed = False
 
     # ------------------------------------------------------------------ the core: a task in, commands out
@@ -244,7 +248,10 @@ class Instance(OwnMessages):
         if self._messages is not None:
             self._messages.buffer.begin_turn()
         try:
-            turns.run(loop, self._apply, task)
+            if self.guard is None:
+                turns.run(loop, self._apply, task)
+            else:
+                self.guard.run(turns, self.definition.name, loop, self._apply, task)
         except TurnPoisoned as poisoned:
             raise poisoned.cause from None
         except TurnSpin as spin:

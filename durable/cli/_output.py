@@ -218,7 +218,7 @@ def lasted(seconds: float) -> str:
     if seconds < 1:
         return f"{seconds * 1000:.0f}ms"
     if seconds < 10:
-        return f"{seconds:.1f}s"
+        return f"{seconds:.1f}s".replace(".0s", "s")
     whole = round(seconds)
     if whole < 60:
         return f"{whole}s"

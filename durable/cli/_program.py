@@ -9,7 +9,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from importlib import import_module
-from typing import NamedTuple, TextIO
+from typing import NamedTuple, NoReturn, TextIO
 
 from durable.cli._context import Context
 from durable.cli._exits import ExitCode, code_of
@@ -24,6 +24,9 @@ class Command(NamedTuple):
 
 
 COMMANDS = {
+    "workflow": Command(
+        "durable.cli._workflow", "start workflows, look at them, tell them something, put them right"
+    ),
     "worker": Command("durable.cli._worker", "run workers until told to stop"),
     "migrate": Command("durable.cli._migrate", "make the tables, or bring them up to date"),
     "replay": Command("durable.cli._replay", "replay histories through the code as it is now"),
@@ -38,6 +41,14 @@ The database is --db, else DURABLE_URL, else url in [tool.durable] of pyproject.
 
 exit codes:
 """ + "\n".join(f"  {code.value:<4} {code.meaning}" for code in ExitCode)
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that says what is wrong in a sentence, instead of all that would be right."""
+
+    def error(self, message: str) -> NoReturn:
+        """End the program."""
+        self.exit(ExitCode.USAGE, f"{self.prog}: {message}; see {self.prog} --help\n")
 
 
 def main(
@@ -83,7 +94,7 @@ def main(
 
 def parser_for(given: Sequence[str] | None = None) -> argparse.ArgumentParser:
     """Return the parser, with the commands that are named in these arguments; with all of them for None."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="durable",
         description=DESCRIPTION,
         epilog=EPILOG,

@@ -28,6 +28,7 @@ from durable.history import (
     ActivityTaskTimedOut,
     Event,
     EventData,
+    EventRow,
     WorkflowExecutionCanceled,
     WorkflowExecutionCompleted,
     WorkflowExecutionFailed,
@@ -205,26 +206,36 @@ class ActivityHandle(Generic[R_co]):
         run_id = (await self._find_open()).run_id
         # Beneath any codec: nothing of it has to be read for that.
         store, patiently = beneath(self._connection.store), self._connection.patiently
+        closing: EventRow | None = None
         while True:
             rows = await patiently(lambda: store.read_activities(run_id))
             if not rows:
-                raise self._closed(run_id)
+                last = (await patiently(lambda: store.read_closing_events([run_id]))).get(run_id)
+                if closing is None or last is None or last.data != closing.data:
+                    raise self._closed(run_id)
+                # It was cancelled by this, and the answer was lost.
+                self._told_closed(run_id, closing)
+                return
             row = rows[0]
             if row.cancel_requested:
                 return
             if row.state is ActivityState.QUEUED and row.outside_since is None:
                 outcome = cancel_waiting(row)
                 (ended,) = await patiently(partial(store.finish_attempts, [outcome]))
-                if ended and outcome.sole is not None:
-                    closing = outcome.sole.closing
-                    self._connection.local.closed(run_id, decode_data(closing.type, closing.data))
-                    store.hint([Hint(HintKind.CLOSED, run_id)])
+                assert outcome.sole is not None
+                closing = outcome.sole.closing
+                if ended:
+                    self._told_closed(run_id, closing)
                     return
             else:
                 change = request_cancel(row, reason)
                 if (await patiently(partial(store.change_activities, [change])))[0]:
                     return
             await asyncio.sleep(LOOK_AGAIN)
+
+    def _told_closed(self, run_id: str, closing: EventRow) -> None:
+        self._connection.local.closed(run_id, decode_data(closing.type, closing.data))
+        self._connection.store.hint([Hint(HintKind.CLOSED, run_id)])
 
     async def terminate(self, reason: str = "") -> None:
         """End the activity at once; what an attempt under way brings counts no more, and it is told by its heartbeat.

@@ -7,7 +7,7 @@ import random
 from functools import partial
 from typing import Any, Generic, TypeVar
 
-from durable._engine._messages import message
+from durable._engine._messages import message, named
 from durable._internal.ids import check_name, derived_uuid, uuid7
 from durable.client._connection import Connection
 from durable.client._inside import CLOSED, HELD_BACK, UNKNOWN, UNKNOWN_RUN, chain_over, send_inside
@@ -93,24 +93,24 @@ class Addressed(Generic[W_co, R_co]):
             return newest
         return await self._find(self.result_run_id, measured=measured)
 
-    async def _send(self, event: Input, *, own: bool = False, caller: object = None) -> str:
-        """Put a message into the run's inbox, once, however often the database has to be asked; return which run's.
+    async def _send_inside(self, event: Input, caller: object, *, own: bool = False) -> str:
+        """Put a message into the run's inbox in a transaction of the caller's; return which run's. See `_send`."""
+        first = self.first_execution_run_id if own and self.run_id is None else None
+        inside = await self._connection.store.inside(caller)
+        try:
+            return await send_inside(inside, self.id, self.run_id, first, message("", event.message, event))
+        except WorkflowNotFoundError as error:
+            if error.run_id is not None and await self._was_read(error.run_id, event.message):
+                return error.run_id
+            raise
+
+    async def _send(self, event: Input, *, own: bool = False) -> RunRecord:
+        """Put a message into the run's inbox, once, however often the database has to be asked; return the run as it was.
 
         Args:
-            event: What it becomes.
+            event: What it becomes, under the id that it names.
             own: Whether only runs of the chain are meant that this handle started, if it did.
-            caller: A connection of the caller's, whose transaction it is part of.
         """
-        message_id = event.message or uuid7()
-        if caller is not None:
-            first = self.first_execution_run_id if own and self.run_id is None else None
-            inside = await self._connection.store.inside(caller)
-            try:
-                return await send_inside(inside, self.id, self.run_id, first, message("", message_id, event))
-            except WorkflowNotFoundError as error:
-                if error.run_id is not None and await self._was_read(error.run_id, message_id):
-                    return error.run_id
-                raise
         store = self._connection.store
         followed: set[str] = set()
         until = asyncio.get_running_loop().time() + PATIENCE
@@ -118,11 +118,11 @@ class Addressed(Generic[W_co, R_co]):
             record = await self._find(self.run_id)
             if own:
                 self._check_chain(record)
-            new = [message(record.run_id, message_id, event)]
+            new = [message(record.run_id, event.message, event)]
             outcome = (await self._connection.patiently(partial(store.send, new)))[0]
             if outcome in (SendOutcome.SENT, SendOutcome.REPEATED):
                 store.hint([Hint(HintKind.MESSAGE, record.run_id)])
-                return record.run_id
+                return record
             if outcome is SendOutcome.HELD_BACK:
                 # It is about to close, and takes nothing until it has: a moment.
                 if asyncio.get_running_loop().time() > until:
@@ -131,8 +131,8 @@ class Addressed(Generic[W_co, R_co]):
                     )
                 await asyncio.sleep(random.uniform(0.01, HELD_BACK))
                 continue
-            if await self._was_read(record.run_id, message_id):
-                return record.run_id
+            if await self._was_read(record.run_id, event.message):
+                return record
             if self.run_id is None and record.run_id not in followed:
                 # It may have closed by going on in another run; look again.
                 followed.add(record.run_id)
@@ -155,5 +155,4 @@ class Addressed(Generic[W_co, R_co]):
         if await self._connection.patiently(lambda: store.find_update(run_id, message_id)):
             return True
         rows = await self._connection.patiently(lambda: store.read_events(run_id))
-        wanted = f'"message":"{message_id}"'.encode()
-        return any(wanted in row.data for row in rows)
+        return any(named(message_id) in row.data for row in rows)

@@ -1,7 +1,7 @@
 """Activities that somebody outside ends: addressed by a token or by ids, completed, failed, kept up, cancelled.
 
-The row of an attempt is its fence. An attempt that has none yet (its function has just handed out the token) gets one
-soon, and is waited for; one whose outcome is in the log never will, which is told at once.
+The row of an attempt is its fence. An attempt that has none yet, since it runs beside its workflow, gets one when its run's
+owner is asked for it; one whose outcome is in the log never will, which is told at once.
 """
 
 from __future__ import annotations
@@ -34,13 +34,21 @@ from durable._internal.ids import check_name
 from durable._internal.left_out import explains_options
 from durable.activity._context import ActivityCancellationDetails
 from durable.client._connection import Connection
+from durable.client._rows_wanted import RowsWanted
 from durable.converter import (
     ActivitySerializationContext,
     DataConverter,
     SerializationContext,
 )
 from durable.exceptions import ActivityNotFoundError, AsyncActivityCancelledError
-from durable.history import CLOSING, ActivityTaskScheduled, decode_data, decode_history
+from durable.history import (
+    CLOSING,
+    ActivityTaskScheduled,
+    Event,
+    WorkflowExecutionStarted,
+    decode_data,
+    decode_history,
+)
 from durable.interceptor.client import (
     CompleteAsyncActivityInput,
     FailAsyncActivityInput,
@@ -50,7 +58,10 @@ from durable.interceptor.client import (
 from durable.store import ActivityRecord, ActivityState, Heartbeat, HeartbeatAnswer
 
 ROW_PATIENCE = 10.0
-"""Seconds for which an attempt is waited for whose function has told its token and has not ended yet."""
+"""Seconds for which the owner of a run is asked to make an activity reachable that runs beside it."""
+
+SHOWN_WITHIN = 2.0
+"""Seconds after which an activity that runs stands in the log: one that has just begun shows a moment later."""
 
 OutcomeOf = Callable[[ActivityRecord, ActivityTaskScheduled, DataConverter], Outcome]
 """Makes an outcome of what is known of an attempt."""
@@ -261,26 +272,34 @@ class AsyncActivityHandle:
         Raises:
             ActivityNotFoundError: It is not open, or has not got one in time.
         """
-        until = asyncio.get_running_loop().time() + ROW_PATIENCE
+        loop = asyncio.get_running_loop()
+        began = loop.time()
         pause = LOOK_FIRST
         store = self._connection.store
+        wanted: RowsWanted | None = None
         while True:
             run_id = await self._run_id()
             rows = await self._connection.patiently(partial(store.read_activities, run_id))
             for row in rows:
                 if row.fault is not None:
                     raise row.fault
-                if self._means(row):
+                if self._is(row.id, scheduled_of(row).activity_id):
                     if self._open(row):
                         return row
                     raise self._unknown("it has ended, or another attempt has taken its place", run_id)
-            if not await self._may_come(run_id):
-                raise self._unknown("it has ended", run_id)
-            if asyncio.get_running_loop().time() > until:
+            log = decode_history(await self._connection.patiently(partial(store.read_events, run_id)))
+            number = self._number_in(log, run_id)
+            if number is not None:
+                if wanted is None or wanted.run_id != run_id:
+                    started = log[0].data
+                    assert isinstance(started, WorkflowExecutionStarted)
+                    wanted = RowsWanted(self._connection, run_id, started.workflow_type, started.task_queue)
+                await wanted.ask([number])
+            elif loop.time() > began + SHOWN_WITHIN:
+                raise self._unknown("its workflow has not asked for it, or it has ended", run_id)
+            if loop.time() > began + ROW_PATIENCE:
                 raise self._unknown(
-                    f"its workflow has not asked for it, or its function has not called raise_complete_async() "
-                    f"within {ROW_PATIENCE:g} s",
-                    run_id,
+                    f"the worker of its workflow has not made it reachable within {ROW_PATIENCE:g} s", run_id
                 )
             await asyncio.sleep(pause)
             pause = min(2 * pause, LOOK_LONGEST)
@@ -302,33 +321,39 @@ class AsyncActivityHandle:
             )
         return run.run_id
 
-    def _means(self, row: ActivityRecord) -> bool:
-        if self._token is not None:
-            return row.id == self._token.id
-        assert isinstance(self._id_or_token, AsyncActivityIDReference)
-        return scheduled_of(row).activity_id == self._id_or_token.activity_id
+    def _is(self, number: int, activity_id: str) -> bool:
+        if isinstance(self._id_or_token, AsyncActivityIDReference):
+            return activity_id == self._id_or_token.activity_id
+        return self._token is not None and number == self._token.id
 
     def _open(self, row: ActivityRecord) -> bool:
         if self._token is not None and row.attempt != self._token.attempt:
             return False
         return row.state is ActivityState.RUNNING or row.outside_since is not None
 
-    async def _may_come(self, run_id: str) -> bool:
-        """Whether the log lets the attempt have a row yet: its run is open, and the activity has no outcome."""
-        store = self._connection.store
-        events = decode_history(await self._connection.patiently(lambda: store.read_events(run_id)))
-        if not events or isinstance(events[-1].data, CLOSING):
-            return False
-        number = None if self._token is None else self._token.id
-        for event in events:
+    def _number_in(self, log: Sequence[Event], run_id: str) -> int | None:
+        """Return the number of an attempt that has no row yet; None as long as the log does not show the activity.
+
+        Raises:
+            ActivityNotFoundError: It will have none: its run is closed, it has an outcome, or it is a local one.
+        """
+        if not log or isinstance(log[-1].data, CLOSING):
+            raise self._unknown("it has ended", run_id)
+        token = self._token
+        if token is not None and token.attempt != 1:
+            raise self._unknown("it has ended", run_id)  # what is tried again has a row
+        number = None if token is None else token.id
+        for event in log:
             data = event.data
-            if number is None and isinstance(data, ActivityTaskScheduled):
-                assert isinstance(self._id_or_token, AsyncActivityIDReference)
-                if data.activity_id == self._id_or_token.activity_id:
-                    number = data.id
+            if isinstance(data, ActivityTaskScheduled) and self._is(data.id, data.activity_id):
+                if data.local is not None:
+                    raise self._unknown("it is a local one, which nobody but its worker knows of", run_id)
+                number = data.id
             elif isinstance(data, ActivityInputEvent) and data.id == number:
-                return False
-        return self._token is None or self._token.attempt == 1
+                if token is not None:
+                    raise self._unknown("it has ended", run_id)
+                number = None  # its id may have been used again, by one that shows in a moment
+        return number
 
     def _converter(self, record: ActivityRecord, scheduled: ActivityTaskScheduled) -> DataConverter:
         converter = self._override or self._connection.converter

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from durable._engine._messages import end
+from msgspec.structs import replace
+
+from durable._engine._messages import end, named
 from durable._engine._updates import LOST
+from durable._internal.ids import uuid7
 from durable.client._local import LocalRuns
 from durable.client._parents import news_of
 from durable.client._patience import Patience
@@ -17,7 +20,7 @@ from durable.converter import DataConverter
 from durable.history import WorkflowExecutionTerminated
 from durable.interceptor.client import OutboundInterceptor
 from durable.interceptor.worker import WorkflowInboundInterceptor
-from durable.store import ANY_KEY, Close, Deed, Hint, HintKind, RunRecord, RunStatus, Store
+from durable.store import ANY_KEY, Close, Deed, Hint, HintKind, RunRecord, RunStatus, Store, beneath
 
 
 class Calls:
@@ -63,19 +66,22 @@ class Connection:
         return Deed(operation, workflow_id, self.identity, reason, detail, batch_id)
 
     async def terminate(self, run: RunRecord, event: WorkflowExecutionTerminated, batch_id: str = "") -> bool:
-        """End a run from outside, with all that follows from it; False when it is not open (any more).
+        """End a run from outside, with all that follows from it; False when something else has ended it.
 
         Raises:
             HistoryError: Its first event cannot be read.
             StoreUnavailableError: The database is away; it may or may not have been ended.
         """
         store = self.store
+        event = replace(event, message=uuid7())
         news = await self.patiently(lambda: news_of(store, run, event))
         close = Close(RunStatus.TERMINATED, update_lost=LOST)
         deed = self.deed("terminate", run.workflow_id, event.reason, batch_id=batch_id)
         done = await self.patiently(
             lambda: store.terminate(run.run_id, lambda seq: end(seq, event), close, news, deed=deed)
         )
+        # When the answer was lost, it is ended already as it is asked again.
+        done = done or await self._is_end(run.run_id, event.message)
         if done:
             # Which children have been told of it is known to nobody here.
             store.hint(
@@ -86,3 +92,9 @@ class Connection:
                 ]
             )
         return done
+
+    async def _is_end(self, run_id: str, message_id: str) -> bool:
+        """Whether a run was ended by what has this id."""
+        store = beneath(self.store)  # where ids are as plain as anywhere
+        last = (await self.patiently(lambda: store.read_closing_events([run_id]))).get(run_id)
+        return last is not None and named(message_id) in last.data

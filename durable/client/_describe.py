@@ -61,9 +61,6 @@ class WorkflowExecutionDescription(WorkflowExecution):
     """A run as the database knows it at one moment, and what it waits for.
 
     Attributes:
-        hold: "blocked" when its code is at fault (see `reason`), "quarantined" when it killed its workers, "paused" when
-            an operator has paused it, else "".
-        reason: Why it does not go on: what holds it, that no worker takes it, or who has locked it for long.
         owner: The worker that has it in memory.
         history_length: How many events it has, open or closed.
         history_size: How many bytes these have.
@@ -72,8 +69,6 @@ class WorkflowExecutionDescription(WorkflowExecution):
         versioning_override: What holds for it whatever its workflow says of versions; None for nothing.
     """
 
-    hold: str
-    reason: str
     owner: str | None
     history_size: int
     pending_activities: Sequence[PendingActivity]

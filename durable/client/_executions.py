@@ -20,7 +20,7 @@ from durable.converter import DataConverter
 from durable.exceptions import ConversionError, HistoryCorruptError
 from durable.history import Payload
 from durable.history._search_attributes import decode_search_attributes
-from durable.store import ListedRun
+from durable.store import Hold, ListedRun
 
 T = TypeVar("T")
 D = TypeVar("D")
@@ -46,6 +46,10 @@ class WorkflowExecution:
         namespace: Where it lives.
         raw_memo: The memo as it is stored; `memo()` reads it.
         data_converter: What reads it.
+        hold: "blocked" when its code is at fault (see `reason`), "quarantined" when it killed its workers, "paused" when
+            an operator has paused it, else "".
+        reason: Why it does not go on: what holds it, and as far as `describe` can tell that no worker takes it, or who has
+            locked it for long. Of a closed run, why it was ended.
         versioning_behavior: What a new version of the workers means to it, with what overrides it; UNSPECIFIED before a
             worker with a version has run a task of it.
         deployment_version: The version it is pinned to, else the one that ran its newest task; None for none.
@@ -71,6 +75,8 @@ class WorkflowExecution:
     data_converter: DataConverter = field(repr=False)
     versioning_behavior: VersioningBehavior = VersioningBehavior.UNSPECIFIED
     deployment_version: WorkerDeploymentVersion | None = None
+    hold: str = ""
+    reason: str = ""
 
     async def memo(self) -> Mapping[str, Any]:
         """Return the memo, decoded; what cannot be read here is shown as a text that says so."""
@@ -139,4 +145,6 @@ def execution_of(run: ListedRun, namespace: str, converter: DataConverter) -> Wo
         data_converter=converter,
         versioning_behavior=VersioningBehavior(run.behavior),
         deployment_version=version_of(run.version),
+        hold="" if run.hold is Hold.NONE else run.hold.name.lower(),
+        reason=run.reason,
     )

@@ -196,12 +196,13 @@ class WorkflowHandle(
         payloads = to_checked_payloads(self._converter, args, types, f"signal {name}")
         identity = self._connection.identity
         message = requested(request_id, "signal")
-        await self._send(
-            WorkflowExecutionSignaled(
-                message=message, name=name, input=payloads, headers=headers, identity=identity
-            ),
-            caller=caller,
+        event = WorkflowExecutionSignaled(
+            message=message, name=name, input=payloads, headers=headers, identity=identity
         )
+        if caller is None:
+            await self._send(event)
+        else:
+            await self._send_inside(event, caller)
 
     async def cancel(
         self, reason: str = "", *, request_id: str | None = None, connection: Any = None
@@ -227,21 +228,17 @@ class WorkflowHandle(
 
     async def _cancel(self, reason: str, request_id: str | None, caller: object) -> None:
         """Send a cancel request: what `cancel` does behind its interceptors."""
-        run_id = await self._send(
-            WorkflowExecutionCancelRequested(
-                message=requested(request_id, "cancel"),
-                reason=_text(reason),
-                identity=self._connection.identity,
-            ),
-            own=True,
-            caller=caller,
+        event = WorkflowExecutionCancelRequested(
+            message=requested(request_id, "cancel"), reason=_text(reason), identity=self._connection.identity
         )
         if caller is not None:
-            return  # There is no request yet, and perhaps never will be: a worker looks for those that are there.
-        store = self._connection.store
-        run = await self._connection.patiently(lambda: store.find_run(self.id, run_id, measured=False))
-        if run is not None and run.hold is Hold.BLOCKED and run.wake_at is None:
+            # There is no request yet, and perhaps never will be: a worker looks for those that are there.
+            await self._send_inside(event, caller, own=True)
+            return
+        run = await self._send(event, own=True)
+        if run.hold is Hold.BLOCKED and run.wake_at is None:
             # Whoever sees the request may end it as long as it waits for its concurrency key; why not at once.
+            store = self._connection.store
             await self._connection.patiently(lambda: cancel_waiting(store, run))
 
     async def terminate(self, *args: Any, reason: str = "") -> None:

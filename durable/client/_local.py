@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
+from durable._replay._guard import GuardMode
 from durable._replay._intercepted import Interceptors
 from durable.history import EventData, Payload, Payloads
 from durable.store import NewRun, StartVerdict, UpdateOutcome
@@ -51,6 +52,9 @@ class LocalRuns:
 
     clock: Callable[[], int] | None = None
     """The database's clock, where this process is what moves it: in tests."""
+
+    guard: GuardMode = "warn"
+    """What workers of this client do about forbidden calls, unless they are told otherwise: in tests, "error"."""
 
     def __init__(self) -> None:
         self.workers: list[LocalWorker] = []

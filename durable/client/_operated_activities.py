@@ -7,29 +7,26 @@ through the table of queries, to give it one; when that is there, or the activit
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 
 from durable._engine._operated import NewOptions, pause, reset, unpause, update_options
-from durable._engine._questions import Asked, encode, rows_wanted
 from durable._engine._state import RunState
 from durable._engine.operations import ActivityChange
-from durable._internal.ids import check_name, check_text, uuid7
-from durable._internal.instants import SECOND, Duration, to_duration
+from durable._internal.ids import check_name, check_text
+from durable._internal.instants import Duration, to_duration
 from durable.activity._activity import Activity
 from durable.client._addressed import Addressed, R_co, W_co
 from durable.client._connection import Connection
 from durable.client._inside import CLOSED
 from durable.client._jitter import drawn
+from durable.client._rows_wanted import RowsWanted
 from durable.common import RetryPolicy
 from durable.exceptions import ActivityNotFoundError, WorkflowNotFoundError
 from durable.history import ActivityTaskScheduled, decode_history, encode_retry_policy
-from durable.store import ActivityRecord, ActivityState, Deed, Hint, HintKind, Question, RunRecord, RunStatus
+from durable.store import ActivityRecord, ActivityState, Deed, Hint, HintKind, RunRecord, RunStatus
 
 PATIENCE = 10.0
 """Seconds for which the owner of a run is asked to make an activity reachable that runs beside it."""
-
-ASK_EVERY = 1.0
-"""Seconds after which it is asked again."""
 
 FIRST_LOOK, LONGEST_PAUSE = 0.005, 0.1
 """Seconds between two looks whether it has, doubled each time."""
@@ -57,7 +54,7 @@ class Operating:
         self._what = what
         self._wanted = wanted
         self._deed = deed
-        self._asked_at = float("-inf")
+        self._rows = RowsWanted(connection, run.run_id, run.workflow_type, run.task_queue)
 
     async def change(self, make: Change) -> None:
         """Change all that are meant.
@@ -91,7 +88,7 @@ class Operating:
                     f"an activity {self._what} runs beside its workflow, whose worker has not made it reachable within "
                     f"{PATIENCE:g} s"
                 )
-            await self._ask_for_rows(list(open_ones))
+            await self._rows.ask(list(open_ones))
             await asyncio.sleep(look)
             look = min(2 * look, LONGEST_PAUSE)
         if not reached:
@@ -143,25 +140,6 @@ class Operating:
         written = [change for change, changed in zip(changes, answers, strict=True) if changed]
         done += [change.id for change in written]
         return done, {change.task_queue for change in written if change.paused_at is None}
-
-    async def _ask_for_rows(self, ids: Collection[int]) -> None:
-        """Ask the owner for rows, now and then."""
-        now = asyncio.get_running_loop().time()
-        if now - self._asked_at < ASK_EVERY:
-            return
-        self._asked_at = now
-        store, run = self._connection.store, self._run
-        question = Question(
-            query_id=uuid7(),
-            run_id=run.run_id,
-            workflow_type=run.workflow_type,
-            task_queue=run.task_queue,
-            name=rows_wanted(ids),
-            input=encode(Asked()),
-            expires_in=round(ASK_EVERY * SECOND),
-        )
-        await self._connection.patiently(lambda: store.ask(question))
-        store.hint([Hint(HintKind.QUERY, run.task_queue)])
 
     def _not_found(self, text: str) -> ActivityNotFoundError:
         run = self._run

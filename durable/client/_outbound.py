@@ -156,7 +156,11 @@ class Outbound(ScheduleCalls, ActivityCalls):
             input.ret_type,
             checked_headers(input.headers),
         )
-        run_id = await self._handle(input.id, input.run_id, None)._send(new.event, caller=input.connection)
+        told = self._handle(input.id, input.run_id, None)
+        if input.connection is None:
+            run_id = (await told._send(new.event)).run_id
+        else:
+            run_id = await told._send_inside(new.event, input.connection)
         handle: WorkflowUpdateHandle[Any] = WorkflowUpdateHandle(
             connection, new.id, input.id, workflow_run_id=run_id, result_type=new.result_type
         )

@@ -10,7 +10,7 @@ await tx.execute("insert into orders values (%s)", (order.id,))
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -20,6 +20,8 @@ __all__ = ["AsyncConnections", "Connections"]
 
 
 class _BegunAsync:
+    around: Callable[[Callable[[], Any]], Any] | None = None
+
     def __init__(self, connection: AsyncConnection[Any]) -> None:
         self.connection = connection
 
@@ -28,6 +30,8 @@ class _BegunAsync:
 
 
 class _Begun:
+    around: Callable[[Callable[[], Any]], Any] | None = None
+
     def __init__(self, connection: Connection[Any]) -> None:
         self.connection = connection
 

@@ -22,6 +22,8 @@ __all__ = ["AsyncSessions", "Sessions"]
 
 
 class _BegunAsync:
+    around: Callable[[Callable[[], Any]], Any] | None = None
+
     def __init__(self, session: AsyncSession) -> None:
         self.connection = session
 
@@ -30,6 +32,8 @@ class _BegunAsync:
 
 
 class _Begun:
+    around: Callable[[Callable[[], Any]], Any] | None = None
+
     def __init__(self, session: Session) -> None:
         self.connection = session
 
@@ -43,7 +47,7 @@ class AsyncSessions:
     What it has in it is flushed and committed together with the completion of the activity.
 
     Args:
-        make: Makes a session: an `async_sessionmaker` of an engine on the workflows' PostgreSQL database.
+        make: Makes a session: an `async_sessionmaker` of an engine on the workflows' database.
     """
 
     transaction_types: tuple[type[Any], ...] = (AsyncSession,)
@@ -64,7 +68,7 @@ class Sessions:
     """The same for plain functions, which run in threads: gives each a `Session`.
 
     Args:
-        make: Makes a session: a `sessionmaker` of an engine on the workflows' PostgreSQL database.
+        make: Makes a session: a `sessionmaker` of an engine on the workflows' database.
     """
 
     transaction_types: tuple[type[Any], ...] = (Session,)

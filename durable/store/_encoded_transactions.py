@@ -26,6 +26,7 @@ class _EncodedTransaction:
 
     def __init__(self, store: Passing, lent: ActivityTransaction) -> None:
         self.connection = lent.connection
+        self.around = lent.around
         self._store = store
         self._lent = lent
 

@@ -30,7 +30,6 @@ class Passing:
         self.stored = stored
         self.url = stored.url
         self.transaction_types = stored.transaction_types
-        self.takes_sources = stored.takes_sources
         self._codec = codec
         self._namespace = namespace
         self._takes_context = isinstance(codec, WithSerializationContext)

@@ -23,6 +23,8 @@ TAKEN = (
     "on which a transaction is open"
 )
 
+BLOCKS = "a connection that is used in a thread must not be asynchronous"
+
 
 @runtime_checkable
 class PostgresSeat(Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
@@ -13,6 +14,9 @@ class ActivityTransaction(Protocol):
 
     connection: Any
     """What the function is given: a connection of the driver's, in the transaction."""
+
+    around: Callable[[Callable[[], Any]], Any] | None
+    """What a plain function is called through, in its thread; None for nothing special."""
 
     async def commit(self, outcome: AttemptOutcome) -> bool:
         """End the attempt in this transaction, and commit it.
@@ -35,13 +39,16 @@ class BegunTransaction(Protocol):
     connection: Any
     """What the function is given, in an open transaction."""
 
+    around: Callable[[Callable[[], Any]], Any] | None
+    """See `ActivityTransaction`."""
+
     async def commit(self) -> None:
         """Commit it."""
         ...
 
 
 class TransactionSource(Protocol):
-    """Begins transactions of an application's own library, for its transactional activities on PostgreSQL.
+    """Begins transactions of an application's own library, for its transactional activities.
 
     They are to the workflows' database, and what is given is one of the connections or sessions that `connection=` of a
     client takes.
@@ -62,10 +69,7 @@ class TransactionStore(Protocol):
     """What ends attempts in one transaction with the rows of the application."""
 
     transaction_types: tuple[type[Any], ...]
-    """What the functions of transactional activities can be given without a source."""
-
-    takes_sources: bool
-    """Whether it takes transactions of other libraries."""
+    """What the functions of transactional activities can be given without a source; nothing if there is none to lend."""
 
     def transaction(
         self, run_id: str, id: int, attempt: int, source: TransactionSource | None = None

@@ -68,11 +68,6 @@ class Database(Protocol):
         ...
 
     @property
-    def takes_sources(self) -> bool:
-        """As of its store."""
-        ...
-
-    @property
     def url(self) -> str:
         """Where others find it.
 
@@ -103,8 +98,6 @@ class Database(Protocol):
 
 class SQLite:
     """In memory; in a file, if somebody is to come near it: a transactional activity, or a connection of the test's own."""
-
-    takes_sources = False
 
     def __init__(self, clock: VirtualClock | None, *, file: bool = False) -> None:
         self.clock = clock
@@ -170,8 +163,6 @@ class SQLite:
 
 class Postgres:
     """A database of a server, a copy of a template."""
-
-    takes_sources = True
 
     def __init__(self, server: PostgresServer, clock: VirtualClock | None) -> None:
         self.clock = clock

@@ -15,6 +15,7 @@ from typing import Any, Never, ParamSpec, Self, TypeVar, Unpack, cast
 from durable._engine._activities import decode_progress, scheduled_of
 from durable._internal.instants import Duration, from_datetime, to_datetime, to_duration
 from durable._internal.left_out import why_no_option
+from durable._replay._guard import GuardMode
 from durable.activity._activity import Activity
 from durable.client import Client
 from durable.client._start_options import DEFAULT_QUEUE, StartOptions
@@ -76,6 +77,7 @@ class WorkflowEnvironment(Looking):
         start: datetime | None = None,
         evict: bool = False,
         raise_task_failures: bool = True,
+        guard: GuardMode = "error",
         postgres: PostgresServer | None = None,
         mocks: Mocks | None = None,
         record: bool = False,
@@ -95,6 +97,7 @@ class WorkflowEnvironment(Looking):
                 test also shows that it replays.
             raise_task_failures: Whether an error in the code of a workflow is raised in the test, instead of being logged
                 and tried again as in production.
+            guard: What workers do about workflow code that calls what no replay sees again, see `Worker`.
             postgres: A server on which it gets a database of its own; on SQLite by default.
             mocks: Mocks that several environments share.
             record: Whether `record_history` writes its file, if there is one already.
@@ -116,6 +119,7 @@ class WorkflowEnvironment(Looking):
         if client is not None:
             self._client = client
             client.local.on_blocked(self._blocked)
+            client.local.guard = guard
             return
         self._database = self._made_in(postgres, VirtualClock(start_of(start)) if time_skipping else None)
         self._clock = self._database.clock
@@ -123,7 +127,6 @@ class WorkflowEnvironment(Looking):
             self._open,
             self._opened,
             transaction_types=self._database.transaction_types,
-            takes_sources=self._database.takes_sources,
         )
         self._client = Client(
             cast(Store, self._observed),
@@ -134,6 +137,7 @@ class WorkflowEnvironment(Looking):
             default_workflow_query_reject_condition=default_workflow_query_reject_condition,
         )
         self._client.local.on_blocked(self._blocked)
+        self._client.local.guard = guard
         if self._clock is not None:
             self._client.local.clock = self._clock.now
 
@@ -148,6 +152,7 @@ class WorkflowEnvironment(Looking):
         start: datetime | None = None,
         evict: bool = False,
         raise_task_failures: bool = True,
+        guard: GuardMode = "error",
         postgres: PostgresServer | None = None,
         **elsewhere: Never,
     ) -> Self:
@@ -165,6 +170,7 @@ class WorkflowEnvironment(Looking):
             start=start,
             evict=evict,
             raise_task_failures=raise_task_failures,
+            guard=guard,
             postgres=postgres,
         )
         await made._observed.open()
@@ -180,6 +186,7 @@ class WorkflowEnvironment(Looking):
         identity: str = "test",
         evict: bool = False,
         raise_task_failures: bool = True,
+        guard: GuardMode = "error",
         postgres: PostgresServer | None = None,
         **elsewhere: Never,
     ) -> Self:
@@ -197,6 +204,7 @@ class WorkflowEnvironment(Looking):
             time_skipping=False,
             evict=evict,
             raise_task_failures=raise_task_failures,
+            guard=guard,
             postgres=postgres,
         )
         await made._observed.open()

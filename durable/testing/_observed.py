@@ -28,7 +28,6 @@ class ObservedStore:
         under_way: How many of them have no answer yet.
         writes: How many were such that something got further by them.
         transaction_types: As of the store.
-        takes_sources: As of the store.
         hooks: What a method goes through, by its name, as `hook(method, *args, **kwargs)`.
     """
 
@@ -38,13 +37,11 @@ class ObservedStore:
         opened: Callable[[], None],
         *,
         transaction_types: tuple[type[Any], ...],
-        takes_sources: bool,
     ) -> None:
         """Open the store by `open` when it is needed, and call `opened` then, on the event loop it is for."""
         self.calls = self.writes = 0
         self.under_way = 0
         self.transaction_types = transaction_types
-        self.takes_sources = takes_sources
         self.hooks: dict[str, Hook] = {}
         self.url = "the environment's database"  # where that is, is known when it is open
         self._open = open
@@ -136,6 +133,7 @@ class _Hooked:
 
     def __init__(self, lent: ActivityTransaction, hook: Hook) -> None:
         self.connection = lent.connection
+        self.around = lent.around
         self._lent = lent
         self._hook = hook
 

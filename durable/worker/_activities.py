@@ -38,7 +38,7 @@ from durable.converter import DataConverter
 from durable.exceptions import ApplicationError, CancelledError, ConversionError, HistoryError
 from durable.history import ActivityTaskScheduled, EventRow
 from durable.interceptor.worker import Interceptor
-from durable.store import ActivityRecord, Store, TransactionSource
+from durable.store import ActivityRecord, ActivityTransaction, Store, TransactionSource
 from durable.worker._attempt_info import converter_for, info_of
 from durable.worker._attempts import Attempt, Flag, Owner
 from durable.worker._clock import DatabaseClock
@@ -438,16 +438,22 @@ class Activities:
             return Failed(converter.to_failure(error))
 
     def _intercepted(
-        self, attempt: Attempt, activity: Activity[..., Any], args: Sequence[Any], *transaction: Any
+        self,
+        attempt: Attempt,
+        activity: Activity[..., Any],
+        args: Sequence[Any],
+        transaction: ActivityTransaction | None = None,
     ) -> Awaitable[Any]:
         """Call a function through the interceptors, if there are any; they see nothing of its transaction."""
         definition = activity.definition
 
         async def run(function: partial[Any]) -> Any:
-            given = (*transaction, *function.args)
+            given = function.args if transaction is None else (transaction.connection, *function.args)
             if definition.is_async:
                 return await function.func(*given)
             function = partial(function.func, *given)
+            if transaction is not None and transaction.around is not None:
+                function = partial(transaction.around, function)
             return await self._elsewhere(attempt, activity, function, function.func, given)
 
         executor = None if definition.is_async else self._executor

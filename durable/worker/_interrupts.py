@@ -5,31 +5,28 @@ Temporal's SDK does. What must never happen is that it comes late, when the func
 belongs to a pool, does something else. Hence the order of things:
 
 * It is sent under a lock, once at most, and only while the function runs and is not shielded.
-* At the end of the function, under the same lock, what was sent and has not arrived is taken back. Should it arrive
-  just before, this is done again, and the function counts as cancelled.
+* At the end of the function, under the same lock, what was sent and has not arrived is let arrive and swallowed. Should
+  it arrive just before, this is done again, and the function counts as cancelled.
 * A shield begins by letting arrive what was sent before it.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import threading
 from collections.abc import Callable, Generator
 from typing import TypeVar
 
+from durable._internal.thrown import has_arrived, let_arrive, raise_in_thread
 from durable.exceptions import CancelledError
 
 T = TypeVar("T")
-
-_STEPS = 100
-"""Loop rounds after which an exception that was sent to this thread has arrived: the first one looks for it."""
 
 
 class Interrupt:
     """What a cancel does to one call of a plain function in a thread."""
 
-    __slots__ = ("_due", "_lock", "_requested", "_shields", "_thread")
+    __slots__ = ("_due", "_lock", "_requested", "_sent", "_shields", "_thread")
 
     def __init__(self) -> None:
         # Reentrant: should the exception arrive while its own thread holds it, that thread still comes to an end, and
@@ -39,6 +36,7 @@ class Interrupt:
         self._shields = 0
         self._requested = False
         self._due = False
+        self._sent = False
 
     def request(self) -> None:
         """Interrupt the function: now, at the end of its shield, or before its first line. Again does nothing."""
@@ -49,6 +47,7 @@ class Interrupt:
             if self._thread is None or self._shields:
                 self._due = True
             else:
+                self._sent = True
                 raise_in_thread(self._thread, CancelledError)
 
     def call(self, function: Callable[[], T]) -> T:
@@ -77,9 +76,11 @@ class Interrupt:
 
     def _leave(self) -> None:
         with self._lock:
-            if self._thread is not None:
-                raise_in_thread(self._thread, None)
-                self._thread = None
+            self._thread = None
+            if self._sent:
+                with contextlib.suppress(CancelledError):
+                    let_arrive()
+                has_arrived(threading.get_ident())
 
     @contextlib.contextmanager
     def shielded(self) -> Generator[None]:
@@ -91,8 +92,8 @@ class Interrupt:
         with self._lock:
             self._shields += 1
         try:
-            for _ in range(_STEPS):
-                pass
+            if self._sent:
+                let_arrive()
             yield
         finally:
             with self._lock:
@@ -102,10 +103,3 @@ class Interrupt:
                     self._due = False
             if due:
                 raise CancelledError
-
-
-def raise_in_thread(thread_id: int, exception: type[BaseException] | None) -> None:
-    """Raise an exception in another thread, at its next bytecode; None takes back what has not arrived."""
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(
-        ctypes.c_ulong(thread_id), None if exception is None else ctypes.py_object(exception)
-    )

@@ -7,6 +7,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Any
 
+from durable._replay._guard import Guard
 from durable._replay._patches import Activation
 from durable.activity._activity import Activity
 from durable.common import VersioningBehavior, WorkerDeploymentVersion
@@ -55,6 +56,7 @@ class WorkerOptions:
     interceptors: Sequence[Interceptor] = ()
     workflow_interceptors: Sequence[type[WorkflowInboundInterceptor]] = ()
     dynamic_workflow: WorkflowDefinition | None = None
+    guard: Guard | None = None
 
     def workflow(self, workflow_type: str) -> WorkflowDefinition | None:
         """Return what runs workflows of a type here; None if nothing does."""

@@ -13,9 +13,9 @@ import pickle
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import pairwise
 from typing import Any, cast
@@ -57,6 +57,7 @@ class Call:
     info: Info
     token: bytes
     cancelled: Any
+    reasons: Any
     worker_shutdown: Any
     heartbeats: SharedHeartbeatSender
     payload_converter: bytes
@@ -103,6 +104,7 @@ class Processes:
         self._shared = shared
         self._threads = threads
         self._shutdown: Any = None
+        self._reasons: Any = None
 
     async def run(
         self, attempt: Attempt, activity: Activity[..., Any], fn: Callable[..., Any], args: Sequence[Any]
@@ -117,15 +119,25 @@ class Processes:
         attempt.in_thread = True
         token = task_token(attempt.run_id, attempt.scheduled.id, attempt.number)
         if self._shutdown is None:
+            self._reasons = await loop.run_in_executor(self._threads, self._shared.new_mapping)
             self._shutdown = await loop.run_in_executor(self._threads, self._shared.new_event)
         cancelled = await loop.run_in_executor(self._threads, self._shared.new_event)
         sender = self._shared.register_heartbeater(
             token, lambda *details: attempt.heartbeat_of_process(details)
         )
+        told: list[Future[None]] = []
+
+        def stop() -> None:
+            assert attempt.details is not None
+            reason = tuple(name for name, true in asdict(attempt.details).items() if true)
+            # A call to another process, which must not hold up the event loop.
+            with contextlib.suppress(RuntimeError):
+                told.append(self._threads.submit(_stop, cancelled, self._reasons, token, reason))
+
         try:
-            attempt.on_stop = lambda: self._set(cancelled)
+            attempt.on_stop = stop
             if attempt.details is not None:
-                cancelled.set()
+                stop()
             definition = activity.definition
             own = fn is definition.fn or getattr(fn, "__func__", None) is definition.fn
             place = Place(definition.module, definition.qualname, activity.instance)
@@ -135,6 +147,7 @@ class Processes:
                 attempt.info,
                 token,
                 cancelled,
+                self._reasons,
                 self._shutdown,
                 sender,
                 _pickled_or_nothing(attempt.payload_converter),
@@ -150,22 +163,34 @@ class Processes:
             return _answer(attempt, await loop.run_in_executor(self._executor, call_in_process, data))
         finally:
             attempt.on_stop = None
+            for one in told:
+                one.add_done_callback(lambda _: _forget(self._reasons, token))
             self._shared.unregister_heartbeater(token)
 
     def shut_down(self) -> None:
         """Tell the functions that the worker stops."""
         if self._shutdown is not None:
-            self._set(self._shutdown)
-
-    def _set(self, event: Any) -> None:
-        # A call to another process, which must not hold up the event loop.
-        with contextlib.suppress(RuntimeError):
-            self._threads.submit(_set_quietly, event)
+            with contextlib.suppress(RuntimeError):
+                self._threads.submit(_set, self._shutdown)
 
 
-def _set_quietly(event: Any) -> None:
+def _set(event: Any) -> None:
     with contextlib.suppress(OSError, EOFError):
         event.set()
+
+
+def _stop(cancelled: Any, reasons: Any, token: bytes, reason: tuple[str, ...]) -> None:
+    """Say why before a function looks."""
+    if reasons is not None:
+        with contextlib.suppress(OSError, EOFError):
+            reasons[token] = reason
+    _set(cancelled)
+
+
+def _forget(reasons: Any, token: bytes) -> None:
+    if reasons is not None:
+        with contextlib.suppress(OSError, EOFError):
+            reasons.pop(token, None)
 
 
 def _pickled_or_nothing(value: object) -> bytes:
@@ -285,7 +310,9 @@ class _InProcess:
 
     @property
     def cancellation_details(self) -> ActivityCancellationDetails | None:
-        return None
+        call = self._call
+        reason = None if call.reasons is None else call.reasons.get(call.token)
+        return None if reason is None else ActivityCancellationDetails(**dict.fromkeys(reason, True))
 
     @property
     def payload_converter(self) -> PayloadConverter:

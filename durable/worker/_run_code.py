@@ -133,6 +133,7 @@ class RunCode:
             interceptors=self._home.options.workflow_interceptors,
         )
         made.own_version = self._home.options.version
+        made.guard = self._home.options.guard
         return made
 
     def note(self, message: str, exception: BaseException | None) -> None:

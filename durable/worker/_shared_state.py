@@ -6,7 +6,7 @@ import logging
 import queue
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from concurrent.futures import Executor
 from multiprocessing.managers import SyncManager
 from typing import Any, Self
@@ -47,6 +47,13 @@ class SharedStateManager(ABC):
     def new_event(self) -> threading.Event:
         """Return a flag that can be pickled for other processes."""
 
+    def new_mapping(self) -> MutableMapping[bytes, tuple[str, ...]] | None:
+        """Return what can be pickled for other processes and tells them why an attempt is asked to end.
+
+        None, unless it is overridden: then `activity.cancellation_details()` is not known there.
+        """
+        return None
+
     @abstractmethod
     def register_heartbeater(
         self, task_token: bytes, heartbeat: Callable[..., None]
@@ -70,6 +77,9 @@ class _OfMultiprocessing(SharedStateManager):
 
     def new_event(self) -> threading.Event:
         return self._manager.Event()
+
+    def new_mapping(self) -> MutableMapping[bytes, tuple[str, ...]]:
+        return self._manager.dict()
 
     def register_heartbeater(
         self, task_token: bytes, heartbeat: Callable[..., None]

@@ -16,7 +16,7 @@ from durable.activity._activity import Activity
 from durable.activity._context import CompleteAsyncError
 from durable.converter import DataConverter
 from durable.exceptions import ApplicationError, RegistrationError, StoreUnavailableError, TransactionError
-from durable.store import Store, TransactionSource
+from durable.store import ActivityTransaction, Store, TransactionSource
 from durable.worker._attempts import Attempt
 from durable.worker._reports import Reports
 
@@ -56,16 +56,15 @@ def sources_of(
         if kind is Any or kind in store.transaction_types:
             continue
         source = next((one for one in sources if kind in one.transaction_types), None)
-        if source is None or not store.takes_sources:
-            offered = sources if store.takes_sources else ()
+        if source is None:
             known = [
                 *store.transaction_types,
-                *(one for source in offered for one in source.transaction_types),
+                *(one for source in sources for one in source.transaction_types),
             ]
             raise RegistrationError(
                 f"{what}: its first parameter is the transaction, in the database of the workflows. On {store.url} that is a "
-                f"{' or '.join(map(_shown, known))}, not {_shown(wanted)}; on PostgreSQL Worker(transactions=[...]) adds "
-                "others, see durable.contrib"
+                f"{' or '.join(map(_shown, known))}, not {_shown(wanted)}; Worker(transactions=[...]) adds others, see "
+                "durable.contrib"
             )
         if source.in_thread == definition.is_async:
             right = "a plain `def`" if source.in_thread else "an `async def`"
@@ -81,7 +80,7 @@ def _shown(kind: Any) -> str:
 
 async def run_within(
     attempt: Attempt,
-    call: Callable[[Any], Awaitable[Any]],
+    call: Callable[[ActivityTransaction], Awaitable[Any]],
     completed: Callable[[Any], Outcome],
     store: Store,
     source: TransactionSource | None,
@@ -109,7 +108,7 @@ async def run_within(
     try:
         async with store.transaction(record.run_id, record.id, record.attempt, source) as transaction:
             in_function = True
-            outcome = completed(await call(transaction.connection))
+            outcome = completed(await call(transaction))
             in_function = False
             if not isinstance(outcome, Completed) or attempt.ended:
                 return outcome

@@ -21,10 +21,10 @@ REFUSED = {
     "nexus_service_handlers": "there is no Nexus; call an activity, or a workflow on another task queue",
     "nexus_task_executor": "there is no Nexus",
     "workflow_task_executor": "workflow code runs on the event loop; see deadlock_timeout",
-    "workflow_runner": "there is no sandbox",
+    "workflow_runner": "there is no sandbox; see guard",
     "build_id": "pass deployment_config=WorkerDeploymentConfig(...)",
     "use_worker_versioning": "pass deployment_config=WorkerDeploymentConfig(...)",
-    "unsandboxed_workflow_runner": "there is no sandbox",
+    "unsandboxed_workflow_runner": "there is no sandbox; see guard",
     "disable_safe_workflow_eviction": "eviction is always safe",
     "max_workflow_task_external_storage_concurrency": "there is no external storage",
 }

@@ -20,7 +20,7 @@ import traceback
 from collections.abc import Callable
 from typing import TypeVar
 
-from durable.worker._interrupts import raise_in_thread
+from durable._internal.thrown import has_arrived, let_arrive, raise_in_thread
 
 logger = logging.getLogger("durable.worker")
 
@@ -113,8 +113,8 @@ class Watchdog:
         with contextlib.suppress(TurnBroken):
             with self._lock:
                 self._broken = None
-            for _ in range(1000):
-                pass
+            let_arrive()
+        has_arrived(self._thread_id)
 
     def _sign(self, number: int) -> None:
         self._answered = number

@@ -14,6 +14,7 @@ from typing import Any, Never, Self
 
 from durable._internal.ids import check_name
 from durable._internal.instants import SECOND, Duration, to_duration
+from durable._replay._guard import GuardMode, new_guard
 from durable.activity._collect import collect as collect_activities
 from durable.client import Client
 from durable.exceptions import StoreUnavailableError
@@ -108,6 +109,10 @@ class Worker:
             runs that they may have to go on with stay on the old way. It must decide at once and change nothing.
         deployment_config: Which version of the application it is, when it is to have only runs of that version; see
             `docs/versioning.md`. Nothing runs on such workers before their version is made current.
+        guard: What to do about workflow code that calls what no replay sees again (a clock, random numbers, files, sockets,
+            threads, processes): "warn" logs it, once for each line; "error" stops the call and blocks the run; "off" does not
+            look. "warn" by default, "error" in a test environment. On Python 3.11 "warn" looks at a part of all turns only;
+            see `docs/determinism.md`.
 
     Raises:
         RegistrationError: Two definitions have one name, or something that is listed is none.
@@ -144,6 +149,7 @@ class Worker:
         deadlock_timeout: Duration = BREAK_AFTER,
         patch_activation_callback: Callable[[PatchActivationInput], bool] | None = None,
         deployment_config: WorkerDeploymentConfig | None = None,
+        guard: GuardMode | None = None,
         **elsewhere: Never,
     ) -> None:
         if elsewhere:
@@ -186,6 +192,7 @@ class Worker:
             )
         self._activates = activation(patch_activation_callback)
         self._deployment = deployment_config
+        self._guard = new_guard(client.local.guard if guard is None else guard)
         self._incarnation: Incarnation | None = None
         self._running: asyncio.Task[None] | None = None
         self._ready: asyncio.Future[None] | None = None
@@ -232,6 +239,7 @@ class Worker:
             version=(version := version_of(self._deployment)),
             deployment_version=self._deployment.version if self._deployment is not None and version else None,
             default_behavior=default_of(self._deployment, workflows.values()),
+            guard=self._guard,
         )
 
     @property

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Generator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
 
 from durable.workflow._runtime import current
 
@@ -37,6 +39,21 @@ def imports_passed_through() -> AbstractContextManager[None]:
     return nullcontext()
 
 
-def sandbox_unrestricted() -> AbstractContextManager[None]:
-    """Change nothing: there is no sandbox here. It keeps programs for Temporal's SDK running."""
-    return nullcontext()
+@contextmanager
+def sandbox_unrestricted() -> Generator[None, None, None]:
+    """Let code in its block call what the guard of workers and tests would report, such as the clock.
+
+    Whatever it finds must not decide about what the workflow does: a replay would find something else. It holds for the
+    task that entered the block, and for those that are made in it.
+    """
+    before = _unrestricted.get()
+    _unrestricted.set(True)
+    try:
+        yield
+    finally:
+        _unrestricted.set(before)
+
+
+_unrestricted: ContextVar[bool] = ContextVar("durable.unrestricted", default=False)
+
+unrestricted = _unrestricted.get

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import time
+from dataclasses import asdict
 from typing import Any
 
 from durable import ApplicationError, activity
@@ -50,6 +51,18 @@ def waits() -> str:
         activity.heartbeat("alive")
         time.sleep(0.01)
     raise CancelledError("as it was asked")
+
+
+@activity.defn(name="scn.pr.explains")
+def explains() -> list[str]:
+    """Wait until it is asked to end, and return why."""
+    assert activity.cancellation_details() is None
+    while not activity.is_cancelled():
+        activity.heartbeat("alive")
+        time.sleep(0.01)
+    details = activity.cancellation_details()
+    assert details is not None
+    return [name for name, true in asdict(details).items() if true]
 
 
 @activity.defn(name="scn.pr.beats")

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from durable import ActivityError, ApplicationError, RetryPolicy, activity, workflow
+from durable import ActivityError, ApplicationError, Client, RetryPolicy, activity, workflow
 from durable.client import AsyncActivityCancelledError, AsyncActivityHandle
 from durable.exceptions import ActivityNotFoundError, TimeoutError
-from tests.scenarios.rig import PATIENCE, Env, event, events, until
+from tests.scenarios.rig import PATIENCE, Env, event, events, reached, until
 
 FAST = RetryPolicy(initial_interval=0.02, maximum_interval=0.05)
 
@@ -80,6 +80,56 @@ async def test_ids_complete_an_activity_of_a_thread(env: Env) -> None:
         )
         await found.complete("done")
         assert await handle.result(timeout=PATIENCE) == "done"
+
+
+@pytest.mark.parametrize("how", ["token", "ids", "elsewhere"])
+async def test_one_is_ended_whose_function_goes_on_beside_its_workflow(
+    env: Env, store_url: str, how: str
+) -> None:
+    """It has no row, and whoever ends it wants one: there and then, and not when the function says so."""
+    infos: asyncio.Queue[activity.Info] = asyncio.Queue()
+    over = asyncio.Event()
+
+    @activity.defn(name="scn.outside_goes_on")
+    async def goes_on() -> str:
+        infos.put_nowait(activity.info())
+        await over.wait()
+        return "its own"
+
+    async with env.worker(waits, goes_on, poll_interval=60.0), Client.connect(store_url) as other:
+        handle = await env.start(waits("scn.outside_goes_on", [], {"activity_id": "x"}))
+        async with asyncio.timeout(PATIENCE):
+            info = await infos.get()
+        client = other if how == "elsewhere" else env.client
+        named = (
+            {"task_token": info.task_token}
+            if how == "token"
+            else {"workflow_id": handle.id, "activity_id": "x"}
+        )
+        found = client.get_async_activity_handle(**named)
+        async with asyncio.timeout(3):
+            await found.heartbeat("half")
+            await found.complete("from outside")
+        assert await handle.result(timeout=PATIENCE) == "from outside"
+        over.set()
+    assert await events(handle) == ["Started", "ActivityScheduled", "ActivityCompleted", "Completed"]
+
+
+@workflow.defn(name="scn.waits_twice_outside")
+async def waits_twice() -> list[str]:
+    return [await workflow.execute_activity("scn.outside", activity_id="x") for _ in range(2)]
+
+
+async def test_an_id_that_was_used_before_means_the_one_that_is_open(env: Env) -> None:
+    outside = Outside()
+    async with env.worker(waits_twice, outside.activity):
+        handle = await env.start(waits_twice())
+        for said in ("a", "b"):
+            await outside.told()
+            found = env.client.get_async_activity_handle(workflow_id=handle.id, activity_id="x")
+            await found.complete(said)
+        assert await handle.result(timeout=PATIENCE) == ["a", "b"]
+    assert await events(handle) == ["Started", *["ActivityScheduled", "ActivityCompleted"] * 2, "Completed"]
 
 
 async def test_it_is_completed_without_its_worker(env: Env) -> None:
@@ -233,6 +283,33 @@ async def test_what_is_not_there_is_told_at_once(plain: Env) -> None:
                 with pytest.raises(ActivityNotFoundError):
                     await ended
     assert await events(handle) == ["Started", "ActivityScheduled", "ActivityCompleted", "Completed"]
+
+
+async def test_what_cannot_be_reached_is_told_soon(plain: Env) -> None:
+    infos: asyncio.Queue[activity.Info] = asyncio.Queue()
+
+    @activity.defn(name="scn.outside_local")
+    async def local() -> None:
+        infos.put_nowait(activity.info())
+        await asyncio.Event().wait()
+
+    @workflow.defn(name="scn.waits_for_local")
+    async def waits_for_local() -> None:
+        await workflow.execute_local_activity(local, activity_id="x", start_to_close_timeout=60)
+
+    async with plain.worker(waits_for_local, local):
+        handle = await plain.start(waits_for_local())
+        info = await infos.get()
+        await reached(handle, "Started", "ActivityScheduled")
+        async with asyncio.timeout(5):
+            for named in ({"task_token": info.task_token}, {"workflow_id": handle.id, "activity_id": "x"}):
+                with pytest.raises(ActivityNotFoundError, match="it is a local one"):
+                    await plain.client.get_async_activity_handle(**named).complete()
+            with pytest.raises(ActivityNotFoundError, match="its workflow has not asked for it"):
+                await plain.client.get_async_activity_handle(
+                    workflow_id=handle.id, activity_id="y"
+                ).complete()
+        await handle.terminate()
 
 
 async def test_a_handle_takes_a_token_or_ids(plain: Env) -> None:

@@ -9,10 +9,17 @@ import asyncpg
 import pytest
 
 from durable import Client, RetryPolicy, Signal, activity, workflow
-from durable.exceptions import StoreError, StoreUnavailableError
-from durable.history import EventType
+from durable.client import ActivityFailureError
+from durable.exceptions import (
+    ActivityNotFoundError,
+    StoreError,
+    StoreUnavailableError,
+    WorkflowFailureError,
+    WorkflowNotFoundError,
+)
+from durable.history import EventType, decode_history
 from durable.store import Hint, HintKind
-from tests.scenarios.rig import PATIENCE, Env, StoreProxy, events, held, reached, until
+from tests.scenarios.rig import PATIENCE, Env, StoreProxy, event, events, held, kind, reached, until
 
 say: Signal[str] = Signal("scn.held.say", str)
 SOON = RetryPolicy(initial_interval=0.05)
@@ -537,3 +544,111 @@ async def test_who_holds_up_a_close_is_told(
 @workflow.defn(name="held.quick_end")
 async def quick_end() -> str:
     return "ended"
+
+
+class Lost:
+    """Loses the answer to the first call of a method of the store, which has done its work."""
+
+    def __init__(self, env: Env, method: str) -> None:
+        self.calls = 0
+        env.store.hooks[method] = self.call
+
+    async def call(self, call: Any, *args: Any, **kwargs: Any) -> Any:
+        answer = await call(*args, **kwargs)
+        self.calls += 1
+        if self.calls == 1:
+            raise StoreUnavailableError("the answer was lost")
+        return answer
+
+
+@workflow.defn(name="scn.held.ends_when_told")
+async def ends_when_told() -> str:
+    return await say.receive()
+
+
+async def test_a_termination_whose_answer_is_lost_is_one(plain: Env) -> None:
+    handle = await plain.start(ends_when_told())
+    lost = Lost(plain, "terminate")
+    await handle.terminate(reason="enough")
+    assert lost.calls == 2
+    with pytest.raises(WorkflowNotFoundError, match="closed"):
+        await handle.terminate(reason="once more")
+    assert await events(handle) == ["Started", "Terminated"]
+    assert (await event(handle, "Terminated")).reason == "enough"
+    assert [(one.operation, one.reason) async for one in plain.client.operator_log()] == [
+        ("terminate", "enough")
+    ]
+
+
+async def test_a_termination_that_meets_another_ones_is_none(plain: Env) -> None:
+    handle = await plain.start(ends_when_told())
+
+    async def others_first(call: Any, *args: Any, **kwargs: Any) -> Any:
+        del plain.store.hooks["terminate"]
+        await handle.terminate(reason="theirs")
+        return await call(*args, **kwargs)
+
+    plain.store.hooks["terminate"] = others_first
+    with pytest.raises(WorkflowNotFoundError, match="closed"):
+        await handle.terminate(reason="ours")
+    assert (await event(handle, "Terminated")).reason == "theirs"
+
+
+@pytest.mark.parametrize("how", ["terminate", "cancel"])
+async def test_an_activity_that_waits_is_ended_though_the_answer_is_lost(plain: Env, how: str) -> None:
+    @activity.defn(name="scn.held.nobody_serves")
+    async def nobody_serves() -> None: ...
+
+    handle = await plain.client.start_activity(nobody_serves, id="a", start_to_close_timeout=5)
+    lost = Lost(plain, "terminate" if how == "terminate" else "finish_attempts")
+    await getattr(handle, how)("enough")
+    assert lost.calls == 2 if how == "terminate" else lost.calls >= 1
+    with pytest.raises(ActivityNotFoundError):
+        await getattr(handle, how)("once more")
+    with pytest.raises(ActivityFailureError):
+        await handle.result()
+    log = decode_history(await plain.store.read_events(handle.run_id))
+    assert kind(log[-1]) == ("Terminated" if how == "terminate" else "Canceled")
+
+
+@pytest.mark.parametrize("how", ["signal", "cancel"])
+async def test_a_message_whose_answer_is_lost_is_sent_once(plain: Env, how: str) -> None:
+    """Whether the workflow has closed over it before it is sent again, or not."""
+    async with plain.worker(ends_when_told):
+        handle = await plain.start(ends_when_told())
+        await reached(handle, "Started")
+
+        async def lost(call: Any, *args: Any, **kwargs: Any) -> Any:
+            answer = await call(*args, **kwargs)
+            if plain.store.hooks.pop("send", None) is None:
+                return answer
+            plain.store.hint([Hint(HintKind.MESSAGE, handle.first_execution_run_id or "")])
+            await until("it has closed", lambda: _is_closed(handle))
+            raise StoreUnavailableError("the answer was lost")
+
+        plain.store.hooks["send"] = lost
+        await (handle.signal(say("x")) if how == "signal" else handle.cancel("x"))
+    asked = "Signaled" if how == "signal" else "CancelRequested"
+    assert await events(handle) == ["Started", asked, "Completed" if how == "signal" else "Canceled"]
+
+
+async def _is_closed(handle: Any) -> bool:
+    return (await handle.describe()).close_time is not None
+
+
+async def test_a_cancel_asks_for_the_run_once(plain: Env) -> None:
+    handle = await plain.start(ends_when_told())
+    asked: list[Any] = []
+
+    async def find_run(find: Any, *args: Any, **kwargs: Any) -> Any:
+        asked.append(args)
+        return await find(*args, **kwargs)
+
+    plain.store.hooks["find_run"] = find_run
+    await handle.cancel()
+    assert len(asked) == 1
+    del plain.store.hooks["find_run"]
+    async with plain.worker(ends_when_told):
+        with pytest.raises(WorkflowFailureError):
+            await handle.result(timeout=PATIENCE)
+    assert await events(handle) == ["Started", "CancelRequested", "Canceled"]

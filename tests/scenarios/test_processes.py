@@ -49,6 +49,16 @@ async def calls(name: str, args: list[Any]) -> Any:
     )
 
 
+@workflow.defn(name="scn.pr.explained")
+async def explained() -> Any:
+    return await workflow.execute_activity(
+        "scn.pr.explains",
+        activity_id="x",
+        heartbeat_timeout=0.5,
+        cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+    )
+
+
 @workflow.defn(name="scn.pr.cancels")
 async def cancels(name: str) -> str:
     try:
@@ -118,6 +128,30 @@ async def test_process_cancel(plain: Env, pool: Any, shared: Any) -> None:
         await handle.cancel()
         assert await handle.result(timeout=PATIENCE) == "cancelled"
     assert "ActivityCanceled" in await events(handle)
+
+
+@pytest.mark.parametrize("why", ["cancel_requested", "paused", "reset", "worker_shutdown"])
+async def test_it_knows_why_it_is_asked_to_end(plain: Env, pool: Any, shared: Any, why: str) -> None:
+    given = options(pool, shared) | {"graceful_shutdown_timeout": 0.01}
+    async with plain.worker(explained, there.explains, **given):
+        handle = await plain.start(explained())
+
+        async def beating() -> bool:
+            rows = await plain.client.store.read_activities(handle.first_execution_run_id or "")
+            return any(row.progress for row in rows)
+
+        await until("it beats", beating)
+        if why == "cancel_requested":
+            await handle.cancel()
+        elif why == "paused":
+            await handle.pause_activity(id="x")
+        elif why == "reset":
+            await handle.reset_activity(id="x")
+        if why != "worker_shutdown":
+            assert await handle.result(timeout=PATIENCE) == [why]
+    async with plain.worker(explained):
+        assert await handle.result(timeout=PATIENCE) == [why]
+    assert (await events(handle))[-2:] == ["ActivityCompleted", "Completed"]
 
 
 async def test_heartbeat_details_are_told_to_the_next_attempt(plain: Env, pool: Any, shared: Any) -> None:

@@ -200,7 +200,6 @@ def blobs(value: Any, path: str = "") -> Iterator[tuple[str, bytes]]:
 class _Nothing:
     url = ""
     transaction_types = ()
-    takes_sources = False
 
 
 class _Answers(PayloadCodec):

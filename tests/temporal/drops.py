@@ -255,4 +255,5 @@ DROPS: dict[str, str] = {
     "worker: transactions": f"{_S}/test_transactions_libraries.py::test_what_a_function_asks_for_must_be_given",
     "activity.defn: transactional": f"{_S}/test_transactions.py::test_rows_and_completion_are_there_together{_ONE}",
     "worker: on_life_event": f"{_S}/test_life.py::test_from_its_start_to_its_end[sqlite]",
+    "worker: guard": f"{_S}/test_guard.py::test_an_error_blocks_the_run_until_its_code_is_mended{_ONE}",
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import subprocess
 import sys
 import threading
 import time
@@ -195,3 +196,38 @@ def test_the_thread_of_the_pool_is_the_same_afterwards(pool: ThreadPoolExecutor)
         interrupt.request()
         assert isinstance(future.exception(PATIENCE), CancelledError)
     assert pool.submit(threading.get_ident).result(PATIENCE) == before
+
+
+TRACED = """
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from durable.exceptions import CancelledError
+from durable.worker._interrupts import Interrupt
+
+def call(interrupted):
+    interrupt = Interrupt()
+    def function():
+        if interrupted:
+            try:
+                interrupt.request()
+                while True:
+                    pass
+            except CancelledError:
+                pass
+    pool.submit(interrupt.call, function).result()
+
+def traced():
+    return None
+
+with ThreadPoolExecutor(1) as pool:
+    for interrupted in (False, True):
+        call(interrupted)
+        sys.settrace(lambda *_: None)
+        traced()
+        sys.settrace(None)
+"""
+
+
+def test_tracers_go_on_behind_it() -> None:
+    """On 3.11 an exception that was taken back, instead of arriving, keeps every traced thread from going on."""
+    subprocess.run([sys.executable, "-c", TRACED], check=True, timeout=60)

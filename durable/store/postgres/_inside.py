@@ -71,20 +71,36 @@ class Callers(Search):
 
     async def inside(self, connection: object) -> PostgresInside:
         """Return what a caller's open transaction can be told to do."""
+        seat, look = await self.look_through(connection)
+        await self.check_place(look)
+        tell = self._pool.settings.limits.tell_callers
+        return PostgresInside(seat, look, self._sql, self.attribute_types, tell=tell)
+
+    async def look_through(self, connection: object) -> tuple[PostgresSeat, Look]:
+        """Return what a connection leads to; waits for nothing else.
+
+        Raises:
+            UnfitConnectionError: It cannot be asked.
+        """
         seat = await seat_of(connection)
-        settings = self._pool.settings
         if not isinstance(seat, PostgresSeat):
             raise UnfitConnectionError(
                 f"the connection is to SQLite, and the client's database is {self.url}"
             )
-        look = await look_at(seat, self._sql["look"], settings.namespace)
+        return seat, await look_at(seat, self._sql["look"], self._pool.settings.namespace)
+
+    async def check_place(self, look: Look) -> None:
+        """Return only if that is our database, and something can be written there.
+
+        Raises:
+            UnfitConnectionError: It is not, or it cannot.
+        """
         # Ours is looked at again before anybody is refused: it may have moved.
         if self._where != look.where and await self._look_at_ours() != look.where:
             raise UnfitConnectionError(
                 f"the connection is to another database ({look.name}) than the client, whose is {self.url}"
             )
-        check(look, settings.namespace)
-        return PostgresInside(seat, look, self._sql, self.attribute_types, tell=settings.limits.tell_callers)
+        check(look, self._pool.settings.namespace)
 
     async def _look_at_ours(self) -> tuple[str | None, str]:
         ((told,),) = await self._read("look", self._pool.settings.namespace)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 
-from durable._engine.records import ListedRun, RunStatus
+from durable._engine.records import Hold, ListedRun, RunStatus
 from durable._engine.versioning import queue_of
 from durable.history import Payload
 from durable.history._search_attributes import decode_search_attributes
@@ -100,4 +100,6 @@ def _listed(row: Row) -> ListedRun:
         info=row["info"],
         version=row["version"] or "",
         behavior=row["behavior"] or 0,
+        hold=Hold(row["held"]),
+        reason=row["reason"],
     )

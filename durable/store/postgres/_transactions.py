@@ -13,9 +13,9 @@ and behind a rollback its session is read-only.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import asyncpg
 import msgspec
@@ -23,7 +23,7 @@ import msgspec
 from durable._engine.records import AttemptOutcome
 from durable._internal.at_once import at_once
 from durable.exceptions import StoreError, StoreUnavailableError, TransactionError
-from durable.store._seats import seat_of
+from durable.store._seats import BLOCKS, seat_of
 from durable.store._seats import sqlstate as sqlstate_of
 from durable.store._transaction_protocol import ActivityTransaction, BegunTransaction, TransactionSource
 from durable.store.postgres._activities import sole_ends
@@ -31,6 +31,8 @@ from durable.store.postgres._errors import Meaning, meaning, sqlstate
 from durable.store.postgres._inside import Callers
 from durable.store.postgres._pool import Pool
 from durable.store.postgres._session import Row, Session
+
+T = TypeVar("T")
 
 _COMMITTED = "DU002"
 _ANOTHER = "DU003"
@@ -51,8 +53,6 @@ WENT_ON = (
     "a statement failed inside the transaction, and the function went on and returned: PostgreSQL undoes all of it then. "
     "Let the error out, or put what may fail in a savepoint: `async with tx.transaction():`"
 )
-NOT_ALONE = "started by itself, an activity gets its transaction from the worker: take an asyncpg.Connection"
-BLOCKS = "a connection that is used in a thread must not be asynchronous"
 CLOSED = "the connection of the transaction is closed: it was lost, or the function closed it, and the worker needs it open"
 
 _MEANINGS = {_COMMITTED: ENDED_ITSELF, _ANOTHER: ENDED_ITSELF, _READ_ONLY: ENDED_ITSELF, _ABORTED: WENT_ON}
@@ -62,7 +62,6 @@ class Transactions(Callers):
     """The port's part about transactions."""
 
     transaction_types = (asyncpg.Connection,)
-    takes_sources = True
 
     def __init__(self, pool: Pool) -> None:
         super().__init__(pool)
@@ -84,8 +83,9 @@ class Transactions(Callers):
         self, source: TransactionSource, run_id: str, id: int, attempt: int
     ) -> AsyncGenerator[ActivityTransaction]:
         async with source.begin() as begun:
-            await self.inside(begun.connection)  # refuses what leads elsewhere
             borrowed = _Borrowed(self._pool, self._sql, begun, source.in_thread)
+            _, look = await borrowed.there(self.look_through(begun.connection))
+            await self.check_place(look)
             await borrowed.ask("begin_borrowed", {"run": run_id, "id": id, "attempt": attempt})
             try:
                 yield borrowed
@@ -120,6 +120,8 @@ def explained(error: Exception) -> Exception:
 
 class _Lent:
     """A transaction while a function has it."""
+
+    around: Callable[[Callable[[], Any]], Any] | None = None
 
     def __init__(self, pool: Pool, sql: dict[str, str], session: Session) -> None:
         self.connection = session.connection
@@ -192,34 +194,29 @@ class _Borrowed:
 
     def __init__(self, pool: Pool, sql: dict[str, str], begun: BegunTransaction, in_thread: bool) -> None:
         self.connection = begun.connection
+        self.around = begun.around
         self._pool = pool
         self._sql = sql
         self._begun = begun
         self._in_thread = in_thread
 
+    async def there(self, call: Coroutine[Any, Any, T]) -> T:
+        """Return what a call on the connection returns; where that blocks, in a thread."""
+        return await (asyncio.to_thread(at_once, call, BLOCKS) if self._in_thread else call)
+
     async def ask(self, name: str, argument: dict[str, Any]) -> str:
-        """Ask in the transaction that is open now; where that blocks, in a thread."""
+        """Ask in the transaction that is open now."""
+        return await self.there(self._ask(self._sql[name], msgspec.json.encode(argument).decode()))
+
+    async def _ask(self, sql: str, argument: str) -> str:
         seat: Any = await seat_of(self.connection)
-        asked = seat.ask(self._sql[name], msgspec.json.encode(argument).decode())
-        answer: str = await (asyncio.to_thread(at_once, asked, BLOCKS) if self._in_thread else asked)
+        answer: str = await seat.ask(sql, argument)
         return answer
 
     async def commit(self, outcome: AttemptOutcome) -> bool:
         """See `ActivityTransaction`."""
-        message = outcome.message
-        if message is None:
-            raise TransactionError(NOT_ALONE)
-        end = {
-            "run": outcome.run_id,
-            "id": outcome.id,
-            "attempt": outcome.attempt,
-            "worker": outcome.worker,
-            "message_id": message.message_id,
-            "type": message.type,
-            "data": message.data,
-        }
         try:
-            if await self.ask("finish_borrowed", end) != "true":
+            if await self.ask("finish_borrowed", _end(outcome)) != "true":
                 return False
         except Exception as error:
             raise explained(error) from error.__cause__
@@ -232,6 +229,28 @@ class _Borrowed:
                 f"{self._pool.settings.shown}: the commit of a transaction was not answered ({error})"
             ) from error
         return True
+
+
+def _end(outcome: AttemptOutcome) -> dict[str, Any]:
+    """The end of an attempt, as `finish_borrowed_2` takes it."""
+    end: dict[str, Any] = {
+        "run": outcome.run_id,
+        "id": outcome.id,
+        "attempt": outcome.attempt,
+        "worker": outcome.worker,
+    }
+    if (sole := outcome.sole) is not None:
+        return end | {
+            "state": outcome.state,
+            "status": sole.status,
+            "type": sole.outcome.type,
+            "data": sole.outcome.data,
+            "end_type": sole.closing.type,
+            "end_data": sole.closing.data,
+        }
+    message = outcome.message
+    assert message is not None, "only a completion is committed with what a function has written"
+    return end | {"message_id": message.message_id, "type": message.type, "data": message.data}
 
 
 def _is_gone(error: Exception) -> bool:

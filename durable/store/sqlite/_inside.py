@@ -99,13 +99,10 @@ class SQLiteInside:
         return await self._seat.work(lambda db: self._run(db, call))
 
     def _run(self, db: sqlite3.Connection, call: Callable[[Transaction], T]) -> T:
-        try:
-            self._check(db)
-        except (sqlite3.Error, OSError) as error:
-            raise UnfitConnectionError(f"the connection cannot be used: {error}") from error
+        check(db, self._path, self._url, anywhere=self._anywhere)
         began = _begin(db)
         try:
-            with _plain(db), _savepoint(db):
+            with plain(db), _savepoint(db):
                 db.execute(SQL["write_nothing"])  # whoever may not is told before anything is judged
                 return call(Transaction(db, self._stamp()))
         except BaseException as error:
@@ -117,16 +114,26 @@ class SQLiteInside:
                 raise UnfitConnectionError(f"the connection is read-only: {error}") from error
             raise
 
-    def _check(self, db: sqlite3.Connection) -> None:
-        with _plain(db):
+
+def check(db: sqlite3.Connection, path: str | None, url: str, *, anywhere: bool = False) -> None:
+    """Return only if something can be written on a connection, to the file that is meant.
+
+    Raises:
+        UnfitConnectionError: It cannot.
+    """
+    try:
+        with plain(db):
             file = next((row[2] for row in db.execute("PRAGMA database_list") if row[1] == "main"), "")
             query_only = db.execute("PRAGMA query_only").fetchone()[0]
-        if not self._anywhere and (self._path is None or not file or not os.path.samefile(file, self._path)):
-            raise UnfitConnectionError(
-                f"the connection is to another database ({file or 'one in memory'}) than the client, whose is {self._url}"
-            )
-        if query_only:
-            raise UnfitConnectionError("the connection is read-only (PRAGMA query_only)")
+        meant = anywhere or (path is not None and file and os.path.samefile(file, path))
+    except (sqlite3.Error, OSError) as error:
+        raise UnfitConnectionError(f"the connection cannot be used: {error}") from error
+    if not meant:
+        raise UnfitConnectionError(
+            f"the connection is to another database ({file or 'one in memory'}) than the client, whose is {url}"
+        )
+    if query_only:
+        raise UnfitConnectionError("the connection is read-only (PRAGMA query_only)")
 
 
 def _begin(db: sqlite3.Connection) -> bool:
@@ -157,7 +164,7 @@ def _savepoint(db: sqlite3.Connection) -> Generator[None]:
 
 
 @contextlib.contextmanager
-def _plain(db: sqlite3.Connection) -> Generator[None]:
+def plain(db: sqlite3.Connection) -> Generator[None]:
     """Rows and texts as the driver makes them by itself."""
     rows, texts = db.row_factory, db.text_factory
     db.row_factory, db.text_factory = None, str

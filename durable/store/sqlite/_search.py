@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Mapping, Sequence
 
-from durable._engine.records import ListedRun, RunStatus, Upsert
+from durable._engine.records import Hold, ListedRun, RunStatus, Upsert
 from durable._engine.versioning import queue_of
 from durable.history import Payload
 from durable.history._search_attributes import decode_search_attributes
@@ -81,6 +81,7 @@ def _listed(row: Sequence[object]) -> ListedRun:
     values: list[object] = list(row)
     values[3] = queue_of(str(values[3]))
     values[4] = RunStatus(int(str(values[4])))
+    values[17] = Hold(int(str(values[17])))
     return ListedRun(*values)  # type: ignore[arg-type]
 
 

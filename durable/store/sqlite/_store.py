@@ -94,7 +94,6 @@ class SQLiteStore(Operators):
             db, stamp=self._stamp, path=path, limits=limits, on_foreign_commit=self._on_foreign_commit
         )
         self.reader = None if path is None else Reader("durable-sqlite-reader", self._connect_reader())
-        self.takes_sources = False
         # In memory there is one connection, and none to lend.
         self.transaction_types = () if path is None else (sqlite3.Connection,)
         self._transactions = Transactions(path, limits, self._stamp)
@@ -460,8 +459,7 @@ class SQLiteStore(Operators):
     def transaction(
         self, run_id: str, id: int, attempt: int, source: TransactionSource | None = None
     ) -> AbstractAsyncContextManager[ActivityTransaction]:
-        assert source is None, "see `takes_sources`"
-        return self._transactions.lend()
+        return self._transactions.lend(source)
 
     def hint(self, hints: Sequence[Hint]) -> None:
         """Tell the listeners of this process; those of others see that something was committed."""

@@ -83,7 +83,14 @@ declare
     e record;
 begin
     select * into e from json_to_record(p_end::json)
-        as e (run uuid, id integer, attempt integer, worker text, message_id text, type smallint, data text);
+        as e (run uuid, id integer, attempt integer, worker text, message_id text, type smallint, data text,
+            state smallint, status smallint, end_type smallint, end_data text);
+    if e.status is not null then -- a run of one activity, which ends with it
+        perform durable.leave_transaction_2(e.run, e.id, e.attempt);
+        return (cardinality(durable.finish_sole_2(array[e.run], array[e.attempt], array[e.worker], array[e.state],
+            array[null::integer], array[e.status], array[e.type], array[decode(e.data, 'base64')], array[e.end_type],
+            array[decode(e.end_data, 'base64')])) = 1)::text;
+    end if;
     return durable.finish_within_2(
         e.run, e.id, e.attempt, e.worker, e.message_id, e.type, decode(e.data, 'base64'))::text;
 end $$;

@@ -14,7 +14,8 @@ select p.*, r.run_id as listed_id, r.workflow_id, r.workflow_type, r.task_queue,
     coalesce(r.first_run_id, r.run_id) as first_id, r.parent_workflow_id, r.parent_run_id,
     coalesce(r.root_workflow_id, r.workflow_id) as root_workflow, coalesce(r.root_run_id, r.run_id) as root_run, d.info,
     coalesce(r.pinned_to, r.deployment_version) as version, case when r.versioning_override = 'auto_upgrade' then 2
-        when r.versioning_override is not null then 1 else r.versioning_behavior end as behavior
+        when r.versioning_override is not null then 1 else r.versioning_behavior end as behavior,
+    case when r.hold = 1 and r.wake_at is null and r.owner is null then 0 else r.hold end as held, d.reason
 from (select row_number() over () as number, q.* from (:page) q (run, :keys)) p
 join durable.runs r on r.run_id = p.run
 join durable.run_data d on d.run_id = r.run_id

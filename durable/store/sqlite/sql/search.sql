@@ -20,7 +20,8 @@ SELECT p.*, r.run_id, r.workflow_id, r.workflow_type, r.task_queue, r.status, r.
     r.parent_workflow_id, r.parent_run_id, coalesce(r.root_workflow_id, r.workflow_id), coalesce(r.root_run_id, r.run_id),
     d.info, coalesce(r.pinned_to, r.deployment_version, ''), CASE r.versioning_override
         WHEN 'auto_upgrade' THEN 2 ELSE CASE WHEN r.versioning_override IS NULL
-            THEN coalesce(r.versioning_behavior, 0) ELSE 1 END END
+            THEN coalesce(r.versioning_behavior, 0) ELSE 1 END END,
+    CASE WHEN r.hold = 1 AND r.wake_at IS NULL AND r.owner IS NULL THEN 0 ELSE r.hold END, r.reason
 FROM (SELECT row_number() OVER () AS number, q.* FROM (:page) q) p
 CROSS JOIN runs r ON r.run_id = p.run_id
 CROSS JOIN run_data d ON d.run_id = r.run_id

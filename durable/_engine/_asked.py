@@ -34,8 +34,10 @@ from durable._engine.records import NewActivity
 from durable._engine.versioning import pinned_to, place, queue_of
 from durable.history import (
     ActivityTaskCancelRequested,
+    ActivityTaskCompleted,
     ActivityTaskScheduled,
     CommandEvent,
+    Payload,
     TimerCanceled,
     TimerStarted,
     WorkflowExecutionUpdateCompleted,
@@ -110,6 +112,18 @@ class Asked:
         self.completed = state.completed
 
     # ------------------------------------------------------------------ activities
+
+    def attempt_completed(
+        self, scheduled: ActivityTaskScheduled, result: Payload, attempt: int, identity: str
+    ) -> None:
+        """Take the result of an attempt that ran here without a row: what `attempt_ended` does, for what is common."""
+        id, waiting = scheduled.id, self._inputs
+        open = id in self._state.activities or id in self.unwritten
+        if open and id not in self.rowed and id not in waiting.resulted:
+            waiting.resulted.add(id)
+            waiting.results.append(
+                ActivityTaskCompleted(id=id, attempt=attempt, identity=identity, result=result)
+            )
 
     def attempt_ended(
         self, scheduled: ActivityTaskScheduled, outcome: Outcome, how: AttemptEnd
@@ -223,7 +237,7 @@ class Asked:
     ) -> None:
         """Note what the commands of a task mean that happened at `time`."""
         for command in commands:
-            if isinstance(command, ActivityTaskScheduled):
+            if type(command) is ActivityTaskScheduled:
                 self.unwritten[command.id] = time
                 self._dispatch(command, effects, local, recovering=recovering)
             elif isinstance(command, ActivityTaskCancelRequested):

@@ -177,6 +177,8 @@ def _seed(run_id: str) -> int:
 
 def told_by(transition: Transition, state: RunState) -> list[str]:
     """Return the runs that a committed transition gave messages to, as far as they are known; else `ANY_KEY`."""
+    if not (transition.messages or transition.sends or state.children):
+        return []
     told = [message.run_id for message in transition.messages if message.run_id != state.run_id]
     told += [send.run_id or send.first_run_id or ANY_KEY for send in transition.sends]
     if transition.close is not None:

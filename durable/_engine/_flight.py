@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import msgspec
 
 from durable._engine._state import RunState
@@ -14,9 +12,7 @@ from durable.history import (
     CommandEvent,
     Event,
     EventData,
-    EventRow,
     Input,
-    encode_row,
 )
 
 
@@ -29,6 +25,7 @@ class Flight(msgspec.Struct, gc=False):
         task: The number of the inputs' task; without inputs, of the task before.
         start: Activities that wait for this commit.
         outgoing: Those of the commands that reach other workflows.
+        size: Bytes of its events.
         tried: The task that was tried, if one was.
     """
 
@@ -39,13 +36,13 @@ class Flight(msgspec.Struct, gc=False):
     start: list[ActivityTaskScheduled]
     outgoing: list[CommandEvent]
     transition: Transition
+    size: int = 0
     tried: Tried | None = None
 
     def land(self, state: RunState, now: int) -> list[Event]:
         """Fold what was committed into the run's state; `now` is the commit's time. Return the inputs of a task to be run."""
         transition, tried = self.transition, self.tried
-        for row in transition.events:
-            state.size += len(row.data)
+        state.size += self.size
         time = max(now, transition.not_before) if transition.time is None else transition.time
         seq, before, task = state.seq, state.task, self.task
         for command in self.commands:
@@ -65,17 +62,6 @@ class Flight(msgspec.Struct, gc=False):
         if self.closing is not None:
             state.apply(seq + 1, task, time, self.closing)
         return inputs
-
-
-def rows_of(facts: Sequence[EventData], state: RunState, commands: int, task: int) -> tuple[EventRow, ...]:
-    """Return the rows of a transition's events: so many commands of the run's newest task, then what belongs to `task`."""
-    before, inputs_from = state.task, state.seq + 1 + commands
-    return tuple(
-        [
-            encode_row(seq, before if seq < inputs_from else task, data)
-            for seq, data in enumerate(facts, state.seq + 1)
-        ]
-    )
 
 
 def holding_back(state: RunState, epoch: int, duration: int) -> Flight:

@@ -135,6 +135,11 @@ class Inputs:
 
     def next_task(self, now: int) -> list[Input]:
         """Take the inputs of the next task from what waits."""
+        if not (self._heap or self.messages or self.cancels or self.flags):
+            # Results alone, as mostly.
+            self._deferred = False
+            results, self.results = self.results, []
+            return [*results]
         fired = self._due_timers(now) if self._heap else []
         inputs: list[Input] = [*fired]
         alone = bool(self.cancels or fired)

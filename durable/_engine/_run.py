@@ -28,7 +28,7 @@ from durable._engine._asked import Asked
 from durable._engine._chain import Ending, end
 from durable._engine._children import condemns, news_for_parent, outgoing, told_by
 from durable._engine._effects import Effects, Urgency, Written
-from durable._engine._flight import Flight, holding_back, rows_of
+from durable._engine._flight import Flight, holding_back
 from durable._engine._inputs import Inputs
 from durable._engine._release import release, unwritten_results
 from durable._engine._run_info import changes_what_is_found, upsert_of
@@ -50,10 +50,12 @@ from durable.history import (
     ActivityTaskScheduled,
     CommandEvent,
     EventData,
+    EventRow,
     Failure,
     Input,
     TimerFired,
     WorkflowExecutionSignaled,
+    encode_rows,
 )
 
 NOTHING, SOON, NOW = Urgency.NOTHING, Urgency.SOON, Urgency.NOW
@@ -353,13 +355,12 @@ class Run:
         """
         state, asked, closing = self.state, self.asked, self._closing
         commands = asked.commands
-        facts: list[EventData] = [*commands, *inputs]
-        if tried is not None:
-            facts.extend(tried.answers)
+        # What belongs to `task`; the commands belong to the one before.
+        facts: Sequence[EventData] = inputs if tried is None else [*inputs, *tried.answers]
         ending: Ending | None = None
         if closing is not None:
             unread = Unread.MOVE if self._refusals else Unread.REFUSE_SIGNALS
-            changes = facts if asked.upserts else ()
+            changes = [*commands, *facts] if asked.upserts else ()
             ending = end(
                 state,
                 closing,
@@ -369,7 +370,7 @@ class Run:
                 commands=changes,
                 pinned_to=asked.pinned_to,
             )
-            facts.append(ending.event)
+            facts = [*facts, ending.event]
         rows_done: list[int] = []
         # A task of a run that was started with a delay is not before the delay's end.
         not_before = state.time if task == 1 else max(state.time, state.task_time)
@@ -383,8 +384,10 @@ class Run:
         more = self._beside_events(facts, rows_done, ending, tried)
         if proven:
             more["proven"] = True
-        events = rows_of(facts, state, len(commands), task)
-        transition = Transition(state.run_id, self.epoch, events, not_before, **more)
+        rows: list[EventRow] = []
+        size = encode_rows(rows, state.task, commands, state.seq)
+        size += encode_rows(rows, task, facts, state.seq + len(commands))
+        transition = Transition(state.run_id, self.epoch, tuple(rows), not_before, **more)
         self._in_flight = Flight(
             commands,
             inputs,
@@ -393,6 +396,7 @@ class Run:
             asked.after_commit,
             asked.outgoing,
             transition,
+            size,
             tried,
         )
         self._fresh = self._holding = False
@@ -404,9 +408,12 @@ class Run:
         return transition
 
     def _beside_events(
-        self, facts: list[EventData], rows_done: list[int], ending: Ending | None, tried: Tried | None
+        self, facts: Sequence[EventData], rows_done: list[int], ending: Ending | None, tried: Tried | None
     ) -> dict[str, Any]:
-        """Return what a transition holds beside its events: most have nothing, and pay for nothing."""
+        """Return what a transition holds beside its events: most have nothing, and pay for nothing.
+
+        Its events are the commands that wait, and `facts`.
+        """
         state, asked = self.state, self.asked
         more: dict[str, Any] = {}
         if consumed := self.inputs.consumed:
@@ -416,7 +423,7 @@ class Run:
             more["activities_done"] = tuple(rows_done)
             more["activities_canceled"] = tuple(asked.canceled_rows)
         if tried is not None or state.updates:
-            told = outcomes(facts)
+            told = outcomes([*asked.commands, *facts])
             if tried is not None:
                 told.extend(tried.rejected)
                 more["time"] = tried.trial.time if tried.counted else None
@@ -432,7 +439,7 @@ class Run:
         elif self._refusals > 1:
             more["hold_back"] = HOLD_BACK
         if asked.upserts:
-            more["upsert"] = upsert_of(state, facts)
+            more["upsert"] = upsert_of(state, [*asked.commands, *facts])
         return more
 
     def written(self, now: int) -> Written:
@@ -440,11 +447,11 @@ class Run:
         assert self._in_flight is not None
         flight, self._in_flight = self._in_flight, None
         transition, tried, state = flight.transition, flight.tried, self.state
-        before, unwritten = state.task, self.asked.unwritten
+        before = state.task
         inputs = flight.land(state, now)
-        for command in flight.commands if tried is None else (*flight.commands, *tried.answers):
-            if isinstance(command, ActivityTaskScheduled):
-                unwritten.pop(command.id, None)
+        if flight.commands or tried is not None:
+            # A flight takes all commands that wait.
+            self.asked.unwritten.clear()
         for data in flight.inputs:
             if isinstance(data, ACTIVITY_INPUTS):
                 self.inputs.resulted.discard(data.id)

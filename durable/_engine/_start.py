@@ -48,9 +48,12 @@ def start(
     """
     if reuse is WorkflowIDReusePolicy.TERMINATE_IF_RUNNING:
         reuse, conflict = WorkflowIDReusePolicy.ALLOW_DUPLICATE, WorkflowIDConflictPolicy.TERMINATE_EXISTING
-    started = replace(started, flags=started.flags | IN_FORCE)
+    if started.flags & IN_FORCE != IN_FORCE:
+        started = replace(started, flags=started.flags | IN_FORCE)
+    run_timeout = started.run_timeout
     left = started.execution_timeout if remaining is None else remaining
-    timeouts = [limit for limit in (started.run_timeout, left) if limit is not None]
+    if left is not None:
+        run_timeout = left if run_timeout is None else min(run_timeout, left)
     parent = started.parent
     policy = ParentClosePolicy[started.parent_close_policy.upper()] if started.parent_close_policy else None
     return NewRun(
@@ -63,7 +66,7 @@ def start(
         format=FORMAT,
         priority=started.priority,
         delay=started.delay,
-        run_timeout=min(timeouts, default=None),
+        run_timeout=run_timeout,
         owner=owner,
         reuse=reuse,
         conflict=conflict,

@@ -112,27 +112,32 @@ def explains_options(cls: type[T]) -> type[T]:
 
 
 def _explaining(method: Callable[..., Any]) -> Callable[..., Any]:
-    def begun(args: tuple[Any, ...], options: dict[str, Any]) -> Any:
-        try:
-            return method(*args, **options)
-        except TypeError:
-            taken = inspect.signature(method).parameters
-            refuse_options(
-                (name for name in options if name not in taken and name in OPTIONS), method.__qualname__
-            )
-            raise
+    def explain(options: Iterable[str]) -> None:
+        taken = inspect.signature(method).parameters
+        refuse_options(
+            (name for name in options if name not in taken and name in OPTIONS), method.__qualname__
+        )
 
     if inspect.iscoroutinefunction(method):
 
         @functools.wraps(method)
         async def awaited(*args: Any, **options: Any) -> Any:
-            return await begun(args, options)
+            try:
+                coroutine = method(*args, **options)
+            except TypeError:
+                explain(options)
+                raise
+            return await coroutine
 
         return awaited
 
     @functools.wraps(method)
     def called(*args: Any, **options: Any) -> Any:
-        return begun(args, options)
+        try:
+            return method(*args, **options)
+        except TypeError:
+            explain(options)
+            raise
 
     return called
 

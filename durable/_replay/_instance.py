@@ -231,9 +231,8 @@ class Instance(OwnMessages):
         loop = self.loop
         last = task[-1]
         self._length, self._size = counted_to(task), size
-        self._target_changed = (
-            bool(last.data.flags & TARGET_CHANGED) if isinstance(last.data, Input) else False
-        )
+        assert isinstance(last.data, Input)
+        self._target_changed = last.data.flags & TARGET_CHANGED != 0
         if not replaying:
             self.version = self.own_version
         self._now = now = last.time
@@ -260,7 +259,7 @@ class Instance(OwnMessages):
             raise self._task_error
         if self._main is not None and self._main.done():
             self._look_at_main()
-        commands = list(self._commands.wanted.values())
+        commands = [*self._commands.wanted.values()]
         if self.closing is not None:
             commands.append(self.closing)
         return commands

@@ -6,7 +6,7 @@ import argparse
 import os
 import socket
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from functools import cached_property
 from importlib import import_module
@@ -30,10 +30,17 @@ def hurried(url: str) -> dict[str, float]:
 
 
 class Context:
-    """The options of a command, its settings, and where its output goes."""
+    """The options of a command, its settings, and where its output goes.
 
-    def __init__(self, options: argparse.Namespace, out: Output) -> None:
+    Attributes:
+        options: Its options, by name.
+        out: Where output goes.
+        arguments: What stood behind the program's name.
+    """
+
+    def __init__(self, options: argparse.Namespace, out: Output, arguments: Sequence[str] = ()) -> None:
         self.options: Any = options
+        self.arguments = arguments
         self._flags: dict[str, Any] = vars(options)
         self.out = out
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import sys
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -109,3 +110,23 @@ def whole(text: str) -> int:
     if not text.isdigit():
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number")
     return int(text)
+
+
+def ask_before(parser: argparse._ActionsContainer) -> None:
+    """Give a command that asks before it acts the option not to."""
+    parser.add_argument("-y", "--yes", action="store_true", help="do not ask")
+
+
+def confirm(context: Context, question: str) -> None:
+    """Return only if it is meant.
+
+    Raises:
+        ValueError: It is not, or nobody can be asked.
+    """
+    if context.options.yes:
+        return
+    if not sys.stdin.isatty():
+        raise ValueError(f"{question} Nobody can be asked here: say --yes")
+    context.out.note(f"{question} [y/N]")
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise ValueError("nothing was done")

@@ -145,7 +145,7 @@ class Output:
     def styled(self, text: str, style: str | None, width: int = 0) -> str:
         """Return text for a terminal, coloured if it has a style and colours are wanted."""
         padded = f"{text:<{width}}"
-        if style is None or not self._colour or not self.terminal:
+        if not text or style is None or not self._colour or not self.terminal:
             return padded
         number = {"dim": 2, "bold": 1, "red": 31, "green": 32, "yellow": 33, "magenta": 35, "cyan": 36}[style]
         return f"\x1b[{number}m{text}\x1b[0m{padded[len(text) :]}"

@@ -24,12 +24,19 @@ class Command(NamedTuple):
 
 
 COMMANDS = {
+    "init": Command("durable.cli._init", "write a first program into this directory"),
+    "doctor": Command("durable.cli._doctor", "find out what is wrong, and what to do about it"),
     "workflow": Command(
         "durable.cli._workflow", "start workflows, look at them, tell them something, put them right"
     ),
     "worker": Command("durable.cli._worker", "run workers until told to stop"),
     "migrate": Command("durable.cli._migrate", "make the tables, or bring them up to date"),
     "replay": Command("durable.cli._replay", "replay histories through the code as it is now"),
+    "schedule": Command("durable.cli._schedule", "what starts workflows by itself: create, look at, change"),
+    "activity": Command("durable.cli._activity", "end an activity from outside, or operate on it"),
+    "queue": Command("durable.cli._fleet", "task queues, and who serves them"),
+    "gc": Command("durable.cli._gc", "remove workflows that closed long ago"),
+    "completion": Command("durable.cli._completion", "print what a shell needs to complete commands"),
     "version": Command("durable.cli._version", "print the version"),
 }
 """What there is. A module is imported when its command is called, or when all are asked for."""
@@ -75,7 +82,7 @@ def main(
     form = Form(getattr(options, "form", None) or Form.TEXT)
     output = Output(form, sys.stdout if out is None else out, notes, colour=not os.environ.get("NO_COLOR"))
     try:
-        code: int = asyncio.run(options.run(Context(options, output)))
+        code: int = asyncio.run(options.run(Context(options, output, given)))
         output.flush()
     except BrokenPipeError:
         # Whoever read along has gone, `head` for example. Python would fail again when it flushes at its end.

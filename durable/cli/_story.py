@@ -35,7 +35,7 @@ class Line:
         kind: What it is, in a word.
         name: Which one.
         outcome: What became of it; "" as long as it goes on.
-        value: What it was given or returned.
+        value: What it returned.
         style: How it went: "red" for badly.
         number: The event that began it.
         told: Whether it has been told without its end.
@@ -90,22 +90,22 @@ class Story:
         key: Key
         if isinstance(data, h.ActivityTaskScheduled):
             kind = "activity" if data.local is None else "local"
-            key, line = ("activity", data.id), Line(event.time, kind, data.activity_type)
+            key, line = ("activity", data.id), Line(event.time, kind, called(data.activity_type, data.input))
         elif isinstance(data, h.TimerStarted):
             name = lasted(data.duration / SECOND) + (f" ({data.summary})" if data.summary else "")
             key, line = ("timer", data.id), Line(event.time, "timer", name)
         elif isinstance(data, h.StartChildWorkflowExecutionInitiated):
-            name = f"{data.workflow_type} {data.workflow_id}"
+            name = f"{called(data.workflow_type, data.input)} {data.workflow_id}"
             key, line = ("child", data.id), Line(event.time, "child", name)
         elif isinstance(data, h.SignalExternalWorkflowExecutionInitiated):
             key = ("signal", data.id)
-            line = Line(event.time, "signals", f"{data.name} to {data.workflow_id}", value=values(data.input))
+            line = Line(event.time, "signals", f"{called(data.name, data.input)} to {data.workflow_id}")
         elif isinstance(data, h.RequestCancelExternalWorkflowExecutionInitiated):
             key, line = ("cancel", data.id), Line(event.time, "cancels", data.workflow_id)
         elif isinstance(data, h.WorkflowExecutionUpdateAccepted):
             key, line = (
                 ("update", data.message),
-                Line(event.time, "update", data.name, value=values(data.input)),
+                Line(event.time, "update", called(data.name, data.input)),
             )
         else:
             return None
@@ -131,7 +131,9 @@ class Story:
         tries = f", attempt {attempt}" if attempt > 1 else ""
         failure: Failure | None = getattr(data, "failure", None)
         result: Payload | None = getattr(data, "result", None)
-        outcome = f"{'failed' if kind == 'update' and failure else how} after {took}{tries}"
+        outcome = "failed" if kind == "update" and failure else how
+        # A timer is named by its duration. What took no time was written with its outcome.
+        outcome += tries if how == "fired" or event.time == line.begun else f" after {took}{tries}"
         if (again := getattr(data, "retry_in", None)) is not None:
             outcome += f", again in {lasted(again / SECOND)}"
         bad = failure is not None or how in ("failed", "timed out", "not found")
@@ -141,7 +143,7 @@ class Story:
         if line.told:
             return Line(event.time, line.kind, line.name, outcome, value, "red" if bad else None, line.number)
         line.outcome, line.over, line.style = outcome, True, "red" if bad else None
-        line.value = value or line.value
+        line.value = value
         return None
 
 
@@ -176,11 +178,11 @@ def _alone(event: Event) -> Line:
     match data:
         case h.WorkflowExecutionStarted():
             by = f" by {data.identity}" if data.identity else ""
-            return Line(at, "started", data.workflow_type, f"on {data.task_queue!r}{by}", values(data.input))
+            return Line(at, "started", called(data.workflow_type, data.input), f"on {data.task_queue!r}{by}")
         case h.WorkflowExecutionSignaled():
-            return Line(at, "signal", data.name, f"from {data.identity}", values(data.input))
+            return Line(at, "signal", called(data.name, data.input), f"from {data.identity}")
         case h.WorkflowExecutionCancelRequested():
-            return Line(at, "cancel", "requested", f"by {data.identity}", data.reason)
+            return Line(at, "cancel", data.reason or "requested", f"by {data.identity}")
         case h.WorkflowExecutionCompleted():
             return Line(at, "completed", "", _goes_on(data.new_run_id), value_of(data.result), "green")
         case h.WorkflowExecutionFailed():
@@ -192,10 +194,10 @@ def _alone(event: Event) -> Line:
         case h.WorkflowExecutionTimedOut():
             return Line(at, "timed out", data.timeout_type, _goes_on(data.new_run_id), style="red")
         case h.WorkflowExecutionContinuedAsNew():
-            return Line(at, "continued", f"as run {data.new_run_id}", "", values(data.input))
+            return Line(at, "continued", called(data.workflow_type, data.input), _goes_on(data.new_run_id))
         case h.WorkflowExecutionReset():
             where = f"to event {data.event_id} of run {data.base_run_id}"
-            return Line(at, "reset", where, f"by {data.identity}", data.reason)
+            return Line(at, "reset", where, " ".join(filter(None, [f"by {data.identity}", data.reason])))
         case h.MarkerRecorded():
             return Line(at, "patch", data.patch_id)
         case h.UpsertWorkflowSearchAttributes():
@@ -222,6 +224,11 @@ def reason(failure: Failure) -> str:
     if kind and not said.startswith(f"{kind}: "):
         said = f"{kind}: {said}"
     return said if failure.cause is None else f"{said} (because of {reason(failure.cause)})"
+
+
+def called(name: str, input: Sequence[Payload]) -> str:
+    """Return a name with the values that it was given, as code writes it."""
+    return f"{name}({values(input)})"
 
 
 def values(payloads: Sequence[Payload]) -> str:

@@ -15,7 +15,9 @@ from typing import Any
 
 from durable.cli._context import Context
 from durable.cli._exits import ExitCode
-from durable.cli._options import duration, finish, whole
+from durable.cli._fleet import list_workers
+from durable.cli._options import duration, finish, verb, verbs_of, whole
+from durable.cli._supervisor import end_with_supervisor, supervise
 from durable.client import Client
 from durable.worker import Worker
 
@@ -59,12 +61,19 @@ def add(parser: argparse.ArgumentParser) -> None:
         help=f"how long activities may go on after SIGTERM, for example 30s; {DRAIN:g}s by default",
     )
     parser.add_argument(
+        "--processes",
+        type=whole,
+        metavar="N",
+        help="so many processes, each with workers of its own; one by default",
+    )
+    parser.add_argument(
         "--log-level",
         default="info",
         choices=["debug", "info", "warning", "error"],
         help="what is logged to standard error; info by default",
     )
     finish(parser, worker, app=True, data=False)
+    verb(verbs_of(parser), "list", list_workers, "list the workers that the database knows")
 
 
 async def worker(context: Context) -> ExitCode:
@@ -72,15 +81,31 @@ async def worker(context: Context) -> ExitCode:
     logging.basicConfig(
         level=context.options.log_level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s"
     )
-    app = context.load()
-    if app is None:
+    if context.settings.get("app") is None:
         raise ValueError("say what to serve: -A MODULE, a module that defines workflows and activities")
     stop = asyncio.Event()
+    if context.options.processes is not None:
+        with told_to_stop(stop):
+            return await supervise(without_processes(context.arguments), context.options.processes, stop)
+    app = context.load()
     async with context.client(serves=True) as client:
         workers = await workers_of(context, app, client)
         with told_to_stop(stop):
+            end_with_supervisor()
             await serve(workers, stop)
     return ExitCode.OK
+
+
+def without_processes(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments of the command for each of its processes."""
+    left: list[str] = []
+    given = iter(arguments)
+    for one in given:
+        if one == "--processes":
+            next(given)
+        elif not one.startswith("--processes="):
+            left.append(one)
+    return left
 
 
 async def workers_of(context: Context, app: Any, client: Client) -> list[Worker]:

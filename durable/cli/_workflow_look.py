@@ -219,7 +219,9 @@ async def show_(context: Context) -> ExitCode:
                 last = await _write(out, events, options.id, run_id, client.namespace)
             run_id = getattr(last, "new_run_id", None) if options.follow else None
         if out.form is Form.TEXT and run.close_time is None and not options.follow:
-            out.fields({}, [("", ""), *_now(out, run)])
+            if out.terminal:
+                out.line("")
+            out.fields({}, _now(out, run))
     return ExitCode.OK
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from typing import Any, NamedTuple
@@ -12,7 +11,7 @@ from durable._internal.ids import uuid7
 from durable.cli._context import Context
 from durable.cli._exits import ExitCode
 from durable.cli._filters import add_filter, filter_of
-from durable.cli._options import value, verb, whole
+from durable.cli._options import ask_before, confirm, value, verb, whole
 from durable.cli._output import Form
 from durable.cli._workflow_tell import Handle, message
 from durable.client import BatchProgress, Client
@@ -45,10 +44,15 @@ def add(verbs: Any) -> None:
             _add_reset(parser)
         many = parser.add_argument_group("many at once")
         add_filter(many)
-        many.add_argument("--dry-run", action="store_true", help="only say how many there are")
-        many.add_argument("-y", "--yes", action="store_true", help="do not ask")
-        many.add_argument("--per-second", type=whole, metavar="N", help="at most so many in a second")
-        many.add_argument("--batch-id", metavar="ID", help="go on with a batch that was interrupted")
+        add_batch(many)
+
+
+def add_batch(parser: argparse._ActionsContainer) -> None:
+    """Give a command the options of what is done to many."""
+    parser.add_argument("--dry-run", action="store_true", help="only say how many there are")
+    ask_before(parser)
+    parser.add_argument("--per-second", type=whole, metavar="N", help="at most so many in a second")
+    parser.add_argument("--batch-id", metavar="ID", help="go on with a batch that was interrupted")
 
 
 def _add_reset(parser: argparse.ArgumentParser) -> None:
@@ -74,7 +78,9 @@ def _runner(name: str, operation: Operation) -> Callable[[Context], Awaitable[Ex
         if (options.id is None) == (query is None):
             raise ValueError("say which: either an ID, or --query (or --type, --status, --since) for many")
         if query is not None:
-            return await _many(context, name, operation.many, query)
+            if options.run_id is not None:
+                raise ValueError("--run-id goes with an ID")
+            return await carry_out(context, name, operation.many, query)
         for option in ("dry_run", "per_second", "batch_id"):
             if getattr(options, option):
                 raise ValueError(f"--{option.replace('_', '-')} goes with --query")
@@ -111,25 +117,9 @@ def _say(context: Context, found: dict[str, Any]) -> None:
         context.out.document(found)
 
 
-def confirm(context: Context, question: str) -> None:
-    """Return only if it is meant.
-
-    Raises:
-        ValueError: It is not, or nobody can be asked.
-    """
-    if context.options.yes:
-        return
-    if not sys.stdin.isatty():
-        raise ValueError(f"{question} Nobody can be asked here: say --yes")
-    context.out.note(f"{question} [y/N]")
-    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
-        raise ValueError("nothing was done")
-
-
-async def _many(context: Context, name: str, many: Many, query: str) -> ExitCode:
+async def carry_out(context: Context, name: str, many: Many, query: str) -> ExitCode:
+    """Do something to all workflows that a filter finds, or count them."""
     options, out = context.options, context.out
-    if options.run_id is not None:
-        raise ValueError("--run-id goes with an ID")
     batch_id = options.batch_id or uuid7()
     async with context.client() as client:
         counted = await many(context, client, query, {"dry_run": True})

@@ -188,9 +188,7 @@ def _held(run: RunRecord) -> str:
     if run.hold is Hold.QUARANTINED:
         return f"{run.reason}; then handle.unblock() lets it be tried again"
     if run.hold is Hold.BLOCKED and run.wake_at is not None:
-        return (
-            f"{run.reason}; it is tried again at {to_datetime(run.wake_at)}, or at once with handle.unblock()"
-        )
+        return f"{run.reason.rstrip('.')}; it is tried again at {to_datetime(run.wake_at)}, or at once with handle.unblock()"
     return run.reason
 
 

@@ -25,7 +25,7 @@ from durable.client._versioning import check_served
 from durable.common import WorkflowIDConflictPolicy
 from durable.converter import DataConverter
 from durable.exceptions import WorkflowAlreadyStartedError
-from durable.history import Payload, WorkflowExecutionStarted, WorkflowExecutionTerminated
+from durable.history import IN_FORCE, Payload, WorkflowExecutionStarted, WorkflowExecutionTerminated
 from durable.store import (
     Hint,
     HintKind,
@@ -87,6 +87,7 @@ class Starter:
             limits=said.limits,
             delay=await self._until_first_tick(said.cron_schedule) if said.cron_schedule else said.delay,
             versioning_override=said.override,
+            flags=IN_FORCE,
         )
         new = start(run_id, started, reuse=said.reuse, conflict=said.conflict, messages=messages)
         verdict = await (self._create(new) if inside is None else create_inside(inside, new))

@@ -45,11 +45,14 @@ class DataConverter(WithSerializationContext):
     payload_converter: PayloadConverter = field(init=False)
     failure_converter: FailureConverter = field(init=False)
     takes_context: bool = field(init=False, repr=False)
+    _unremarkable: int = field(init=False, repr=False, compare=False)
 
     default: ClassVar[DataConverter]
 
     def __post_init__(self) -> None:
         _check(self.payload_codec, PayloadCodec, "payload_codec", "an instance of a subclass")
+        # Of a value up to this size the limits say nothing; most are, and need no further look.
+        object.__setattr__(self, "_unremarkable", min(self.limits.warn, self.limits.error))
         payload_converter = _check(
             self.payload_converter_class(), PayloadConverter, "payload_converter_class", "a subclass"
         )
@@ -97,7 +100,8 @@ class DataConverter(WithSerializationContext):
             PayloadTooLargeError: They are larger than the limit.
         """
         payloads = self.payload_converter.to_payloads(values, path=path)
-        self.limits.check(payloads, path)
+        if len(payloads) != 1 or payloads[0].metadata or len(payloads[0].data) > self._unremarkable:
+            self.limits.check(payloads, path)
         return payloads
 
     def from_payloads(
@@ -118,6 +122,8 @@ class DataConverter(WithSerializationContext):
             PayloadTooLargeError: It is larger than the limit.
         """
         payload = self.payload_converter.to_payload(value, path=path)
+        if not payload.metadata and len(payload.data) <= self._unremarkable:
+            return payload
         try:
             self.limits.check((payload,), path)
         except PayloadTooLargeError as error:

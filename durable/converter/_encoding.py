@@ -72,7 +72,10 @@ def encode_json(value: Any, path: str, index: int | None = None, writer: JsonWri
     Raises:
         ConversionError: A part of it cannot be stored; the text says which, where and why.
     """
-    encode, knows = (_encode, None) if writer is None else (writer.write, writer.knows)
+    encode: Callable[[Any], bytes] = _encode
+    knows: Knows | None = None
+    if writer is not None:
+        encode, knows = writer.write, writer.knows
     try:
         data = encode(value)
         size = len(data)

@@ -96,6 +96,7 @@ from durable.history._wire import (
     encode_data,
     encode_event,
     encode_row,
+    encode_rows,
 )
 from durable.history._workflow_events import (
     MarkerRecorded,
@@ -216,6 +217,7 @@ __all__ = [
     "encode_event",
     "encode_retry_policy",
     "encode_row",
+    "encode_rows",
     "export_history",
     "first_task_time",
     "import_history",

@@ -180,7 +180,7 @@ class Activities:
             and (scheduled.activity_type in self._served or self._dynamic is not None)
             and self.queue_rate is None
             and (self._best_waiting is None or scheduled.priority <= self._best_waiting)
-            and self._allowed > 0
+            and (self._rate is None or self._allowed > 0)
             and not self.shutdown.is_set()
         )
         if not possible:
@@ -202,8 +202,9 @@ class Activities:
 
     def start(self, owner: Owner, scheduled: ActivityTaskScheduled, scheduled_at: int, now: int) -> Attempt:
         """Start the first attempt of an activity for a run of this worker, in the slot that was promised to it."""
-        attempt = Attempt(self, owner, None, scheduled, scheduled_at, number=1, started_at=now)
-        return self._start(attempt, self._promised.pop())
+        attempt = Attempt(self, owner, None, scheduled, scheduled_at, 1, now)
+        self._start(attempt, self._promised.pop())
+        return attempt
 
     def claimed(self, records: Sequence[ActivityRecord], permits: list[SlotPermit], *, all: bool) -> None:
         """Start the attempts that a claim returned, in the slots it reserved; `all` says whether nothing else waits.
@@ -233,7 +234,7 @@ class Activities:
         return attempt
 
     def forget(self, attempt: Attempt) -> None:
-        """Let go of an attempt that has not begun, and will not."""
+        """Let go of an attempt that has ended, or will not begin."""
         if attempt.timer is not None:
             attempt.timer.cancel()
         if self._attempts.get(attempt.key) is attempt:
@@ -274,14 +275,13 @@ class Activities:
             self._start(attempt, permits.pop() if permits else self._slots.take())
         return attempt.scheduled.priority
 
-    def _start(self, attempt: Attempt, permit: SlotPermit | None) -> Attempt:
+    def _start(self, attempt: Attempt, permit: SlotPermit | None) -> None:
         if self._rate is not None:
             self._rate.take()
         attempt.permit = permit
         if permit is not None and self._slots.told:
             self._slots.mark(permit, ActivitySlotInfo(attempt.scheduled.activity_type))
         self._launch(attempt)
-        return attempt
 
     def _launch(self, attempt: Attempt) -> None:
         task = self._loop.create_task(self._run(attempt), name=attempt.scheduled.activity_type)
@@ -356,19 +356,15 @@ class Activities:
         finally:
             assert attempt.task is not None
             self._running.discard(attempt.task)
-            if self._attempts.get(attempt.key) is attempt:
-                del self._attempts[attempt.key]
-            if attempt.timer is not None:
-                attempt.timer.cancel()
+            self.forget(attempt)
             if attempt.beat_timer is not None:
                 attempt.beat_timer.cancel()
+            slots, permit = self._slots, attempt.permit
             if attempt.scheduled.local is not None:
                 self._local.freed(attempt)
-            elif attempt.permit is not None:
-                permit, attempt.permit = attempt.permit, None
-                self._slots.give(
-                    permit, ActivitySlotInfo(attempt.scheduled.activity_type) if self._slots.told else None
-                )
+            elif permit is not None:
+                attempt.permit = None
+                slots.give(permit, ActivitySlotInfo(attempt.scheduled.activity_type) if slots.told else None)
             if not self._running and self.shutdown.is_set():
                 self._drained.set()
 

@@ -108,7 +108,7 @@ class Place(Protocol):
         ...
 
     def forget(self, attempt: Attempt) -> None:
-        """Let go of an attempt that has not begun, and will not."""
+        """Let go of an attempt that has ended, or will not begin."""
         ...
 
 
@@ -163,9 +163,9 @@ class Attempt:
         record: ActivityRecord | None,
         scheduled: ActivityTaskScheduled,
         scheduled_at: int,
-        *,
         number: int,
         started_at: int,
+        *,
         heartbeat: Payloads = (),
     ) -> None:
         asked_by = owner if record is None else record

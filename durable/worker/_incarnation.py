@@ -203,7 +203,7 @@ class Incarnation:
         self.committer = Committer(
             self.store, self.worker_id, self.clock, self.lease, adopt=self._adopt_started
         )
-        self.turns = TurnQueue(self.watchdog, self.defect)
+        self.turns = TurnQueue(self.watchdog, self.clock, self.defect)
         self.timers = Timers(self.clock, self.defect)
         self.executor = ThreadPoolExecutor(
             threads_for(options.activity_supplier) + threads_for(options.local_activity_supplier),

@@ -65,7 +65,7 @@ class RunCode:
         self._run_id = run_id
         self._workflow_id = workflow_id
         self.instance: Instance | None = None
-        self.commands: list[CommandEvent] = []
+        self.commands: Sequence[CommandEvent] = ()
         self.live = self.trying = False
         self.tried: Tried | None = None
 
@@ -81,8 +81,7 @@ class RunCode:
 
     def open(self, turns: Turns, run: Run, claimed: ClaimedRun, events: list[Event]) -> None:
         """Bring the code to where its log is, unless its first turn waits for the run to begin."""
-        sizes = list(accumulate([len(row.data) for row in claimed.events]))
-        run.state.size = sizes[-1]
+        run.state.size = sum([len(row.data) for row in claimed.events])
         if not self.trying and run.waits_to_begin(self._home.clock.now()):
             self.commands = []
             return
@@ -100,7 +99,7 @@ class RunCode:
             events,
             rebuild=lambda: self._new_instance(trace=True),
             pending=run.asked.commands if self.trying else None,
-            sizes=sizes,
+            sizes=list(accumulate(len(row.data) for row in claimed.events)),
             defined=self._home.defined,
             warn=lambda text: logger.warning("workflow %s: %s", self._workflow_id, text),
         )

@@ -14,7 +14,7 @@ import logging
 import random
 from collections.abc import Collection, Sequence
 
-from durable._engine._activities import Outcome
+from durable._engine._activities import Completed, Outcome
 from durable._engine._asked import AttemptEnd
 from durable._engine._effects import Effects, Urgency
 from durable._engine._run import Run
@@ -23,7 +23,7 @@ from durable._replay._activities import not_served
 from durable._replay._instance import Instance
 from durable._replay._turns import Turns
 from durable.exceptions import HistoryError, PayloadCodecError
-from durable.history import ActivityTaskScheduled, Event, decode_data, decode_history
+from durable.history import ActivityTaskScheduled, CommandEvent, Event, decode_data, decode_history
 from durable.store import (
     ActivityState,
     ClaimedRun,
@@ -45,6 +45,9 @@ from durable.worker._timers import Timer
 from durable.workflow._definition import WorkflowDefinition
 
 logger = logging.getLogger("durable.worker")
+
+NO_TASK: Sequence[Event] = ()
+NO_COMMANDS: Sequence[CommandEvent] = ()
 
 SOON, NOW = Urgency.SOON, Urgency.NOW
 WRITTEN = Verdict.WRITTEN
@@ -93,7 +96,7 @@ class RunHost:
         self._opened = False
         self._paused = False
         self._fault: BaseException | None = None
-        self._task: list[Event] = []
+        self._task: Sequence[Event] = NO_TASK
         self._code = RunCode(home, definition, self.run_id, self.workflow_id)
         self._activities = RunActivities(home, self.run_id)
         self._news = RunNews(home, self.run_id, self.workflow_id)
@@ -131,17 +134,17 @@ class RunHost:
         if self.gone:
             return
         try:
-            if self._claimed is not None:
-                self._open(turns, self._claimed)
-            elif not self._code.trying:
+            if self._claimed is None and not self._code.trying:
                 assert self.run is not None
                 self._code.activate(turns, self.run, self._task)
+                return
+            if self._claimed is not None:
+                self._open(turns, self._claimed)
+            assert self.run is not None
             if self._code.trying:
-                assert self.run is not None
                 self._code.attempt(turns, self.run)
             if self._claimed is not None:
                 # What the code says of versions: a dynamic workflow does when it has its object.
-                assert self.run is not None
                 self.run.served = self._home.versions.served(self._code.definition)
         except KeyboardInterrupt:
             raise
@@ -152,48 +155,52 @@ class RunHost:
         """Take the news that the turn held the event loop for too long and was ended; nothing of it counts."""
         self._fault = self._home.deadlock()
 
-    def conclude(self) -> None:
+    def conclude(self, now: int) -> None:
         """Take what the turn gave: commands, or a fault of the code."""
         if self.gone:
             return
-        first, self._claimed, self._task = self._claimed, None, []
-        if self._code.trying and self._fault is None:
+        code, run, activities = self._code, self.run, self._activities
+        first, self._claimed, self._task = self._claimed, None, NO_TASK
+        if code.trying and self._fault is None:
             # Nothing of it counts before it is written.
             self._home.committer.submit(self)
             return
-        self._busy = self._code.trying = False
+        self._busy = code.trying = False
         if self._fault is not None:
-            if self.run is not None:
-                self.run.untried()
+            if run is not None:
+                run.untried()
             self._block(self._fault)
             return
-        assert self.run is not None
-        if first is not None and not self._opened:
-            self._opened = True
-            # Messages first: one of them may be the outcome of an attempt that would else count as lost.
-            self._receive(first.messages)
-            canceled = [
-                a.id for a in first.activities if a.cancel_requested and a.state is ActivityState.QUEUED
-            ]
-            if canceled:
-                self._home.spawn(self._activities.end_waiting(canceled))
-            again = self.run.asked.recover(now=self._home.clock.now(), jitter=random.random())
-            if again and not self._start_again(again):
-                return
-        instance = self._code.instance
+        assert run is not None
+        if first is not None and not self._opened and not self._opens(first, run, now):
+            return
+        instance = code.instance
         if instance is None:
             self._postpone()
             return
-        commands, self._code.commands = self._code.commands, []
+        commands, code.commands = code.commands, NO_COMMANDS
         if instance.closing is not None:
-            self.run.untaken = instance.untaken
-        effects = self.run.commands(commands, local=self._activities.promise, live=self._code.live)
-        now = self._home.clock.now()
+            run.untaken = instance.untaken
+        effects = run.commands(commands, local=activities.promise, live=code.live)
         if effects.start or effects.cancel:
-            self._activities.carry_out(self, effects, now)
-        if self._activities.promised:
-            self._activities.keep_promises(self.run)
+            activities.carry_out(self, effects, now)
+        if activities.promised:
+            activities.keep_promises(run)
         self._pump(now)
+
+    def _opens(self, first: ClaimedRun, run: Run, now: int) -> bool:
+        """Take what the claim brought beside the log; False if the run cannot go on here."""
+        self._opened = True
+        if len(first.events) == 1 and not first.messages:
+            # It begins, and nothing has come for it.
+            return True
+        # Messages first: one of them may be the outcome of an attempt that would else count as lost.
+        self._receive(first.messages)
+        canceled = [a.id for a in first.activities if a.cancel_requested and a.state is ActivityState.QUEUED]
+        if canceled:
+            self._home.spawn(self._activities.end_waiting(canceled))
+        again = run.asked.recover(now=now, jitter=random.random())
+        return not again or self._start_again(again)
 
     def _start_again(self, local: Sequence[ActivityTaskScheduled]) -> bool:
         """Start local activities that were open at another owner; False if one cannot run here."""
@@ -252,18 +259,16 @@ class RunHost:
         self._activities.ended(attempt)
         if self.gone or self.run is None:
             return
-        now = self._home.clock.now()
-        how = AttemptEnd(
-            attempt.number,
-            now,
-            random.random(),
-            self._home.identity,
-            attempt.progress,
-            self._paused or self._home.leaving,
-        )
-        again = self.run.asked.attempt_ended(attempt.scheduled, outcome, how)
-        if again is not None:
-            self._activities.follow(self, attempt, again.delay)
+        home = self._home
+        now = home.clock.now()
+        if type(outcome) is Completed:
+            self.run.asked.attempt_completed(attempt.scheduled, outcome.result, attempt.number, home.identity)
+        else:
+            leaving = self._paused or home.leaving
+            how = AttemptEnd(attempt.number, now, random.random(), home.identity, attempt.progress, leaving)
+            again = self.run.asked.attempt_ended(attempt.scheduled, outcome, how)
+            if again is not None:
+                self._activities.follow(self, attempt, again.delay)
         self._pump(now)
 
     def give_row(self, attempt: Attempt) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from durable._replay._turns import Turns
+from durable.worker._clock import DatabaseClock
 from durable.worker._watchdog import Watchdog
 
 BUDGET = 0.01
@@ -26,19 +27,22 @@ class Turnable(Protocol):
         """Take the news that the turn held the event loop for too long and was ended; nothing of it counts."""
         ...
 
-    def conclude(self) -> None:
-        """Take what the code gave."""
+    def conclude(self, now: int) -> None:
+        """Take what the code gave; `now` is the database's time, at most."""
         ...
 
 
 class TurnQueue:
     """Runs that are ready for a turn, in order."""
 
-    def __init__(self, watchdog: Watchdog, defect: Callable[[BaseException], None]) -> None:
+    def __init__(
+        self, watchdog: Watchdog, clock: DatabaseClock, defect: Callable[[BaseException], None]
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self._queue: deque[Turnable] = deque()
         self._scheduled = False
         self._watchdog = watchdog
+        self._clock = clock
         self._defect = defect
 
     def add(self, run: Turnable) -> None:
@@ -65,9 +69,11 @@ class TurnQueue:
                     run.broken()
                 if time.perf_counter() > until:
                     break
+        # One look at the clock for all of them: they have ended within the budget.
+        now = self._clock.now()
         for run in done:
             try:
-                run.conclude()
+                run.conclude(now)
             except Exception as error:
                 self._defect(error)
         if queue and not self._scheduled:

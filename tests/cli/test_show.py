@@ -23,6 +23,7 @@ from durable.history import (
     WorkflowExecutionStarted,
 )
 from tests.cli.conftest import Done, call
+from tests.cli.schemas import check
 from tests.cli.shop import Order, Waits, charge, checkout, for_ever, stuck
 from tests.scenarios.rig import reached
 
@@ -58,29 +59,29 @@ async def test_a_story(store_url: str) -> None:
         done = await shown(store_url, "j")
         lines = [line[1:] for line in done.lines]
     assert [line[:2] for line in lines] == [
-        ["started", "cli.journey"],
-        ["activity", "cli.charge"],
+        ["started", "cli.journey()"],
+        ["activity", 'cli.charge({"id":"1","cents":13})'],
         ["timer", "10ms"],
         ["timer", "20ms"],
         ["timer", "1h"],
         ["child", lines[5][1]],
         ["signals", lines[6][1]],
         ["patch", "newer"],
-        ["activity", "cli.charge"],
+        ["activity", 'cli.charge({"id":"2","cents":-1})'],
         ["completed", ""],
     ]
-    assert lines[1][2].startswith("done after ")
+    assert lines[1][2].startswith("done")
     assert lines[1][2].endswith(", attempt 3")
     assert lines[1][3] == '"receipt-1"'
-    assert lines[2][2].startswith("fired after ")
+    assert lines[2][2] == "fired"
     assert lines[4][2].startswith("cancelled after ")
-    assert lines[5][1].startswith("cli.waits ")
-    assert lines[6][1].startswith("note to ")
+    assert lines[5][1].startswith("cli.waits() ")
+    assert lines[6][1].startswith('note("end") to ')
     assert lines[8][2].endswith(": no money")
     assert lines[9][-1] == '"over"'
     terminal = await shown(store_url, "j", terminal=True)
     assert terminal.out.startswith("j  cli.journey  ")
-    assert "\x1b[31mfailed after" in terminal.out
+    assert "\x1b[31mfailed: no money" in terminal.out
 
 
 async def test_what_goes_on_and_what_it_waits_for(store_url: str) -> None:
@@ -90,7 +91,7 @@ async def test_what_goes_on_and_what_it_waits_for(store_url: str) -> None:
     ):
         await reached(await client.start_workflow(stuck(), id="s"), "Started", "ActivityScheduled")
         done = await shown(store_url, "s")
-    assert "activity\tcli.for_ever\tgoes on" in done.out
+    assert "activity\tcli.for_ever()\tgoes on" in done.out
     assert "now       running" in done.out
     assert "cli.for_ever (1): eager, attempt 1" in done.out
 
@@ -105,6 +106,7 @@ async def test_as_it_is_stored(store_url: str, tmp_path: Path) -> None:
     exported = await asyncio.to_thread(call, "workflow", "export", "c", "--db", store_url)
     assert exported.out == kept.to_json() + "\n"
     whole = await shown(store_url, "c", "--json")
+    check(whole.json, "workflow show")
     assert whole.json == kept.to_json_dict()
     assert WorkflowHistory.from_json("c", whole.out) == kept
     lines = (await shown(store_url, "c", "--jsonl")).out.splitlines()
@@ -139,11 +141,13 @@ def completed(seq: int, id: int) -> Event:
 def test_lines_come_in_the_order_of_their_beginnings_as_soon_as_they_can() -> None:
     story = Story()
     assert not told(story, scheduled(1, 1), scheduled(2, 2), completed(3, 2))
-    assert [line.name for line in told(story, completed(4, 1))] == ["a1", "a2"]
+    assert [line.name for line in told(story, completed(4, 1))] == ["a1()", "a2()"]
     assert told(story, scheduled(5, 3)) == []
-    assert [(line.name, line.outcome) for line in story.rest()] == [("a3", "goes on")]
+    assert [(line.name, line.outcome) for line in story.rest()] == [("a3()", "goes on")]
     (end,) = told(story, completed(7, 3))
-    assert (end.name, end.outcome, end.begun) == ("a3", "done after 2s", 7_000_000), "once more, with its end"
+    assert (end.name, end.outcome, end.begun) == ("a3()", "done after 2s", 7_000_000), (
+        "once more, with its end"
+    )
 
 
 def test_one_that_takes_long_does_not_hold_up_the_rest() -> None:
@@ -151,7 +155,7 @@ def test_one_that_takes_long_does_not_hold_up_the_rest() -> None:
     first = told(story, scheduled(1, 0))
     for number in range(1, MOST_WAITING + 10):
         first += told(story, scheduled(2 * number, number), completed(2 * number + 1, number))
-    assert (first[0].name, first[0].outcome) == ("a0", "goes on")
+    assert (first[0].name, first[0].outcome) == ("a0()", "goes on")
     assert len(first) > 2
     assert len(story._waiting) <= MOST_WAITING
 

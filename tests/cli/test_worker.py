@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 Cli = Callable[..., Done]
 
 
-async def started(url: str, *more: str) -> asyncio.subprocess.Process:
+async def started(url: str, *more: str, says: bytes = b"serving") -> asyncio.subprocess.Process:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "durable", "worker", "--db", url, *more),
         cwd=ROOT,
@@ -29,7 +29,7 @@ async def started(url: str, *more: str) -> asyncio.subprocess.Process:
         env=os.environ | {"PYTHONPATH": str(ROOT)},
     )
     assert process.stderr is not None
-    while b"serving" not in (line := await asyncio.wait_for(process.stderr.readline(), 20)):
+    while says not in (line := await asyncio.wait_for(process.stderr.readline(), 20)):
         assert line, f"the worker ended with {await process.wait()}"
     return process
 
@@ -71,6 +71,43 @@ async def test_the_second_signal_ends_it_at_once(sqlite_url: str) -> None:
         pass
     worker.terminate()
     assert (await ended(worker))[0] == -signal.SIGTERM
+
+
+async def test_several_processes(sqlite_url: str) -> None:
+    watching = await started(sqlite_url, "-A", "tests.cli.shop", "--processes", "2")
+    async with Client.connect(sqlite_url) as client:
+        while len(pids := [one.identity.partition("@")[0] for one in await client.store.list_workers()]) < 2:
+            await asyncio.sleep(0.05)
+        os.kill(int(pids[0]), signal.SIGKILL)
+        while len({one.identity for one in await client.store.list_workers()}) < 3:
+            await asyncio.sleep(
+                0.05
+            )  # the one that died is begun anew; it is listed until others have buried it
+        assert await client.execute_workflow(checkout(Order("1")), id="c-1") == "receipt-1"
+        watching.terminate()
+        assert (await ended(watching))[0] == ExitCode.OK
+        left = [
+            one for one in await client.store.list_workers() if not one.identity.startswith(f"{pids[0]}@")
+        ]
+        assert left == [], "the others have ended well"
+
+
+async def test_processes_that_cannot_run_end_the_one_that_watches(sqlite_url: str) -> None:
+    watching = await started(sqlite_url, "-A", "tests.cli.nowhere", "--processes", "2", says=b"process 1")
+    code, told = await ended(watching)
+    assert code == ExitCode.USAGE
+    assert "there is no module 'tests.cli.nowhere'" in told
+
+
+async def test_processes_do_not_outlive_the_one_that_watches(sqlite_url: str) -> None:
+    watching = await started(sqlite_url, "-A", "tests.cli.shop", "--processes", "1")
+    async with Client.connect(sqlite_url) as client:
+        while not await client.store.list_workers():
+            await asyncio.sleep(0.05)
+        watching.kill()
+        while await client.store.list_workers():
+            await asyncio.sleep(0.05)
+    await ended(watching)
 
 
 async def test_a_function_of_the_application_makes_the_workers(sqlite_url: str) -> None:

@@ -12,6 +12,7 @@ import pytest
 from durable import Client, Worker
 from durable.cli import ExitCode
 from tests.cli.conftest import Done
+from tests.cli.schemas import check
 from tests.cli.shop import Order, Waits, charge, checkout, for_ever, stuck
 from tests.scenarios.rig import reached
 
@@ -125,7 +126,9 @@ async def test_list_and_count(client: Client, run: Run) -> None:
         await client.start_workflow(Waits.run(), id="it's w\\")
     for number in range(3):
         await client.start_workflow(checkout(Order("x")), id=f"other-{number}", task_queue="nobody")
-    everything = (await run("list", "--json")).json["workflows"]
+    listed = (await run("list", "--json")).json
+    check(listed, "workflow list")
+    everything = listed["workflows"]
     assert [one["workflow_id"] for one in everything][-1] == "c-1"
     assert len(everything) == 5
     (one,) = (
@@ -152,6 +155,7 @@ async def test_list_and_count(client: Client, run: Run) -> None:
         ["1", "default"],
     ]
     counted = (await run("count", "--by", "status", "--json")).json
+    check(counted, "workflow count")
     assert counted == {
         "count": 5,
         "groups": [{"value": "Running", "count": 4}, {"value": "Completed", "count": 1}],
@@ -165,6 +169,7 @@ async def test_describe_tells_what_it_waits_for(client: Client, run: Run) -> Non
         handle = await client.start_workflow(stuck(), id="s", memo={"who": "ada"})
         await reached(handle, "Started", "ActivityScheduled")
         described = (await run("describe", "s", "--json")).json
+        check(described, "workflow describe")
         assert described["pending_activities"][0]["activity_type"] == "cli.for_ever"
         assert described["memo"] == {"who": "ada"}
         text = (await run("describe", "s")).out

@@ -32,14 +32,19 @@ class Listener:
         self._pending: dict[Hint, None] = {}
         self.stopped = False
 
-    def tell(self, hints: Iterable[Hint]) -> None:
+    def tell(self, hints: Collection[Hint]) -> None:
         """Have the callback called soon for those that it wants to hear of; from any thread."""
-        heard = [hint for hint in hints if hint.kind in self._kinds]
-        if not heard:
+        kinds = self._kinds
+        for hint in hints:
+            if hint.kind in kinds:
+                break
+        else:
             return
         with self._guard:
             idle = not self._pending
-            self._pending.update(dict.fromkeys(heard))
+            for hint in hints:
+                if hint.kind in kinds:
+                    self._pending[hint] = None
             if not idle:
                 return
         try:

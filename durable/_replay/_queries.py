@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from durable._replay._handlers import Handler, for_name, hints_of
-from durable._replay._loop import DeterministicLoop, NumberedTask
+from durable._replay._loop import DeterministicLoop
+from durable._replay._stacks import frames, unfinished
 from durable.converter import DataConverter
 from durable.history import Payload, Payloads
 from durable.workflow._definition import MessageDefinition, WorkflowDefinition
@@ -116,34 +117,20 @@ def _stack_trace(asked: Asked) -> Handler:
     """Where each task of the code stands, the oldest first; those of a workflow in memory or of its replay."""
 
     def stack_trace() -> str:
-        stacks: list[str] = []
-        task: NumberedTask[Any] | None = asked.loop.newest
-        while task is not None:
-            if not task.done():
-                lines = "".join(_frames(task.get_coro()))
-                stacks.append(f"Stack for {task.get_name()} (most recent call last):\n{lines}")
-            task = task.older
-        return "\n".join(reversed(stacks))
+        return "\n".join(
+            f"Stack for {task.get_name()} (most recent call last):\n{''.join(_lines(task.get_coro()))}"
+            for task in unfinished(asked.loop)
+        )
 
     return stack_trace
 
 
-def _frames(awaited: Any) -> Iterator[str]:
-    """The frames of a suspended coroutine, from its own to the innermost that it awaits."""
-    while awaited is not None:
-        for kind in ("cr", "gi", "ag"):
-            frame = getattr(awaited, f"{kind}_frame", None)
-            if frame is not None:
-                file, line, code = frame.f_code.co_filename, frame.f_lineno, frame.f_code
-                yield f'  File "{file}", line {line}, in {code.co_name}\n'
-                if source := linecache.getline(file, line).strip():
-                    yield f"    {source}\n"
-                break
-        awaited = (
-            getattr(awaited, "cr_await", None)
-            or getattr(awaited, "gi_yieldfrom", None)
-            or getattr(awaited, "ag_await", None)
-        )
+def _lines(awaited: Any) -> Iterator[str]:
+    for frame in frames(awaited):
+        file, line, code = frame.f_code.co_filename, frame.f_lineno, frame.f_code
+        yield f'  File "{file}", line {line}, in {code.co_name}\n'
+        if source := linecache.getline(file, line).strip():
+            yield f"    {source}\n"
 
 
 _EVERYWHERE: Mapping[str, Callable[[Asked], Handler]] = {STACK_TRACE: _stack_trace, METADATA: _metadata}

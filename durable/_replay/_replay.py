@@ -22,6 +22,9 @@ from durable.history import (
     encode_data,
 )
 
+Activate = Callable[..., list[CommandEvent]]
+"""Runs a task on an instance, as `Instance.activate`."""
+
 Rebuild = Callable[[], Instance]
 """Makes a fresh instance of the same run that remembers source lines, to explain a mismatch."""
 
@@ -58,6 +61,7 @@ def replay(
     pending: Sequence[CommandEvent] | None = None,
     defined: Callable[[str], str | None] = lambda name: None,
     warn: Callable[[str], None] = lambda text: None,
+    activate: Activate = Instance.activate,
 ) -> list[CommandEvent] | None:
     """Bring a fresh instance to the state that a history describes.
 
@@ -73,6 +77,7 @@ def replay(
         pending: What the last task asked for that the log does not have yet, when it has run before.
         defined: Where an activity is defined, for the report.
         warn: Where changed arguments are told when not strict.
+        activate: What runs a task: a debugger stands around that.
 
     Returns:
         The commands of the last task if it was live, else None.
@@ -89,7 +94,8 @@ def replay(
         recorded = _versioned(instance, recorded, live=live)
         try:
             counted = counted_to(inputs)
-            commands = instance.activate(
+            commands = activate(
+                instance,
                 turns,
                 inputs,
                 replaying=pending is not None or not live,

@@ -5,13 +5,20 @@ from __future__ import annotations
 import sys
 from types import FrameType
 
+LIBRARY = ("durable.", "asyncio", "anyio", "contextlib")
+"""How the names of modules begin that stand between a user's lines."""
+
+
+def is_users(frame: FrameType) -> bool:
+    """Whether a frame is of the user's code."""
+    return not frame.f_globals.get("__name__", "").startswith(LIBRARY)
+
 
 def caller() -> str | None:
     """Return file and line of the innermost frame that is the user's."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
-        name = frame.f_globals.get("__name__", "")
-        if not name.startswith(("durable.", "asyncio", "anyio", "contextlib")):
+        if is_users(frame):
             return f"{frame.f_code.co_filename}:{frame.f_lineno}"
         frame = frame.f_back
     return None

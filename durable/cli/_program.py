@@ -32,6 +32,8 @@ COMMANDS = {
     "worker": Command("durable.cli._worker", "run workers until told to stop"),
     "migrate": Command("durable.cli._migrate", "make the tables, or bring them up to date"),
     "replay": Command("durable.cli._replay", "replay histories through the code as it is now"),
+    "debug": Command("durable.cli._debug", "run a history again under a debugger, or tell it task by task"),
+    "lint": Command("durable.cli._lint", "find what makes workflow code nondeterministic"),
     "schedule": Command("durable.cli._schedule", "what starts workflows by itself: create, look at, change"),
     "activity": Command("durable.cli._activity", "end an activity from outside, or operate on it"),
     "queue": Command("durable.cli._fleet", "task queues, and who serves them"),

@@ -7,8 +7,8 @@ program that it calls, in whichever file. `docs/lint.md` lists the rules.
 from __future__ import annotations
 
 from durable.lint._check import check
-from durable.lint._config import Config, ConfigError, find_config
+from durable.lint._config import Config, ConfigError, check_code, find_config
 from durable.lint._rule import Finding, Rule, Where
 from durable.lint.rules import RULES
 
-__all__ = ["RULES", "Config", "ConfigError", "Finding", "Rule", "Where", "check", "find_config"]
+__all__ = ["RULES", "Config", "ConfigError", "Finding", "Rule", "Where", "check", "check_code", "find_config"]

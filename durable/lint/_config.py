@@ -18,7 +18,7 @@ SKIPPED = ("build", "dist", "node_modules", "venv", "__pycache__", "site-package
 """Folders that hold no code of the program, beside all whose names begin with a dot."""
 
 
-class ConfigError(Exception):
+class ConfigError(ValueError):
     """The configuration cannot be read, or says what there is not."""
 
 

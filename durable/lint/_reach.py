@@ -113,6 +113,20 @@ class Look:
                 return
             yield one
 
+    def is_unrestricted(self, node: ast.AST) -> bool:
+        """Whether a node stands under `with workflow.unsafe.sandbox_unrestricted():`."""
+        calls = (
+            item.context_expr
+            for one in self.around(node)
+            if isinstance(one, ast.With | ast.AsyncWith)
+            for item in one.items
+        )
+        return any(
+            isinstance(call, ast.Call)
+            and self.dotted(call.func) == "durable.workflow.unsafe.sandbox_unrestricted"
+            for call in calls
+        )
+
 
 def _uses(function: Function, project: Project) -> Iterator[Use]:
     parents = function.module.parents

@@ -12,7 +12,7 @@ from typing import Any, Never, TypedDict
 
 from durable._replay._instance import Instance
 from durable._replay._intercepted import new_instance
-from durable._replay._replay import replay
+from durable._replay._replay import Activate, replay
 from durable._replay._turns import Turns
 from durable.client import WorkflowHistory
 from durable.converter import DataConverter, default
@@ -229,7 +229,9 @@ class Replayer:
             return _wrapped(error)
         return None
 
-    def _replay(self, history: WorkflowHistory) -> None:
+    def _replay(
+        self, history: WorkflowHistory, *, activate: Activate = Instance.activate, trace: bool = False
+    ) -> None:
         events = check_history(list(history.events))
         if not events:
             raise HistoryCorruptError(f"the history of {history.workflow_id!r} has no events")
@@ -254,12 +256,13 @@ class Replayer:
         try:
             with Turns() as turns:
                 replay(
-                    instance(),
+                    instance(trace=trace),
                     turns,
                     events,
                     rebuild=partial(instance, trace=True),
                     strict=self._strict,
                     warn=lambda text: logger.warning("workflow %s: %s", history.workflow_id, text),
+                    activate=activate,
                 )
         finally:
             for one in made:

@@ -132,12 +132,15 @@ class Watchdog:
                     return  # The loop is closed.
                 continue
             assert self._silent_since is not None
+            if _debugged(self._thread_id):
+                # The time that somebody takes to look counts for nothing, neither now nor when they go on.
+                self._silent_since = self._turn_since = self._last_sign = now
+                continue
             silent = now - self._silent_since
-            if silent >= self._warn_after and not self._warned and not _debugged():
+            if silent >= self._warn_after and not self._warned:
                 self._warned = True
                 logger.warning("the event loop has stood still for %.1f s: %s", silent, self._who())
-            if not _debugged():
-                self._break()
+            self._break()
 
     def _who(self) -> str:
         current = self.current
@@ -172,6 +175,15 @@ class Watchdog:
             self.exit(EXIT_CODE)
 
 
-def _debugged() -> bool:
-    """Whether somebody steps through the code: then time means nothing."""
-    return sys.gettrace() is not None
+def _debugged(thread_id: int) -> bool:
+    """Whether somebody steps through the code of a thread: then time means nothing. Asked from another thread."""
+    if sys.gettrace() is not None:
+        return True  # a debugger of all threads
+    if sys.version_info >= (3, 12) and sys.monitoring.get_tool(sys.monitoring.DEBUGGER_ID) is not None:
+        return True
+    frame = sys._current_frames().get(thread_id)
+    while frame is not None:  # pdb traces the frames of its own thread
+        if frame.f_trace is not None:
+            return True
+        frame = frame.f_back
+    return False

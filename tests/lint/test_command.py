@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import subprocess
 import sys
@@ -11,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from durable.lint import RULES, Config, ConfigError, find_config
-from durable.lint._command import main
+from tests.cli.conftest import call
+from tests.cli.schemas import check
 from tests.lint.rig import codes, flow, lint, write
 
 PROGRAM = """\
@@ -25,8 +25,8 @@ async def flow() -> float:
 
 
 def run(*arguments: str) -> tuple[int, str, str]:
-    out, err = io.StringIO(), io.StringIO()
-    return main(arguments, out=out, err=err), out.getvalue(), err.getvalue()
+    done = call("lint", *arguments)
+    return done.code, done.out, done.err
 
 
 # --- the command ---
@@ -55,7 +55,9 @@ def test_json(tmp_path: Path) -> None:
     code, out, err = run("--json", str(tmp_path))
     assert code == 7
     assert err == ""
-    (found,) = json.loads(out)["findings"]
+    document = json.loads(out)
+    check(document, "lint")
+    (found,) = document["findings"]
     assert {name: found[name] for name in ("path", "line", "column", "code", "end_line")} == {
         "path": "program.py",
         "line": 6,
@@ -63,6 +65,24 @@ def test_json(tmp_path: Path) -> None:
         "code": "DUR101",
         "end_line": 6,
     }
+
+
+def test_json_lines(tmp_path: Path) -> None:
+    write(tmp_path, {"program.py": PROGRAM})
+    code, out, _ = run("--jsonl", str(tmp_path))
+    assert code == 7
+    assert [json.loads(line)["code"] for line in out.splitlines()] == ["DUR101"]
+
+
+def test_the_module_of_an_application(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, {"src/shop/flows.py": PROGRAM, "other.py": PROGRAM})
+    monkeypatch.chdir(tmp_path)
+    for app in ("shop", "shop.flows", "shop.flows:app"):
+        code, out, _ = run("-A", app)
+        assert (code, out.count("\n")) == (7, 1)
+        assert out.startswith("src/shop/flows.py:6:12")
+    assert "there is no shop/nowhere.py here" in run("-A", "shop.nowhere")[2]
+    assert run()[1].count("\n") == 2
 
 
 def test_some_rules_only(tmp_path: Path) -> None:
@@ -103,13 +123,13 @@ def test_a_rule_is_explained(rule: str) -> None:
     assert out.startswith("DUR101 wall-clock: ")
     assert "datetime.now" in out
     assert "workflow.now" in out
-    assert run("--explain", "DUR999") == (2, "", "there is no rule 'DUR999'; --rules lists them\n")
+    assert run("--explain", "DUR999") == (2, "", "durable: there is no rule 'DUR999'; --rules lists them\n")
 
 
 def test_it_is_a_module_and_imports_nothing_of_the_program(tmp_path: Path) -> None:
     write(tmp_path, {"program.py": PROGRAM + "\nraise SystemExit('imported')\n"})
     done = subprocess.run(
-        [sys.executable, "-m", "durable.lint", "."], cwd=tmp_path, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "durable", "lint"], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert done.returncode == 7, done.stderr
     assert "program.py:6:12 DUR101" in done.stdout

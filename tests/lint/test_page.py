@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from durable.lint._command import main
+from durable.cli import main
 from durable.lint._config import read_config
 from tests.lint.page import PAGE, page
 
@@ -58,7 +58,7 @@ def test_the_session_is_what_happens(
         "@workflow.defn\nasync def checkout() -> float:\n    return price()\n"
     )
     monkeypatch.chdir(tmp_path)
-    assert main(["flows"]) == 7
+    assert main(["lint", "flows"]) == 7
     printed = capsys.readouterr()
     (session,) = shown("console")
-    assert session == f"$ python -m durable.lint flows\n{printed.out}{printed.err}"
+    assert session == f"$ durable lint flows\n{printed.out}{printed.err}"

@@ -180,6 +180,16 @@ BLOCKS: list[tuple[str, str, str | None]] = [
     ("a path in a variable", "path: Path = Path('a')\npath.read_text()", "DUR104"),
     ("a path that is passed on", "path = Path('a')\nawait act(str(path))", None),
     ("a print that is not repeated", "if not workflow.unsafe.is_replaying():\n    print('once')", None),
+    (
+        "what may pass",
+        "with workflow.unsafe.sandbox_unrestricted():\n    began = time.perf_counter()",
+        None,
+    ),
+    (
+        "an order under what may pass",
+        "with workflow.unsafe.sandbox_unrestricted():\n    for name in names:\n        await act(name)",
+        "DUR201",
+    ),
     ("everything is caught", "try:\n    await act()\nexcept BaseException:\n    return 1", "DUR401"),
     ("a bare except", "try:\n    await act()\nexcept:\n    return 1", "DUR401"),
     ("everything is caught and raised again", "try:\n    await act()\nexcept BaseException:\n    raise", None),

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
+import pdb
+import sys
 import time
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
@@ -14,6 +17,8 @@ import pytest
 from durable.worker import _watchdog
 from durable.worker._watchdog import EXIT_CODE, Watchdog
 
+REAL_DEBUGGED = _watchdog._debugged
+
 RUN = SimpleNamespace(workflow_id="order-42")
 
 
@@ -21,7 +26,7 @@ RUN = SimpleNamespace(workflow_id="order-42")
 async def dog(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Watchdog]:
     monkeypatch.setattr(_watchdog, "INTERVAL", 0.005)
     monkeypatch.setattr(_watchdog, "EXIT_AFTER", 0.05)
-    monkeypatch.setattr(_watchdog, "_debugged", lambda: False)  # coverage and debuggers trace
+    monkeypatch.setattr(_watchdog, "_debugged", lambda thread_id: False)  # coverage and debuggers trace
     monkeypatch.setattr(_watchdog.logging, "shutdown", lambda: None)
     made = Watchdog(warn_after=0.04, break_after=0.25)
     made.exits = []  # type: ignore[attr-defined]
@@ -144,3 +149,36 @@ async def test_an_error_of_the_turn_goes_on_its_way(dog: Watchdog) -> None:
     with pytest.raises(KeyError):
         dog.during(RUN, fail, None)
     assert dog.current is None
+
+
+async def test_a_turn_that_somebody_steps_through_takes_as_long_as_it_takes(
+    dog: Watchdog, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_watchdog, "_debugged", REAL_DEBUGGED)
+    said: list[str] = []
+
+    class Slow(io.StringIO):
+        """Somebody who thinks for longer than a turn may take, and then has the program go on."""
+
+        def readline(self, size: int | None = -1, /) -> str:
+            hold(0.4)
+            said.append("c")
+            return "c\n"
+
+    def turn(given: object) -> None:
+        debugger = pdb.Pdb(stdin=Slow(), stdout=io.StringIO(), nosigint=True)
+        debugger.set_trace()
+        hold(0.1)  # and the time before does not count behind the prompt
+
+    outer = sys.gettrace()
+    try:
+        assert not dog.during(RUN, turn, None)
+    finally:
+        sys.settrace(outer)
+    assert said
+    assert dog.alive
+    assert all("0.4" not in one.message for one in caplog.records)
+
+
+async def test_without_a_debugger_the_same_turn_is_broken(dog: Watchdog) -> None:
+    assert dog.during(RUN, lambda given: hold(5), None)

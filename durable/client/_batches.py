@@ -167,10 +167,12 @@ async def carry_out(connection: Connection, operation: Operation, asked: Asked) 
         raise TypeError(f"per_second must be a number, not {type(rate).__name__}")
     if rate is not None and not 0 < rate < float("inf"):
         raise ValueError(f"per_second must be more than 0, not {rate}")
+    types = await types_of(connection)
     if asked.dry_run:
-        query = check_count(tree, await types_of(connection))
+        query = check_count(tree, types)
         rows = await connection.patiently(lambda: connection.store.count_runs(query))
         return BatchProgress(batch_id, rows[0][1])
+    check_list(tree, types)  # what is wrong is refused before anything is in the log
     told = msgspec.json.encode((operation.name, asked.query, operation.reason, operation.told))
     deed = connection.deed(operation.name, "", operation.reason, asked.query, batch_id)
     new = NewBatch(batch_id, sha256(told).hexdigest(), deed)

@@ -315,7 +315,7 @@ class Client(UpdatesWithStart, ClientSchedules, ClientActivities, ClientLimits, 
 
         Whatever a handle does to a workflow but talk to it is in there (terminate, reset, pause, unpause, unblock, delete,
         update_options, and what is done to activities), and every batch. It was written in the transaction that did it,
-        and stays when the workflow is deleted.
+        and stays when the workflow is deleted. Workers remove it after 90 days.
 
         Args:
             workflow_id: Only what was done to this workflow.

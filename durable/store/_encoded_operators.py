@@ -85,6 +85,9 @@ class EncodedOperators(Passing):
             workflow_id=workflow_id, batch_id=batch_id, before=before, limit=limit
         )
 
+    async def prune_log(self, age: int, limit: int) -> int:
+        return await self.stored.prune_log(age, limit)
+
     async def begin_batch(self, batch: NewBatch) -> BatchRow:
         return await self.stored.begin_batch(batch)
 

@@ -138,6 +138,13 @@ class OperatorStore(Protocol):
         """
         ...
 
+    async def prune_log(self, age: int, limit: int) -> int:
+        """Remove at most `limit` deeds that are at least `age` microseconds old, the oldest first; return how many.
+
+        A batch goes, with the runs that it has not dealt with, when nothing of it is in the log any more.
+        """
+        ...
+
     # ---------------------------------------------------------------- many runs
 
     async def begin_batch(self, batch: NewBatch) -> BatchRow:

@@ -36,7 +36,10 @@ from durable.worker._reports import finish_each
 logger = logging.getLogger("durable.worker")
 
 SWEEP_CHANCE = 0.1
-"""How often, of the looks for what it owns, a worker sweeps what is kept of keys that nothing has."""
+"""How often, of the looks for what it owns, a worker sweeps what nobody needs: keys that nothing has, and old deeds."""
+
+LOG_KEPT = 90 * 86_400 * SECOND
+"""Microseconds for which the operators' log is kept, and with it what is known of a batch: a quarter of a year."""
 
 BATCH = 200
 """Rows handled at once: transactions stay short."""
@@ -248,4 +251,5 @@ class Housekeeping:
         home.activities.queue_rate = await self._store.read_rate(home.task_queue)
         if random.random() < SWEEP_CHANCE:
             await self._store.sweep_keys(BATCH)
+            await self._store.prune_log(LOG_KEPT, BATCH)
         home.activities.reconcile(await self._store.owned_activities(home.worker_id))

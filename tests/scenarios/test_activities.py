@@ -195,6 +195,8 @@ async def test_details_of_a_failed_attempt_reach_the_next(env: Env) -> None:
     async with env.worker(call, fails_after_beating):
         handle = await env.start(call("scn.fails_after_beating", {"retry": "fast"}))
         assert await handle.result(timeout=PATIENCE) == [7]
+    assert await events(handle) == ["Started", "ActivityScheduled", "ActivityCompleted", "Completed"]
+    assert (await event(handle, "ActivityCompleted")).attempt == 2
 
 
 # --- retries ---
@@ -351,6 +353,9 @@ async def test_plain_functions_run_in_threads_side_by_side(env: Env) -> None:
     assert await env.run(three_threads(), three_threads, in_thread) == [
         [i, True, "scn.in_thread"] for i in range(3)
     ]
+    told = await events(env.handles[-1][0])
+    assert told[:4] == ["Started", *["ActivityScheduled"] * 3]
+    assert told[4:] == [*["ActivityCompleted"] * 3, "Completed"]
 
 
 async def test_a_thread_may_heartbeat_and_be_told_to_stop(env: Env) -> None:
@@ -441,6 +446,11 @@ async def test_an_activity_has_its_workers_client_and_converter(env: Env) -> Non
     found = await env.run(both(), both, other, starts_other, in_thread)
     assert found[0] == 'x "x"'
     assert "written `async def`" in found[1]
+    assert await events(env.handles[-1][0]) == [
+        "Started",
+        *["ActivityScheduled", "ActivityCompleted"] * 2,
+        "Completed",
+    ]
 
 
 async def test_one_that_is_not_eager_is_recorded_before_it_runs(env: Env) -> None:

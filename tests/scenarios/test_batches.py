@@ -356,6 +356,7 @@ async def test_wrong_batches_are_refused(plain: Env) -> None:
             await ask("WorkflowId = 'a'", per_second=rate)
     with pytest.raises(TypeError, match="there are batch_id, dry_run"):
         await ask("WorkflowId = 'a'", rps=5)
+    assert await log(plain.client) == []
     await ask("WorkflowId = 'a'", batch_id="one")
     with pytest.raises(ValueError, match="another batch's"):
         await ask("WorkflowId = 'b'", batch_id="one")
@@ -366,3 +367,25 @@ async def test_wrong_batches_are_refused(plain: Env) -> None:
         await reset("WorkflowId = 'a'", to="event")
     with pytest.raises(TypeError, match="expected a SignalCall"):
         await plain.client.signal_workflows("WorkflowId = 'a'", timedelta(1))  # type: ignore[call-overload]
+
+
+async def test_what_is_old_is_forgotten(plain: Env, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By any worker, now and then; the runs themselves are untouched."""
+    handle = await plain.start(counts("old"), id="old")
+    done = await plain.client.terminate_workflows("WorkflowId = 'old'", batch_id="b", reason="over")
+    assert (done.done, len(await log(plain.client, batch_id="b"))) == (1, 2)
+    monkeypatch.setattr("durable.worker._housekeeping.SWEEP_CHANCE", 1.0)
+    async with plain.worker(counts, lease_duration=0.5) as worker:
+        assert worker.is_running
+        monkeypatch.setattr("durable.worker._housekeeping.LOG_KEPT", 0)
+        await until("the log is empty", lambda: _is_empty(plain))
+        await until("so are the batches", lambda: _is_forgotten(plain))
+    assert await events(handle) == ["Started", "Terminated"]
+
+
+async def _is_empty(env: Env) -> bool:
+    return await log(env.client) == []
+
+
+async def _is_forgotten(env: Env) -> bool:
+    return await env.store.read_batch("b") is None

@@ -186,8 +186,11 @@ async def test_of_a_closed_workflow_is_an_error(env: Env) -> None:
         handle = await env.start(swallows())
         await handle.cancel()
         await handle.result(timeout=PATIENCE)
+    recorded = await events(handle)
     with pytest.raises(WorkflowNotFoundError, match="closed"):
         await handle.cancel()
+    assert await events(handle) == recorded
+    assert recorded.count("CancelRequested") == 1
     with pytest.raises(WorkflowNotFoundError, match="no such workflow"):
         await env.client.get_workflow_handle("nobody").cancel()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -123,6 +124,7 @@ async def test_no_thread_cancel_exception(env: Env) -> None:
         await handle.cancel()
         assert await handle.result(timeout=PATIENCE) == "cancelled: "
     assert seen.notes == ["was not interrupted"]
+    assert (await events(handle))[-2:] == ["ActivityCanceled", "Completed"]
 
 
 @pytest.mark.temporal("worker_activity/thread_cancel")
@@ -146,6 +148,7 @@ async def test_a_shield_holds_the_cancel_back(env: Env) -> None:
         await handle.cancel()
         assert await handle.result(timeout=PATIENCE) == "cancelled: "
     assert seen.notes == ["whole"]
+    assert (await events(handle))[-2:] == ["ActivityCanceled", "Completed"]
 
 
 @pytest.mark.temporal("worker_activity/cancel_after_return")
@@ -181,7 +184,11 @@ async def test_cancel_after_return(env: Env) -> None:
 
     async with env.worker(many_brief, brief, asks_the_pool, in_the_pool, max_concurrent_activities=2):
         handle = await env.start(many_brief(20))
-        await handle.result(timeout=PATIENCE)
+        done = await handle.result(timeout=PATIENCE)
+        told = Counter(await events(handle))
+        # One that has ended beside its cancel is recorded as it ended.
+        assert told["ActivityScheduled"] == 20
+        assert done <= told["ActivityCompleted"] <= 20 - told["ActivityCanceled"]
         for _ in range(4):
             asked = await env.start(asks_the_pool())
             assert await asked.result(timeout=PATIENCE) > 0
@@ -291,6 +298,8 @@ async def test_a_worker_that_stops_interrupts_threads(plain: Env) -> None:
     assert seen.notes == [(True, True)]
     async with plain.worker(outlives, at_the_end):
         assert await handle.result(timeout=PATIENCE) == "another worker"
+    assert await events(handle) == ["Started", "ActivityScheduled", "ActivityCompleted", "Completed"]
+    assert (await event(handle, "ActivityCompleted")).attempt == 2
 
 
 async def test_a_thread_that_hears_nothing_keeps_its_slot_and_nobody_waiting(plain: Env) -> None:

@@ -332,6 +332,9 @@ async def test_priorities_are_inherited_along_the_chain(plain: Env) -> None:
     handle = await plain.start(important(1), priority=Priority(priority_key=1))
     async with plain.worker(important):
         assert await handle.result(timeout=PATIENCE) == 1
+    for run, end in zip(await chain(handle), ("ContinuedAsNew", "Completed"), strict=True):
+        assert await events(run) == ["Started", end]
+        assert (await event(run, "Started")).priority == 1
 
 
 # ---------------------------------------------------------------- timeouts

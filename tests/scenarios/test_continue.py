@@ -112,6 +112,9 @@ async def test_who_does_not_follow_is_told_where_it_goes_on(env: Env) -> None:
         last = env.client.get_workflow_handle(handle.id, run_id=ids[1])
         assert await last.result(follow_runs=False) == ids
         assert await env.client.get_workflow_handle(handle.id, run_id=ids[0]).result() == ids
+    assert (await events(last))[-1] == "Completed"
+    first = env.client.get_workflow_handle(handle.id, run_id=ids[0])
+    assert (await event(first, "ContinuedAsNew")).new_run_id == ids[1]
 
 
 async def test_a_client_elsewhere_follows_too(plain: Env, store_url: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -189,3 +190,7 @@ async def test_models_need_no_converter_of_their_own(env: Env) -> None:
 
     result = await env.run(models(created(name="n")), models, grows)
     assert result == [created(name="n"), created(name="n!", tags={"a", "b"})]
+    handle = env.handles[-1][0]
+    assert await events(handle) == ["Started", "ActivityScheduled", "ActivityCompleted", "Completed"]
+    (sent,) = (await event(handle, "ActivityScheduled")).input
+    assert json.loads(sent.data) == {"name": "n", "tags": []}

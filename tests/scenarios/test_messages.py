@@ -189,6 +189,7 @@ async def test_arguments_that_do_not_fit_drop_the_signal_and_not_the_run(env: En
         await handle.signal("scn.decide")
         await handle.signal(Collects.add(5))
         assert await handle.result(timeout=PATIENCE) == [5]
+    assert await events(handle) == ["Started", *["Signaled"] * 4, "Completed"]
 
 
 async def test_are_refused_at_the_sender(env: Env) -> None:
@@ -324,7 +325,9 @@ async def test_function_style_queries(env: Env) -> None:
         assert await handle.query(status()) == "decided now"
         await handle.signal(stop())
         await handle.result(timeout=PATIENCE)
+        recorded = await events(handle)
         assert await handle.query(status()) == "decided now"
+    assert await events(handle) == recorded == ["Started", "Signaled", "Signaled", "Completed"]
 
 
 async def test_a_query_sees_what_was_acknowledged_before(env: Env) -> None:

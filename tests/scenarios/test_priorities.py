@@ -10,7 +10,7 @@ import pytest
 from durable import activity, workflow
 from durable.common import Priority
 from durable.exceptions import ActivityError, TimeoutError
-from tests.scenarios.rig import PATIENCE, Env, event, until
+from tests.scenarios.rig import PATIENCE, Env, event, events, until
 
 order: list[str] = []
 gate = asyncio.Event()
@@ -107,6 +107,9 @@ async def test_activities_that_wait_go_by_priority(env: Env) -> None:
         for handle in handles:
             await handle.result(timeout=PATIENCE)
     assert order == ["first"] * 3 + ["middle"] * 3 + ["last"] * 3
+    for handle, key in zip(handles, (5, 1, 3), strict=True):
+        assert (await events(handle))[-2:] == ["ActivityCompleted", "Completed"]
+        assert (await event(handle, "Started")).priority == key
 
 
 async def _rows(env: Env, handles: list[Any], count: int) -> bool:

@@ -184,6 +184,7 @@ async def test_executor_crash(plain: Env, shared: Any) -> None:
 
     async with plain.worker(calls, lives):
         assert await handle.result(timeout=PATIENCE) == "attempt 2"
+    assert await events(handle) == ["Started", "ActivityScheduled", "ActivityCompleted", "Completed"]
 
 
 async def test_what_a_process_cannot_run_is_refused_early(plain: Env, pool: Any, shared: Any) -> None:

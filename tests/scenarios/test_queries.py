@@ -148,6 +148,7 @@ async def test_an_answer_of_another_type_than_was_asked_for(env: Env, stranger: 
             with pytest.raises(ConversionError, match="result of query text"):
                 await asker.query("text", result_type=int)
             assert await asker.query("text", result_type=str) == "no number"
+        assert await events(handle) == ["Started"], "a question leaves nothing"
 
 
 @pytest.mark.temporal("query/timeout_due_to_no_active_workers")
@@ -165,6 +166,7 @@ async def test_timeout_due_to_no_active_workers(env: Env, stranger: Stranger) ->
     async with env.worker(Counts):
         assert await away.query("count") == 1
         assert await handle.result(timeout=PATIENCE) == 1
+    assert await events(handle) == ["Started", "Signaled", "Completed"]
 
 
 @pytest.mark.parametrize("wrong", [0, -1, float("nan"), "soon"])

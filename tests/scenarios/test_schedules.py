@@ -43,12 +43,13 @@ from durable.common import (
 )
 from durable.converter import default
 from durable.history import WorkflowExecutionStarted
-from tests.scenarios.rig import Env, event, until
+from tests.scenarios.rig import Env, event, events, until
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 HOURLY = ScheduleSpec(intervals=[ScheduleIntervalSpec(timedelta(hours=1))])
 NEVER_SOON = ScheduleSpec(calendars=[ScheduleCalendarSpec(year=[ScheduleRange(2099)])])
 EVERY_SECOND = ScheduleSpec(intervals=[ScheduleIntervalSpec(timedelta(seconds=1))])
+NOTED = ["Started", "Completed"]
 
 finish = Signal("finish", str)
 
@@ -157,6 +158,7 @@ async def test_a_backfill_takes_each_instant_of_a_period_once(env: Env) -> None:
         for id, run in runs.items():
             again = await env.client.get_workflow_handle(id).describe()
             assert again.run_id == run.run_id, "an instant has one run"
+            assert await events(env.client.get_workflow_handle(id)) == NOTED
 
 
 async def test_a_schedule_made_anew_takes_instants_again(plain: Env) -> None:
@@ -186,6 +188,10 @@ async def test_a_trigger_takes_an_action_now_though_it_is_paused(env: Env) -> No
         told = await taken(handle, 2)
         assert len(set(started(told))) == 2
         await results(env, started(told))
+        for id in started(told):
+            run = env.client.get_workflow_handle(id)
+            assert await events(run) == NOTED
+            assert (await event(run, "Started")).schedule_id == "manual"
 
 
 @pytest.mark.temporal("schedule/duplicate_error")
@@ -213,6 +219,9 @@ async def test_a_paused_one_takes_no_action_until_it_is_unpaused(env: Env) -> No
         await beside.delete()
         await handle.unpause(note="go on")
         told = await taken(handle, 1)
+        (id,) = started(told)[:1]
+        await results(env, [id])
+        assert await events(env.client.get_workflow_handle(id)) == NOTED
         assert told.schedule.state.note == "go on"
         await handle.pause(note="enough")
         told = await handle.describe()
@@ -227,7 +236,9 @@ async def test_a_cron_expression_says_when(plain: Env) -> None:
         handle = await plain.client.create_schedule(
             "cron", Schedule(action(note("run")), ScheduleSpec(cron_expressions=["* * * * * * *"]))
         )
-        await taken(handle, 1)
+        (id,) = started(await taken(handle, 1))[:1]
+        await results(plain, [id])
+        assert await events(plain.client.get_workflow_handle(id)) == NOTED
         await handle.delete()
 
 

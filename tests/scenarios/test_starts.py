@@ -101,9 +101,12 @@ async def test_reuse_of_an_id(env: Env, policy: Reuse, after_success: bool, afte
                 again = await env.start(waits("again"), id=outcome, id_reuse_policy=policy)
                 assert again.result_run_id != first.result_run_id
                 await again.terminate()
+                assert (await events(again))[-1] == "Terminated"
             else:
                 with pytest.raises(WorkflowAlreadyStartedError):
                     await env.start(waits(), id=outcome, id_reuse_policy=policy)
+            ended = "Completed" if outcome == "well" else "Failed"
+            assert await events(first) == ["Started", "Signaled", ended]
 
 
 async def _ended(handle: Any) -> None:

@@ -85,7 +85,9 @@ async def test_with_start_workflow_operation_cannot_be_reused(env: Env) -> None:
         await again()
         with pytest.raises(RuntimeError, match="WithStartWorkflowOperation cannot be reused"):
             await again()
-        await (await kept(env, op)).terminate()
+        handle = await kept(env, op)
+        await handle.terminate()
+        assert await events(handle) == ["Started", "UpdateAccepted", "UpdateCompleted", "Terminated"]
 
 
 @pytest.mark.temporal(
@@ -134,7 +136,10 @@ async def test_start_update_with_start_at_every_stage(env: Env, stage: WorkflowU
         )
         assert isinstance(update, WorkflowUpdateHandle)
         assert await update.result() == "update-result-1"
-        await (await kept(env, op)).terminate()
+        handle = await kept(env, op)
+        await handle.terminate()
+        assert (await events(handle))[:2] == ["Started", "UpdateAccepted"]
+        assert (await events(handle))[-2:] == ["UpdateCompleted", "Terminated"]
 
 
 @pytest.mark.temporal("update_with_start/update_fails")
@@ -149,6 +154,7 @@ async def test_update_with_start_failure_keeps_the_workflow(env: Env) -> None:
         assert handle.first_execution_run_id is not None
         await handle.signal(WithUpdates.done)
         assert await handle.result(timeout=PATIENCE) == "workflow-result-3"
+    assert await events(handle) == ["Started", "UpdateAccepted", "UpdateCompleted", "Signaled", "Completed"]
 
 
 @pytest.mark.temporal("update_with_start/conflict_policy")
@@ -264,8 +270,11 @@ async def test_update_with_start_always_attaches_to_completed_update(
             )
             seen.append((got, (await op.workflow_handle()).first_execution_run_id))
         assert seen[0] == seen[1]
+        handle = await op.workflow_handle()
         if behavior is Behavior.BLOCKS:
-            await (await op.workflow_handle()).terminate()
+            await handle.terminate()
+        end = "Terminated" if behavior is Behavior.BLOCKS else "Completed"
+        assert await events(handle) == ["Started", "UpdateAccepted", "UpdateCompleted", end]
 
 
 @pytest.mark.temporal("update_with_start/not_sent_twice", "update_with_start/existing_workflow")
@@ -286,6 +295,8 @@ async def test_update_with_start_attaches_to_non_completed_update_in_running_wor
         await handle.signal(Behaves.unblock_update())
         assert await updates[0].result() == await updates[1].result()
         await handle.terminate()
+    told = ["UpdateAccepted", "Signaled", "UpdateCompleted", "Terminated"]
+    assert await events(handle) == ["Started", *told], "the second one is the first"
 
 
 @pytest.mark.temporal("update_with_start/workflow_closed")
@@ -311,6 +322,8 @@ async def test_update_with_start_does_not_attach_to_non_completed_update_in_clos
             await update
             second = await two.workflow_handle()
             assert second.first_execution_run_id != first.first_execution_run_id
+            assert await events(second) == ["Started", "UpdateAccepted", "UpdateCompleted", "Completed"]
+    assert await events(first) == ["Started", "UpdateAccepted", "Completed"]
 
 
 # ---------------------------------------------------------------- signal-with-start

@@ -614,6 +614,12 @@ async def test_unfinished_handlers(
             await handle.signal(Unfinished.signal())
             await handle.signal(Unfinished.signal())
             assert await handle.result(timeout=PATIENCE) is False
+    told = await events(handle)
+    assert (told[0], sorted(told[1:-1]), told[-1]) == (
+        "Started",
+        ["Signaled", "Signaled", "TimerStarted", "TimerStarted", "TimerStarted", "UpdateAccepted"],
+        "Completed",
+    )
     warned = [one.getMessage() for one in caplog.records if "abandoned" in one.getMessage()]
     if policy is workflow.HandlerUnfinishedPolicy.ABANDON:
         assert warned == []

@@ -31,6 +31,11 @@ class Batches(Messages):
             for row in rows
         ]
 
+    async def prune_log(self, age: int, limit: int) -> int:
+        """Remove at most `limit` deeds that are at least so old, and batches of which none is left; return how many."""
+        ((pruned,),) = await self._fetch("prune_log", age, limit)
+        return int(pruned)
+
     async def begin_batch(self, batch: NewBatch) -> BatchRow:
         """Write a batch down unless there is one of that id; return the one there is."""
         await self._fetch("begin_batch", batch.batch_id, batch.digest, *deed_columns(batch.deed)[:-1])

@@ -37,3 +37,20 @@ def read(
         DeedRow(number, at, run_id, Deed(*deed))
         for number, at, run_id, *deed in db.execute(SQL[name], values).fetchall()
     ]
+
+
+def is_older(db: sqlite3.Connection, until: int) -> bool:
+    """Whether something is in the log from before an instant: looked at first, so that nothing is written for nothing."""
+    (oldest,) = db.execute(SQL["oldest_deed"]).fetchone()
+    return oldest is not None and oldest <= until
+
+
+def prune(transaction: Transaction, age: int, limit: int) -> int:
+    """See `Store.prune_log`."""
+    db = transaction.db
+    gone = db.execute(SQL["prune_log"], {"until": transaction.now - age, "limit": limit}).fetchall()
+    for batch in {row for row in gone if row != ("",)}:
+        if db.execute(SQL["is_in_log"], batch).fetchone() is None:
+            db.execute(SQL["drop_batch"], batch)
+            db.execute(SQL["drop_batch_runs"], batch)
+    return len(gone)

@@ -28,6 +28,9 @@ class Operators:
     async def _read(self, call: Callable[[sqlite3.Connection], T]) -> T:
         raise NotImplementedError
 
+    def _stamp(self) -> int:
+        raise NotImplementedError
+
     # ---------------------------------------------------------------- one run
 
     async def terminate(
@@ -108,6 +111,12 @@ class Operators:
         self, *, workflow_id: str | None, batch_id: str | None, before: int | None, limit: int
     ) -> list[DeedRow]:
         return await self._read(lambda db: _log.read(db, workflow_id, batch_id, before, limit))
+
+    async def prune_log(self, age: int, limit: int) -> int:
+        until = self._stamp() - age
+        if not await self._read(partial(_log.is_older, until=until)):
+            return 0
+        return await self.writer.run(partial(_log.prune, age=age, limit=limit))
 
     # ---------------------------------------------------------------- many runs
 

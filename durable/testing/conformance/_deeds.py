@@ -19,7 +19,7 @@ from durable.store import (
 )
 from durable.store._filter import check_list, parse
 from durable.testing.conformance._registry import OpenStore, check
-from durable.testing.conformance._room import closing, message, new_run, room
+from durable.testing.conformance._room import HOUR, closing, message, new_run, room
 
 
 def ended(seq: int) -> EventRow:
@@ -143,6 +143,28 @@ async def check_a_run_of_a_batch_counts_once(open_store: OpenStore) -> None:
         assert row is not None
         assert (row.pending, row.done, row.skipped, row.failed) == (0, 2, 1, 27)
         assert row.errors == tuple(f"error {n}" for n in numbers[3:13])
+
+
+@check()
+async def check_old_deeds_are_removed_and_batches_with_the_last_of_them(open_store: OpenStore) -> None:
+    async with room(open_store) as one:
+        store = one.store
+        for batch_id in ("b", "c"):
+            await store.begin_batch(NewBatch(batch_id, "", deed("x", batch_id=batch_id)))
+            await store.gather_batch(batch_id, b"", [BatchRun(0, "w", "w", uuid7())], b"", last=True)
+        runs = [await one.start() for _ in range(2)]
+        for run, batch_id in zip(runs, ("b", ""), strict=True):
+            await store.pause(run.run_id, "", deed=deed("pause", run.workflow_id, batch_id))
+        assert await store.prune_log(HOUR, 10) == 0
+        assert await store.prune_log(0, 2) == 2, "both beginnings, the oldest"
+        assert [row.deed.operation for row in await log(store)] == ["pause", "pause"]
+        assert await store.read_batch("c") is None
+        assert await store.pending_batch_runs("c", 10) == []
+        assert len(await store.pending_batch_runs("b", 10)) == 1, "something of it is in the log"
+        assert await store.prune_log(0, 10) == 2
+        assert await log(store) == []
+        assert await store.read_batch("b") is None
+        assert await store.prune_log(0, 10) == 0
 
 
 @check()

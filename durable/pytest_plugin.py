@@ -24,7 +24,9 @@ __all__ = [
     "crash_at_every_event",
     "durable_env",
     "durable_postgres",
+    "explore",
     "mock_activity",
+    "replay_in_second_process",
 ]
 
 BACKENDS = ("sqlite", "postgres")
@@ -263,6 +265,30 @@ def crash_at_every_event(request: pytest.FixtureRequest, _durable_mocks: Mocks) 
     return functools.partial(
         crash_at_every_event, mocks=_durable_mocks, evict=evict, postgres=_server(request)
     )
+
+
+@pytest.fixture
+def explore(
+    request: pytest.FixtureRequest, _durable_mocks: Mocks, _durable_seeded: None
+) -> Callable[..., Any]:
+    """What runs a workflow under all orders in which things may come.
+
+    `await explore(book("Rome"), signals=[add("x")])`; see `durable.testing.explore`; mocks of the test answer for activities, and `--durable-seed` draws.
+    """
+    from durable.testing import explore
+
+    return functools.partial(explore, mocks=_durable_mocks, seed=request.config.stash[_SEED])
+
+
+@pytest.fixture
+def replay_in_second_process() -> Callable[..., None]:
+    """What replays a history where strings hash otherwise: `replay_in_second_process(durable_env.history("o-1"), checkout)`.
+
+    See `durable.testing.replay_in_second_process`.
+    """
+    from durable.testing import replay_in_second_process
+
+    return replay_in_second_process
 
 
 # --- chance ---

@@ -42,6 +42,7 @@ from durable._replay._turns import SpinError as TurnSpin
 from durable._replay._turns import TurnPoisoned, Turns
 from durable._replay._updates import Updates
 from durable._replay.machines._activity import ActivityMachine
+from durable._replay.machines._machine import Answered
 from durable.activity._call import ActivityCall
 from durable.common import RawValue
 from durable.converter import DataConverter
@@ -452,6 +453,11 @@ class Instance(OwnMessages):
     def spoiled(self) -> bool:
         """Whether it can take no more tasks: a turn or a query has left it in a state that no log describes."""
         return self.loop.state == POISONED
+
+    @property
+    def open_operations(self) -> Mapping[int, Answered]:
+        """What waits for an answer, by the number of its command."""
+        return self._commands.operations
 
     @property
     def sources(self) -> dict[int | str, str] | None:

@@ -50,7 +50,7 @@ from durable._replay._loop import (
 )
 from durable._replay._ordered import base_context, redelivery
 
-__all__ = ["SpinError", "TurnError", "TurnPoisoned", "Turns", "enter_run", "turns"]
+__all__ = ["SpinError", "TurnError", "TurnPoisoned", "Turns", "enter_run", "suspended", "turns"]
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -282,16 +282,21 @@ def _some(ready: deque[Handle], redeliver: object) -> bool:
     return False
 
 
-def _spin(loop: DeterministicLoop, what: str) -> str:
+def suspended(loop: DeterministicLoop) -> str:
+    """Return, for people, where the youngest tasks of a run wait."""
     places: list[str] = []
     task = loop.newest
     while task is not None and len(places) < 5:
         if not task.done():
             places.append(f"{task.get_name()} at {_place(task.get_coro())}")
         task = task.older
+    return "; ".join(places) or "no task"
+
+
+def _spin(loop: DeterministicLoop, what: str) -> str:
     return (
         f"The workflow {what}. Look for a loop that swallows CancelledError and waits again, or that polls with "
-        f"sleep(0): await a condition, a timer or an operation instead. Suspended: {'; '.join(places) or 'no task'}."
+        f"sleep(0): await a condition, a timer or an operation instead. Suspended: {suspended(loop)}."
     )
 
 

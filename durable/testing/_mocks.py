@@ -154,6 +154,10 @@ class Mocks(client_side.Interceptor, worker_side.Interceptor):
         self._definitions[activity.name] = activity.definition
         return made
 
+    def of(self, name: str) -> ActivityMock[..., Any] | None:
+        """Return what answers for an activity, if it is mocked."""
+        return self._mocks.get(name)
+
     def rewind(self) -> None:
         """Let each of them begin again with what was said first."""
         for one in self._mocks.values():

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 import re
+import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from durable.testing import WorkflowEnvironment
+from durable.exceptions import NondeterminismError
+from durable.testing import WorkflowEnvironment, replay_in_second_process
 
 PAGE = Path(__file__).parents[2] / "docs" / "determinism.md"
 
@@ -27,6 +31,22 @@ async def test_the_error_is_the_one_that_is_shown(capsys: pytest.CaptureFixture[
         re.findall(r"^```text\n(.*?)^```$", PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL)[0].split()
     )
     assert capsys.readouterr().out.strip() == text
+
+
+async def test_the_order_of_a_set_shows_in_other_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    (tmp_path / "determinism_page.py").write_text("\n".join(text))
+    monkeypatch.syspath_prepend(tmp_path)
+    page = importlib.import_module("determinism_page")
+    async with WorkflowEnvironment() as env:
+        replay = partial(replay_in_second_process, processes=3)
+        with pytest.raises(
+            NondeterminismError, match=r"PYTHONHASHSEED=\d: .*\n.*'notify' is called with other"
+        ):
+            await page.test_it_replays_elsewhere(env, replay)
+    del sys.modules["determinism_page"]
 
 
 async def test_what_may_pass_passes() -> None:

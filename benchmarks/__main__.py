@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
-from benchmarks import gather, guard, loop, noop, replay, steps, transactions
+from benchmarks import callers, gather, guard, loop, noop, replay, steps, transactions
 from benchmarks._bench import Bench
 from benchmarks._databases import databases
 from benchmarks._environment import environment, postgres_settings, sqlite_settings
@@ -19,6 +19,7 @@ BENCHMARKS: dict[str, Callable[[Bench], Figures]] = {
     "steps": steps.run,
     "noop": noop.run,
     "transactions": transactions.run,
+    "callers": callers.run,
     "gather": gather.run,
     "guard": guard.run,
     "replay": replay.run,

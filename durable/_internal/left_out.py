@@ -77,9 +77,11 @@ OPTIONS: dict[str, str] = {
     "header_codec_behavior": "headers are encoded by the payload codec, as all other payloads are",
     "payload_limits": "the limits of sizes are fixed; see docs/values.md",
     "skip_archival": "there is no archive: what is in the database is all there is",
+    "connection": "this cannot be part of a transaction of yours; starts, signals, cancel requests and updates can that "
+    "are for one workflow, named by its id",
     "untyped_search_attributes": "search attributes are typed: search_attributes=TypedSearchAttributes([...])",
 }
-"""Options of Temporal's calls, and what to do instead."""
+"""Options that a call has not, of Temporal's or of other calls here, and what to do instead."""
 
 
 def why_left_out(name: str) -> str:

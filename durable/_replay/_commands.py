@@ -12,6 +12,7 @@ from typing import NoReturn
 
 from durable._replay._loop import POISONED, DeterministicLoop, Handle
 from durable._replay._sources import caller
+from durable._replay._stacks import place
 from durable._replay.machines._machine import Answered
 from durable.exceptions import NondeterminismError, ReadOnlyContextError
 from durable.history import CommandEvent, Input
@@ -71,7 +72,8 @@ class Commands:
         """Take a command of the present task."""
         self._loop.progress += 1
         self.wanted[command.id] = command
-        if self.sources is not None and (where := caller()):
+        # A call that asyncio makes in a task of its own has no line: then that at which the workflow stands, `gather` for example.
+        if self.sources is not None and (where := caller() or place(self._loop)):
             self.sources[command.id] = where
 
     def mark(self, patch: str, marker: CommandEvent) -> None:

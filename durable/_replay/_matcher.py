@@ -65,13 +65,18 @@ def first_difference(recorded: Sequence[Event], wanted: Sequence[CommandEvent]) 
     return None if len(wanted) == known else len(wanted)
 
 
-def changed_arguments(recorded: Sequence[Event], wanted: Sequence[CommandEvent]) -> list[str]:
-    """Return a sentence for each call that is made with other arguments than recorded.
+def changed_arguments(
+    recorded: Sequence[Event],
+    wanted: Sequence[CommandEvent],
+    sources: Callable[[int | str], str | None] = lambda id: None,
+) -> list[str]:
+    """Return a sentence for each call that is made with other arguments than recorded, with its line where that is known.
 
     The task is one without `first_difference`.
     """
     return [
         f"event {recorded[index].seq}: {_called(command)} is called with other arguments than were recorded"
+        + (f", at {where}" if (where := sources(key_of(command))) else "")
         for index, command in enumerate(wanted)
         if isinstance(command, _CALLS)
         and isinstance(data := recorded[index].data, _CALLS)
@@ -134,6 +139,7 @@ def report(
     title: str,
     sources: Callable[[int | str], str | None],
     defined: Callable[[str], str | None],
+    stands: str | None = None,
 ) -> str:
     """Return the two columns: what the history recorded and what the code now wants, with source lines.
 
@@ -143,6 +149,7 @@ def report(
         title: What it is about.
         sources: The line that asked for a command, by its number; for a patch by its id.
         defined: The line where an activity is defined, by its type.
+        stands: The line at which the code waits when the task is over.
     """
     at = first_difference(recorded, wanted)
     rows: list[tuple[str, str, str]] = [("", "history recorded", "the code now wants")]
@@ -160,6 +167,8 @@ def report(
             right = describe(wanted[index])
             if where := sources(key_of(wanted[index])):
                 right_source = f"   at {where}"
+        elif stands is not None:
+            right_source = f"   it waits at {stands}"
         rows.append((">" if index == at else "", left, right))
         if index == at and (left_source or right_source):
             rows.append(("", left_source or "", right_source or ""))

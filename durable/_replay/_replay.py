@@ -9,6 +9,7 @@ from durable._replay._facts import counted_to
 from durable._replay._instance import Instance
 from durable._replay._matcher import changed_arguments, first_difference, report
 from durable._replay._patches import marked, without_deprecated
+from durable._replay._stacks import place
 from durable._replay._turns import Turns
 from durable.exceptions import NondeterminismError
 from durable.history import (
@@ -115,6 +116,7 @@ def replay(
             raise NondeterminismError(_explain(rebuild(), turns, tasks[: index + 1], defined))
         for change in changed_arguments(recorded, commands):
             if strict:
+                change = _explain_change(rebuild(), turns, tasks[: index + 1])
                 raise NondeterminismError(f"{_title(instance, inputs)}\n{change}")
             warn(change)
     return None
@@ -149,22 +151,36 @@ def _explain(
     defined: Callable[[str], str | None],
 ) -> str:
     """Run the tasks once more on an instance that remembers source lines, and return the report."""
-    commands: list[CommandEvent] = []
     try:
-        for inputs, recorded in tasks:
-            _versioned(traced, recorded, live=False)
-            patches = marked([event.data for event in recorded])
-            commands = traced.activate(turns, inputs, replaying=True, patches=patches)
-        inputs, recorded = tasks[-1]
-        recorded = _versioned(traced, recorded, live=False)
-        recorded, commands = without_deprecated(recorded, commands)
-        sources = traced.sources or {}
+        recorded, commands = _last_task(traced, turns, tasks)
         return report(
             recorded,
             commands,
-            title=_title(traced, inputs),
-            sources=lambda id: sources.get(id),
+            title=_title(traced, tasks[-1][0]),
+            sources=(traced.sources or {}).get,
             defined=defined,
+            stands=place(traced.loop),
         )
     finally:
         traced.evict()
+
+
+def _explain_change(traced: Instance, turns: Turns, tasks: Sequence[tuple[list[Event], list[Event]]]) -> str:
+    """The same, and return the first call that is made with other arguments, with its line."""
+    try:
+        recorded, commands = _last_task(traced, turns, tasks)
+        return changed_arguments(recorded, commands, (traced.sources or {}).get)[0]
+    finally:
+        traced.evict()
+
+
+def _last_task(
+    traced: Instance, turns: Turns, tasks: Sequence[tuple[list[Event], list[Event]]]
+) -> tuple[list[Event], list[CommandEvent]]:
+    """What was recorded of the last task, and what the code asks for in it."""
+    commands: list[CommandEvent] = []
+    for inputs, recorded in tasks:
+        _versioned(traced, recorded, live=False)
+        patches = marked([event.data for event in recorded])
+        commands = traced.activate(turns, inputs, replaying=True, patches=patches)
+    return without_deprecated(_versioned(traced, tasks[-1][1], live=False), commands)

@@ -15,9 +15,9 @@ def is_users(frame: FrameType) -> bool:
 
 
 def caller() -> str | None:
-    """Return file and line of the innermost frame that is the user's."""
+    """Return file and line of the innermost frame that is the workflow's; None when a turn has none of its own."""
     frame: FrameType | None = sys._getframe(1)
-    while frame is not None:
+    while frame is not None and frame.f_globals.get("__name__") != "durable._replay._turns":
         if is_users(frame):
             return f"{frame.f_code.co_filename}:{frame.f_lineno}"
         frame = frame.f_back

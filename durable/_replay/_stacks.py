@@ -7,6 +7,7 @@ from types import FrameType
 from typing import Any
 
 from durable._replay._loop import DeterministicLoop, NumberedTask
+from durable._replay._sources import is_users
 
 
 def unfinished(loop: DeterministicLoop) -> list[NumberedTask[Any]]:
@@ -33,3 +34,11 @@ def frames(awaited: Any) -> Iterator[FrameType]:
             or getattr(awaited, "gi_yieldfrom", None)
             or getattr(awaited, "ag_await", None)
         )
+
+
+def place(loop: DeterministicLoop) -> str | None:
+    """Return file and line at which the oldest unfinished task stands, the workflow's own as a rule, in the user's code."""
+    for task in unfinished(loop):
+        for frame in reversed([one for one in frames(task.get_coro()) if is_users(one)]):
+            return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+    return None

@@ -16,7 +16,7 @@ from durable.cli._output import Output
 from durable.cli._settings import Settings, current
 from durable.client import Client
 from durable.converter import default
-from durable.store import open_store
+from durable.store import migrations, open_store
 
 PATIENCE = 2.5
 """Seconds to go on trying in: with what Python takes to start, a command tells within five that the database is away."""
@@ -55,15 +55,18 @@ class Context:
 
         Args:
             serves: Whether it is for workers: they make missing tables, as programs do, and are patient with the database
-                once they have begun. Whoever asks something wants to know soon.
+                once it has answered. Whoever asks something wants to know soon.
 
         Raises:
             StoreError: It cannot be opened.
         """
         settings = self.settings
-        self.load()
+        if "app" in self.options:
+            self.load()
         url, namespace = settings.url, settings.get("namespace")
         converter = settings.get("converter")
+        if serves:
+            await migrations(url, namespace=namespace, **hurried(url))
         store = await open_store(url, namespace=namespace, migrate=serves, **({} if serves else hurried(url)))
         try:
             client = Client(

@@ -23,7 +23,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "history",
-        metavar="FILE|ID",
+        metavar="HISTORY",
         help="a history that was exported, or the id of a workflow in the database",
     )
     parser.add_argument("--run-id", help="which run of the workflow; the latest by default")

@@ -7,12 +7,14 @@ for people: aligned, with relative times, on a terminal; else tab-separated line
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import AsyncIterable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import Enum
 from importlib import import_module
 from importlib.util import find_spec
+from math import isfinite
 from typing import Any, TextIO
 
 from durable.client import BatchProgress
@@ -38,6 +40,10 @@ _STYLES = {
     "Terminated": "dim",
     "Canceled": "dim",
 }
+
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+"""Control characters but tabs and new lines."""
 
 
 class Form(Enum):
@@ -81,12 +87,16 @@ class Output:
         indent = None if self.form is Form.JSONL else 2
         self.line(json.dumps(plain(record), ensure_ascii=False, indent=indent))
 
+    def cells(self, cells: Sequence[str]) -> None:
+        """Write a line for programs: what stands in it is divided by tabs."""
+        self.line("\t".join(" ".join(visible(cell).split()) for cell in cells))
+
     def fields(self, record: Record, shown: Sequence[tuple[str, str]]) -> None:
         """Write one thing: its record as a document, or some lines with a name and a text each."""
         if self.form is not Form.TEXT:
             self.document(record)
             return
-        shown = [(name, text) for name, text in shown if text]
+        shown = [(name, visible(text)) for name, text in shown if text]
         width = max((len(name) for name, _ in shown), default=0)
         for name, text in shown:
             first, *others = text.splitlines() or [""]
@@ -111,15 +121,15 @@ class Output:
         """
         count = 0
         rows: list[Sequence[str]] = []
-        if self.form is Form.JSON:
-            self._out.write(f'{{"{name}": [')
+        head = f'{{"{name}": ['  # behind the first record, since a wrong filter is found with that
         async for record in records:
             if self.form is Form.JSON:
-                self._out.write(f"{',' if count else ''}\n  {json.dumps(plain(record), ensure_ascii=False)}")
+                before = "," if count else head
+                self._out.write(f"{before}\n  {json.dumps(plain(record), ensure_ascii=False)}")
             elif self.form is Form.JSONL:
                 self.document(record)
             elif not self.terminal:
-                self.line("\t".join(" ".join(cell.split()) for cell in cells(record)))
+                self.cells(cells(record))
             else:
                 rows.append(cells(record))
                 if len(rows) == CHUNK:
@@ -127,14 +137,15 @@ class Output:
                     rows = []
             count += 1
         if self.form is Form.JSON:
-            self.line("\n]}" if count else "]}")
+            self.line("\n]}" if count else f"{head}]}}")
         elif rows:
             self._table(columns if count <= CHUNK else None, rows)
         return count
 
     def _table(self, columns: Sequence[str] | None, rows: Sequence[Sequence[str]]) -> None:
         """Write rows under each other. Nothing is wrapped or cut: what is copied from a terminal is to be whole."""
-        shown = [*([] if columns is None else [[one.upper() for one in columns]]), *rows]
+        head = [] if columns is None else [[one.upper() for one in columns]]
+        shown = head + [[visible(cell) for cell in row] for row in rows]
         widths = [max(len(row[at]) for row in shown) for at in range(len(shown[0]))]
         for row in shown:
             line = GAP.join(
@@ -206,6 +217,11 @@ class Progress:
             self._out.note(f"{self._what}: {done} of {'?' if total is None else total}, {rate:.0f}/s{left}")
 
 
+def visible(text: str) -> str:
+    """Return text without what would do something to a terminal: it may come from anybody."""
+    return _CONTROL.sub("?", text)
+
+
 def iso(instant: datetime) -> str:
     """Return an instant in ISO 8601, to the millisecond, in UTC."""
     return instant.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -239,6 +255,6 @@ def plain(value: Any) -> Any:
     if isinstance(value, list | tuple | set | frozenset):
         items: Sequence[Any] = [*value]  # pyright: ignore[reportUnknownVariableType]
         return [plain(one) for one in items]
-    if value is None or isinstance(value, str | int | float):
+    if value is None or isinstance(value, str | int) or (isinstance(value, float) and isfinite(value)):
         return value
     return repr(value)

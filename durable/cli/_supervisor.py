@@ -37,15 +37,20 @@ PIPE = "DURABLE_SUPERVISED"
 """Tells a process the number of the pipe whose closing ends it."""
 
 
-async def supervise(arguments: Sequence[str], number: int, stop: asyncio.Event) -> ExitCode:
-    """Run so many processes until `stop` is set or one of them makes clear that none can run; return how it ended."""
+async def supervise(
+    arguments: Sequence[str], number: int, stop: asyncio.Event, running: set[int]
+) -> ExitCode:
+    """Run so many processes until `stop` is set or one of them makes clear that none can run; return how it ended.
+
+    `running` has the ids of those that run.
+    """
     reading, writing = os.pipe()
     os.set_inheritable(reading, True)
     ended: asyncio.Future[ExitCode] = asyncio.get_running_loop().create_future()
     try:
         async with asyncio.TaskGroup() as group:
             watching = [
-                group.create_task(_keep(arguments, index, reading, stop, ended))
+                group.create_task(_keep(arguments, index, reading, stop, ended, running))
                 for index in range(1, number + 1)
             ]
             stopping = group.create_task(stop.wait())
@@ -63,7 +68,12 @@ async def supervise(arguments: Sequence[str], number: int, stop: asyncio.Event) 
 
 
 async def _keep(
-    arguments: Sequence[str], index: int, pipe: int, stop: asyncio.Event, ended: asyncio.Future[ExitCode]
+    arguments: Sequence[str],
+    index: int,
+    pipe: int,
+    stop: asyncio.Event,
+    ended: asyncio.Future[ExitCode],
+    running: set[int],
 ) -> None:
     """Keep one process alive."""
     loop = asyncio.get_running_loop()
@@ -82,7 +92,9 @@ async def _keep(
             start_new_session=True,
         )
         logger.info("process %d of the workers is %d", index, process.pid)
+        running.add(process.pid)
         code = await process.wait()
+        running.discard(process.pid)
         if stop.is_set():
             return
         if code in USELESS:

@@ -8,8 +8,8 @@ import inspect
 import logging
 import os
 import signal
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Generator, Sequence
+from contextlib import contextmanager, suppress
 from types import FrameType, ModuleType
 from typing import Any
 
@@ -85,8 +85,11 @@ async def worker(context: Context) -> ExitCode:
         raise ValueError("say what to serve: -A MODULE, a module that defines workflows and activities")
     stop = asyncio.Event()
     if context.options.processes is not None:
-        with told_to_stop(stop):
-            return await supervise(without_processes(context.arguments), context.options.processes, stop)
+        running: set[int] = set()
+        with told_to_stop(stop, running):
+            return await supervise(
+                without_processes(context.arguments), context.options.processes, stop, running
+            )
     app = context.load()
     async with context.client(serves=True) as client:
         workers = await workers_of(context, app, client)
@@ -162,18 +165,21 @@ async def serve(workers: Sequence[Worker], stop: asyncio.Event) -> None:
             ", ".join(sorted(one._options.workflows)) or "none",
             ", ".join(sorted(one._options.activities)) or "none",
         )
-    async with asyncio.TaskGroup() as running:
-        tasks = [running.create_task(one.run()) for one in workers]
-        told = running.create_task(stop.wait())
-        await asyncio.wait([told, *tasks], return_when=asyncio.FIRST_COMPLETED)
-        told.cancel()
-        for one in workers:
-            running.create_task(one.shutdown())
+    try:
+        async with asyncio.TaskGroup() as running:
+            tasks = [running.create_task(one.run()) for one in workers]
+            told = running.create_task(stop.wait())
+            await asyncio.wait([told, *tasks], return_when=asyncio.FIRST_COMPLETED)
+            told.cancel()
+            for one in workers:
+                running.create_task(one.shutdown())
+    except ExceptionGroup as group:
+        raise group.exceptions[0] from None
 
 
 @contextmanager
-def told_to_stop(stop: asyncio.Event) -> Generator[None]:
-    """Set `stop` at the first SIGTERM or Ctrl-C; die of the second."""
+def told_to_stop(stop: asyncio.Event, children: Collection[int] = ()) -> Generator[None]:
+    """Set `stop` at the first SIGTERM or Ctrl-C; die of the second, with these processes."""
     loop = asyncio.get_running_loop()
 
     # By `signal` and not by the loop: code that holds the loop must not hold up the second signal.
@@ -186,6 +192,9 @@ def told_to_stop(stop: asyncio.Event) -> Generator[None]:
         loop.call_soon_threadsafe(stop.set)
 
     def second(number: int, frame: FrameType | None) -> None:
+        for pid in children:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
 

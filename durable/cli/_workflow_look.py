@@ -16,7 +16,7 @@ from durable.cli._context import Context
 from durable.cli._exits import ExitCode
 from durable.cli._filters import add_filter, filter_of
 from durable.cli._options import verb, whole
-from durable.cli._output import Form, Output, iso, lasted
+from durable.cli._output import Form, Output, iso, lasted, visible
 from durable.cli._records import Record, status_of
 from durable.cli._story import Line, Story
 from durable.client import Client, WorkflowExecutionDescription
@@ -203,25 +203,27 @@ def waits_for(out: Output, run: WorkflowExecutionDescription) -> list[tuple[str,
 async def show_(context: Context) -> ExitCode:
     """Tell what a workflow has done."""
     options, out = context.options, context.out
+    if options.follow and out.form is Form.JSON:
+        raise ValueError("--follow has no end to close a document with; it goes with --jsonl")
     async with context.client() as client:
-        handle = client.get_workflow_handle(options.id, run_id=options.run_id)
-        run = await handle.describe()
+        # Not by `describe`, which reads the whole history before the first line could be told.
+        run = await client.get_workflow_handle(options.id, run_id=options.run_id)._find_own()
         run_id: str | None = run.run_id
         if out.terminal:
-            status = out.styled(status_of(run), "bold")
-            out.line(f"{run.id}  {run.workflow_type}  {status}  run {run.run_id}")
+            out.line(f"{run.workflow_id}  {out.styled(run.workflow_type, 'bold')}  run {run.run_id}")
+        handle = client.get_workflow_handle(options.id, run_id=run_id)
         while run_id:
             handle = client.get_workflow_handle(options.id, run_id=run_id)
             events = handle.fetch_history_events(page_size=PAGE, wait_new_event=options.follow)
             if out.form is Form.TEXT:
                 last = await _tell(out, events, options.follow)
             else:
-                last = await _write(out, events, options.id, run_id, client.namespace)
+                last = await _write(out, events, options.id, run_id, client.namespace, options.follow)
             run_id = getattr(last, "new_run_id", None) if options.follow else None
-        if out.form is Form.TEXT and run.close_time is None and not options.follow:
+        if out.form is Form.TEXT and run.closed_at is None and not options.follow:
             if out.terminal:
                 out.line("")
-            out.fields({}, _now(out, run))
+            out.fields({}, _now(out, await handle.describe()))
     return ExitCode.OK
 
 
@@ -270,20 +272,19 @@ async def _next(events: AsyncIterator[Event]) -> Event | None:
 def _line(out: Output, line: Line, first: int) -> None:
     if not out.terminal:
         instant = iso(to_datetime(line.begun))
-        out.line(
-            "\t".join(
-                " ".join(one.split()) for one in (instant, line.kind, line.name, line.outcome, line.value)
-            )
-        )
+        out.cells((instant, line.kind, line.name, line.outcome, line.value))
         return
     at = f"+{lasted((line.begun - first) / 1_000_000)}"
-    what = f"{line.kind:<10} {line.name}".rstrip()
+    what = visible(f"{line.kind:<10} {line.name}".rstrip())
     # The outcomes stand under each other, as far as the names are short.
-    parts = [f"{at:>8}  {what:<36}", out.styled(line.outcome, line.style), line.value and f"-> {line.value}"]
-    out.line("  ".join(filter(None, parts)).rstrip())
+    outcome = out.styled(visible(line.outcome), line.style)
+    value = f"-> {visible(line.value)}" if line.value else ""
+    out.line("  ".join(filter(None, [f"{at:>8}  {what:<36}", outcome, value])).rstrip())
 
 
-async def _write(out: Output, events: AsyncIterator[Event], id: str, run_id: str, namespace: str) -> Any:
+async def _write(
+    out: Output, events: AsyncIterator[Event], id: str, run_id: str, namespace: str, follow: bool
+) -> Any:
     """Write the events as they are stored, one document each or all in one, while they are read."""
     last: Event | None = None
     whole = out.form is Form.JSON
@@ -295,6 +296,8 @@ async def _write(out: Output, events: AsyncIterator[Event], id: str, run_id: str
         text = json.dumps(record, ensure_ascii=False)
         out.line(f"{',' if whole and last is not None else ''}{text}")
         last = event
+        if follow:
+            out.flush()
     if whole:
         out.line("]}")
     return last.data if last is not None else None

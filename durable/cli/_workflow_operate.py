@@ -103,6 +103,8 @@ def _take_apart(options: Any, query: str | None) -> None:
     options.id = words.pop(0) if query is None else None
     if not words:
         raise ValueError("say which signal: durable workflow signal ID NAME [JSON ...]")
+    if query is not None and options.app is not None:
+        raise ValueError("-A goes with an ID: the workflows of a filter may be of several types")
     options.name = words.pop(0)
     try:
         options.input = [value(one) for one in words]

@@ -11,6 +11,7 @@ from typing import Any, TypeVarTuple, overload
 
 from durable._engine._messages import message
 from durable._internal.ids import check_name, check_text
+from durable._internal.left_out import explains_options
 from durable._search_attributes import SearchAttributeValueType
 from durable.client._addressed import requested
 from durable.client._attribute_types import check_types
@@ -46,6 +47,7 @@ _T = SearchAttributeIndexedValueType
 _SEVERAL = (_T.TEXT, _T.KEYWORD_LIST)
 
 
+@explains_options
 class CorrelatedWorkflows:
     """The open workflows that have a search attribute; `Client.correlated` makes it.
 

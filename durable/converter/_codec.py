@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 
 from durable.converter._text import clean, safe_str
 from durable.exceptions import PayloadCodecError
@@ -43,7 +44,7 @@ async def encoded(codec: PayloadCodec, payloads: Sequence[Payload], whose: str) 
         PayloadCodecError: It cannot (now), or answers something that is no answer.
     """
     try:
-        async with asyncio.timeout(CODEC_TIMEOUT):
+        async with _limit():
             return _answer(await codec.encode(payloads), payloads)
     except Exception as error:
         raise _failed(codec, "encode", payloads, whose, error) from error
@@ -60,6 +61,15 @@ async def decoded(codec: PayloadCodec, payloads: Sequence[Payload], whose: str) 
             return _answer(await codec.decode(payloads), payloads)
     except Exception as error:
         raise _failed(codec, "decode", payloads, whose, error) from error
+
+
+def _limit() -> AbstractAsyncContextManager[object]:
+    """The time a codec has, where there is an event loop; a `SyncClient` has none, and lets no codec wait."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return nullcontext()
+    return asyncio.timeout(CODEC_TIMEOUT)
 
 
 def _answer(answer: Sequence[Payload], payloads: Sequence[Payload]) -> list[Payload]:

@@ -22,6 +22,7 @@ class Nowhere:
     """
 
     url = "no database of its own"
+    transaction_types: tuple[type[Any], ...] = ()
 
     def __init__(self, namespace: str) -> None:
         self._namespace = namespace

@@ -237,7 +237,6 @@ class Replayer:
             raise HistoryCorruptError(f"the history of {history.workflow_id!r} has no events")
         started = events[0].data
         assert isinstance(started, WorkflowExecutionStarted)
-        made: list[Instance] = []
         options = partial(
             new_instance,
             self._definition(started),
@@ -249,24 +248,20 @@ class Replayer:
             interceptors=self._interceptors,
         )
 
-        def instance(*, trace: bool = False) -> Instance:
-            made.append(options(trace=trace))
-            return made[-1]
-
+        instance = options(trace=trace)
         try:
             with Turns() as turns:
                 replay(
-                    instance(trace=trace),
+                    instance,
                     turns,
                     events,
-                    rebuild=partial(instance, trace=True),
+                    rebuild=partial(options, trace=True),
                     strict=self._strict,
                     warn=lambda text: logger.warning("workflow %s: %s", history.workflow_id, text),
                     activate=activate,
                 )
         finally:
-            for one in made:
-                one.evict()
+            instance.evict()
 
     def _definition(self, started: WorkflowExecutionStarted) -> WorkflowDefinition:
         name = started.workflow_type

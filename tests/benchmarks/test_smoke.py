@@ -35,7 +35,16 @@ def test_it_says_what_was_measured_where(printed: dict[str, Any]) -> None:
 
 
 def test_every_benchmark_gives_figures(printed: dict[str, Any]) -> None:
-    assert set(printed["benchmarks"]) == {"steps", "noop", "transactions", "gather", "replay", "loop"}
+    assert set(printed["benchmarks"]) == {
+        "steps",
+        "noop",
+        "transactions",
+        "callers",
+        "gather",
+        "guard",
+        "replay",
+        "loop",
+    }
     for kind in ("sqlite", "postgresql"):
         for load in ("1 at once", "50 at once", "500 at once"):
             steps = printed["benchmarks"]["steps"][kind][load]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import os
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -11,11 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from durable.cli import ExitCode
+from durable.cli import ExitCode, _context, _output
 from durable.cli._output import lasted
 from durable.cli._program import COMMANDS, parser_for
 from durable.cli._settings import Settings
-from tests.cli.conftest import Done
+from durable.client import BatchProgress
+from tests.cli.conftest import Done, Terminal
 
 Cli = Callable[..., Done]
 
@@ -99,15 +103,95 @@ def test_without_a_database_it_says_how_to_name_one(
     assert "pass --db" in done.err
 
 
-def test_a_database_that_is_away_is_told_within_five_seconds(cli: Cli) -> None:
+COMMANDS_OF_A_DATABASE = [
+    ["workflow", "list"],
+    ["worker", "-A", "tests.cli.shop"],
+    ["doctor"],
+    ["migrate", "up"],
+    ["replay", "-A", "tests.cli.shop"],
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS_OF_A_DATABASE, ids=" ".join)
+def test_a_database_that_is_away_is_told_within_five_seconds(
+    cli: Cli, command: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if command != COMMANDS_OF_A_DATABASE[0]:
+        monkeypatch.setattr(_context, "PATIENCE", 0.2)  # one waits for all; the others have the same patience
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        for port in (silent.getsockname()[1], 1):
-            begun = time.monotonic()
-            done = cli("migrate", "check", "--db", f"postgresql://u@127.0.0.1:{port}/x")
-            assert time.monotonic() - begun < 4.5, "Python takes a while to start, too"
-            assert (done.code, done.out) == (ExitCode.UNREACHABLE, "")
-            assert done.err.startswith("durable: ")
-            assert done.err.count("\n") == 1
+        begun = time.monotonic()
+        done = cli(*command, "--db", f"postgresql://u@127.0.0.1:{silent.getsockname()[1]}/x")
+        assert time.monotonic() - begun < 4.5, "Python takes a while to start, too"
+        assert (done.code, done.out) == (ExitCode.UNREACHABLE, "")
+        assert done.err.startswith("durable: ")
+        assert done.err.count("\n") == 1
+
+
+def test_an_address_where_nobody_listens_is_told_sooner(cli: Cli) -> None:
+    begun = time.monotonic()
+    done = cli("workflow", "list", "--db", "postgresql://u@127.0.0.1:1/x")
+    assert time.monotonic() - begun < 4
+    assert done.code == ExitCode.UNREACHABLE
+
+
+def test_a_file_that_somebody_holds_is_told_within_five_seconds(cli: Cli, sqlite_url: str) -> None:
+    assert cli("migrate", "up", "--db", sqlite_url).code == 0
+    db = sqlite3.connect(sqlite_url.removeprefix("sqlite:///"))
+    db.execute("PRAGMA locking_mode = EXCLUSIVE")
+    db.execute("BEGIN EXCLUSIVE")
+    begun = time.monotonic()
+    done = cli("workflow", "list", "--db", sqlite_url)
+    assert time.monotonic() - begun < 4.5
+    db.close()
+    assert done.code == ExitCode.UNREACHABLE
+
+
+def test_code_that_is_not_needed_is_not_imported(
+    cli: Cli, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Code that cannot be imported is the very moment when people look."""
+    monkeypatch.setenv("DURABLE_APP", "no_such_module")
+    cli("migrate", "up", "--db", sqlite_url)
+    assert cli("workflow", "list", "--db", sqlite_url).code == 0
+    assert "no module 'no_such_module'" in cli("workflow", "start", "x", "--db", sqlite_url).err
+
+
+def test_whoever_stops_reading_is_no_error() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-m", "durable", "version"], stdout=writing, stderr=subprocess.PIPE, check=False
+    )
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_what_is_unforeseen_shows_where_it_comes_from(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr("durable.store.migrations", broken)
+    done = cli("migrate", "check", "--db", "sqlite:///none.db")
+    assert done.code == ExitCode.FAILED
+    assert "Traceback" in done.err
+    assert "Traceback" in cli("worker", "--traceback", "--db", "sqlite:///none.db").err
+
+
+@pytest.mark.parametrize("rich", [True, False])
+def test_progress_is_a_bar_or_lines(rich: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if rich:
+        pytest.importorskip("rich")
+    monkeypatch.setattr(_output, "find_spec", lambda name: rich)
+    monkeypatch.setattr(_output, "EVERY", 0.0)
+    err = Terminal() if rich else io.StringIO()
+    with _output.Output(_output.Form.TEXT, io.StringIO(), err).progress("cancel") as progress:
+        progress.batch(BatchProgress("b", 10, done=4, skipped=1))
+    if rich:
+        assert "cancel" in err.getvalue()
+        assert "50%" in err.getvalue()
+    else:
+        assert err.getvalue().startswith("cancel: 5 of 10, ")
+        assert err.getvalue().endswith(" left\n")
 
 
 def test_durations_are_two_units() -> None:

@@ -46,6 +46,12 @@ async def journey() -> str:
     return ""
 
 
+@workflow.defn(name="cli.again")
+async def again(left: int) -> None:
+    if left:
+        workflow.continue_as_new(left - 1)
+
+
 async def shown(url: str, *arguments: str, **options: Any) -> Done:
     return await asyncio.to_thread(call, "workflow", "show", *arguments, "--db", url, **options)
 
@@ -80,7 +86,7 @@ async def test_a_story(store_url: str) -> None:
     assert lines[8][2].endswith(": no money")
     assert lines[9][-1] == '"over"'
     terminal = await shown(store_url, "j", terminal=True)
-    assert terminal.out.startswith("j  cli.journey  ")
+    assert terminal.out.startswith("j  \x1b[1mcli.journey\x1b[0m  run ")
     assert "\x1b[31mfailed: no money" in terminal.out
 
 
@@ -124,6 +130,41 @@ async def test_following(store_url: str) -> None:
         await handle.signal(Waits.note("end"))
         done = await asyncio.wait_for(following, 20)
     assert [line[1] for line in done.lines] == ["started", "signal", "completed"]
+
+
+async def test_following_as_it_is_stored(sqlite_url: str) -> None:
+    async with (
+        Client.connect(sqlite_url) as client,
+        Worker(client, workflows=[again], activities=[]),
+    ):
+        await client.execute_workflow(again(2), id="a")
+        (first,) = [
+            one async for one in client.list_workflows("WorkflowId = 'a' ORDER BY StartTime", limit=1)
+        ]
+    refused = await shown(sqlite_url, "a", "--follow", "--json")
+    assert (refused.code, refused.out) == (ExitCode.USAGE, "")
+    done = await shown(sqlite_url, "a", "--follow", "--jsonl", "--run-id", first.run_id)
+    types = [json.loads(line)["type"] for line in done.out.splitlines()]
+    ends = [
+        "WorkflowExecutionContinuedAsNew",
+        "WorkflowExecutionContinuedAsNew",
+        "WorkflowExecutionCompleted",
+    ]
+    assert [one for one in types if one != "WorkflowExecutionStarted"] == ends
+
+
+async def test_what_would_do_something_to_a_terminal_is_not_written(sqlite_url: str) -> None:
+    async with Client.connect(sqlite_url) as client:
+        handle = await client.start_workflow(again(2), id="a")
+        await handle.pause("\x1b]0;title\x07")
+    for terminal in (True, False):
+        for verb in ("show", "describe", "list"):
+            arguments = () if verb == "list" else ("a",)
+            done = await asyncio.to_thread(
+                call, "workflow", verb, *arguments, "--db", sqlite_url, terminal=terminal
+            )
+            assert "?]0;title?" in done.out
+            assert "\x07" not in done.out
 
 
 def told(story: Story, *events: Event) -> list[Line]:

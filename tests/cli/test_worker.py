@@ -99,6 +99,20 @@ async def test_processes_that_cannot_run_end_the_one_that_watches(sqlite_url: st
     assert "there is no module 'tests.cli.nowhere'" in told
 
 
+async def test_the_second_signal_ends_all_processes_at_once(sqlite_url: str) -> None:
+    watching = await started(sqlite_url, "-A", "tests.cli.shop", "--processes", "1", "--drain-timeout", "1h")
+    async with Client.connect(sqlite_url) as client:
+        await reached(await client.start_workflow(stuck(), id="s-1"), "Started", "ActivityScheduled")
+        watching.terminate()
+        assert watching.stderr is not None
+        while b"SIGTERM" not in await asyncio.wait_for(watching.stderr.readline(), 20):
+            pass
+        watching.terminate()
+        assert (await ended(watching))[0] == -signal.SIGTERM
+        while not all(one.dead_for_sure for one in await client.store.list_workers()):
+            await asyncio.sleep(0.02)
+
+
 async def test_processes_do_not_outlive_the_one_that_watches(sqlite_url: str) -> None:
     watching = await started(sqlite_url, "-A", "tests.cli.shop", "--processes", "1")
     async with Client.connect(sqlite_url) as client:

@@ -160,8 +160,9 @@ async def test_list_and_count(client: Client, run: Run) -> None:
         "count": 5,
         "groups": [{"value": "Running", "count": 4}, {"value": "Completed", "count": 1}],
     }
-    wrong = await run("list", "-q", "Nothing = 3")
-    assert (wrong.code, "there is no attribute" in wrong.err) == (ExitCode.USAGE, True)
+    wrong = await run("list", "-q", "Nothing = 3", "--json")
+    assert (wrong.code, wrong.out, "there is no attribute" in wrong.err) == (ExitCode.USAGE, "", True)
+    assert (await run("list", "--type", "none", "--json")).json == {"workflows": []}
 
 
 async def test_describe_tells_what_it_waits_for(client: Client, run: Run) -> None:
@@ -244,6 +245,7 @@ async def test_many(client: Client, run: Run) -> None:
         (["cancel", "w", "--batch-id", "b"], "--batch-id goes with --query"),
         (["cancel", "--type", "x", "--run-id", "r"], "--run-id goes with an ID"),
         (["reset", "--type", "x", "--event", "3", "--yes"], "--event is for one workflow"),
+        (["signal", "--type", "x", "note", "-A", "tests.cli.shop"], "-A goes with an ID"),
         (["list", "--since", "yesterday"], "is no duration"),
         (["list", "--status", "busy"], "invalid choice"),
         (["start", "x", "-i", "no json"], "a text is written with quotes: '\"no json\"'"),

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 import pytest
+
+from tests._postgres import PostgresServer
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -14,3 +17,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if full:
         config.hook.pytest_deselected(items=full)
         items[:] = [item for item in items if not item.get_closest_marker("crash")]
+
+
+@pytest.fixture
+def mortal() -> Iterator[PostgresServer]:
+    """A server of the test's own, to be killed."""
+    kind = None if os.environ.get("DURABLE_TEST_POSTGRES_KIND") != "url" else "wheel"
+    with PostgresServer.open(kind=kind) as server:
+        yield server

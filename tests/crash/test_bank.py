@@ -10,8 +10,9 @@ import multiprocessing
 import os
 import random
 import signal
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ import asyncpg
 
 from durable import Client
 from durable.store import ActivityState
+from tests._postgres import PostgresServer
 from tests.crash import bank as child
 from tests.crash.harness import until
 from tests.scenarios.bank import Bank, applied, balances, opened
@@ -85,14 +87,25 @@ async def _cut_backends(url: str, chance: random.Random) -> None:
         await connection.close()
 
 
+@contextmanager
+def _workers(url: str) -> Iterator[list[BaseProcess]]:
+    """Two of them, in processes of their own; whoever kills one puts another in its place."""
+    processes = [_start(url) for _ in range(2)]
+    try:
+        yield processes
+    finally:
+        for process in processes:
+            process.kill()
+            process.join(10)
+
+
 async def test_no_money_is_lost_when_workers_and_sessions_are_killed(store_url: str) -> None:
     count = TRANSFERS or 60
     chance = random.Random(7)
     bank = await opened(store_url, ACCOUNTS, CENTS)
     kills = 0
     async with Client.connect(store_url) as client:
-        processes = [_start(store_url) for _ in range(2)]
-        try:
+        with _workers(store_url) as processes:
             moving = asyncio.create_task(transfers(client, count))
             while not moving.done():
                 done = len(await applied(bank))
@@ -106,12 +119,34 @@ async def test_no_money_is_lost_when_workers_and_sessions_are_killed(store_url: 
                     processes.pop(0).join(10)
                     kills += 1
             await moving
-        finally:
-            for process in processes:
-                process.kill()
-                process.join(10)
     assert kills > 0
     await judge(bank, count)
+
+
+async def test_no_money_is_lost_when_the_server_is_killed(mortal: PostgresServer) -> None:
+    """The postmaster and all backends at once, in the middle of transfers, and with them a worker."""
+    count = TRANSFERS or 200
+    url = mortal.create_database()
+    bank = await opened(url, ACCOUNTS, CENTS)
+    async with Client.connect(url) as client:
+        with _workers(url) as processes:
+            moving = asyncio.create_task(transfers(client, count))
+            for share in (0.2, 0.5, 0.8):
+                await until(
+                    "transfers are made", partial(_have_been_made, bank, share * count), patience=WITHIN
+                )
+                assert not moving.done()
+                await asyncio.to_thread(mortal.kill)
+                processes[0].kill()
+                await asyncio.to_thread(mortal.start)
+                processes.append(_start(url))
+                processes.pop(0).join(10)
+            await moving
+    await judge(bank, count)
+
+
+async def _have_been_made(bank: Bank, number: float) -> bool:
+    return len(await applied(bank)) >= number
 
 
 class Thief:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import os
 import signal
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -229,14 +228,6 @@ async def test_a_worker_that_leaves_hands_everything_back_at_once(world: World, 
 
 
 # --- a database that dies ---
-
-
-@pytest.fixture
-def mortal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
-    """A server of the test's own, to be killed."""
-    kind = None if os.environ.get("DURABLE_TEST_POSTGRES_KIND") != "url" else "wheel"
-    with PostgresServer.open(kind=kind) as server:
-        yield server
 
 
 async def test_everything_completes_although_the_server_is_killed(

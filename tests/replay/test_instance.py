@@ -791,7 +791,8 @@ REPORTS: dict[str, tuple[Any, str]] = {
         """\
   history recorded                        | the code now wants
   2: ActivityTaskScheduled instance_act   | ActivityTaskScheduled instance_act
-> 3: ActivityTaskScheduled instance_other | (nothing)""",
+> 3: ActivityTaskScheduled instance_other | (nothing)
+                                          |    it waits at FILE""",
     ),
     "inserted": (
         inserted,

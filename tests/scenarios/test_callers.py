@@ -6,12 +6,14 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 import pytest
 
+import durable.client._client as client_module
 from durable import Client, Signal, Update, activity, workflow
 from durable.client import (
     ActivityStart,
@@ -44,8 +46,11 @@ from durable.history import (
     WorkflowExecutionStarted,
     WorkflowExecutionUpdateAccepted,
 )
+from durable.store import open_store
 from tests.scenarios import callers
+from tests.scenarios.bank import opened, trouble
 from tests.scenarios.rig import PATIENCE, Env, fails, until
+from tests.scenarios.test_transactions import move
 
 said = Signal[str]("said")
 
@@ -493,3 +498,55 @@ async def test_an_error_inside_leaves_the_rest_of_a_transaction_of_sqlite(sqlite
         mine.commit()
         mine.close()
     assert await callers.orders(sqlite_url) == ["kept", "kept too"]
+
+
+@pytest.fixture
+async def hasty(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Env]:
+    """An SQLite database whose writers wait 0.1 s for their turn, and then ask again."""
+    monkeypatch.setattr(client_module, "open_store", partial(open_store, busy=0.1))
+    async with Client.connect(sqlite_url) as client:
+        yield Env(client, 1000)
+
+
+@pytest.mark.sqlite
+async def test_all_writers_of_sqlite_wait_for_a_caller_and_lose_nothing(hasty: Env, sqlite_url: str) -> None:
+    """There is no limit for him; whoever has waited for long enough asks again, for as long as calls are patient."""
+    mine = sqlite3.connect(callers.path_of(sqlite_url))
+    mine.execute("create table orders (id text)")
+    async with hasty.worker(patient, doubled):
+        handle = await hasty.start(patient("o-1"))
+        with mine:
+            mine.execute("insert into orders values ('o-1')")
+            await handle.signal(said("early"), connection=mine)
+            started = asyncio.create_task(hasty.client.start_workflow(doubled(2), id="meanwhile"))
+            told = asyncio.create_task(handle.signal(said("done")))
+            await asyncio.wait([started, told], timeout=0.5)
+            assert not started.done()
+            assert not told.done()
+            assert (
+                await handle.describe()
+            ).status is WorkflowExecutionStatus.RUNNING  # reads wait for nobody
+        assert await (await started).result(timeout=PATIENCE) == 4
+        await told
+        assert await handle.result(timeout=PATIENCE) == ["o-1", "early", "done"]
+    mine.close()
+
+
+@pytest.mark.sqlite
+async def test_a_caller_waits_for_a_transactional_activity_beside_the_event_loop(
+    hasty: Env, sqlite_url: str
+) -> None:
+    """With a driver that is asynchronous: one that blocks the event loop would keep the activity from its commit."""
+    bank = await opened(sqlite_url)
+    trouble.hold = True
+    async with hasty.worker(move, doubled, bank.transfer), callers.aiosqlite_connection(sqlite_url) as mine:
+        moving = await hasty.start(move(1, 300))
+        await until("the activity has its transaction", lambda: trouble.running)
+        waiting = asyncio.create_task(hasty.start(doubled(2), id="d", connection=mine.connection))
+        await asyncio.wait([waiting], timeout=0.1)
+        assert not waiting.done()
+        trouble.release()
+        handle = await waiting
+        await mine.commit()
+        assert await handle.result(timeout=PATIENCE) == 4
+        assert await moving.result(timeout=PATIENCE) == 700

@@ -164,6 +164,17 @@ async def test_an_answer_that_was_lost_is_no_second_signal(plain: Env) -> None:
         await others[0].terminate()
 
 
+async def test_no_transaction_of_a_callers(plain: Env) -> None:
+    """Which workflow is meant is looked up where it is told, and that is a transaction of its own."""
+    told: Any = plain.client.correlated(order, "o")
+    for call in (told.signal(say("a"), connection=None), told.cancel(connection=None)):
+        with pytest.raises(TypeError, match=r"has no option 'connection': .* named by its id"):
+            await call
+    one: Any = plain.client.get_workflow_handle("w")
+    with pytest.raises(TypeError, match="has no option 'connection': this cannot be part of a transaction"):
+        await one.terminate(connection=None)
+
+
 async def test_a_request_is_taken_once(plain: Env) -> None:
     async with plain.worker(moves):
         handle = await plain.start(moves(), id="1", search_attributes=having((number, 3)))

@@ -107,6 +107,7 @@ class Proxy:
         self.cuts = 0
         self.url = ""
         self._port = 0
+        self._closed = asyncio.Event()
 
     async def __aenter__(self) -> Proxy:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self._port)
@@ -116,6 +117,7 @@ class Proxy:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        self._closed.set()
         self._server.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -130,6 +132,11 @@ class Proxy:
                         state["commit"] = True
                         if self.cut == "before the request":
                             break
+                        if self.cut == "unknown to the server":
+                            self.cut, self.cuts = None, self.cuts + 1
+                            writer.transport.abort()
+                            await self._closed.wait()
+                            return
                     if not requests and state["commit"] and self.cut == "before the reply":
                         break
                     sink.write(data)

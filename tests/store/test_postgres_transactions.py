@@ -9,6 +9,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+from durable.contrib.psycopg import AsyncConnections
 from durable.exceptions import StoreUnavailableError, TransactionError
 from durable.history import EventType
 from durable.store import ActivityRecord, AttemptOutcome, Message, NewActivity
@@ -34,9 +35,9 @@ async def begun(store: PostgresStore, count: int = 1) -> list[ActivityRecord]:
     return await store.claim_activities("me", ["queue"], None, count, format=99)
 
 
-async def attempt(store: PostgresStore, task: ActivityRecord, *statements: str) -> bool:
+async def attempt(store: PostgresStore, task: ActivityRecord, *statements: str, source: Any = None) -> bool:
     """Run statements in the transaction of an attempt, and commit it."""
-    async with store.transaction(task.run_id, task.id, task.attempt) as lent:
+    async with store.transaction(task.run_id, task.id, task.attempt, source) as lent:
         for statement in statements:
             await lent.connection.execute(statement)
         return await lent.commit(completed(task))
@@ -81,6 +82,26 @@ async def test_a_lost_commit_is_told_by_ending_the_attempt_once_more(
             elif cut == "before the request" or at == "end":
                 assert not written
         assert proxy.cuts == 5
+
+
+@pytest.mark.parametrize("library", [None, AsyncConnections], ids=["lent", "borrowed"])
+async def test_a_lost_commit_that_the_server_does_not_know_of_holds_up_nobody(
+    postgres_url: str, ledger: asyncpg.Connection[Any], library: Any
+) -> None:
+    """The server has the row locked, and waits for a client that is gone. Nobody waits for the server."""
+    async with Proxy(postgres_url) as proxy, opened(postgres_url if library else proxy.url) as store:
+        await register(store, "me")
+        proxy.mark = b"COMMIT"
+        task, other = await begun(store, 2)
+        # The session of a library is not ours to end; the server ends it after a while.
+        source = library and library(f"{proxy.url}?options=-c%20idle_in_transaction_session_timeout%3D1s")
+        proxy.cut = "unknown to the server"
+        with pytest.raises(StoreUnavailableError):
+            await attempt(store, task, "insert into ledger values ('lost')", source=source)
+        assert proxy.cuts == 1
+        async with asyncio.timeout(1):
+            assert await store.finish_attempts([given_up(task), given_up(other)]) == [True, True]
+        assert await ledger.fetchval("select count(*) from ledger") == 0
 
 
 async def test_an_attempt_that_is_taken_for_dead_cannot_commit(

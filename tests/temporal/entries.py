@@ -189,6 +189,11 @@ DIFFERENCES: tuple[tuple[str, str, str], ...] = (
         "go in the order in which the tasks were made",
     ),
     (
+        "the query `__enhanced_stack_trace`",
+        "answers with the stacks, and the source files they go through",
+        "is not there; `__stack_trace` has the stacks, with the line of each frame",
+    ),
+    (
         "arguments of an activity that changed since it was scheduled",
         "are never compared",
         "warn at replay, and are an error for a strict `Replayer`",

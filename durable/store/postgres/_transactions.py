@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Coroutine
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Any, TypeVar
 
 import asyncpg
@@ -41,6 +41,9 @@ _ABORTED = "25P02"
 
 _GONE = ("08", "57P")
 """SQLSTATEs, or their classes, of a connection that has ended; a driver's own error has none."""
+
+_LOOK_AGAIN = 0.02
+"""Seconds between two looks for a transaction whose commit was not answered."""
 
 _UNDONE = (Meaning.UNAVAILABLE, Meaning.REFUSED, Meaning.CONFLICT, Meaning.POOLER, Meaning.STALE)
 """What a commit can fail with by no fault of the function."""
@@ -157,6 +160,11 @@ class _Lent:
         except Exception as error:
             if meaning(error) in _UNDONE and sqlstate(error) != _READ_ONLY:
                 self._session.kill()
+                backend = self._session.backend
+                if not self._pool.settings.pooler:
+                    await _settle(
+                        self._pool, self._sql["end_session"], backend.pid, backend.started, backend.name
+                    )
                 raise self._pool.translate(error) from None
             raise explained(error) from error.__cause__
         self._open = False
@@ -225,10 +233,24 @@ class _Borrowed:
         except Exception as error:
             if not _is_gone(error):
                 raise
+            # Whose session it is, and what else is done on it, is not known: it is not ended, but waited for.
+            await _settle(self._pool, self._sql["attempt_is_held"], outcome.run_id, outcome.id)
             raise StoreUnavailableError(
                 f"{self._pool.settings.shown}: the commit of a transaction was not answered ({error})"
             ) from error
         return True
+
+
+async def _settle(pool: Pool, sql: str, *args: Any) -> None:
+    """Return once a query finds nothing of a transaction whose commit was not answered, or after some time.
+
+    The server may know nothing of a connection that was lost, and keep the activity's row locked. Whoever ends the attempt
+    once more waits for that, and all that the worker tells together with it would.
+    """
+    with suppress(StoreUnavailableError, TimeoutError):
+        async with asyncio.timeout(pool.settings.limits.settle):
+            while await pool.fetch(sql, *args, read=True):  # noqa: ASYNC110  # the server tells nobody
+                await asyncio.sleep(_LOOK_AGAIN)
 
 
 def _end(outcome: AttemptOutcome) -> dict[str, Any]:

@@ -31,6 +31,12 @@ select run_id, id from (
             and (a.worker is not null or a.state = 1) order by a.deadline limit $1)) e
 order by deadline limit $1
 
+-- name: attempt_is_held
+-- A row: somebody has it locked.
+select from durable.activity_tasks a where a.run_id = $1 and a.id = $2 and not exists (
+    select from (
+        select from durable.activity_tasks l where l.run_id = $1 and l.id = $2 for no key update skip locked) free)
+
 -- name: finish_attempts
 -- The row is the fence against other attempts. Rows are locked in the order of their keys; scanners pass over what is
 -- locked, the worker that ran the attempt waits for it.

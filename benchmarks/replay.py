@@ -12,6 +12,8 @@ from benchmarks._figures import Figures, figure
 from benchmarks._workflows import count_up, increment
 from durable import Client, Worker
 from durable.history import EventRow, decode_history
+from durable.testing.replay import replay_open_runs
+from durable.worker import Replayer
 
 LENGTHS = ((10, 1000), (10_000, 1))
 """Steps of a run, and how often it is replayed for one measurement."""
@@ -34,7 +36,33 @@ async def _lengths(bench: Bench, url: str) -> Figures:
                 bench.rest()
                 rates.append(steps * times / _replay(client, run_id, rows, times))
             figures[f"{steps} steps"] = {"rate": figure(rates, "steps/s")}
+        figures |= await _check_before_a_deploy(client, bench)
     return figures
+
+
+async def _check_before_a_deploy(client: Client, bench: Bench) -> Figures:
+    """What `durable replay` does, in events: read the histories of many runs, and replay them."""
+    runs, steps = bench.amount(500, least=20), 20
+    async with Worker(client, workflows=[count_up], activities=[increment]):
+        handles = [await client.start_workflow(count_up(1, steps)) for _ in range(runs)]
+        for one in handles:
+            await one.result()
+    replayer = Replayer(workflows=[count_up])
+    histories = [await one.fetch_history() for one in handles]
+    in_memory, from_database = list[float](), list[float]()
+    for _ in range(bench.repeats):
+        bench.rest()
+        started = time.perf_counter()
+        await replayer.replay_workflows(histories)
+        in_memory.append(sum(len(one.events) for one in histories) / (time.perf_counter() - started))
+        started = time.perf_counter()
+        report = await replay_open_runs(client, "ExecutionStatus = 'Completed'", replayer=replayer)
+        from_database.append(report.events / (time.perf_counter() - started))
+        assert report.ok
+    return {
+        f"{steps} steps, by a replayer": {"rate": figure(in_memory, "events/s")},
+        f"{steps} steps, from the database": {"rate": figure(from_database, "events/s")},
+    }
 
 
 async def _record(client: Client, steps: int) -> tuple[str, Sequence[EventRow]]:

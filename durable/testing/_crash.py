@@ -1,8 +1,8 @@
 """A workflow whose worker is killed right before and right after everything that it writes.
 
 Theory. A kill stops a process between two lines: nothing runs any more, no `finally` either. Here a worker has an event loop of
-its own, in a thread of its own, and is killed by an exception that leaves the loop in the middle of a commit; the loop is never
-run again, and everything that hangs on it is kept from being collected, since that would run what a kill does not. Of the
+its own, in a thread of its own, and is killed by an exception that leaves the loop between two of its callbacks; what is killed
+in the middle of a commit stays there. The loop is never run again, and everything that hangs on it is kept from being collected, since that would run what a kill does not. Of the
 database, which all lives of an experiment share, a dead worker is forgotten as a dead process would be.
 
 A plain function of an activity that runs in a thread cannot be stopped there; it runs to its end, and nobody hears of it.
@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import inspect
 import random
 import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Never, TypeVar, cast
 
 from durable.client import WorkflowHandle
@@ -25,7 +27,7 @@ from durable.exceptions import WorkflowAlreadyStartedError, WorkflowFailureError
 from durable.history import CLOSING, Event, decode_data
 from durable.store import Store, Transition
 from durable.testing._clock import VirtualClock
-from durable.testing._databases import Postgres, SQLite, close_sockets
+from durable.testing._databases import Database, Postgres, SQLite, close_sockets, database_for
 from durable.testing._environment import WorkflowEnvironment, start_of
 from durable.testing._histories import History
 from durable.testing._mocks import Mocks
@@ -43,7 +45,7 @@ Drive = Callable[[WorkflowHandle[Any, Any], WorkflowEnvironment], Awaitable[None
 
 
 class Killed(SystemExit):
-    """Ends a worker: no task and no callback stops it, and the loop runs nothing behind it."""
+    """Ends a worker: the loop that a callback raises it in runs nothing behind it."""
 
 
 @dataclass(frozen=True)
@@ -89,11 +91,15 @@ async def crash_at_every_event(
     id: str = "crash",
     drive: Drive | None = None,
     before_each: Callable[[], object] = lambda: None,
+    prepare: Callable[[str], object] | None = None,
+    verify: Callable[[str], object] | None = None,
     evict: bool = False,
     postgres: PostgresServer | None = None,
     mocks: Mocks | None = None,
 ) -> CrashReport:
     """Run a workflow, then again for each of its commits with its worker killed right before it, and right after it.
+
+    A commit is whatever its worker writes: events, the end of an attempt, the transaction of an activity.
 
     After each kill another worker takes over, as in production. The outcome must be the same each time, nothing may end twice
     in a history, and what was recorded must replay. Activities may run again: they are executed at least once.
@@ -104,6 +110,9 @@ async def crash_at_every_event(
         drive: Awaited in every life with the workflow's handle, to send what the workflow waits for; it must bear to be
             awaited again after a kill.
         before_each: Called before each experiment, to set what activities act on to where it was.
+        prepare: Called, and awaited, with the URL of the database of each experiment before it, to make tables of the
+            application in it.
+        verify: Called, and awaited, with it behind each experiment; whatever it raises is said to come of the kill.
         evict: As in `WorkflowEnvironment`.
         postgres: A server on which each experiment gets a database of its own; on SQLite by default.
         mocks: Mocks that answer for activities, each experiment from their beginning.
@@ -111,8 +120,41 @@ async def crash_at_every_event(
     Raises:
         AssertionError: Something differs after a kill; the text names the first such point, and shows the history.
     """
-    made = _Experiments(call, id, drive, before_each, evict, postgres, mocks or Mocks())
+    around = _Around(before_each, prepare, verify)
+    made = _Experiments(call, id, drive, around, evict, postgres, mocks or Mocks())
     return await asyncio.to_thread(made.run)
+
+
+@dataclass(frozen=True)
+class _Around:
+    """What the test does before and behind each experiment."""
+
+    before_each: Callable[[], object]
+    prepare: Callable[[str], object] | None
+    verify: Callable[[str], object] | None
+
+    def begin(self, database: _Database) -> None:
+        self.before_each()
+        if self.prepare is not None:
+            _finish(self.prepare(database.place.url))
+
+    def end(self, database: _Database, point: CrashPoint | None) -> None:
+        if self.verify is None:
+            return
+        try:
+            _finish(self.verify(database.place.url))
+        except BaseException as error:
+            error.add_note(f"behind an experiment in which the worker was killed {point or 'nowhere'}")
+            raise
+
+
+def _finish(answer: object) -> None:
+    if inspect.isawaitable(answer):
+
+        async def wait() -> None:
+            await answer
+
+        asyncio.run(wait())
 
 
 class _Experiments:
@@ -123,7 +165,7 @@ class _Experiments:
         call: WorkflowCall[Any, Any],
         id: str,
         drive: Drive | None,
-        before_each: Callable[[], object],
+        around: _Around,
         evict: bool,
         postgres: PostgresServer | None,
         mocks: Mocks,
@@ -135,7 +177,7 @@ class _Experiments:
         self.evict = evict
         self.postgres = postgres
         self.mocks = mocks
-        self._before_each = before_each
+        self._around = around
         self._chance = random.getstate()
         self._report = CrashReport()
 
@@ -145,7 +187,6 @@ class _Experiments:
             for before in (True, False):
                 point = CrashPoint(number, before, events)
                 outcome, _ = self._experiment(point)
-                self._report.crashes.append(point)
                 if outcome != expected:
                     history = self._report.histories[-1]
                     raise AssertionError(
@@ -155,17 +196,19 @@ class _Experiments:
 
     def _experiment(self, point: CrashPoint | None) -> tuple[Any, list[tuple[str, ...]]]:
         random.setstate(self._chance)  # `workflow.random()` gives the same in each
-        self._before_each()
         self.mocks.rewind()
         database = _Database(self.postgres)
         try:
+            self._around.begin(database)
             first = _Life(self, database, point)
             outcome = first.live()
             if point is not None and outcome is None:
+                self._report.crashes.append(point)
                 outcome = _Life(self, database, None).live()
             if outcome is None:
                 raise AssertionError(f"killed {point}, the workflow did not end within {PATIENCE:g} s")
             self._judge(outcome, point)
+            self._around.end(database, point)
             return outcome[:2], first.commits
         finally:
             database.close()
@@ -209,30 +252,34 @@ class _Database:
 
     def __init__(self, server: PostgresServer | None) -> None:
         self.clock = VirtualClock(start_of(None))
-        self.place = SQLite(self.clock) if server is None else Postgres(server, self.clock)
-        self._store: Store | None = None
+        self.place = database_for(server, self.clock)
+        self._in_memory: Store | None = None
 
     async def open(self) -> Store:
-        if isinstance(self.place, Postgres):
+        if isinstance(self.place, Postgres) or self.place.is_file:
             return await self.place.open()
-        if self._store is None:
-            self._store = await self.place.open()
-        return cast(Store, _Kept(self._store))
+        if self._in_memory is None:
+            self._in_memory = await self.place.open()
+        return cast(Store, _Kept(self._in_memory))
 
-    def bury(self, workers: Sequence[Incarnation], loop: asyncio.AbstractEventLoop) -> None:
-        """Do with what workers have of the database what the end of their process would."""
-        for worker in workers:
-            worker.lease.end()
-            worker.watchdog.end()
-            if self._store is not None:
-                cast(Any, self._store).abandon(worker.worker_id)
+    def bury(self, env: WorkflowEnvironment, loop: asyncio.AbstractEventLoop) -> None:
+        """Do with what a life has of the database what the end of its process would."""
+        store: Any = env._observed.store
+        for worker in env.client.local.workers:
+            if isinstance(worker, Incarnation):
+                worker.lease.end()
+                worker.watchdog.end()
+                if isinstance(self.place, SQLite):
+                    store.abandon(worker.worker_id)
         if isinstance(self.place, Postgres):
             close_sockets(loop)
             self.place.cut_off()
+        elif self.place.is_file:
+            env._observed.abandon()
 
     def close(self) -> None:
-        if self._store is not None:
-            asyncio.run(self._store.aclose())
+        if self._in_memory is not None:
+            asyncio.run(self._in_memory.aclose())
         self.place.drop()
 
 
@@ -253,14 +300,17 @@ class _Environment(WorkflowEnvironment):
     """An environment on a database that outlives it."""
 
     def __init__(self, experiment: _Experiments, database: _Database) -> None:
-        super().__init__(evict=experiment.evict, mocks=experiment.mocks)
         self._outlives = database
-        self._database = database.place
-        self._clock = database.clock
-        self._client.local.clock = database.clock.now
+        super().__init__(evict=experiment.evict, mocks=experiment.mocks)
+
+    def _made_in(self, postgres: PostgresServer | None, clock: VirtualClock | None) -> Database:
+        return self._outlives.place
 
     async def _open(self) -> Store:
         return await self._outlives.open()
+
+    def _drop(self) -> None:
+        """Leave the database for the next life."""
 
 
 class _Life:
@@ -295,8 +345,7 @@ class _Life:
             self._loop.run_until_complete(asyncio.wait_for(self._main(), PATIENCE))
         except Killed:
             assert self._env is not None
-            workers = [one for one in self._env.client.local.workers if isinstance(one, Incarnation)]
-            self._database.bury(workers, self._loop)
+            self._database.bury(self._env, self._loop)
             # Nothing of it may be collected, ever: that would run what a kill does not.
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(self))
             return
@@ -309,6 +358,8 @@ class _Life:
         experiment = self._experiment
         env = self._env = _Environment(experiment, self._database)
         env.hook("commit", self._commit)
+        env.hook("finish_attempts", partial(self._write, ("the end of an attempt",)))
+        env.hook("transaction.commit", partial(self._write, ("the transaction of an activity",)))
         try:
             await _take_over(env)
             handle: WorkflowHandle[Any, Any]
@@ -336,19 +387,33 @@ class _Life:
     async def _commit(
         self, method: Callable[[Sequence[Transition]], Awaitable[Any]], transitions: Sequence[Transition]
     ) -> Any:
-        self.commits.append(
-            tuple(type(decode_data(row.type, row.data)).__name__ for one in transitions for row in one.events)
-        )
-        here = self._point is not None and len(self.commits) == self._point.commit
-        if here and self._point is not None and self._point.before:
-            self._die()
-        answer = await method(transitions)
+        events = (decode_data(row.type, row.data) for one in transitions for row in one.events)
+        return await self._write(tuple(type(one).__name__ for one in events), method, transitions)
+
+    async def _write(
+        self, what: tuple[str, ...], method: Callable[..., Awaitable[Any]], *args: Any, **kwargs: Any
+    ) -> Any:
+        self.commits.append(what)
+        point = self._point
+        here = point is not None and len(self.commits) == point.commit
+        if here and point is not None and point.before:
+            await self._die()
+        answer = await method(*args, **kwargs)
         if here:
-            self._die()
+            await self._die()
         return answer
 
-    def _die(self) -> Never:
-        raise Killed
+    async def _die(self) -> Never:
+        """Kill the worker, in the very next callback; whoever awaits this stays where he is."""
+        self._loop.call_soon(_kill)
+        if (ready := getattr(self._loop, "_ready", None)) is not None:
+            ready.rotate(1)  # before all others
+        await self._loop.create_future()
+        raise AssertionError("a dead worker went on")
+
+
+def _kill() -> Never:
+    raise Killed
 
 
 async def _take_over(env: WorkflowEnvironment) -> None:

@@ -24,6 +24,7 @@ from durable.store import Store, beneath, migrate, open_store
 from durable.testing._clock import VirtualClock
 from durable.testing._observed import ObservedStore
 from durable.testing._servers._server import PostgresServer
+from durable.testing._serving import any_transactional
 
 MEMORY = "sqlite://:memory:"
 """Where an environment keeps its database: nowhere, it is gone with it."""
@@ -67,11 +68,6 @@ class Database(Protocol):
         ...
 
     @property
-    def takes_sources(self) -> bool:
-        """As of its store."""
-        ...
-
-    @property
     def url(self) -> str:
         """Where others find it.
 
@@ -103,8 +99,6 @@ class Database(Protocol):
 class SQLite:
     """In memory; in a file, if somebody is to come near it: a transactional activity, or a connection of the test's own."""
 
-    takes_sources = False
-
     def __init__(self, clock: VirtualClock | None, *, file: bool = False) -> None:
         self.clock = clock
         self._folder: Path | None = None
@@ -117,6 +111,11 @@ class SQLite:
             place = SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else None
             self._folder = Path(tempfile.mkdtemp(prefix="durable-test-", dir=place))
         return self._folder
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it is in a file."""
+        return self._folder is not None
 
     @property
     def transaction_types(self) -> tuple[type[Any], ...]:
@@ -164,8 +163,6 @@ class SQLite:
 
 class Postgres:
     """A database of a server, a copy of a template."""
-
-    takes_sources = True
 
     def __init__(self, server: PostgresServer, clock: VirtualClock | None) -> None:
         self.clock = clock
@@ -233,6 +230,13 @@ class Postgres:
         made, self._made = self._made, None
         if made is not None:
             self._server.drop_database(made)
+
+
+def database_for(server: PostgresServer | None, clock: VirtualClock | None) -> SQLite | Postgres:
+    """Return the database of an environment, which is not made yet."""
+    if server is not None:
+        return Postgres(server, clock)
+    return SQLite(clock, file=any_transactional())
 
 
 def close_sockets(loop: asyncio.AbstractEventLoop) -> None:

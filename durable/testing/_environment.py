@@ -25,13 +25,13 @@ from durable.exceptions import DurableError
 from durable.interceptor.client import Interceptor, OutboundInterceptor, StartWorkflowInput
 from durable.store import Store, TransactionSource
 from durable.testing._clock import VirtualClock
-from durable.testing._databases import Database, Postgres, SQLite, close_sockets
+from durable.testing._databases import Database, close_sockets, database_for
 from durable.testing._histories import History
 from durable.testing._looking import Looking
 from durable.testing._mocks import ActivityMock, Mocks
 from durable.testing._observed import Hook, ObservedStore
 from durable.testing._servers._server import PostgresServer
-from durable.testing._serving import activities_for, ambiguous, any_transactional, workflows_for
+from durable.testing._serving import activities_for, ambiguous, workflows_for
 from durable.testing._time import Time
 from durable.worker import Worker
 from durable.worker._incarnation import Incarnation
@@ -114,24 +114,19 @@ class WorkflowEnvironment(Looking):
         self._called: WorkflowDefinition | None = None
         self._given = client
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._clock = None
+        self._clock: VirtualClock | None = None
         self._time: Time | None = None
         if client is not None:
             self._client = client
             client.local.on_blocked(self._blocked)
             client.local.guard = guard
             return
-        self._clock = VirtualClock(start_of(start)) if time_skipping else None
-        self._database: Database = (
-            SQLite(self._clock, file=any_transactional())
-            if postgres is None
-            else Postgres(postgres, self._clock)
-        )
+        self._database = self._made_in(postgres, VirtualClock(start_of(start)) if time_skipping else None)
+        self._clock = self._database.clock
         self._observed = ObservedStore(
             self._open,
             self._opened,
             transaction_types=self._database.transaction_types,
-            takes_sources=self._database.takes_sources,
         )
         self._client = Client(
             cast(Store, self._observed),
@@ -222,6 +217,9 @@ class WorkflowEnvironment(Looking):
 
     # ------------------------------------------------------------------ life
 
+    def _made_in(self, postgres: PostgresServer | None, clock: VirtualClock | None) -> Database:
+        return database_for(postgres, clock)
+
     async def _open(self) -> Store:
         return await self._database.open()
 
@@ -248,7 +246,10 @@ class WorkflowEnvironment(Looking):
         await asyncio.gather(*[one.shutdown() for one in workers])
         if self._given is None:
             await self._client.aclose()
-            await asyncio.to_thread(self._database.drop)
+            await asyncio.to_thread(self._drop)
+
+    def _drop(self) -> None:
+        self._database.drop()
 
     def abandon(self) -> None:
         """Let go of whatever is still open, where nothing can be awaited any more; again does nothing."""
@@ -263,7 +264,7 @@ class WorkflowEnvironment(Looking):
                 one.lease.end()
         self._observed.abandon()
         close_sockets(self._loop)
-        self._database.drop()
+        self._drop()
 
     @property
     def is_open(self) -> bool:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from msgspec import structs
 
 from durable.client import WorkflowHistory
-from durable.history import Event, EventData, Payload
-from durable.history._carried import with_payloads
+from durable.history import Event, EventData, Failure, Payload
+from durable.history._carried import OPEN, with_payloads
 from durable.testing._elsewhere import elsewhere
 from durable.worker import Replayer
 
@@ -55,9 +55,10 @@ class History:
     def scrubbed(self, change: Callable[[Payload], Payload]) -> History:
         """Return a copy with other values, for a file that may leave the house: `change` is given each payload.
 
-        A value must keep its shape, so that the code takes the same way with it.
+        A value must keep its shape, so that the code takes the same way with it. The texts of failures are left out, with
+        their tracebacks. Ids stay, and so do reasons that people gave and the texts of timers and activities.
         """
-        events = [structs.replace(one, data=with_payloads(one.data, change)) for one in self.events]
+        events = [structs.replace(one, data=_scrubbed(one.data, change)) for one in self.events]
         return History(replace(self.recorded, events=events), strict=self.strict)
 
     @property
@@ -111,6 +112,31 @@ class History:
     def __repr__(self) -> str:
         lines = [f"{event.seq:5} {event.task:4}  {_name(event)}" for event in self.events]
         return "\n".join([f"<history of {self.recorded.workflow_id!r}, event, task and type:", *lines, ">"])
+
+
+def _scrubbed(data: EventData, change: Callable[[Payload], Payload]) -> EventData:
+    changed: dict[str, Any] = {}
+    data = with_payloads(data, change)
+    for name in data.__struct_fields__:
+        value: Any = getattr(data, name)
+        if isinstance(value, Failure):
+            changed[name] = _wordless(value)
+        elif name in OPEN and value:
+            changed[name] = {key: change(one) for key, one in value.items()}
+    return structs.replace(data, **changed)
+
+
+def _wordless(failure: Failure) -> Failure:
+    chain: list[Failure] = []
+    following: Failure | None = failure
+    while following is not None:
+        chain.append(following)
+        following = following.cause
+    made: Failure | None = None
+    for one in reversed(chain):
+        made = structs.replace(one, message="***" if one.message else "", stack_trace="", cause=made)
+    assert made is not None
+    return made
 
 
 def _name(event: Event) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from typing import Any
 
-from durable.store import Store
+from durable.store import ActivityTransaction, AttemptOutcome, Store
 
 ASKED = frozenset(name for name, method in vars(Store).items() if inspect.iscoroutinefunction(method))
 """Methods of a store that are awaited."""
@@ -27,7 +28,6 @@ class ObservedStore:
         under_way: How many of them have no answer yet.
         writes: How many were such that something got further by them.
         transaction_types: As of the store.
-        takes_sources: As of the store.
         hooks: What a method goes through, by its name, as `hook(method, *args, **kwargs)`.
     """
 
@@ -37,13 +37,11 @@ class ObservedStore:
         opened: Callable[[], None],
         *,
         transaction_types: tuple[type[Any], ...],
-        takes_sources: bool,
     ) -> None:
         """Open the store by `open` when it is needed, and call `opened` then, on the event loop it is for."""
         self.calls = self.writes = 0
         self.under_way = 0
         self.transaction_types = transaction_types
-        self.takes_sources = takes_sources
         self.hooks: dict[str, Hook] = {}
         self.url = "the environment's database"  # where that is, is known when it is open
         self._open = open
@@ -88,6 +86,12 @@ class ObservedStore:
             self._opened()
         return store
 
+    def transaction(self, *args: Any, **kwargs: Any) -> AbstractAsyncContextManager[Any]:
+        """As of the store; its commit goes through the hook "transaction.commit"."""
+        lending = self.store.transaction(*args, **kwargs)
+        hook = self.hooks.get("transaction.commit")
+        return lending if hook is None else _hooked(lending, hook)
+
     async def _ask(self, name: str, /, *args: Any, **kwargs: Any) -> Any:
         self.calls += 1
         self.writes += name in WRITES
@@ -114,3 +118,24 @@ class ObservedStore:
         store, self._store = self._store, None
         if store is not None:
             await store.aclose()
+
+
+@asynccontextmanager
+async def _hooked(
+    lending: AbstractAsyncContextManager[ActivityTransaction], hook: Hook
+) -> AsyncGenerator[ActivityTransaction]:
+    async with lending as lent:
+        yield _Hooked(lent, hook)
+
+
+class _Hooked:
+    """A transaction whose commit goes through a hook."""
+
+    def __init__(self, lent: ActivityTransaction, hook: Hook) -> None:
+        self.connection = lent.connection
+        self.around = lent.around
+        self._lent = lent
+        self._hook = hook
+
+    async def commit(self, outcome: AttemptOutcome) -> bool:
+        return bool(await self._hook(self._lent.commit, outcome))

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
 from durable.client import Client, WorkflowHistory
-from durable.exceptions import StoreUnavailableError
+from durable.exceptions import HistoryCorruptError, UnknownEventError, WorkflowNotFoundError
 from durable.history import WorkflowExecutionStarted
 from durable.worker import Replayer
 
@@ -100,7 +100,12 @@ async def replay_open_runs(
         StoreUnavailableError: The database is away.
     """
     replayer = replayer or Replayer(data_converter=client.data_converter)
-    return await replay_all(_histories(client, query, sample, seed), replayer, progress=progress)
+    unreadable: list[Mismatch] = []
+    histories = _histories(client, query, sample, seed, unreadable)
+    report = await replay_all(histories, replayer, progress=progress)
+    report.replayed += len(unreadable)
+    report.mismatches += unreadable
+    return report
 
 
 async def replay_all(
@@ -131,22 +136,22 @@ async def replay_all(
 
 
 async def _histories(
-    client: Client, query: str, sample: int | None, seed: int | None
+    client: Client, query: str, sample: int | None, seed: int | None, unreadable: list[Mismatch]
 ) -> AsyncIterator[WorkflowHistory]:
-    runs = [(run.id, run.run_id) async for run in client.list_workflows(query)]
+    runs = [(run.id, run.run_id, run.workflow_type) async for run in client.list_workflows(query)]
     if sample is not None and sample < len(runs):
         runs = random.Random(seed).sample(runs, sample)
     for start in range(0, len(runs), AHEAD):
-        handles = [
-            client.get_workflow_handle(id, run_id=run_id) for id, run_id in runs[start : start + AHEAD]
-        ]
-        for found in await asyncio.gather(*[one.fetch_history() for one in handles], return_exceptions=True):
-            if isinstance(found, StoreUnavailableError) or not isinstance(
-                found, BaseException | WorkflowHistory
-            ):
-                raise found
-            if isinstance(found, WorkflowHistory):
-                yield found  # one that cannot be found was deleted meanwhile
+        batch = runs[start : start + AHEAD]
+        handles = [client.get_workflow_handle(id, run_id=run_id) for id, run_id, _ in batch]
+        found = await asyncio.gather(*[one.fetch_history() for one in handles], return_exceptions=True)
+        for (id, _, name), history in zip(batch, found, strict=True):
+            if isinstance(history, WorkflowHistory):
+                yield history
+            elif isinstance(history, HistoryCorruptError | UnknownEventError):
+                unreadable.append(Mismatch(name, history, [id]))
+            elif not isinstance(history, WorkflowNotFoundError):  # that was deleted meanwhile
+                raise history
 
 
 def _type_of(history: WorkflowHistory) -> str:

@@ -103,8 +103,13 @@ class Processes:
         self._executor = executor
         self._shared = shared
         self._threads = threads
+        self._made: asyncio.Future[None] | None = None
         self._shutdown: Any = None
         self._reasons: Any = None
+
+    def _make(self) -> None:
+        self._reasons = self._shared.new_mapping()
+        self._shutdown = self._shared.new_event()
 
     async def run(
         self, attempt: Attempt, activity: Activity[..., Any], fn: Callable[..., Any], args: Sequence[Any]
@@ -118,9 +123,10 @@ class Processes:
         loop = asyncio.get_running_loop()
         attempt.in_thread = True
         token = task_token(attempt.run_id, attempt.scheduled.id, attempt.number)
-        if self._shutdown is None:
-            self._reasons = await loop.run_in_executor(self._threads, self._shared.new_mapping)
-            self._shutdown = await loop.run_in_executor(self._threads, self._shared.new_event)
+        if self._made is None:
+            self._made = loop.run_in_executor(self._threads, self._make)
+        # Once for all: several may begin at the same time, and one of them be cancelled.
+        await asyncio.shield(self._made)
         cancelled = await loop.run_in_executor(self._threads, self._shared.new_event)
         sender = self._shared.register_heartbeater(
             token, lambda *details: attempt.heartbeat_of_process(details)

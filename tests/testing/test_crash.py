@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
+import sqlite3
+import threading
 from datetime import timedelta
 
+import asyncpg
 import pytest
 
 from durable import ApplicationError, Signal, activity, workflow
-from durable.testing import CrashReport, WorkflowEnvironment, crash_at_every_event
+from durable.testing import CrashReport, PostgresServer, WorkflowEnvironment, crash_at_every_event
 from durable.testing._mocks import Mocks
 from tests.testing.programs import charge, retried, stop, subscription
 
@@ -46,9 +50,25 @@ async def crashed(**options: object) -> CrashReport:
     return await crash_at_every_event(trip("ada"), drive=drive, before_each=ledger.clear, **options)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("evict", [False, True], ids=["cached", "evicted"])
-async def test_it_survives_any_crash(evict: bool) -> None:
-    report = await crashed(evict=evict)
+@pytest.fixture(
+    params=[
+        pytest.param("sqlite", marks=pytest.mark.sqlite),
+        pytest.param("postgres", marks=pytest.mark.postgres),
+    ]
+)
+def server(request: pytest.FixtureRequest) -> PostgresServer | None:
+    return request.getfixturevalue("postgres") if request.param == "postgres" else None
+
+
+async def test_it_survives_any_crash(server: PostgresServer | None) -> None:
+    check(await crashed(postgres=server))
+
+
+async def test_it_survives_any_crash_with_nothing_in_memory() -> None:
+    check(await crashed(evict=True))
+
+
+def check(report: CrashReport) -> None:
     assert {result[:23] for result in report.results} == {"ada FLIGHT HOTEL CAR no"}
     assert report.duplicate_completions == 0
     assert len(report.crashes) == 2 * len({one.commit for one in report.crashes}) >= 8
@@ -86,17 +106,22 @@ async def test_what_is_not_the_same_after_a_kill_is_found() -> None:
     once = 0
 
 
-left: list[str] = []
+left: list[tuple[threading.Thread, str]] = []
+"""Which life ran which line."""
+
+
+def ran(line: str) -> None:
+    left.append((threading.current_thread(), line))
 
 
 @activity.defn(name="testing.leaves")
 async def leaves() -> str:
     try:
-        left.append("activity begins")
+        ran("activity begins")
         await asyncio.sleep(0.05)
         return "done"
     finally:
-        left.append("activity ends")
+        ran("activity ends")
 
 
 @workflow.defn(name="testing.leaving")
@@ -105,7 +130,7 @@ async def leaving() -> str:
         try:
             await asyncio.sleep(100)
         finally:
-            left.append("task ends")
+            ran("task ends")
 
     task = asyncio.create_task(beside())
     try:
@@ -114,9 +139,22 @@ async def leaving() -> str:
         task.cancel()
 
 
-async def test_no_line_of_the_dead_runs() -> None:
-    await crash_at_every_event(leaving(), before_each=left.clear)
-    left.clear()
+async def test_no_line_of_the_dead_runs(server: PostgresServer | None) -> None:
+    """A dead life's lines stand before all of the next one's; and nothing runs when what is left of it is collected."""
+    lives: list[int] = []
+
+    def judge() -> None:
+        threads = [
+            thread for thread, _ in left if thread.name == "durable-life"
+        ]  # others replay what was recorded
+        assert threads == sorted(threads, key=threads.index)
+        lives.append(len(set(threads)))
+        left.clear()
+
+    report = await crash_at_every_event(leaving(), before_each=judge, postgres=server)
+    judge()
+    assert len(lives) == len(report.crashes) + 2
+    assert max(lives) == 2, "some were killed in the middle"
     gc.collect()
     await asyncio.sleep(0.1)
     assert left == []
@@ -138,3 +176,55 @@ async def test_a_failure_is_an_outcome_too() -> None:
     report = await crash_at_every_event(retried("ada"), mocks=mocks)
     assert len(report.results) == 1
     assert stop.name == "testing.stop"
+
+
+@activity.defn(name="testing.crash_debit_sqlite", transactional=True)
+def debit_sqlite(tx: sqlite3.Connection) -> int:
+    tx.execute("UPDATE account SET cents = cents - 30")
+    return 30
+
+
+@activity.defn(name="testing.crash_debit_postgres", transactional=True)
+async def debit_postgres(tx: asyncpg.Connection) -> int:
+    await tx.execute("UPDATE account SET cents = cents - 30")
+    return 30
+
+
+@workflow.defn(name="testing.crash_debits")
+async def debits(sqlite: bool) -> str:
+    taken = await (debit_sqlite() if sqlite else debit_postgres())
+    return f"{taken} {await step('told')}"
+
+
+async def statement(url: str, text: str) -> int:
+    if url.startswith("sqlite"):
+        with contextlib.closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as db, db:
+            found = db.execute(text).fetchone()
+        return 0 if found is None else int(found[0])
+    connection = await asyncpg.connect(url)
+    try:
+        return int(await connection.fetchval(text) or 0)
+    finally:
+        await connection.close()
+
+
+async def test_a_transactional_activity_happens_once(server: PostgresServer | None) -> None:
+    async def prepare(url: str) -> None:
+        await statement(url, "CREATE TABLE account AS SELECT 100 AS cents")
+
+    async def verify(url: str) -> None:
+        assert await statement(url, "SELECT cents FROM account") == 70
+
+    report = await crash_at_every_event(
+        debits(server is None), prepare=prepare, verify=verify, postgres=server
+    )
+    assert report.results == {"30 TOLD"}
+    here = [one.before for one in report.crashes if one.events == ("the transaction of an activity",)]
+    assert here == [True, False]
+
+    async def wrong(url: str) -> None:
+        raise AssertionError("wrong")
+
+    with pytest.raises(AssertionError, match="wrong") as failed:
+        await crash_at_every_event(debits(server is None), prepare=prepare, verify=wrong, postgres=server)
+    assert "killed nowhere" in failed.value.__notes__[0]

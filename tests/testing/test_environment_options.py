@@ -233,7 +233,7 @@ async def test_dynamic_activities_and_workflows(make: Make) -> None:
 
 
 async def test_a_database_in_memory_has_no_url(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("durable.testing._environment.any_transactional", lambda: False)
+    monkeypatch.setattr("durable.testing._databases.any_transactional", lambda: False)
     async with await WorkflowEnvironment.start_time_skipping() as env:
         with pytest.raises(RuntimeError, match="in memory, where no other connection reaches it"):
             _ = env.url

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
-from durable import Client, workflow
-from durable.exceptions import NondeterminismError, RegistrationError
+from durable import ApplicationError, Client, RetryPolicy, WorkflowFailureError, activity, workflow
+from durable.common import SearchAttributeKey, SearchAttributePair, TypedSearchAttributes
+from durable.exceptions import ActivityError, NondeterminismError, RegistrationError
 from durable.history import Payload
 from durable.testing import History, PostgresServer, WorkflowEnvironment
 from durable.testing.replay import replay_open_runs
@@ -161,3 +164,38 @@ async def test_a_history_of_one_database_replays_in_the_environment_of_another(
             assert env.record_history("s-1", file).types == recorded.types == env.history("s-1").types
             with pytest.raises(NondeterminismError):
                 History.load(file).replay(changed)
+
+
+async def test_what_people_wrote_is_scrubbed_too(tmp_path: Path) -> None:
+    @activity.defn(name="testing.refuses", retry_policy=RetryPolicy(maximum_attempts=2))
+    async def refuses(card: str) -> None:
+        try:
+            raise ValueError(f"{card} is no card")
+        except ValueError as error:
+            raise RuntimeError(f"refused {card}") from error
+
+    @workflow.defn(name="testing.pays")
+    async def pays(card: str) -> None:
+        with contextlib.suppress(ActivityError):
+            await refuses(card)
+        workflow.upsert_memo({"card": card})
+        raise ApplicationError(f"not paid by {card}", card)
+
+    async with WorkflowEnvironment() as env:
+        with pytest.raises(WorkflowFailureError):
+            await env.run(
+                pays("4111"),
+                id="p-1",
+                memo={"card": "4111"},
+                search_attributes=TypedSearchAttributes(
+                    [SearchAttributePair(SearchAttributeKey.for_keyword("Card"), "4111")]
+                ),
+            )
+        history = env.history("p-1")
+    assert history.recorded.to_json().count("4111") > 8
+    secret = history.scrubbed(lambda one: replace(one, data=one.data.replace(b"4111", b"0000")))
+    secret.save(tmp_path / "secret.json")
+    kept = (tmp_path / "secret.json").read_text()
+    assert "4111" not in kept
+    assert '"0000"' in kept
+    History.load(tmp_path / "secret.json").replay(pays)

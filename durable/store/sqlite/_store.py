@@ -444,6 +444,7 @@ class SQLiteStore(Operators):
     def abandon(self, worker_id: str) -> None:
         """Let a worker of this store be dead from now on, as if its process had been killed. For tests."""
         self._lives.abandon(worker_id)
+        self._transactions.abandon()
 
     async def take_over(self, limit: int) -> int:
         return await self.writer.run(partial(_workers.take_over, limit=limit))

@@ -72,6 +72,7 @@ class Transactions:
         # Of this process one waits for the lock of all processes, so that the writer's turn comes in between.
         self._turn = asyncio.Lock()
         self._thread: ThreadPoolExecutor | None = None
+        self._lent: _Lent | None = None
 
     @asynccontextmanager
     async def lend(self, source: TransactionSource | None) -> AsyncGenerator[ActivityTransaction]:
@@ -82,7 +83,8 @@ class Transactions:
         async with self._turn:
             given = (self._path, self._limits, self._stamp, self._thread)
             if source is None:
-                async with _opened(_Lent(*given)) as lent:
+                self._lent = _Lent(*given)
+                async with _opened(self._lent) as lent:
                     yield lent
                 return
             borrowed = _Borrowed(*given)
@@ -94,6 +96,12 @@ class Transactions:
                         yield borrowed
             finally:
                 await asyncio.shield(borrowed.work(borrowed.leave))
+
+    def abandon(self) -> None:
+        """Undo what is lent, and return when that is done, as the end of the process would: its event loop is gone."""
+        if self._lent is not None and self._thread is not None:
+            for step in (self._lent._undo, self._lent.leave):
+                self._thread.submit(step).result()
 
     def close(self) -> None:
         """End the thread behind what it has to do."""

@@ -1,13 +1,14 @@
 """What the guard costs a step: CPU time of the whole process, with the guard off, warning and raising, in turn.
 
-The load is that of `steps`, on one database after the other. Rounds alternate between the modes, so that what else the
-machine does falls on all of them; the share is the median of the rounds' own.
+The load is that of `steps`, on one database after the other. Each round has all modes, in an order drawn anew, so that what
+else the machine does falls on all of them; the share is the median of the rounds' own.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
+from random import Random
 
 from benchmarks._bench import Bench
 from benchmarks._databases import connect
@@ -34,9 +35,9 @@ def run(bench: Bench) -> Figures:
 async def _measure(url: str, rounds: int, runs: int) -> Figures:
     async with connect(url) as client:
         spent: dict[str, list[float]] = {mode: [] for mode in MODES}
+        order = Random(1)  # what comes behind what is not to count
         for number in range(rounds + 1):
-            for shift in range(len(MODES)):
-                mode = MODES[(number + shift) % len(MODES)]
+            for mode in order.sample(MODES, len(MODES)):
                 seconds = await _round(client, mode, runs)
                 if number:  # the first one warms up
                     spent[mode].append(seconds / (runs * STEPS) * 1e6)

@@ -42,7 +42,7 @@ GuardMode = Literal["off", "warn", "error"]
 ALWAYS = 100
 """Turns of each workflow type that are watched from the first one on, where a watched turn costs."""
 
-SOMETIMES = 32
+SOMETIMES = 64
 """Behind these, one of so many turns is watched. A turn takes half as long again under a profiler."""
 
 TOOLS = (4, 3)
@@ -108,7 +108,7 @@ class Guard:
         *args: *Ts,
     ) -> None:
         """Run a turn as `Turns.run` does, of a workflow of this name, and watch it."""
-        if monitored() or on_their_way or sys.getprofile() is not None or not self._due(name):
+        if monitored() or not self._due(name) or on_their_way or sys.getprofile() is not None:
             turns.run(loop, apply, *args)
             return
         sys.setprofile(_profiler())

@@ -200,6 +200,7 @@ async def explore(
         TypeError: Something is not what it has to be.
         ValueError: A limit is not positive, or nobody says what a child returns.
     """
+    __tracebackhide__ = True
     if not isinstance(call, WorkflowCall):
         raise TypeError(f"explore() takes a call, such as checkout(order), and not {call!r}")
     if limit < 1 or steps < 1:

@@ -61,22 +61,22 @@ class Connections:
             yield begun
         finally:
             await asyncio.shield(asyncio.to_thread(begun.leave))
-            if begun.connection.connection is not None:
+            if begun.committed:
                 self._idle.append(begun.connection)
 
 
 class _Begun:
     def __init__(self, connection: Any) -> None:
         self.connection = connection
+        self.committed = False
         self._atomic: Any = None
 
     def enter(self) -> None:
         self.connection.inc_thread_sharing()
         self.connection.close_if_unusable_or_obsolete()
         with _current(self.connection):
-            atomic = _django.transaction.atomic(using=self.connection.alias)
-            atomic.__enter__()
-            self._atomic = atomic
+            self._atomic = _django.transaction.atomic(using=self.connection.alias)
+            self._atomic.__enter__()
 
     def around(self, function: Callable[[], Any]) -> Any:
         with _current(self.connection):
@@ -92,8 +92,8 @@ class _Begun:
         connection = self.connection
         hooks, connection.run_on_commit = connection.run_on_commit, []
         with _current(connection):
-            atomic, self._atomic = self._atomic, None
-            atomic.__exit__(None, None, None)
+            self._atomic.__exit__(None, None, None)
+            self.committed = True
             for _, hook, *_ in hooks:
                 try:
                     hook()
@@ -103,11 +103,11 @@ class _Begun:
 
     def leave(self) -> None:
         connection = self.connection
-        if self._atomic is not None:
-            error = ZeroDivisionError()
-            with _current(connection):
-                self._atomic.__exit__(type(error), error, None)
-        connection.close_if_unusable_or_obsolete()
+        if self.committed:
+            connection.close_if_unusable_or_obsolete()
+        else:
+            # Inside the block: a function that was left behind in its thread would commit each statement behind it.
+            connection.close()
         connection.dec_thread_sharing()
 
 

@@ -34,9 +34,11 @@ class _Begun:
 
     def __init__(self, connection: Connection[Any]) -> None:
         self.connection = connection
+        self.committed = False
 
     async def commit(self) -> None:
         await asyncio.to_thread(self.connection.commit)
+        self.committed = True
 
 
 class AsyncConnections:
@@ -93,14 +95,17 @@ class Connections:
             return made
 
         def give_back() -> None:
-            if pool is None:
+            if not begun.committed:
+                # A function may have been left behind in its thread, and go on with it.
                 connection.close()
-            else:
-                connection.rollback()
+            if pool is not None:
                 pool.putconn(connection)
+            else:
+                connection.close()
 
         connection = await asyncio.to_thread(take)
+        begun = _Begun(connection)
         try:
-            yield _Begun(connection)
+            yield begun
         finally:
             await asyncio.shield(asyncio.to_thread(give_back))

@@ -311,8 +311,7 @@ class _Borrowed(_Held):
             UnfitConnectionError: It leads elsewhere, or nothing can be written there.
         """
         self._seat = await self._sit()
-        self.db = await self._at(lambda db: db)
-        await self.on_connection(self._begin)
+        await self._at(self._begin)
         self._limit()
 
     async def _sit(self) -> SQLiteSeat:
@@ -332,10 +331,9 @@ class _Borrowed(_Held):
         """See `_Held`."""
         return await self._at(lambda _: call())
 
-    def _begin(self) -> None:
-        db = self.db
-        assert db is not None
+    def _begin(self, db: sqlite3.Connection) -> None:
         check(db, self._path, self._path)
+        self.db = db
         try:
             db.execute(SQL["write_nothing"] if db.in_transaction else "BEGIN IMMEDIATE")
         except sqlite3.Error as error:

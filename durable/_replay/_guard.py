@@ -42,7 +42,7 @@ GuardMode = Literal["off", "warn", "error"]
 ALWAYS = 100
 """Turns of each workflow type that are watched from the first one on, where a watched turn costs."""
 
-SOMETIMES = 64
+SOMETIMES = 256
 """Behind these, one of so many turns is watched. A turn takes half as long again under a profiler."""
 
 TOOLS = (4, 3)

@@ -105,6 +105,33 @@ def value(text: str) -> Any:
         raise argparse.ArgumentTypeError(f"{text} is no JSON ({error}){hint}") from None
 
 
+def add_input(parser: argparse.ArgumentParser, more: str = "") -> None:
+    """Give a command the arguments of the application's own: behind its name, or each behind `-i`."""
+    parser.add_argument(
+        "input", nargs="*", type=value, metavar="JSON", help=f"its arguments, as JSON or @FILE{more}"
+    )
+    add_inputs(parser)
+
+
+def add_inputs(parser: argparse.ArgumentParser) -> None:
+    """Let the arguments of the application's own be given by `-i`."""
+    parser.add_argument(
+        "-i",
+        "--input",
+        dest="inputs",
+        action="append",
+        default=[],
+        type=value,
+        metavar="JSON",
+        help="a further argument; several times for several",
+    )
+
+
+def input_of(options: argparse.Namespace) -> list[Any]:
+    """Return the arguments of the application's own."""
+    return [*options.input, *options.inputs]
+
+
 def whole(text: str) -> int:
     """Read a whole number that is not negative."""
     if not text.isdigit():

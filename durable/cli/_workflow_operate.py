@@ -11,7 +11,7 @@ from durable._internal.ids import uuid7
 from durable.cli._context import Context
 from durable.cli._exits import ExitCode
 from durable.cli._filters import add_filter, filter_of
-from durable.cli._options import ask_before, confirm, value, verb, whole
+from durable.cli._options import add_inputs, ask_before, confirm, input_of, value, verb, whole
 from durable.cli._output import Form
 from durable.cli._workflow_tell import Handle, message
 from durable.client import BatchProgress, Client
@@ -32,6 +32,7 @@ def add(verbs: Any) -> None:
             parser.add_argument(
                 "words", nargs="+", metavar="ID NAME JSON", help="which workflow, the signal, its arguments"
             )
+            add_inputs(parser)
         else:
             parser.add_argument(
                 "id", nargs="?", metavar="ID", help="the workflow's id; or say which with --query"
@@ -160,7 +161,7 @@ async def _signal(context: Context, client: Client, handle: Handle) -> None:
 
 
 async def _signal_many(context: Context, client: Client, query: str, how: Any) -> BatchProgress:
-    return await client.signal_workflows(query, context.options.name, args=context.options.input, **how)
+    return await client.signal_workflows(query, context.options.name, args=input_of(context.options), **how)
 
 
 async def _reset(context: Context, client: Client, handle: Handle) -> dict[str, Any]:

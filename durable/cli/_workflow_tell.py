@@ -10,7 +10,7 @@ from typing import Any
 from durable._replay._queries import STACK_TRACE
 from durable.cli._context import Context
 from durable.cli._exits import ExitCode
-from durable.cli._options import duration, value, verb
+from durable.cli._options import add_input, duration, input_of, value, verb
 from durable.cli._output import Form, plain
 from durable.cli._workflow_look import add_id
 from durable.client import Client, WorkflowHandle
@@ -72,16 +72,7 @@ def add(verbs: Any) -> None:
 
 def _add_start(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("type", metavar="TYPE", help="the workflow's type")
-    parser.add_argument(
-        "-i",
-        "--input",
-        dest="input",
-        action="append",
-        default=[],
-        type=value,
-        metavar="JSON",
-        help="an argument, as JSON or @FILE; several times for several. With -A it is held against the workflow's types",
-    )
+    add_input(parser, ". With -A they are held against the workflow's types")
     parser.add_argument(
         "--id", help="the workflow's id, which makes starting it again harmless; a fresh one by default"
     )
@@ -122,9 +113,7 @@ def _add_timeout(parser: argparse.ArgumentParser, help: str) -> None:
 def _add_message(parser: argparse.ArgumentParser, kind: str) -> None:
     add_id(parser)
     parser.add_argument("name", metavar="NAME", help=f"the name of the {kind}")
-    parser.add_argument(
-        "input", nargs="*", type=value, metavar="JSON", help="its arguments, as JSON or @FILE"
-    )
+    add_input(parser)
 
 
 def _entry(text: str) -> tuple[str, Any]:
@@ -179,7 +168,7 @@ async def _started(context: Context, client: Client) -> Handle:
     if options.id_reuse:
         more["id_reuse_policy"] = REUSE[options.id_reuse]
     known = _definition(context, options.type, more.get("task_queue", "default"))
-    args: Sequence[Any] = options.input
+    args: Sequence[Any] = input_of(options)
     if known is not None:
         known.parameters.bind(tuple(args), {})
         args = as_types(client.data_converter, args, known.arg_types, f"workflow {options.type}")
@@ -249,7 +238,7 @@ async def message(context: Context, client: Client, kind: str) -> tuple[Handle, 
     """Return the workflow that a message is for, and its arguments, held against the code where that is at hand."""
     options = context.options
     handle = client.get_workflow_handle(options.id, run_id=options.run_id)
-    args: list[Any] = options.input
+    args = input_of(options)
     if context.settings.get("app") is None:
         return handle, args
     run = await handle.describe()

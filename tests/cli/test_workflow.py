@@ -43,7 +43,7 @@ async def test_start_execute_and_result(client: Client, run: Run) -> None:
     order = '{"id": "1"}'
     done = await run("start", "cli.checkout", "-i", order, "--id", "c-1", "--memo", 'who="ada"', "--json")
     assert done.json["workflow_id"] == "c-1"
-    assert (await run("start", "cli.checkout", "-i", order, "--id", "c-1")).code == ExitCode.CONFLICT
+    assert (await run("start", "cli.checkout", order, "--id", "c-1")).code == ExitCode.CONFLICT
     again = await run("start", "cli.checkout", "-i", order, "--id", "c-1", "--id-conflict", "use-existing")
     assert again.out == f"c-1\t{done.json['run_id']}\n"
     assert (await run("result", "c-1", "--timeout", "50ms")).code == ExitCode.TIMEOUT
@@ -69,7 +69,7 @@ async def test_every_option_of_a_start_arrives(client: Client, run: Run) -> None
         "a summary",
     )
     given += ("--memo", "a=1", "--cron", "0 9 * * *", "--id-reuse", "reject-duplicate", "--identity", "me")
-    assert (await run("start", "cli.checkout", "-i", "[1, null]", "-i", '"x"', "--id", "s", *given)).code == 0
+    assert (await run("start", "cli.checkout", "[1, null]", "-i", '"x"', "--id", "s", *given)).code == 0
     (started,) = (await client.get_workflow_handle("s").fetch_history()).events
     facts = started.data
     assert [one.data for one in facts.input] == [b"[1,null]", b'"x"']
@@ -98,7 +98,7 @@ async def test_with_the_code_arguments_are_checked(run: Run, client: Client) -> 
     assert (await run("start", "cli.checkout", "-i", '{"id": "1"}', "--id", "c", *app)).code == 0
     await client.start_workflow(Waits.run(), id="w")
     assert (await run("signal", "w", "note", "3", *app)).code == ExitCode.USAGE
-    assert (await run("signal", "w", "note", '"x"', *app)).code == 0
+    assert (await run("signal", "w", "note", "-i", '"x"', *app)).code == 0
 
 
 async def test_messages(client: Client, run: Run) -> None:

@@ -145,7 +145,9 @@ async def test_no_money_is_lost_when_the_server_is_killed(mortal: PostgresServer
     await judge(bank, count)
 
 
-async def _have_been_made(bank: Bank, number: float) -> bool:
+async def _have_been_made(bank: Bank, number: float, moving: asyncio.Task[None]) -> bool:
+    if moving.done():
+        await moving  # which tells why
     return len(await applied(bank)) >= number
 
 

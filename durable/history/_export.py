@@ -17,6 +17,7 @@ import binascii
 import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -114,10 +115,10 @@ def _exported(value: Any) -> Any:
     if isinstance(value, msgspec.Struct):
         config = value.__struct_config__
         shown: dict[str, Any] = {} if config.tag_field is None else {config.tag_field: config.tag}
-        for field in msgspec.structs.fields(type(value)):
-            own = getattr(value, field.name)
-            if own != _default(field):
-                shown[field.name] = _exported(own)
+        for name, default in _defaults(type(value)):
+            own = getattr(value, name)
+            if own != default:
+                shown[name] = _exported(own)
         return shown
     if isinstance(value, _TUPLES):
         return [_exported(item) for item in value]
@@ -126,10 +127,19 @@ def _exported(value: Any) -> Any:
     return value
 
 
-def _default(field: Any) -> Any:
-    if field.default_factory is not msgspec.NODEFAULT:
-        return field.default_factory()
-    return field.default
+@cache
+def _fields(kind: type[msgspec.Struct]) -> Mapping[str, msgspec.structs.FieldInfo]:
+    """The fields of a kind by name; to ask msgspec costs as much as a hundred of them."""
+    return {field.name: field for field in msgspec.structs.fields(kind)}
+
+
+@cache
+def _defaults(kind: type[msgspec.Struct]) -> Sequence[tuple[str, Any]]:
+    """The fields of a kind, with what they are when nothing is said; none is ever changed."""
+    return [
+        (name, field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory())
+        for name, field in _fields(kind).items()
+    ]
 
 
 def _exported_payload(payload: Payload) -> dict[str, Any]:
@@ -252,14 +262,14 @@ def _refuse_unknown(kind: Any, given: Any, where: str) -> None:
         config = option.__struct_config__
         if option is Payload or (config.tag_field is not None and entry.get(config.tag_field) != config.tag):
             continue
-        fields = {field.name: field.type for field in msgspec.structs.fields(option)}
+        fields = _fields(option)
         if others := entry.keys() - fields.keys() - {config.tag_field}:
             raise UnknownEventError(
                 f"{where}: {option.__name__} has no {', '.join(sorted(others))} in this release; a newer one wrote it"
             )
         for name, one in entry.items():
             if name in fields:
-                _refuse_unknown(fields[name], one, where)
+                _refuse_unknown(fields[name].type, one, where)
 
 
 def _choices(kind: Any) -> Sequence[Any]:

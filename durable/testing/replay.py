@@ -64,7 +64,9 @@ class ReplayReport:
 
     def __str__(self) -> str:
         bad = sum(len(one.workflow_ids) for one in self.mismatches)
-        lines = [f"{self.replayed} histories with {self.events} events: {bad or 'none'} do not replay"]
+        many = "1 history" if self.replayed == 1 else f"{self.replayed} histories"
+        replay = f"{bad} of them do not replay" if bad else "all replay"
+        lines = [f"{many} with {self.events} events: {replay}"]
         for one in self.mismatches:
             more = f" and {len(one.workflow_ids) - SHOWN} more" if len(one.workflow_ids) > SHOWN else ""
             lines += [

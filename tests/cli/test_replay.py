@@ -26,7 +26,7 @@ async def test_files_and_a_database(cli: Cli, sqlite_url: str, tmp_path: Path) -
     file.write_text(history.to_json())
     app = ("-A", "tests.cli.shop")
     done = cli("replay", *app, str(file))
-    assert (done.code, done.out) == (0, "1 histories with 4 events: none do not replay\n")
+    assert (done.code, done.out) == (0, "1 history with 4 events: all replay\n")
     done = cli("replay", *app, "--db", sqlite_url, "--query", "WorkflowId = 'c-1'", "--json")
     assert done.json == {"replayed": 1, "events": 4, "mismatches": []}
     assert cli("replay", *app, "--db", sqlite_url).out.startswith("0 histories")

@@ -544,7 +544,7 @@ async def holds() -> str:
 async def test_a_task_timeout_ends_a_turn_that_holds_the_thread(
     env: Env, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("durable.worker._watchdog._debugged", lambda: False)  # coverage traces
+    monkeypatch.setattr("durable.worker._watchdog._debugged", lambda thread_id: False)  # coverage traces
     stuck.append(True)
     async with env.worker(holds):
         handle = await env.start(holds(), id="h", task_timeout=0.3)

@@ -63,7 +63,7 @@ async def test_open_runs_of_a_database(store_url: str) -> None:
         )
         assert good.ok
         assert seen == list(range(1, 8))
-        assert str(good) == f"7 histories with {good.events} events: none do not replay"
+        assert str(good) == f"7 histories with {good.events} events: all replay"
         before = [run.run_id async for run in client.list_workflows()]
         bad = await replay_open_runs(client, replayer=Replayer(workflows=NOW))
         assert [(one.workflow_type, len(one.workflow_ids)) for one in bad.mismatches] == [

@@ -56,7 +56,7 @@ __all__ = [
     "workflow",
 ]
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _LATER = {"Client": "durable.client", "Worker": "durable.worker"}
 """Loaded when they are asked for: a module that only defines workflows needs no database driver."""

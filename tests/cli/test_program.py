@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+import durable
 from durable.cli import ExitCode, _context, _output
 from durable.cli._output import lasted
 from durable.cli._program import COMMANDS, parser_for
@@ -59,7 +60,7 @@ def test_it_is_a_module_as_well() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "durable", "version"], capture_output=True, text=True, check=True
     )
-    assert done.stdout == "0.1.0\n"
+    assert done.stdout == f"{durable.__version__}\n"
 
 
 def test_a_flag_goes_before_the_environment_and_that_before_the_file(tmp_path: Path) -> None:

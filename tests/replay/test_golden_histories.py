@@ -24,7 +24,7 @@ from durable.workflow._definition import DYNAMIC, REGISTRY
 from tests.replay import programs, programs_of_runs
 from tests.replay.programs_of_runs import QUEUE, Tags
 
-(ANY_TYPE,) = REGISTRY.served(DYNAMIC, QUEUE)
+(ANY_TYPE,) = [one for one in REGISTRY.served(DYNAMIC, QUEUE) if one.module == programs_of_runs.__name__]
 HISTORIES = sorted((Path(__file__).parent / "histories").glob("*.json"))
 SCRIPT = "from tests.replay.test_golden_histories import HISTORIES, load, run\nfor path in HISTORIES: run(*load(path))\nprint(len(HISTORIES))"
 

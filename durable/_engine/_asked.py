@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from durable._engine._activities import (
     Canceled,
+    Completed,
     Dispatch,
     Outcome,
     Progress,
@@ -116,7 +117,7 @@ class Asked:
     def attempt_completed(
         self, scheduled: ActivityTaskScheduled, result: Payload, attempt: int, identity: str
     ) -> None:
-        """Take the result of an attempt that ran here without a row: what `attempt_ended` does, for what is common."""
+        """Take the result of an attempt that ran here without a row, if it is still waited for."""
         id, waiting = scheduled.id, self._inputs
         open = id in self._state.activities or id in self.unwritten
         if open and id not in self.rowed and id not in waiting.resulted:
@@ -133,6 +134,9 @@ class Asked:
         Returns:
             When the next attempt of a local activity starts here; it gets no row.
         """
+        if isinstance(outcome, Completed):
+            self.attempt_completed(scheduled, outcome.result, how.attempt, how.identity)
+            return None
         id = scheduled.id
         pending = self._state.activities.get(id)
         scheduled_at = self.unwritten.get(id) if pending is None else pending.scheduled_at

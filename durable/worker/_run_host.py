@@ -172,7 +172,7 @@ class RunHost:
             self._block(self._fault)
             return
         assert run is not None
-        if first is not None and not self._opened and not self._opens(first, run, now):
+        if first is not None and not self._opened and not self._take_claimed(first, run, now):
             return
         instance = code.instance
         if instance is None:
@@ -188,7 +188,7 @@ class RunHost:
             activities.keep_promises(run)
         self._pump(now)
 
-    def _opens(self, first: ClaimedRun, run: Run, now: int) -> bool:
+    def _take_claimed(self, first: ClaimedRun, run: Run, now: int) -> bool:
         """Take what the claim brought beside the log; False if the run cannot go on here."""
         self._opened = True
         if len(first.events) == 1 and not first.messages:
@@ -262,6 +262,7 @@ class RunHost:
         home = self._home
         now = home.clock.now()
         if type(outcome) is Completed:
+            # What all but a few do: without the facts that only a failure needs.
             self.run.asked.attempt_completed(attempt.scheduled, outcome.result, attempt.number, home.identity)
         else:
             leaving = self._paused or home.leaving

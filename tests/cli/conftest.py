@@ -5,12 +5,13 @@ from __future__ import annotations
 import io
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
+from durable import Client
 from durable.cli import main
 
 
@@ -52,6 +53,12 @@ def call(*arguments: str, terminal: bool = False) -> Done:
     thread.start()
     thread.join()
     return Done(found[0], out.getvalue(), err.getvalue())
+
+
+@pytest.fixture
+async def client(store_url: str) -> AsyncIterator[Client]:
+    async with Client.connect(store_url) as client:
+        yield client
 
 
 @pytest.fixture

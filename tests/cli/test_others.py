@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,6 @@ from tests.cli.shop import Order, Waits, charge, checkout
 from tests.scenarios.rig import reached
 
 Run = Callable[..., Any]
-
-
-@pytest.fixture
-async def client(store_url: str) -> AsyncIterator[Client]:
-    async with Client.connect(store_url) as client:
-        yield client
 
 
 @pytest.fixture

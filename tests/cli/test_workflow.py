@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -17,12 +17,6 @@ from tests.cli.shop import Order, Waits, charge, checkout, for_ever, stuck
 from tests.scenarios.rig import reached
 
 Run = Callable[..., Any]
-
-
-@pytest.fixture
-async def client(store_url: str) -> AsyncIterator[Client]:
-    async with Client.connect(store_url) as client:
-        yield client
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -25,7 +26,7 @@ from durable.common import RetryPolicy
 from durable.contrib import django
 from durable.contrib.psycopg import AsyncConnections, Connections
 from durable.contrib.sqlalchemy import AsyncSessions, Sessions
-from durable.exceptions import RegistrationError
+from durable.exceptions import CancelledError, RegistrationError
 from durable.store import open_store
 from tests.scenarios import callers
 from tests.scenarios.bank import Bank, applied, balances, opened, trouble
@@ -361,11 +362,15 @@ async def test_a_workflow_can_be_started_in_its_transaction(scene: Scene) -> Non
 
 @with_scenes(of("postgres", sync_psycopg) + OF_DJANGO)
 async def test_a_function_that_is_left_behind_in_its_thread_writes_nothing(scene: Scene) -> None:
-    """Its worker has stopped, and its process has not."""
-    trouble.hold = True
+    """Its worker has stopped, and its process has not; it takes no notice of being asked to end."""
+    running, released = threading.Event(), threading.Event()
     ended: list[str] = []
 
     def behind(tx: Any) -> None:
+        running.set()
+        while not released.is_set():
+            with contextlib.suppress(CancelledError):
+                released.wait(0.01)
         try:
             scene.library.run(tx, "insert into transfers values (99, 1)")
             ended.append("written")
@@ -373,12 +378,15 @@ async def test_a_function_that_is_left_behind_in_its_thread_writes_nothing(scene
             ended.append(type(error).__name__)
 
     trouble.behind = behind
-    async with Client.connect(scene.url) as client:
-        async with scene.worker(client):
-            await client.start_workflow(move(1, 300), id="transfer")
-            await until("the function runs", lambda: trouble.running)
-        trouble.release()
-        await until("the function has ended", lambda: not trouble.running)
+    try:
+        async with Client.connect(scene.url) as client:
+            async with scene.worker(client):
+                await client.start_workflow(move(1, 300), id="transfer")
+                await until("the function runs", running.is_set)
+            released.set()
+            await until("the function has ended", lambda: ended)
+    finally:
+        released.set()
     assert ended != ["written"]
     assert await scene.untouched()
 

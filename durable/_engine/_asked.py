@@ -7,6 +7,7 @@ gets a row with that. A result that comes is an input; an attempt that fails bec
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -44,6 +45,15 @@ from durable.history import (
     WorkflowExecutionUpdateCompleted,
 )
 
+T = TypeVar("T")
+
+FEW = 10
+"""Open activities of a run up to which it has few: those of it that have to wait go before those of runs with many."""
+
+HEAD_START = 60_000_000
+"""Microseconds that these count as having waited already. So a step of one run does not wait behind thousands of activities that
+another asked for at once, and what has waited for so long gets its turn."""
+
 
 class AttemptEnd(Struct, frozen=True, gc=False):
     """How an attempt ended, beside its outcome.
@@ -76,8 +86,8 @@ class Asked:
         urgent: Whether one of them answers an update, which somebody waits for.
         after_commit: Activities that start here once their events are committed.
         rows: Rows of activities that wait to be written, by id.
-        rowed: Ids of activities with a row, written or not.
-        canceled: Ids of open activities that the code has cancelled.
+        rowed: Activities with a row, written or not.
+        canceled: Open activities that the code has cancelled.
         canceled_rows: Those whose rows are to say so.
         completed: Which version runs what is not written yet, and what its workflow says of versions there.
     """
@@ -101,15 +111,18 @@ class Asked:
     def __init__(self, state: RunState, inputs: Inputs, rowed: Iterable[int]) -> None:
         self._state = state
         self._inputs = inputs
-        self.commands: list[CommandEvent] = []
+        # As in `Inputs`, sets are dicts, and lists that mostly stay empty begin as tuples, see `_with`.
+        self.commands: Sequence[CommandEvent] = ()
         self.unwritten: dict[int, int] = {}
-        self.outgoing: list[CommandEvent] = []
+        self.outgoing: Sequence[CommandEvent] = ()
         self.upserts = self.urgent = False
-        self.after_commit: list[ActivityTaskScheduled] = []
+        self.after_commit: Sequence[ActivityTaskScheduled] = ()
         self.rows: dict[int, NewActivity] = {}
-        self.rowed = set(rowed)
-        self.canceled: set[int] = {id for id, pending in state.activities.items() if pending.cancel_requested}
-        self.canceled_rows: list[int] = []
+        self.rowed: dict[int, None] = dict.fromkeys(rowed)
+        self.canceled: dict[int, None] = {
+            id: None for id, pending in state.activities.items() if pending.cancel_requested
+        }
+        self.canceled_rows: Sequence[int] = ()
         self.completed = state.completed
 
     # ------------------------------------------------------------------ activities
@@ -121,10 +134,7 @@ class Asked:
         id, waiting = scheduled.id, self._inputs
         open = id in self._state.activities or id in self.unwritten
         if open and id not in self.rowed and id not in waiting.resulted:
-            waiting.resulted.add(id)
-            waiting.results.append(
-                ActivityTaskCompleted(id=id, attempt=attempt, identity=identity, result=result)
-            )
+            waiting.add(ActivityTaskCompleted(id=id, attempt=attempt, identity=identity, result=result))
 
     def attempt_ended(
         self, scheduled: ActivityTaskScheduled, outcome: Outcome, how: AttemptEnd
@@ -157,11 +167,9 @@ class Asked:
             if scheduled.local is not None and failure is not None:
                 if result.delay <= scheduled.local.retry_threshold and not how.leaving:
                     return result
-                result = backed_off(
-                    scheduled, failure, result.delay, attempt=how.attempt, identity=how.identity
+                self._inputs.add(
+                    backed_off(scheduled, failure, result.delay, attempt=how.attempt, identity=how.identity)
                 )
-                self._inputs.resulted.add(id)
-                self._inputs.results.append(result)
                 return None
             self.add_row(
                 row(
@@ -173,8 +181,7 @@ class Asked:
                 )
             )
         else:
-            self._inputs.resulted.add(id)
-            self._inputs.results.append(result)
+            self._inputs.add(result)
         return None
 
     @property
@@ -187,7 +194,7 @@ class Asked:
         if pinned := self.pinned_to:
             new = msgspec.structs.replace(new, task_queue=place(queue_of(new.task_queue), pinned))
         self.rows[new.id] = new
-        self.rowed.add(new.id)
+        self.rowed[new.id] = None
 
     def scheduled_at(self, id: int) -> int:
         """Return the time from which an activity's deadlines count."""
@@ -227,64 +234,77 @@ class Asked:
 
     def close_with(self, commands: Sequence[CommandEvent]) -> None:
         """Note what the commands of a task mean that closes the run: nothing here, and what reaches others."""
-        self.outgoing.extend(command for command in commands if isinstance(command, OUTGOING))
+        self.outgoing = [*self.outgoing, *(command for command in commands if isinstance(command, OUTGOING))]
         self.upserts = self.upserts or changes_what_is_found(commands)
 
     def take_in(
         self,
         commands: Sequence[CommandEvent],
-        effects: Effects,
         local: Callable[[ActivityTaskScheduled], bool],
         time: int,
         *,
         recovering: bool,
-    ) -> None:
-        """Note what the commands of a task mean that happened at `time`."""
+    ) -> Effects:
+        """Note what the commands of a task mean that happened at `time`, and return what is to be done about them now."""
+        start: list[ActivityTaskScheduled] = []
+        cancel: Sequence[int] = ()
         for command in commands:
             if type(command) is ActivityTaskScheduled:
                 self.unwritten[command.id] = time
-                self._dispatch(command, effects, local, recovering=recovering)
+                if self._starts(command, local, recovering=recovering):
+                    start.append(command)
             elif isinstance(command, ActivityTaskCancelRequested):
-                self.canceled.add(command.id)
+                self.canceled[command.id] = None
+                cancel = _with(cancel, command.id)
                 if command.id in self.rowed:
-                    self.canceled_rows.append(command.id)
-                effects.cancel.append(command.id)
+                    self.canceled_rows = _with(self.canceled_rows, command.id)
             elif isinstance(command, TimerStarted):
                 self._inputs.start_timer(command.id, time + command.duration)
             elif isinstance(command, TimerCanceled):
                 self._inputs.timers.pop(command.id, None)
             elif isinstance(command, OUTGOING):
-                self.outgoing.append(command)
+                self.outgoing = _with(self.outgoing, command)
             elif isinstance(command, WorkflowExecutionUpdateCompleted):
                 self.urgent = True
             elif isinstance(command, UPSERTS):
                 self.upserts = True
+        return Effects(start, cancel)
 
-    def _dispatch(
+    def _starts(
         self,
         scheduled: ActivityTaskScheduled,
-        effects: Effects,
         local: Callable[[ActivityTaskScheduled], bool],
         *,
         recovering: bool,
-    ) -> None:
+    ) -> bool:
+        """Whether an activity starts here, now; if not, see to it that it starts elsewhere, or later."""
         if scheduled.local is not None:
             # Started again by an owner that finds it open: it is only as good as that.
-            effects.start.append(scheduled)
-            return
+            return True
         # What is limited starts where the database says so: an eager start would pass all that wait for it.
         free = scheduled.limits is None or not is_gated(scheduled.limits)
         how = dispatch(scheduled, local=free and local(scheduled))
-        if how is Dispatch.NOW and not recovering:
-            effects.start.append(scheduled)
-        elif how is Dispatch.NOW:
+        if how is Dispatch.NOW:
+            if not recovering:
+                return True
             # The owner before may have started it before it died. A lost attempt is an attempt.
             self.attempt_ended(scheduled, lost(scheduled), AttemptEnd(1, self.unwritten[scheduled.id]))
         elif how is Dispatch.AFTER_COMMIT:
-            self.after_commit.append(scheduled)
+            self.after_commit = _with(self.after_commit, scheduled)
         else:
-            self.add_row(row(scheduled, self.unwritten[scheduled.id]))
+            open = len(self._state.activities) + len(self.unwritten)
+            first = open <= FEW and scheduled.limits is None
+            self.add_row(row(scheduled, self.unwritten[scheduled.id], due_in=-HEAD_START if first else 0))
+        return False
 
     def forget(self) -> None:
         """Drop the commands of a task that runs again; nothing of it was done."""
-        self.commands, self.outgoing, self.upserts, self.urgent = [], [], False, False
+        self.commands, self.outgoing, self.upserts, self.urgent = (), (), False, False
+
+
+def _with(items: Sequence[T], item: T) -> Sequence[T]:
+    """Return a list with one more item; it is the same one, but for the first."""
+    if isinstance(items, list):
+        items.append(item)
+        return items
+    return [*items, item]

@@ -23,8 +23,8 @@ class Urgency(Enum):
 class Effects(Struct, gc=False):
     """What the host does once a turn has ended: activities to start here, and to ask to end."""
 
-    start: list[ActivityTaskScheduled] = []
-    cancel: list[int] = []
+    start: Sequence[ActivityTaskScheduled] = ()
+    cancel: Sequence[int] = ()
 
 
 class Written(Struct, gc=False):
@@ -44,9 +44,9 @@ class Written(Struct, gc=False):
         concerns_others: Whether any of `queued`, `updated`, `told`, `replied` and `condemned` may be set.
     """
 
-    task: list[Event] = []
-    start: list[ActivityTaskScheduled] = []
-    queued: list[str] = []
+    task: Sequence[Event] = ()
+    start: Sequence[ActivityTaskScheduled] = ()
+    queued: Sequence[str] = ()
     canceled: Sequence[int] = ()
     closed: bool = False
     cancel: Sequence[int] = ()

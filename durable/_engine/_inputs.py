@@ -8,7 +8,7 @@ cancel meets its next await. Neither cancel nor timers can be put off more than 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from heapq import heapify, heappop, heappush
 
 import msgspec
@@ -35,9 +35,11 @@ _SENT = (WorkflowExecutionSignaled, WorkflowExecutionUpdateAccepted)
 class Inputs:
     """The inputs that wait, of one run.
 
+    Of its sets and lists most stay empty in most runs: they are dicts and tuples, which the collector then passes over.
+
     Attributes:
-        results: Outcomes of activities that ran here.
-        resulted: Ids of the activities that have an outcome which is not in the log.
+        results: Outcomes of activities that ran here, by the activity's id.
+        resulted: The activities that have an outcome which is not in the log.
         messages: By position in the inbox; cancel requests are kept apart, in `cancels`.
         consumed: Positions of messages that the next transition deletes.
         timers: When each timer is due that the code still wants, by id.
@@ -64,13 +66,13 @@ class Inputs:
 
     def __init__(self, state: RunState) -> None:
         self._state = state
-        self._known: set[int] = set()
+        self._known: dict[int, None] = {}
         self._deferred = False
-        self.results: list[ActivityInputEvent] = []
-        self.resulted: set[int] = set()
+        self.results: dict[int, ActivityInputEvent] = {}
+        self.resulted: dict[int, None] = {}
         self.messages: dict[int, Input] = {}
         self.cancels: dict[int, Input] = {}
-        self.consumed: list[int] = []
+        self.consumed: Sequence[int] = ()
         self.updates = 0
         self.flags = 0
         self.termination: WorkflowExecutionTerminated | None = None
@@ -80,8 +82,13 @@ class Inputs:
 
     # ------------------------------------------------------------------ what arrives
 
+    def add(self, result: ActivityInputEvent) -> None:
+        """Take the outcome of an activity that ran here."""
+        self.resulted[result.id] = None
+        self.results[result.id] = result
+
     def receive(self, message: Message, decode: Callable[[int, bytes], EventData]) -> None:
-        """Take an unread message; one that is known already, or that nothing waits for, is only deleted.
+        """Take an unread message; one that is known already is only deleted.
 
         Raises:
             HistoryError: It cannot be decoded; the run must be blocked, visibly.
@@ -90,15 +97,16 @@ class Inputs:
             return
         event = decode(message.type, message.data)
         assert isinstance(event, Input)
-        self._known.add(message.position)
+        self._known[message.position] = None
         if event.message in self._state.messages:
-            self.consumed.append(message.position)
+            self.consumed = [*self.consumed, message.position]
         elif isinstance(event, ActivityInputEvent):
-            if event.id in self._state.activities and event.id not in self.resulted:
-                self.resulted.add(event.id)
-                self.messages[message.position] = event
+            if event.id in self.resulted:
+                self.consumed = [*self.consumed, message.position]
             else:
-                self.consumed.append(message.position)
+                # Whether it is waited for is not known before it is taken: what asked for it may be in flight still.
+                self.resulted[event.id] = None
+                self.messages[message.position] = event
         elif isinstance(event, WorkflowExecutionCancelRequested):
             self.cancels[message.position] = event
         elif isinstance(event, WorkflowExecutionTerminated):
@@ -138,15 +146,15 @@ class Inputs:
         if not (self._heap or self.messages or self.cancels or self.flags):
             # Results alone, as mostly.
             self._deferred = False
-            results, self.results = self.results, []
-            return [*results]
+            results, self.results = self.results, {}
+            return [*results.values()]
         fired = self._due_timers(now) if self._heap else []
         inputs: list[Input] = [*fired]
         alone = bool(self.cancels or fired)
         if (self.results or self.messages) and not (alone and self._deferred):
             self._deferred = alone
-            results, self.results = self.results, []
-            inputs = [*results]
+            results, self.results = self.results, {}
+            inputs = [*results.values()]
             if self.messages:
                 taken = self.take_messages()
                 sent = [event for event in taken if isinstance(event, _SENT)]
@@ -217,11 +225,14 @@ class Inputs:
         """
         taken: list[Input] = []
         seen: set[str] = set()
-        for position in sorted(waiting):
-            self.consumed.append(position)
+        positions = sorted(waiting)
+        self.consumed = [*self.consumed, *positions]
+        for position in positions:
             event = waiting[position]
             if isinstance(event, ActivityInputEvent):
                 stale = event.id not in self._state.activities
+                if stale:
+                    self.resulted.pop(event.id, None)
             else:
                 stale = isinstance(event, OperationInput) and not self._state.awaits(event)
             if not stale and event.message not in self._state.messages and event.message not in seen:
@@ -242,17 +253,18 @@ class Inputs:
         return [TimerFired(id=id) for id in sorted(fired)]
 
     def put_back(
-        self, results: list[ActivityInputEvent], messages: dict[int, Input], cancels: dict[int, Input]
+        self, results: dict[int, ActivityInputEvent], messages: dict[int, Input], cancels: dict[int, Input]
     ) -> None:
         """Take back what was taken for a task that did not come about, before what has come since."""
-        self.results = [*results, *self.results]
+        self.results = results | self.results
         self.messages = messages | self.messages
         self.cancels = cancels | self.cancels
         self.updates = sum(map(_is_update, self.messages.values()))
 
-    def forget(self, positions: tuple[int, ...]) -> None:
+    def forget(self, positions: Sequence[int]) -> None:
         """Take the news that messages are deleted."""
-        self._known.difference_update(positions)
+        for position in positions:
+            self._known.pop(position, None)
 
 
 def _is_update(event: Input) -> bool:

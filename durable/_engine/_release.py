@@ -19,8 +19,8 @@ def unwritten_results(inputs: Inputs, trial: Trial | None, flight: Flight | None
     """Return the outcomes of activities that are in no inbox and not in the log."""
     flying = () if flight is None else flight.inputs
     return [
-        *(() if trial is None else trial.results),
-        *inputs.results,
+        *(() if trial is None else trial.results.values()),
+        *inputs.results.values(),
         *(data for data in flying if isinstance(data, ActivityInputEvent) and not data.message),
     ]
 
@@ -53,7 +53,7 @@ def release(
         activities=tuple(asked.rows.values()),
         activities_canceled=tuple(asked.canceled_rows),
         # A result that has come goes to the run's own inbox: its attempt must not count as lost.
-        messages=tuple(message_of(state.run_id, result) for result in inputs.results),
+        messages=tuple(message_of(state.run_id, result) for result in inputs.results.values()),
         outcomes=tuple(outcomes(asked.commands)) if state.updates else (),
         starts=starts,
         sends=sends,

@@ -18,7 +18,6 @@ forms them into tasks and into transitions, under rules that are the heart of th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
 
 from durable._engine._activities import (
     ACTIVITY_INPUTS,
@@ -26,15 +25,15 @@ from durable._engine._activities import (
 )
 from durable._engine._asked import Asked
 from durable._engine._chain import Ending, end
-from durable._engine._children import condemns, news_for_parent, outgoing, told_by
+from durable._engine._children import condemns, told_by
 from durable._engine._effects import Effects, Urgency, Written
-from durable._engine._flight import Flight, holding_back
+from durable._engine._flight import Flight, beside_events, holding_back
 from durable._engine._inputs import Inputs
 from durable._engine._release import release, unwritten_results
-from durable._engine._run_info import changes_what_is_found, upsert_of
+from durable._engine._run_info import changes_what_is_found
 from durable._engine._state import CLOSING_STATUS, RunState
 from durable._engine._trial import Trial, Tried, begin, take_back
-from durable._engine._updates import outcomes, rejections
+from durable._engine._updates import rejections
 from durable._engine.records import (
     Hold,
     Message,
@@ -57,6 +56,8 @@ from durable.history import (
     WorkflowExecutionSignaled,
     encode_rows,
 )
+
+NO_EFFECTS = Effects()
 
 NOTHING, SOON, NOW = Urgency.NOTHING, Urgency.SOON, Urgency.NOW
 
@@ -157,7 +158,7 @@ class Run:
             live: Whether the task was run now, and not before.
         """
         self._fresh = False
-        effects = Effects([], [])
+        asked = self.asked
         recovering, self._recovering = self._recovering, False
         self.ran = True
         if live and self.state.completed is not self.served and self.state.completed != self.served:
@@ -165,12 +166,14 @@ class Run:
         if commands and type(commands[-1]) in CLOSING_STATUS:
             # Nothing of a closing task is released: a refused close runs the task again.
             *others, self._closing = commands
-            self.asked.commands.extend(others)
-            self.asked.close_with(others)
-            return effects
-        self.asked.commands.extend(commands)
-        self.asked.take_in(commands, effects, local, self.state.task_time, recovering=recovering)
-        return effects
+            asked.commands = [*asked.commands, *others]
+            if others:
+                asked.close_with(others)
+            return NO_EFFECTS
+        if not commands:
+            return NO_EFFECTS
+        asked.commands = [*asked.commands, *commands] if asked.commands else commands
+        return asked.take_in(commands, local, self.state.task_time, recovering=recovering)
 
     def _told(self, commands: Sequence[CommandEvent]) -> Sequence[CommandEvent]:
         """Return the commands of a task that has run, behind which version ran it, which is news to the log."""
@@ -310,7 +313,7 @@ class Run:
         self.inputs.consumed = [*trial.consumed, *consumed]
         accepted = [one for one in trial.inputs if one.message not in rejected]
         counted = trial.counts(rejected)
-        effects = Effects([], [])
+        effects = NO_EFFECTS
         if counted and self.state.completed != self.served:
             commands = self._told(commands)
         if not counted:
@@ -319,8 +322,8 @@ class Run:
             *commands, self._closing = commands
             self.asked.close_with(commands)
         else:
-            self.asked.take_in(commands, effects, local, trial.time, recovering=False)
-            self.asked.after_commit.extend(effects.start)
+            effects = self.asked.take_in(commands, local, trial.time, recovering=False)
+            self.asked.after_commit = [*self.asked.after_commit, *effects.start]
         tried = Tried(trial, counted, commands, effects.cancel, rejections(rejected))
         transition = self._fly(accepted, trial.task if accepted else self.state.task, trial.time, tried)
         self.trial = None
@@ -371,17 +374,27 @@ class Run:
                 pinned_to=asked.pinned_to,
             )
             facts = [*facts, ending.event]
-        rows_done: list[int] = []
         # A task of a run that was started with a delay is not before the delay's end.
         not_before = state.time if task == 1 else max(state.time, state.task_time)
-        for data in inputs:
-            if isinstance(data, ACTIVITY_INPUTS):
-                if data.id in asked.rowed:
-                    rows_done.append(data.id)
-            elif isinstance(data, TimerFired):
-                not_before = max(not_before, self.inputs.timers.pop(data.id))
+        rows_done: Sequence[int] = ()
+        if asked.rowed:
+            rows_done = [
+                data.id for data in inputs if isinstance(data, ACTIVITY_INPUTS) and data.id in asked.rowed
+            ]
+        if self.inputs.timers:
+            for data in inputs:
+                if isinstance(data, TimerFired):
+                    not_before = max(not_before, self.inputs.timers.pop(data.id))
         proven = self._unproven and self.ran
-        more = self._beside_events(facts, rows_done, ending, tried)
+        more = beside_events(state, asked, facts, ending, tried)
+        if self.inputs.consumed:
+            more["consumed"] = tuple(self.inputs.consumed)
+        if asked.rows or rows_done or asked.canceled_rows:
+            more["activities"] = tuple(asked.rows.values())
+            more["activities_done"] = tuple(rows_done)
+            more["activities_canceled"] = tuple(asked.canceled_rows)
+        if self._refusals > 1 and ending is None:
+            more["hold_back"] = HOLD_BACK
         if proven:
             more["proven"] = True
         rows: list[EventRow] = []
@@ -401,46 +414,11 @@ class Run:
         )
         self._fresh = self._holding = False
         asked.urgent = asked.upserts = False
-        asked.commands, asked.outgoing, asked.after_commit = [], [], []
-        asked.rows, asked.canceled_rows, self.inputs.consumed = {}, [], []
+        asked.commands = asked.outgoing = asked.after_commit = ()
+        asked.rows, asked.canceled_rows, self.inputs.consumed = {}, (), ()
         if proven:
             self._unproven = False
         return transition
-
-    def _beside_events(
-        self, facts: Sequence[EventData], rows_done: list[int], ending: Ending | None, tried: Tried | None
-    ) -> dict[str, Any]:
-        """Return what a transition holds beside its events: most have nothing, and pay for nothing.
-
-        Its events are the commands that wait, and `facts`.
-        """
-        state, asked = self.state, self.asked
-        more: dict[str, Any] = {}
-        if consumed := self.inputs.consumed:
-            more["consumed"] = tuple(consumed)
-        if asked.rows or rows_done or asked.canceled_rows:
-            more["activities"] = tuple(asked.rows.values())
-            more["activities_done"] = tuple(rows_done)
-            more["activities_canceled"] = tuple(asked.canceled_rows)
-        if tried is not None or state.updates:
-            told = outcomes([*asked.commands, *facts])
-            if tried is not None:
-                told.extend(tried.rejected)
-                more["time"] = tried.trial.time if tried.counted else None
-            more["outcomes"] = tuple(told)
-        if asked.outgoing:
-            more["starts"], more["sends"] = outgoing(
-                state, asked.outgoing, closing=ending is not None, pinned_to=asked.pinned_to
-            )
-        if ending is not None:
-            news = news_for_parent(state.started, ending.event)
-            more["messages"] = () if news is None else (news,)
-            more["close"] = ending.close
-        elif self._refusals > 1:
-            more["hold_back"] = HOLD_BACK
-        if asked.upserts:
-            more["upsert"] = upsert_of(state, [*asked.commands, *facts])
-        return more
 
     def written(self, now: int) -> Written:
         """Take the news that the proposed transition is committed; `now` is the commit's time of the database."""
@@ -449,13 +427,15 @@ class Run:
         transition, tried, state = flight.transition, flight.tried, self.state
         before = state.task
         inputs = flight.land(state, now)
-        if flight.commands or tried is not None:
+        asked = self.asked
+        if asked.unwritten and (flight.commands or tried is not None):
             # A flight takes all commands that wait.
-            self.asked.unwritten.clear()
+            asked.unwritten.clear()
         for data in flight.inputs:
             if isinstance(data, ACTIVITY_INPUTS):
-                self.inputs.resulted.discard(data.id)
-                self.asked.canceled.discard(data.id)
+                self.inputs.resulted.pop(data.id, None)
+                if asked.canceled:
+                    asked.canceled.pop(data.id, None)
         if inputs:
             self.ran = False
             if flight.task != before:
@@ -468,7 +448,7 @@ class Run:
         if transition.consumed:
             self.inputs.forget(transition.consumed)
         for id in transition.activities_done:
-            self.asked.rowed.discard(id)
+            asked.rowed.pop(id, None)
         written = Written(inputs, flight.start, closed=flight.closing is not None)
         if transition.activities or transition.activities_canceled:
             written.concerns_others = True

@@ -1,12 +1,12 @@
 """A run's state, which is a fold over its log and nothing else.
 
-`RunState.apply` takes the events of a history one by one. Whatever the engine decides it decides from this; two workers
+`RunState.extend` takes the events of a history in their order. Whatever the engine decides it decides from this; two workers
 that have read the same log have the same state, to the bit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from msgspec import Struct
@@ -186,30 +186,32 @@ class RunState:
         """Return the state that a history folds to."""
         state = cls(run_id)
         for event in events:
-            state.apply(event.seq, event.task, event.time, event.data)
+            state.extend(event.seq, event.task, event.time, (event.data,))
         return state
 
-    def apply(self, seq: int, task: int, time: int, data: EventData) -> None:
-        """Take the next event, field by field as `Event` has them.
+    def extend(self, seq: int, task: int, time: int, facts: Sequence[EventData]) -> None:
+        """Take the next events, of one task and one time, the first of them at position `seq`.
 
         Raises:
-            HistoryCorruptError: It cannot follow what is there.
+            HistoryCorruptError: They cannot follow what is there.
         """
-        if seq != self.seq + 1 or self.status is not RUNNING:
-            raise HistoryCorruptError(f"run {self.run_id}: event {seq} cannot follow event {self.seq}")
-        self.seq = seq
-        self.task = task
-        self.time = time
-        if isinstance(data, Input):
-            # Only the first task of a run that was started with a delay may be in the future.
-            early = self.task_time > time and task == 1
-            self.task_time = begins_at(self.started, self.task_time, data, time) if early else time
-            self.trailing = True
-            if data.message:
-                self.messages[data.message] = 0
-        else:
-            self.trailing = False
-        _FOLD[type(data)](self, data)
+        for data in facts:
+            if seq != self.seq + 1 or self.status is not RUNNING:
+                raise HistoryCorruptError(f"run {self.run_id}: event {seq} cannot follow event {self.seq}")
+            self.seq = seq
+            self.task = task
+            self.time = time
+            if isinstance(data, Input):
+                # Only the first task of a run that was started with a delay may be in the future.
+                early = self.task_time > time and task == 1
+                self.task_time = begins_at(self.started, self.task_time, data, time) if early else time
+                self.trailing = True
+                if data.message:
+                    self.messages[data.message] = 0
+            else:
+                self.trailing = False
+            _FOLD[type(data)](self, data)
+            seq += 1
 
     @property
     def search_attributes(self) -> dict[str, Payload]:

@@ -45,8 +45,8 @@ class Trial(msgspec.Struct, gc=False):
     task: int
     time: int
     closing: CommandEvent | None
-    consumed: list[int]
-    results: list[ActivityInputEvent]
+    consumed: Sequence[int]
+    results: dict[int, ActivityInputEvent]
     messages: dict[int, Input]
     cancels: dict[int, Input]
     updates: int
@@ -102,12 +102,12 @@ def begin(
     late = closing is not None
     if late and not waiting.only_late:
         return []
-    before, waiting.consumed = waiting.consumed, []
+    before, waiting.consumed = waiting.consumed, ()
     results, messages, cancels = waiting.results, waiting.messages, waiting.cancels
     inputs = waiting.take_late() if late else waiting.next_task(now)
     updates = sum(isinstance(one, WorkflowExecutionUpdateAccepted) for one in inputs)
     if not updates:
-        waiting.consumed = before + waiting.consumed
+        waiting.consumed = [*before, *waiting.consumed]
         return inputs
     # A message ends the delay of a start; no other task is before that delay's end.
     time = max(now, state.time) if fresh else max(now, state.time, state.task_time)
@@ -122,7 +122,7 @@ def begin(
         time=time,
         closing=closing,
         consumed=before,
-        results=[] if late else results,
+        results={} if late else results,
         messages=messages,
         cancels=cancels,
         updates=updates,

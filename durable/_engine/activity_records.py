@@ -37,7 +37,8 @@ class NewActivity(Struct, frozen=True, gc=False):
         task_queue: Its place: its queue, and the version that its run is pinned to, if that serves the queue.
         scheduled: The encoded `ActivityTaskScheduled`.
         progress: Encoded `ActivityProgress`: heartbeat details, last failure.
-        due_in: How long until it may be claimed.
+        due_in: How long until it may be claimed; below 0, how long it counts as having waited, which is a matter of its turn
+            and of nothing that is shown.
         start_by: Instant at which schedule-to-start passes, None for never. Only the first attempt has one.
         close_by: Instant at which schedule-to-close passes, None for never.
         start_to_close: Longest attempt.

@@ -42,3 +42,25 @@ class Hint(Struct, frozen=True, gc=False):
 
     kind: HintKind
     key: str
+
+
+class Glance(Struct, frozen=True, gc=False):
+    """What one look at all that a worker looks for has shown. What it misses is found by nothing sooner than by chance.
+
+    Attributes:
+        ready: A run or an activity is due, or there is an unread message: which may be nobody's here.
+        overdue: A run or an attempt is overdue, or there is nobody who would end it.
+        asked: There are queries.
+        routed: The queue has been served by workers with versions.
+        wake_in: In how many microseconds the next run or activity becomes due, as `Store.next_wake` tells.
+        schedule_in: In how many microseconds the next schedule is due, or None.
+        queue_state: What an operator has said of the queue, as a number of `QueueState`.
+    """
+
+    ready: bool
+    overdue: bool
+    asked: bool
+    routed: bool
+    wake_in: int | None
+    schedule_in: int | None
+    queue_state: int = 0

@@ -354,8 +354,8 @@ class Transition(Struct, frozen=True, gc=False):
             commit's. Not before `not_before`, and not in the database's future.
         consumed: Positions of inbox messages that these events were, or that are dropped.
         activities: Rows to insert; one with the same id is replaced.
-        activities_done: Ids of rows to delete.
-        activities_canceled: Ids of rows whose `cancel_requested` is set.
+        activities_done: Ids of rows to delete; none of `activities`.
+        activities_canceled: Ids of rows whose `cancel_requested` is set, those of `activities` included.
         messages: What it sends to runs it knows, itself included.
         starts: Children to be created.
         sends: What it sends to other workflows by their ids.

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Collection
+from collections.abc import AsyncGenerator, Collection, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 
+from durable._engine.deadlines import DeadlineTurn, LateRun, LateRuns
 from durable._engine.deeds import BatchNews, BatchRow, BatchRun, Dealt, Deed, DeedRow, NewBatch
-from durable._engine.hints import ANY_KEY, Hint, HintKind
+from durable._engine.fleet import MOST_COUNTED, QueueState, QueueSurvey, Survey
+from durable._engine.hints import ANY_KEY, Glance, Hint, HintKind
 from durable._engine.lanes import BreakerNews, BreakerRecord, Forced, KeyRecord, Lane
 from durable._engine.operations import ActivityChange, Operated, Reset, ResetView
 from durable._engine.records import (
@@ -50,7 +53,7 @@ from durable._engine.records import (
 )
 from durable._engine.schedules.rows import ScheduleRow, ScheduleWrite
 from durable.store import _url
-from durable.store._encoded import EncodedStore, beneath, through
+from durable.store._encoded import EncodedStore, as_stored, beneath, through
 from durable.store._inside import Delivery, Inside
 from durable.store._migrate import MigrationStatus
 from durable.store._nowhere import Nowhere
@@ -59,6 +62,7 @@ from durable.store._transaction_protocol import ActivityTransaction, BegunTransa
 
 __all__ = [
     "ANY_KEY",
+    "MOST_COUNTED",
     "NEVER_DUE",
     "RECENT",
     "TAKEN",
@@ -78,6 +82,7 @@ __all__ = [
     "ClaimedRun",
     "Close",
     "CommitResult",
+    "DeadlineTurn",
     "Dealt",
     "Deed",
     "DeedRow",
@@ -85,6 +90,7 @@ __all__ = [
     "EncodedStore",
     "ExternalSend",
     "Forced",
+    "Glance",
     "Heartbeat",
     "HeartbeatAnswer",
     "Hint",
@@ -93,6 +99,8 @@ __all__ = [
     "Inside",
     "KeyRecord",
     "Lane",
+    "LateRun",
+    "LateRuns",
     "Lease",
     "ListedRun",
     "Message",
@@ -104,6 +112,8 @@ __all__ = [
     "Operated",
     "QueryAnswer",
     "Question",
+    "QueueState",
+    "QueueSurvey",
     "Release",
     "Reply",
     "Reset",
@@ -118,6 +128,7 @@ __all__ = [
     "StartOutcome",
     "StartVerdict",
     "Store",
+    "Survey",
     "TransactionSource",
     "Transition",
     "Unread",
@@ -125,11 +136,15 @@ __all__ = [
     "UpdateStage",
     "Verdict",
     "WorkerRecord",
+    "as_stored",
     "beneath",
+    "make_roles",
     "migrate",
     "migration_script",
     "migrations",
     "open_store",
+    "roles_script",
+    "scratch",
     "through",
 ]
 
@@ -205,3 +220,56 @@ def migration_script(url: str, *, namespace: str | None = None, made: Collection
     adapter = importlib.import_module(_url.ADAPTERS[target.scheme])
     script: str = adapter.migration_script(url, namespace=namespace, made=made)
     return script
+
+
+def roles_script(url: str, *, namespace: str | None = None) -> str:
+    """Return the SQL that `make_roles` would run, as a script for the database's own shell; nothing is asked.
+
+    Args:
+        url: As for `open_store`; only its scheme is looked at.
+        namespace: As for `open_store`.
+
+    Raises:
+        StoreConfigurationError: The URL or the namespace will not do, or the database has no roles.
+    """
+    adapter = importlib.import_module(_url.ADAPTERS[_url.parse(url).scheme])
+    script: str = adapter.roles_script(url, namespace=namespace)
+    return script
+
+
+async def make_roles(url: str, *, namespace: str | None = None) -> None:
+    """Make the roles of a namespace, each with the rights it needs, and hand the tables to their owner; again changes nothing.
+
+    Args:
+        url: As for `open_store`, with a role that may make roles.
+        namespace: As for `open_store`.
+
+    Raises:
+        StoreConfigurationError: The URL or the namespace will not do, the role may not, or the database has no roles.
+        SchemaError: There are no tables.
+        StoreUnavailableError: The database cannot be reached (now).
+    """
+    adapter = importlib.import_module(_url.ADAPTERS[_url.parse(url).scheme])
+    await adapter.make_roles(url, namespace=namespace)
+
+
+@asynccontextmanager
+async def scratch(url: str) -> AsyncGenerator[tuple[Store, str | None, Mapping[str, str]]]:
+    """Open a store beside a database, empty and on the same server or disk, and remove it behind the block.
+
+    It comes with its namespace, and with the settings of the database that decide what a commit costs.
+
+    Args:
+        url: As for `open_store`; what is there is neither read nor changed.
+
+    Raises:
+        StoreConfigurationError: The URL will not do, or there is no place for it.
+        StoreUnavailableError: The database cannot be reached (now).
+    """
+    adapter = importlib.import_module(f"{_url.ADAPTERS[_url.parse(url).scheme]}._scratch")
+    async with adapter.scratch(url) as (place, namespace):
+        store = await open_store(place, namespace=namespace)
+        try:
+            yield store, namespace, await adapter.settings_of(store)
+        finally:
+            await store.aclose()

@@ -18,7 +18,7 @@ from typing import TypeVar
 
 from msgspec.structs import replace
 
-from durable._engine.hints import Hint, HintKind
+from durable._engine.hints import Glance, Hint, HintKind
 from durable._engine.lanes import BreakerNews, BreakerRecord, Forced, KeyRecord
 from durable._engine.records import (
     ActivityRecord,
@@ -212,6 +212,9 @@ class EncodedStore(EncodedOperators, EncodedTransactions):
 
     async def next_wake(self, task_queues: Sequence[str]) -> int | None:
         return await self.stored.next_wake(task_queues)
+
+    async def glance(self, task_queues: Sequence[str]) -> Glance:
+        return await self.stored.glance(task_queues)
 
     # ---------------------------------------------------------------- activities
 
@@ -443,6 +446,15 @@ def _closing(parcel: Parcel, entry: tuple[str, EventRow]) -> tuple[str, EventRow
 def through(store: Store, codec: PayloadCodec | None, namespace: str) -> Store:
     """Return the store that passes everything through this codec and no other; the database itself without one."""
     return beneath(store) if codec is None else EncodedStore(beneath(store), codec, namespace)
+
+
+async def as_stored(store: Store, message: Message) -> Message:
+    """Return a message as the database is to have it, for those who write beneath the codec.
+
+    Raises:
+        PayloadCodecError: The codec failed.
+    """
+    return await store.encode_message(message) if isinstance(store, EncodedStore) else message
 
 
 def beneath(store: Store) -> Store:

@@ -6,9 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 
 from msgspec.structs import replace
 
+from durable._engine.deadlines import DeadlineTurn, LateRuns
 from durable._engine.deeds import BatchNews, BatchRow, BatchRun, Deed, DeedRow, NewBatch
+from durable._engine.fleet import QueueState, Survey
 from durable._engine.operations import ActivityChange, Operated, Reset, ResetView
 from durable._engine.records import Close, Hold, Message
+from durable._engine.retention import OverdueRun, RetentionRow
 from durable.converter._codec import encoded
 from durable.history import EventRow
 from durable.store._filter import ListQuery
@@ -88,6 +91,21 @@ class EncodedOperators(Passing):
     async def prune_log(self, age: int, limit: int) -> int:
         return await self.stored.prune_log(age, limit)
 
+    async def set_retention(self, row: RetentionRow) -> None:
+        await self.stored.set_retention(row)
+
+    async def clear_retention(self, workflow_type: str) -> None:
+        await self.stored.clear_retention(workflow_type)
+
+    async def read_retention(self) -> list[RetentionRow]:
+        return await self.stored.read_retention()
+
+    async def take_retention_turn(self, limit: int, *, exports: bool, hold: int) -> list[OverdueRun] | None:
+        return await self.stored.take_retention_turn(limit, exports=exports, hold=hold)
+
+    async def retire(self, run_ids: Sequence[str], *, events: int, pause: int | None) -> bool:
+        return await self.stored.retire(run_ids, events=events, pause=pause)
+
     async def begin_batch(self, batch: NewBatch) -> BatchRow:
         return await self.stored.begin_batch(batch)
 
@@ -107,3 +125,25 @@ class EncodedOperators(Passing):
 
     async def send_to_found(self, query: ListQuery, messages: Sequence[Message]) -> bool:
         return await self.stored.send_to_found(query, await self._all(encoded, Parcel.message, messages))
+
+    async def set_queue_state(self, task_queue: str, state: QueueState, *, deed: Deed) -> bool:
+        return await self.stored.set_queue_state(task_queue, state, deed=deed)
+
+    async def queue_state(self, task_queue: str) -> QueueState:
+        return await self.stored.queue_state(task_queue)
+
+    async def survey(self) -> Survey:
+        return await self.stored.survey()
+
+    async def take_survey_turn(self, worker_id: str, hold: int) -> bool:
+        return await self.stored.take_survey_turn(worker_id, hold)
+
+    async def take_deadline_turn(
+        self, workflow_type: str, worker_id: str, hold: int, *, near: int = 0, past: int = 0
+    ) -> DeadlineTurn | None:
+        return await self.stored.take_deadline_turn(workflow_type, worker_id, hold, near=near, past=past)
+
+    async def late_runs(
+        self, workflow_type: str, *, since: int, until: int, told: int, limit: int
+    ) -> LateRuns:
+        return await self.stored.late_runs(workflow_type, since=since, until=until, told=told, limit=limit)

@@ -11,6 +11,7 @@ from typing import Protocol
 from durable._engine.deeds import BatchNews, BatchRow, BatchRun, Deed, DeedRow, NewBatch
 from durable._engine.operations import ActivityChange, Operated, Reset, ResetView
 from durable._engine.records import Close, Hold, Message
+from durable._engine.retention import OverdueRun, RetentionRow
 from durable.history import EventRow
 from durable.store._filter import ListQuery
 
@@ -142,6 +143,46 @@ class OperatorStore(Protocol):
         """Remove at most `limit` deeds that are at least `age` microseconds old, the oldest first; return how many.
 
         A batch goes, with the runs that it has not dealt with, when nothing of it is in the log any more.
+        """
+        ...
+
+    # ---------------------------------------------------------------- retention
+
+    async def set_retention(self, row: RetentionRow) -> None:
+        """Let the closed runs of a type, or all others, be kept for so long."""
+        ...
+
+    async def clear_retention(self, workflow_type: str) -> None:
+        """Let the closed runs of a type be kept as all others; with "", those others for ever."""
+        ...
+
+    async def read_retention(self) -> list[RetentionRow]:
+        """Return what holds, by type; the row for all others is the first."""
+        ...
+
+    async def take_retention_turn(self, limit: int, *, exports: bool, hold: int) -> list[OverdueRun] | None:
+        """Return at most `limit` runs that have been kept for long enough, if the turn to remove them is free.
+
+        The turn is the caller's for `hold` microseconds, or until `retire` gives it back: one worker at a time, and at what
+        rate it likes. Runs of a type that is to be exported are found only if the caller `exports`.
+
+        Returns:
+            None when the turn is somebody else's, not free yet, or nothing is ever to be removed.
+        """
+        ...
+
+    async def retire(self, run_ids: Sequence[str], *, events: int, pause: int | None) -> bool:
+        """Remove closed runs with all their rows, in one short transaction. What is open, or gone, is left alone.
+
+        Of a history at most `events` events go with its run, and the rest by further calls, so many each.
+
+        Args:
+            run_ids: The runs.
+            events: See above.
+            pause: Microseconds until the turn is free again; None if the caller has not taken it.
+
+        Returns:
+            Whether there is such a rest, of whatever run.
         """
         ...
 

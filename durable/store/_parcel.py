@@ -45,15 +45,14 @@ from durable._engine.schedules.rows import (
 from durable._engine.schedules.rows import decode_progress as decode_schedule_progress
 from durable.exceptions import HistoryError
 from durable.history import (
-    Change,
     EventRow,
     EventType,
     Failure,
     Payload,
     decode_data,
     encode_data,
-    with_payloads,
 )
+from durable.history._carried import ChangeOf, with_fields
 
 SCHEDULED = int(EventType.ACTIVITY_TASK_SCHEDULED)
 STARTED = int(EventType.WORKFLOW_EXECUTION_STARTED)
@@ -75,6 +74,7 @@ class Parcel:
 
     def __init__(self) -> None:
         self._found: dict[Whose, list[Payload]] = {}
+        self._fields: dict[Whose, list[str]] = {}
         self._made: dict[Whose, Iterator[Payload]] | None = None
         self._facts: dict[tuple[int, bytes], Any] = {}
 
@@ -83,18 +83,24 @@ class Parcel:
         """The payloads that were found, by whose they are."""
         return self._found
 
+    @property
+    def fields(self) -> dict[Whose, list[str]]:
+        """In which field of its facts each of them stands."""
+        return self._fields
+
     def refill(self, made: dict[Whose, list[Payload]]) -> None:
         """Take what the codec made of the contents."""
         self._made = {whose: iter(payloads) for whose, payloads in made.items()}
 
-    def _change(self, whose: Whose) -> Change:
+    def _change(self, whose: Whose) -> ChangeOf:
         if self._made is not None:
             made = self._made.get(whose, iter(()))
-            return lambda payload: next(made)
-        found = self._found
+            return lambda payload, field: next(made)
+        found, fields = self._found, self._fields
 
-        def keep(payload: Payload) -> Payload:
+        def keep(payload: Payload, field: str) -> Payload:
             found.setdefault(whose, []).append(payload)
+            fields.setdefault(whose, []).append(field)
             return payload
 
         return keep
@@ -108,7 +114,7 @@ class Parcel:
         except HistoryError:
             return data
         self._facts[type, data] = facts
-        changed = with_payloads(facts, self._change(whose))
+        changed = with_fields(facts, self._change(whose))
         return data if changed is facts else encode_data(changed)
 
     def events(self, whose: Whose, rows: Sequence[EventRow]) -> list[EventRow]:
@@ -126,7 +132,7 @@ class Parcel:
             progress = decode_progress(data)
         except HistoryError:
             return data
-        changed: Progress = with_payloads(progress, self._change(whose))
+        changed: Progress = with_fields(progress, self._change(whose))
         return data if changed is progress else encode_progress(changed)
 
     def _table(self, whose: Whose, data: bytes) -> bytes:
@@ -145,7 +151,7 @@ class Parcel:
         change = self._change(whose)
         for name, value in known.items():
             holder = _Holder(value)
-            changed = with_payloads(holder, change)
+            changed = with_fields(holder, _in_field(name, change))
             if changed is not holder:
                 fields[name] = msgspec.Raw(msgspec.json.encode(changed.value))
         return msgspec.json.encode(fields) if known else data
@@ -250,7 +256,7 @@ class Parcel:
             facts = decode(data, kind)
         except HistoryError:
             return data
-        return encode(with_payloads(facts, self._change(whose)))
+        return encode(with_fields(facts, self._change(whose)))
 
     def schedule_write(self, one: ScheduleWrite) -> ScheduleWrite:
         """Walk what replaces a schedule, and what it starts."""
@@ -266,9 +272,9 @@ class Parcel:
         except HistoryError:
             return data, done
         change = self._change(Whose(record.action.workflow_id))
-        record = with_payloads(record, change)
-        record = replace(record, action=with_payloads(record.action, change))
-        return encode_schedule(record), encode_schedule(with_payloads(progress, change))
+        record = with_fields(record, change)
+        record = replace(record, action=with_fields(record.action, change))
+        return encode_schedule(record), encode_schedule(with_fields(progress, change))
 
     # ------------------------------------------------------------------ what is read
 
@@ -315,6 +321,11 @@ class Parcel:
         return replace(one, data=self._table(own, one.data))
 
 
+def _in_field(name: str, change: ChangeOf) -> ChangeOf:
+    """Say of a payload that it stands in a field of this name, as it does in the event that it was taken from."""
+    return lambda payload, _: change(payload, name)
+
+
 class _Holder(msgspec.Struct):
     """One value, where facts are expected."""
 
@@ -327,3 +338,21 @@ _TABLE_FIELDS: dict[str, Any] = {
     "memo": dict[str, Payload],
 }
 """Fields with payloads in `NewRun.info` and in the outcomes of updates, whatever else stands there."""
+
+
+def payloads_of(
+    events: Sequence[EventRow] = (),
+    messages: Sequence[Message] = (),
+    activities: Sequence[ActivityRecord] = (),
+    schedules: Sequence[ScheduleRow] = (),
+) -> list[Payload]:
+    """Return the payloads that a codec sees in these."""
+    parcel, whose = Parcel(), Whose("")
+    parcel.events(whose, events)
+    for message in messages:
+        parcel.message(message)
+    for activity in activities:
+        parcel.activity(activity)
+    for schedule in schedules:
+        parcel.schedule(schedule)
+    return [payload for found in parcel.contents.values() for payload in found]

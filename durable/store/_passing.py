@@ -7,8 +7,13 @@ import contextlib
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TypeVar
 
-from durable._engine.records import AttemptOutcome, Transition
-from durable.converter import PayloadCodec, WithSerializationContext, WorkflowSerializationContext
+from durable._engine.records import AttemptOutcome, Message, Transition
+from durable.converter import (
+    PayloadCodec,
+    WithPayloadFields,
+    WithSerializationContext,
+    WorkflowSerializationContext,
+)
 from durable.converter._codec import encoded
 from durable.converter._context import in_context
 from durable.exceptions import HistoryError, PayloadCodecError
@@ -51,6 +56,14 @@ class Passing:
         """
         return await self._pass(encoded, Parcel.outcome, outcome)
 
+    async def encode_message(self, message: Message) -> Message:
+        """Return a message as it is to be written.
+
+        Raises:
+            PayloadCodecError: The codec failed.
+        """
+        return await self._pass(encoded, Parcel.message, message)
+
     async def _pass(self, turn: Turn, walk: Callable[[Parcel, R], R], record: R) -> R:
         """Return a record with its payloads turned, all of one workflow in one call.
 
@@ -63,10 +76,10 @@ class Passing:
         if not contents:
             return as_it_is
         made: list[list[Payload]] = []
-        if len(contents) == 1:
-            made = [await self._turn(turn, *entry) for entry in contents.items()]
+        calls = [self._turn(turn, *entry, parcel.fields[entry[0]]) for entry in contents.items()]
+        if len(calls) == 1:
+            made = [await calls[0]]
         else:
-            calls = [self._turn(turn, *entry) for entry in contents.items()]
             for answer in await asyncio.gather(*calls, return_exceptions=True):
                 if isinstance(answer, BaseException):
                     raise answer
@@ -74,11 +87,15 @@ class Passing:
         parcel.refill(dict(zip(contents, made, strict=True)))
         return walk(parcel, record)
 
-    async def _turn(self, turn: Turn, whose: Whose, payloads: Sequence[Payload]) -> list[Payload]:
+    async def _turn(
+        self, turn: Turn, whose: Whose, payloads: Sequence[Payload], fields: Sequence[str]
+    ) -> list[Payload]:
         codec = self._codec
         if self._takes_context:
             workflow_id = whose.workflow_id or await self._workflow_of(whose.run_id)
             codec = in_context(codec, WorkflowSerializationContext(self._namespace, workflow_id))
+        if isinstance(codec, WithPayloadFields):
+            codec = codec.with_fields(fields)
         name = f"workflow {whose.workflow_id}" if whose.workflow_id else f"run {whose.run_id}"
         return await turn(codec, payloads, name)
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-from durable._engine.hints import Hint, HintKind
+from durable._engine.hints import Glance, Hint, HintKind
 from durable._engine.lanes import BreakerNews, BreakerRecord, Forced, KeyRecord
 from durable._engine.records import (
     ActivityRecord,
@@ -38,6 +38,7 @@ from durable._engine.schedules.rows import ScheduleRow, ScheduleWrite
 from durable._engine.versioning import DeploymentRow, QueueRoute, VersionRow
 from durable.history import EventRow
 from durable.store._filter import CountQuery, ListQuery, Position
+from durable.store._fleet_protocol import FleetStore
 from durable.store._inside import Inside
 from durable.store._operator_protocol import OperatorStore
 from durable.store._transaction_protocol import TransactionStore
@@ -65,7 +66,7 @@ class Lease(Protocol):
         ...
 
 
-class Store(OperatorStore, TransactionStore, Protocol):
+class Store(OperatorStore, FleetStore, TransactionStore, Protocol):
     """A database, opened and checked by `open_store`. All methods may be called concurrently from one event loop."""
 
     url: str
@@ -270,6 +271,13 @@ class Store(OperatorStore, TransactionStore, Protocol):
 
         It is 0 for what became due within the last `RECENT` microseconds. What has been due for longer is not counted:
         a claim that came back without it will not get it by coming back at once, since nobody there can serve it.
+        """
+        ...
+
+    async def glance(self, task_queues: Sequence[str]) -> Glance:
+        """Return, by one read, whether there is anything at these places, or due for anybody, that is worth a look.
+
+        Never misses what a claim or another look would find then; it may show what they would not.
         """
         ...
 

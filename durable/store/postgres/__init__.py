@@ -16,9 +16,11 @@ import msgspec
 
 from durable.exceptions import StoreConfigurationError
 from durable.store._migrate import MigrationStatus
+from durable.store.postgres import _migrations as migration
 from durable.store.postgres._activities import Activities
 from durable.store.postgres._batches import Batches
 from durable.store.postgres._claims import Claims
+from durable.store.postgres._fleet import Fleet
 from durable.store.postgres._hints import Hints
 from durable.store.postgres._inside import Callers
 from durable.store.postgres._lanes import Lanes
@@ -27,6 +29,7 @@ from durable.store.postgres._migrations import bring_up_to_date, prepare, script
 from durable.store.postgres._operations import Operations
 from durable.store.postgres._pool import Pool
 from durable.store.postgres._queries import Queries
+from durable.store.postgres._retention import Retention
 from durable.store.postgres._schedules import Schedules
 from durable.store.postgres._session import Session
 from durable.store.postgres._settings import Settings, check_namespace, parse
@@ -34,7 +37,16 @@ from durable.store.postgres._transactions import Transactions
 from durable.store.postgres._versions import Versions
 from durable.store.postgres._workers import Workers
 
-__all__ = ["Limits", "PostgresStore", "migrate", "migration_script", "migrations", "open"]
+__all__ = [
+    "Limits",
+    "PostgresStore",
+    "make_roles",
+    "migrate",
+    "migration_script",
+    "migrations",
+    "open",
+    "roles_script",
+]
 
 log = logging.getLogger("durable.store")
 
@@ -59,7 +71,9 @@ class PostgresStore(
     Activities,
     Transactions,
     Lanes,
+    Fleet,
     Queries,
+    Retention,
     Workers,
     Versions,
     Hints,
@@ -148,12 +162,46 @@ def migration_script(url: str, *, namespace: str | None = None, made: Collection
     return script(name, made)
 
 
+def roles_script(url: str, *, namespace: str | None = None) -> str:
+    """Return the SQL that makes the roles of a namespace, as a script.
+
+    Raises:
+        StoreConfigurationError: The namespace will not do.
+    """
+    name = DEFAULT_NAMESPACE if namespace is None else namespace
+    check_namespace(name)
+    return migration.roles_script(name)
+
+
+async def make_roles(url: str, *, namespace: str | None = None) -> None:
+    """Make the roles of a namespace, and give each its rights.
+
+    Raises:
+        StoreConfigurationError: The role in the URL may not.
+        SchemaError: There are no tables.
+        StoreUnavailableError: It cannot be reached (now); doing it again is safe.
+    """
+    pool = _pool(url, namespace, {})
+    try:
+        await migration.make_roles(pool)
+    finally:
+        await pool.aclose()
+
+
 def _warn(session: Session, settings: Settings) -> None:
     for setting, risk in _RISKS.items():
         where = settings.shown if setting in _OF_A_DATABASE else settings.server
         if session.look[setting] == "off" and (where, setting) not in _warned:
             _warned.add((where, setting))
             log.warning("%s has %s = off: %s", settings.shown, setting, risk)
+
+    if session.in_plain_text and (settings.server, "TLS") not in _warned:
+        _warned.add((settings.server, "TLS"))
+        log.warning(
+            "%s is another machine, and everything goes there in plain text: add sslmode=verify-full to the URL, or "
+            "sslmode=disable if the network is trusted",
+            settings.shown,
+        )
 
 
 def _pool(url: str, namespace: str | None, limits: dict[str, Any]) -> Pool:

@@ -120,4 +120,5 @@ class Batches(Messages):
         sql = self._pool.settings.qualify(statement.sql)
         found = await session.fetch_inside(sql, statement.parameters)
         wanted = {message.run_id for message in messages}
-        return all(outcome in TAKEN for outcome in outcomes) and wanted == {str(row[0]) for row in found}
+        taken = all(outcome in TAKEN for outcome in outcomes or ())  # none were sent, none answer
+        return taken and wanted == {str(row[0]) for row in found}

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from durable._engine.hints import Glance
 from durable._engine.lanes import lane_queue
 from durable._engine.records import RECENT, ClaimedRun
+from durable._engine.versioning import queue_of
 from durable.store._probation import PROBATION
 from durable.store.postgres import _rows
 from durable.store.postgres._commit import Commits
+from durable.store.postgres._pool import Pool
 
 _ANY = 32767  # deaths
 
 
 class Claims(Commits):
     """The port's methods about claims."""
+
+    def __init__(self, pool: Pool) -> None:
+        super().__init__(pool)
+        for part in ("next_wake", "next_schedule"):
+            self._sql["glance"] = self._sql["glance"].replace(f":{part}", self._sql[part])
 
     async def claim_runs(
         self,
@@ -87,9 +95,17 @@ class Claims(Commits):
 
     async def next_wake(self, task_queues: Sequence[str]) -> int | None:
         """Return in how many microseconds the next unowned run or queued activity of these queues is due, or None."""
-        queues = list(dict.fromkeys(task_queues))
-        ((wake_in,),) = await self._read(
-            "next_wake", [*queues, *(lane_queue(queue) for queue in queues)], RECENT
-        )
-        wake: int | None = wake_in
+        (row,) = await self._read("next_wake", _with_lanes(task_queues), RECENT)
+        wake: int | None = row["wake_in"]
         return wake
+
+    async def glance(self, task_queues: Sequence[str]) -> Glance:
+        """Return, by one read, whether there is anything at these places, or due for anybody, that is worth a look."""
+        queues = [*task_queues, *map(queue_of, task_queues)]
+        (row,) = await self._read("glance", _with_lanes(task_queues), RECENT, list(dict.fromkeys(queues)))
+        return Glance(**row)
+
+
+def _with_lanes(task_queues: Sequence[str]) -> list[str]:
+    queues = list(dict.fromkeys(task_queues))
+    return [*queues, *(lane_queue(queue) for queue in queues)]

@@ -12,20 +12,23 @@ written on a second connection, in a transaction of their own, at the same time 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from durable._engine.records import CommitResult, StartOutcome, StartVerdict, Transition, Verdict
 from durable.exceptions import StoreUnavailableError
 from durable.history import Payload
 from durable.store.postgres._errors import Meaning, connection_survives, meaning
-from durable.store.postgres._pack import SIZES, new_runs, pack
+from durable.store.postgres._pack import SIZES, new_runs, pack, pack_steps
 from durable.store.postgres._pool import Pool
 from durable.store.postgres._search import Search
 from durable.store.postgres._session import Backend, Row, Session
 
 _VERDICTS = {int(verdict): verdict for verdict in Verdict}
 
+
+Fetch = Callable[[str, Sequence[Any]], Awaitable[list[Row]]]
+"""What makes a call: a statement and its arguments."""
 
 _STEPS, _STARTS = "commit", "start"
 """The roles of the two connections."""
@@ -80,7 +83,7 @@ class Commits(Search):
 
     async def _write(self, role: str, transitions: Sequence[Transition]) -> CommitResult:
         ordered = _closing_last(transitions)
-        row = await self._send(role, pack(ordered, self._now, self._types), ordered)
+        row = await self._send(role, ordered)
         self._now = max(self._now, row["now"])
         started = _started(ordered, row) if row["started"] else ()
         verdicts: Sequence[int] | None = row["verdicts"]
@@ -95,14 +98,15 @@ class Commits(Search):
             row["now"], tuple(by_run[transition.run_id] for transition in transitions), started
         )
 
-    async def _send(self, role: str, args: list[Any], transitions: Sequence[Transition]) -> Row:
+    async def _send(self, role: str, transitions: Sequence[Transition]) -> Row:
+        self._pool.check_parent()
         tries = 0
         while True:
             session = self._sessions.get(role)
             if session is None or session.closed:
                 session = self._sessions[role] = await self._pool.connect(role)
             try:
-                return await self._call(session, args)
+                return await self._call(session, transitions)
             except BaseException as error:
                 kind = meaning(error)
                 if not connection_survives(error):
@@ -112,25 +116,30 @@ class Commits(Search):
                 tries += 1
                 if kind is Meaning.TAKEN:
                     transitions = await self._without_repeated(transitions)
-                    args = pack(transitions, self._now, self._types)
                     tries = 0
                     continue
                 if kind is Meaning.UNAVAILABLE or not await self._pool.may_retry(error, tries, read=False):
                     await self._try_to_settle()
                     raise self._pool.translate(error) from None
 
-    def commit_statement(self, args: Sequence[Any]) -> str:
-        """The call of `commit_2` with these arguments, see `pack`."""
-        return self._statements[len(args)]
+    async def write(self, fetch: Fetch, transitions: Sequence[Transition]) -> Row:
+        """Write a batch, the closing ones last, with what makes a call: on the short way, if that takes it, or on the long one."""
+        if (steps := pack_steps(transitions)) is not None:
+            (row,) = await fetch(self._sql["append"], steps)
+            if row["now"] is not None:
+                return row
+        args = pack(transitions, self._now, self._types)
+        (row,) = await fetch(self._statements[len(args)], args)
+        return row
 
-    async def _call(self, session: Session, args: list[Any]) -> Row:
+    async def _call(self, session: Session, transitions: Sequence[Transition]) -> Row:
         if not self._pool.settings.pooler:
-            return (await session.fetch(self.commit_statement(args), args))[0]
+            return await self.write(session.fetch, transitions)
         # Which server process it is says nothing here; the transaction's own id does.
         await session.begin()
         ((transaction,),) = await session.fetch_inside("select pg_current_xact_id()::text::bigint")
         session.backend = Backend(0, None, transaction=transaction)
-        (row,) = await session.fetch_inside(self.commit_statement(args), args)
+        row = await self.write(session.fetch_inside, transitions)
         await session.end("commit")
         return row
 

@@ -26,7 +26,11 @@ from durable.store.postgres._session import Session
 log = logging.getLogger("durable.store")
 
 _LAST_WORDS = 1.0  # seconds that closing waits for the last hints to leave
-_KEY_BYTES = 180  # a payload stays below 200 bytes; a longer key is sent as "anything"
+_KEY_BYTES = 180  # a longer key is sent as "anything"
+_TOGETHER = 50  # run ids in one payload, which stays below 2,000 bytes; PostgreSQL takes 8,000
+_OF_RUNS = frozenset({HintKind.MESSAGE, HintKind.CLOSED, HintKind.UPDATE, HintKind.PAUSE})
+"""What is about runs: their ids leave together, since each payload costs every process that listens more than an id does. A release
+that does not know that hears nothing of several at once, and finds them at its next poll."""
 _KINDS = {int(kind): kind for kind in HintKind}
 
 Callback = Callable[[Hint], None]
@@ -115,7 +119,7 @@ class Hints(Part):
         await asyncio.sleep(0)  # what is told in one go leaves together
         while self._pending:
             pending, self._pending = self._pending, {}
-            payloads = [f"{self._token}{kind.value}{key}" for kind, key in self._coalesced(pending)]
+            payloads = [f"{self._token}{kind.value}{keys}" for kind, keys in self._coalesced(pending)]
             try:
                 await self._notify(payloads)
             except (StoreError, ValueError) as error:
@@ -144,6 +148,8 @@ class Hints(Part):
                 len(key.encode(errors="replace")) > _KEY_BYTES for key in keys
             ):
                 keys = [ANY_KEY]
+            if kind in _OF_RUNS:
+                keys = [",".join(keys[n : n + _TOGETHER]) for n in range(0, len(keys), _TOGETHER)]
             told += [(kind, key) for key in keys]
         return told
 
@@ -153,7 +159,8 @@ class Hints(Part):
             return
         kind = _KINDS.get(int(text[8]))
         if kind is not None:
-            self._tell_here([Hint(kind, text[9:])])
+            keys = text[9:].split(",") if kind in _OF_RUNS else [text[9:]]
+            self._tell_here([Hint(kind, key) for key in keys])
 
     async def _listen(self) -> None:
         """Keep a listening connection, until cancelled."""

@@ -6,7 +6,9 @@ but the first find nothing left to do.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterable
+from importlib.resources import files
 
 from durable.store import _migrate
 from durable.store._migrate import Migration, MigrationStatus
@@ -19,6 +21,9 @@ _PACKAGE = "durable.store.postgres"
 
 _MET_ANOTHER = ("23505", "42P06", "42P07", "40P01", "XX000")
 """What is told to one of two processes that create one schema at the same moment; the last is "updated concurrently"."""
+
+_OF_NAMESPACE = re.compile(r"\bdurable(?=_(?:owner|runtime|ui_ro|ui_rw|janitor)\b|\"|')")
+"""What `roles.sql` says of the schema `durable` beside its tables and functions: its own name, and those of its roles."""
 
 _IS_THERE = """
 select 1 from pg_class c join pg_namespace n on n.oid = c.relnamespace
@@ -70,6 +75,27 @@ def script(namespace: str, made: Collection[str]) -> str:
     parts = [f"-- {one.name}\n{one.sql}\n{note.format(name=one.name)};\n" for one in todo]
     prepare = _PREPARE.format(schema=f'"{namespace}"').strip()
     return qualified("\n".join(["begin;", f"{prepare};\n", *parts, "commit;"]), namespace)
+
+
+def roles_script(namespace: str) -> str:
+    """Return what makes the namespace's roles and gives each its rights, for psql; see `roles.sql`."""
+    sql = files(_PACKAGE).joinpath("roles.sql").read_text(encoding="utf-8")
+    named = _OF_NAMESPACE.sub(namespace, qualified(sql, namespace))
+    return f"begin;\n{named}commit;\n"
+
+
+async def make_roles(pool: Pool) -> None:
+    """Run `roles_script`, in one transaction.
+
+    Raises:
+        StoreConfigurationError: The role that asks may not make roles, or is not the owner of the tables.
+        SchemaError: There are no tables.
+    """
+    try:
+        async with pool.session() as session:
+            await session.connection.execute(roles_script(pool.settings.namespace))
+    except Exception as error:
+        raise pool.translate(error) from None
 
 
 async def _applied(pool: Pool) -> list[str] | None:

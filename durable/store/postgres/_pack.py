@@ -31,7 +31,7 @@ TOLD_CHILDREN = [TERMINATION, CANCEL_REQUEST]
 
 
 def pack(transitions: Sequence[Transition], now: int, types: Types) -> list[Any]:
-    """The arguments of `commit_2`: one array for each column, None for what is not needed.
+    """The arguments of `commit_3`: one array for each column, None for what is not needed.
 
     There are as many as `SIZES` says: the last kinds, which few batches have, are left out when there is none of them.
 
@@ -56,14 +56,38 @@ def pack(transitions: Sequence[Transition], now: int, types: Types) -> list[Any]
         *_pack_pairs(
             [(transition.run_id, transition.consumed) for transition in transitions if transition.consumed]
         ),
-        *_pack_more([transition for transition in transitions if _has_more(transition)], types),
+        *_pack_more(
+            [transition for transition in transitions if transition.close or _has_more(transition)], types
+        ),
+    ]
+
+
+def pack_steps(transitions: Sequence[Transition]) -> list[Any] | None:
+    """The arguments of `append_3`, the closing transitions last; None when there is more to them than it takes."""
+    for transition in transitions:
+        if transition.consumed or transition.time or _has_more(transition):
+            return None
+        if (close := transition.close) is not None and close.successor is not None:
+            return None
+    closes = [transition.close.status for transition in transitions if transition.close is not None]
+    events = [event for transition in transitions for event in transition.events]
+    return [
+        [transition.run_id for transition in transitions],
+        [transition.epoch for transition in transitions],
+        max([transition.not_before for transition in transitions], default=0),
+        [n for n, transition in enumerate(transitions, 1) for _ in transition.events],
+        [event.seq for event in events],
+        [event.task for event in events],
+        [event.type for event in events],
+        [event.data for event in events],
+        closes or None,
     ]
 
 
 def _has_more(transition: Transition) -> bool:
+    """Whether it has more than events, consumed messages and a close."""
     return bool(
-        transition.close
-        or transition.release
+        transition.release
         or transition.proven
         or transition.messages
         or transition.activities

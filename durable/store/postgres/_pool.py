@@ -15,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from durable._internal import forks
 from durable.exceptions import StoreError, StoreUnavailableError
 from durable.store.postgres._errors import Meaning, connection_survives, meaning
 from durable.store.postgres._session import NobodyThere, Row, Session, connect, translate_for
@@ -37,9 +38,10 @@ class Pool:
         self.settings = settings
         self._lent = lent
         self.closed = False
-        self._opened = False
+        self._opened = self.forked = False
         self._idle: list[Session] = []
         self._slots = asyncio.Semaphore(settings.limits.pool_size)
+        forks.in_child(self, Pool._lose_sessions)
 
     async def fetch(self, sql: str, *args: Any, read: bool = False) -> list[Row]:
         """Make a call: one statement, one transaction.
@@ -168,9 +170,23 @@ class Pool:
                     raise failed from None
                 await asyncio.sleep(min(left, self._pause(tries)))
 
+    def _lose_sessions(self) -> None:
+        """In a forked child: what it said over them the server would answer to the parent."""
+        self.closed = self.forked = True
+
     def _check_open(self) -> None:
+        self.check_parent()
         if self.closed:
             raise StoreUnavailableError("the store has been closed")
+
+    def check_parent(self) -> None:
+        """See that this is the process that the sessions are of.
+
+        Raises:
+            StoreError: It is one that was forked from that.
+        """
+        if self.forked:
+            raise StoreError(forks.FORKED)
 
     def _give_back(self, session: Session) -> None:
         if self.closed or session.closed:

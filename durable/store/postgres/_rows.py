@@ -83,7 +83,7 @@ def activity(row: Row) -> ActivityRecord:
         task_queue=queue_of(row["task_queue"].removeprefix(LANES)),
         state=ActivityState(row["state"]),
         attempt=row["attempt"],
-        due_at=row["due_at"],
+        due_at=max(row["due_at"], row["scheduled_at"]),  # earlier only to be claimed sooner
         deadline=row["deadline"],
         start_by=row["start_by"],
         close_by=row["close_by"],
@@ -143,7 +143,7 @@ def _activities(row: Row, run_id: str) -> tuple[ActivityRecord, ...]:
             task_queue=queue_of(texts[1].removeprefix(LANES)),
             state=ActivityState(numbers[1]),
             attempt=numbers[2],
-            due_at=numbers[3],
+            due_at=max(numbers[3], numbers[10]),
             deadline=numbers[4],
             start_by=numbers[5],
             close_by=numbers[6],

@@ -21,6 +21,7 @@ from durable._engine.records import (
     StartOutcome,
     StartVerdict,
 )
+from durable.common import WorkflowIDReusePolicy
 from durable.exceptions import StoreError
 from durable.history import EventRow
 from durable.store.postgres import _rows
@@ -61,6 +62,10 @@ class Runs(Commits):
             entered = iter(await self._start(soles))
             started = iter(await self._start([run for run in runs if run.activity is None]))
             return [next(started if run.activity is None else entered) for run in runs]
+        if (plain := pack_plain(runs)) is not None:
+            ((now,),) = await self._fetch("create_plain_runs", *plain)
+            if now is not None:
+                return [_begun(run, now) for run in runs]
         await self._learn([run.search_attributes for run in runs if run.search_attributes])
         name = "create_sole_runs" if soles else "create_runs"
         arguments = pack_soles(runs, self._types) if soles else pack_starts(runs, self._types)
@@ -190,6 +195,50 @@ class Runs(Commits):
             return True
 
 
+def pack_plain(runs: Sequence[NewRun]) -> list[Any] | None:
+    """The arguments of `start_3`; None when it does not take these."""
+    owner = runs[0].owner
+    if not all(_is_plain(run) and run.owner == owner for run in runs):
+        return None
+    return [
+        owner,
+        *_named(runs),
+        [run.run_timeout for run in runs],
+        [run.started for run in runs],
+        [run.info for run in runs],
+    ]
+
+
+def _named(runs: Sequence[NewRun]) -> list[list[Any]]:
+    return [
+        [run.run_id for run in runs],
+        [run.workflow_id for run in runs],
+        [run.workflow_type for run in runs],
+        [run.task_queue for run in runs],
+        [run.format for run in runs],
+        [run.priority for run in runs],
+    ]
+
+
+def _is_plain(run: NewRun) -> bool:
+    return run.reuse is WorkflowIDReusePolicy.ALLOW_DUPLICATE and not (
+        run.activity
+        or run.delay
+        or run.messages
+        or run.search_attributes
+        or run.parent_run_id
+        or run.first_run_id
+        or run.version
+        or run.override
+        or run.lane
+        or run.admitted
+    )
+
+
+def _begun(run: NewRun, now: int) -> StartVerdict:
+    return StartVerdict(StartOutcome.STARTED, run.run_id, run.workflow_type, int(run.owner is not None), now)
+
+
 def pack_starts(runs: Sequence[NewRun], types: Types) -> list[Any]:
     """The arguments of `start_2`."""
     messages = [(n, run.run_id, message) for n, run in enumerate(runs, 1) for message in run.messages]
@@ -211,12 +260,7 @@ def pack_soles(runs: Sequence[NewRun], types: Types) -> list[Any]:
         if run.activity is not None and run.activity.lane is not None
     ]
     return [
-        [run.run_id for run in runs],
-        [run.workflow_id for run in runs],
-        [run.workflow_type for run in runs],
-        [run.task_queue for run in runs],
-        [run.format for run in runs],
-        [run.priority for run in runs],
+        *_named(runs),
         [run.delay for run in runs],
         [run.reuse for run in runs],
         [run.conflict for run in runs],

@@ -12,7 +12,9 @@ import secrets
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
+from ipaddress import ip_address
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import asyncpg
 from msgspec import Struct
@@ -95,6 +97,18 @@ class Session:
         """Commit or roll back."""
         await self.connection.execute(how, timeout=self._settings.limits.statement)
 
+    @property
+    def in_plain_text(self) -> bool:
+        """Whether what is said goes to another machine without TLS, which the URL does not ask for."""
+        transport = getattr(self.connection, "_transport", None)
+        if transport is None or transport.get_extra_info("ssl_object") is not None:
+            return False
+        peer: Any = transport.get_extra_info("peername")
+        if not peer or isinstance(peer, str | bytes):
+            return False  # a socket of this machine
+        named = dict(parse_qsl(urlsplit(self._settings.dsn).query)).get("sslmode")
+        return named != "disable" and not is_local(str(peer[0]))
+
     def kill(self) -> None:
         """Cut the connection, now, whatever is under way on it."""
         with suppress(Exception):  # it may be gone, or its loop may be
@@ -106,6 +120,11 @@ class Session:
             await self.connection.close(timeout=1.0)
         except Exception:
             self.kill()
+
+
+def is_local(address: str) -> bool:
+    """Whether an address is this machine's own."""
+    return ip_address(address.partition("%")[0]).is_loopback
 
 
 async def connect(settings: Settings, role: str, *, first: bool = False, lent: bool = False) -> Session:
@@ -126,6 +145,8 @@ async def connect(settings: Settings, role: str, *, first: bool = False, lent: b
     limits = settings.limits
     server = {"application_name": f"durable {role} {secrets.token_hex(4)}"}
     if not settings.pooler:
+        if not lent:  # all that we say is qualified, and what a role's own path leads to shall not stand for what we mean
+            server["search_path"] = "pg_catalog"
         server["default_transaction_isolation"] = "read committed"
         idle = limits.transaction_idle if lent else limits.idle_in_transaction
         server["idle_in_transaction_session_timeout"] = str(round(idle * 1000))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-import time
 from collections.abc import Callable, Collection
 
 import msgspec
 
+from durable._internal import machine
 from durable.exceptions import StoreConfigurationError, StoreUnavailableError
 from durable.store import _url
 from durable.store._migrate import MigrationStatus
@@ -16,11 +16,20 @@ from durable.store.sqlite import _schema
 from durable.store.sqlite._limits import Limits
 from durable.store.sqlite._store import SQLiteStore, open_store
 
-__all__ = ["Limits", "SQLiteStore", "migrate", "migration_script", "migrations", "open"]
+__all__ = [
+    "Limits",
+    "SQLiteStore",
+    "make_roles",
+    "migrate",
+    "migration_script",
+    "migrations",
+    "open",
+    "roles_script",
+]
 
 
 def _machine_clock() -> int:
-    return time.time_ns() // 1000
+    return machine.wall()
 
 
 def _check(namespace: str | None) -> None:
@@ -94,6 +103,29 @@ async def migrations(url: str, *, namespace: str | None = None, **limits: float)
         return await asyncio.to_thread(_schema.statuses, path, checked)
     except sqlite3.Error as error:
         raise StoreUnavailableError(f"cannot open {url}: {error}") from error
+
+
+_NO_ROLES = (
+    "SQLite has no roles: who may write the file may do everything, so its owner and mode are what guards it"
+)
+
+
+def roles_script(url: str, *, namespace: str | None = None) -> str:
+    """Refuse: there are none.
+
+    Raises:
+        StoreConfigurationError: Always.
+    """
+    raise StoreConfigurationError(_NO_ROLES)
+
+
+async def make_roles(url: str, *, namespace: str | None = None) -> None:
+    """Refuse: there are none.
+
+    Raises:
+        StoreConfigurationError: Always.
+    """
+    raise StoreConfigurationError(_NO_ROLES)
 
 
 def migration_script(url: str, *, namespace: str | None = None, made: Collection[str] = ()) -> str:

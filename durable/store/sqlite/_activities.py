@@ -89,7 +89,7 @@ def read_of_runs(db: sqlite3.Connection, now: int, run_ids: Sequence[str]) -> li
     return found
 
 
-def _priorities(db: sqlite3.Connection, queue: str) -> Iterator[int]:
+def priorities(db: sqlite3.Connection, queue: str) -> Iterator[int]:
     """The priorities that queued activities have, from the first on."""
     priority: int | None = -(2**63)
     while True:
@@ -171,7 +171,7 @@ def _due_of(
     due: list[tuple[int, int, Key]] = []
     for reach in reached:
         wanted = limit
-        for priority in _priorities(db, reach.place):
+        for priority in priorities(db, reach.place):
             values = {
                 "queue": reach.place,
                 "whole": reach.whole,
@@ -203,7 +203,7 @@ def first_due(db: sqlite3.Connection, after: int, task_queues: Sequence[str]) ->
             db.execute(SQL["first_due"], (after, queue, priority)).fetchone()[0]
             for name in dict.fromkeys(task_queues)
             for queue in (name, lane_queue(name))
-            for priority in _priorities(db, queue)
+            for priority in priorities(db, queue)
         )
     )
 

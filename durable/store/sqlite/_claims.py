@@ -12,10 +12,20 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, zip_longest
 from typing import Any
 
+from durable._engine.hints import Glance
 from durable._engine.records import RECENT, ActivityRecord, ClaimedRun, Message
 from durable._engine.versioning import Reach, queue_of
 from durable.store._probation import PROBATION
-from durable.store.sqlite import _activities, _gates, _messages, _rows, _runs, _versions, _workers
+from durable.store.sqlite import (
+    _activities,
+    _gates,
+    _messages,
+    _rows,
+    _runs,
+    _schedules,
+    _versions,
+    _workers,
+)
 from durable.store.sqlite._connection import Transaction
 from durable.store.sqlite._locks import Lives
 from durable.store.sqlite._rows import ids
@@ -105,7 +115,7 @@ def _due(
     found: dict[int, list[str]] = {}
     for reach in reached:
         values = _values(wanted, reach, limit) | {"now": transaction.now}
-        for priority in _priorities(transaction.db, reach.place):
+        for priority in priorities(transaction.db, reach.place):
             row = transaction.db.execute(SQL["due_runs"], values | {"priority": priority}).fetchone()
             found.setdefault(priority, []).extend(_rows.strings(row[0]))
     return found
@@ -123,7 +133,8 @@ def _called(db: sqlite3.Connection, wanted: Wanted, reached: Sequence[Reach], li
     return [run_id for turn in zip_longest(*found) for run_id in turn if run_id is not None]
 
 
-def _priorities(db: sqlite3.Connection, queue: str) -> Iterator[int]:
+def priorities(db: sqlite3.Connection, queue: str) -> Iterator[int]:
+    """The priorities with something that waits at a place, the most urgent first."""
     priority: int | None = -(2**63)
     while True:
         priority = db.execute(SQL["next_priority"], (queue, priority)).fetchone()[0]
@@ -187,13 +198,35 @@ def owned(db: sqlite3.Connection, worker_id: str) -> dict[str, int]:
 
 def next_wake(db: sqlite3.Connection, now: int, task_queues: Sequence[str]) -> int | None:
     """See `Store.next_wake`."""
+    first = _first_due(db, now - RECENT, task_queues)
+    return None if first is None else max(0, first - now)
+
+
+def _first_due(db: sqlite3.Connection, after: int, task_queues: Sequence[str]) -> int | None:
+    """The first instant behind `after` at which a run or an activity of these places is due."""
     queues = tuple(dict.fromkeys(task_queues))
     instants = [
-        db.execute(SQL["first_wake"], (now - RECENT, queue, priority)).fetchone()[0]
+        db.execute(SQL["first_wake"], (after, queue, priority)).fetchone()[0]
         for queue in queues
-        for priority in _priorities(db, queue)
+        for priority in priorities(db, queue)
     ]
-    instants.append(_activities.first_due(db, now - RECENT, queues))
-    instants += _gates.first_due(db, now - RECENT, queues)
-    known = [instant for instant in instants if instant is not None]
-    return max(0, min(known) - now) if known else None
+    instants.append(_activities.first_due(db, after, queues))
+    instants += _gates.first_due(db, after, queues)
+    return min((instant for instant in instants if instant is not None), default=None)
+
+
+def glance(db: sqlite3.Connection, now: int, task_queues: Sequence[str]) -> Glance:
+    """See `Store.glance`."""
+    queues = dict.fromkeys((*task_queues, *map(queue_of, task_queues)))
+    values = {"queues": ids(queues), "now": now}
+    called, overdue, asked, routed, state = db.execute(SQL["glance"], values).fetchone()
+    first = _first_due(db, -1, task_queues)
+    return Glance(
+        ready=bool(called) or (first is not None and first <= now),
+        overdue=bool(overdue),
+        asked=bool(asked),
+        routed=bool(routed),
+        wake_in=next_wake(db, now, task_queues) if first is not None else None,
+        schedule_in=_schedules.next_wake(db, now),
+        queue_state=state,
+    )

@@ -54,10 +54,11 @@ def commit(transaction: Transaction, lives: Lives, transitions: Sequence[Transit
         if len(ready) < len(part):
             waiting = {transition.run_id for transition in part} - {transition.run_id for transition in ready}
             verdicts.update(dict.fromkeys(waiting, Verdict.BUSY))
-        if unread := _unread(db, [transition for transition in ready if transition.close is not None]):
+        unread, bare = _look(db, [transition for transition in ready if transition.close is not None])
+        if unread:
             verdicts.update(dict.fromkeys(unread, Verdict.REFUSED))
             ready = [transition for transition in ready if transition.run_id not in unread]
-        started.extend(_write(transaction, lives, ready))
+        started.extend(_write(transaction, lives, ready, bare=bare))
 
     write([transition for transition in fenced if transition.close is None] if closing else fenced)
     for part in _independent(closing):
@@ -130,14 +131,25 @@ def _independent(closing: list[Transition]) -> list[list[Transition]]:
     return [closing] if closing else []
 
 
-def _unread(db: sqlite3.Connection, closing: list[Transition]) -> set[str]:
-    """Which of these runs have a message that they have not read, and that keeps them from closing."""
-    modes = {t.run_id: t.close.unread for t in closing if t.close and t.close.unread is not Unread.MOVE}
-    if not modes:
-        return set()
+def _look(db: sqlite3.Connection, closing: list[Transition]) -> tuple[set[str], bool]:
+    """What closing runs have: which have a message that they have not read, and that keeps them from closing; and whether
+    they are bare, as most are: without messages, children, activity rows and updates, and about to get none of these.
+    """
+    if not closing:
+        return set(), True
+    which = ids(t.run_id for t in closing)
     read = ids(chain.from_iterable(transition.consumed for transition in closing))
-    found = _unread_kinds(db.execute(SQL["unread"], (ids(modes), read)).fetchone()[0])
-    return {run_id for run_id, is_update in found if not is_update or modes[run_id] is Unread.REFUSE}
+    unread, *more = db.execute(SQL["look"], {"runs": which, "read": read}).fetchone()
+    modes = {t.run_id: t.close.unread for t in closing if t.close and t.close.unread is not Unread.MOVE}
+    refused = {
+        run_id
+        for run_id, is_update in _unread_kinds(unread)
+        if run_id in modes and (not is_update or modes[run_id] is Unread.REFUSE)
+    }
+    return refused, not any(more) and not any(
+        t.starts or t.messages or t.activities or t.outcomes or (t.close and t.close.successor)
+        for t in closing
+    )
 
 
 def _written_before(db: sqlite3.Connection, transitions: Sequence[Transition]) -> set[str]:
@@ -173,8 +185,13 @@ def _append(db: sqlite3.Connection, now: int, transitions: Sequence[Transition])
     return transitions
 
 
-def _write(transaction: Transaction, lives: Lives, transitions: Sequence[Transition]) -> list[StartVerdict]:
-    """Write transitions whose time has come; return what they started. An empty kind of row costs nothing."""
+def _write(
+    transaction: Transaction, lives: Lives, transitions: Sequence[Transition], *, bare: bool
+) -> list[StartVerdict]:
+    """Write transitions whose time has come; return what they started. An empty kind of row costs nothing.
+
+    Those that close are `bare` if there is nothing to be removed or told with them, see `_look`.
+    """
     db, now = transaction.db, transaction.now
     transitions = _append(db, now, transitions)
     if sent := [
@@ -211,7 +228,10 @@ def _write(transaction: Transaction, lives: Lives, transitions: Sequence[Transit
     if holding := [t for t in transitions if t.hold_back]:
         _others.hold_back(transaction, holding)
     if closed := [(t.run_id, t.close, max(now, t.not_before)) for t in transitions if t.close is not None]:
-        started += _close_runs(transaction, lives, closed)
+        if bare:
+            _close(db, [(run_id, int(close.status), at) for run_id, close, at in closed])
+        else:
+            started += _close_runs(transaction, lives, closed)
     return started
 
 

@@ -25,10 +25,10 @@ import contextvars
 import os
 import sqlite3
 import threading
-import time
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
+from durable._internal import forks, machine, threads
 from durable.exceptions import StoreError, StoreUnavailableError
 from durable.store.sqlite._limits import Limits
 from durable.store.sqlite._locks import FileLock
@@ -44,11 +44,13 @@ inside: contextvars.ContextVar[bool] = contextvars.ContextVar("durable.sqlite.in
 T = TypeVar("T")
 Given = TypeVar("Given")
 
-FOR_EVER = -1.0
-"""What a lock takes for no timeout."""
-
 COMMITS_PER_LOOK = 8
 """Commits between two looks at the size of the log."""
+
+REMOVED = (
+    "the log of the database, {}, was removed or replaced while it was in use; nothing more is written, since that might be "
+    "lost: end every process that uses the database, then start them again"
+)
 
 PAGE_BYTES = 4096
 """SQLite's page, and very nearly a frame of its log."""
@@ -102,12 +104,10 @@ class Lane(Generic[Given]):
     def __init__(self, name: str, db: sqlite3.Connection) -> None:
         self.db = db
         self._guard = threading.Lock()
-        # Locked while there is nothing to do. (A `Condition` does the same in some 40 lines of Python for each side.)
-        self._bell = threading.Lock()
         self._jobs: list[Job] = []
-        self._closed = False
-        self._bell.acquire()
-        self._thread = threading.Thread(target=self._main, name=name, daemon=True)
+        self._closed = self._forked = False
+        self._thread = threads.Stepping(name, self._step)
+        forks.in_child(self, lambda lane: lane._lose_thread())
 
     def start(self) -> None:
         """Start the thread."""
@@ -126,9 +126,11 @@ class Lane(Generic[Given]):
         job = Job(call, statement)
         with self._guard:
             if self._closed:
+                if self._forked:
+                    raise StoreError(forks.FORKED)
                 raise StoreUnavailableError("the store has been closed")
             self._jobs.append(job)
-            self._ring()
+            self._thread.ring()
         result: T = await job.future
         return result
 
@@ -136,47 +138,55 @@ class Lane(Generic[Given]):
         """Let the thread end behind what waits already."""
         with self._guard:
             self._closed = True
-            self._ring()
+            self._thread.ring()
 
     async def join(self, timeout: float) -> None:
         """Wait until the thread has ended, at most that long."""
         await asyncio.get_running_loop().run_in_executor(None, self._thread.join, timeout)
 
-    def _ring(self) -> None:
-        """Wake the thread. The caller holds the guard."""
-        if self._bell.locked():
-            self._bell.release()
+    def _lose_thread(self) -> None:
+        """In a forked child: the thread is not there, and may have held its lock at that moment."""
+        self._guard = threading.Lock()
+        self._closed = self._forked = True
 
-    def _take(self, timeout: float) -> list[Job] | None:
-        """Everything that waits; nothing after the timeout (or for a poke); None when the lane is closed and empty."""
-        self._bell.acquire(timeout=timeout)
+    def _step(self) -> float | None:
+        """Run everything that waits, and return how long to sleep; None when the lane is closed and empty."""
         with self._guard:
             jobs, self._jobs = self._jobs, []
-            if self._closed:
-                self._ring()  # nobody else will, and there is nothing to sleep for
-                return jobs or None
-            return jobs
+            closed = self._closed
+        if closed and not jobs:
+            self._close()
+            return None
+        self._serve(jobs)
+        return 0.0 if closed else self._patience()  # nobody else rings, and there is nothing to sleep for
 
-    def _main(self) -> None:
+    def _serve(self, jobs: list[Job]) -> None:
+        """Run what waited, which may be nothing."""
         raise NotImplementedError
+
+    def _patience(self) -> float:
+        """How long to sleep when nobody rings."""
+        return threads.FOR_EVER
+
+    def _close(self) -> None:
+        """Close the connection, as the last thing of all."""
+        self.db.close()
 
 
 class Reader(Lane[sqlite3.Connection]):
     """Runs reads; never waits for a writer, and never holds one up."""
 
-    def _main(self) -> None:
-        while (jobs := self._take(FOR_EVER)) is not None:
-            for job in jobs:
-                try:
-                    job.result = job.call(self.db)
-                except sqlite3.Error as error:
-                    job.error = unavailable(error)
-                except BaseException as error:  # it goes to whoever asked
-                    job.error = error
-                if self.db.in_transaction:
-                    self.db.rollback()
-            deliver(jobs)
-        self.db.close()
+    def _serve(self, jobs: list[Job]) -> None:
+        for job in jobs:
+            try:
+                job.result = job.call(self.db)
+            except sqlite3.Error as error:
+                job.error = unavailable(error)
+            except BaseException as error:  # it goes to whoever asked
+                job.error = error
+            if self.db.in_transaction:
+                self.db.rollback()
+        deliver(jobs)
 
 
 class Transaction:
@@ -219,9 +229,12 @@ class Writer(Lane["Transaction"]):
         self._version = self._data_version()
         self._looked_at = 0.0
         self._committed_at = 0.0
+        self._stirred_at = 0.0  # when somebody else was seen to have committed
         self._commits = 0
         self._commits_planned = limits.wal_commits
         self._wal_bytes = 0
+        self._wal_inode: int | None = None
+        self._wal_removed = False
         self._wal_limit = limits.wal_bytes
         self.transactions = 0
         self.listening = 0
@@ -239,30 +252,31 @@ class Writer(Lane["Transaction"]):
     def poke(self) -> None:
         """Have the thread notice that `listening` has changed."""
         with self._guard:
-            self._ring()
+            self._thread.ring()
 
     # ------------------------------------------------------------ the loop
 
-    def _main(self) -> None:
-        while (jobs := self._take(self._patience())) is not None:
-            if jobs:
-                self._transact(jobs)
-            if self.listening:
-                self._look_around()
-            if self._commits and self._gate is not None:
-                self._tend_wal(self._gate)
-        self._close()
+    def _serve(self, jobs: list[Job]) -> None:
+        if jobs:
+            self._transact(jobs)
+        if self.listening:
+            self._look_around()
+        if self._commits and self._gate is not None:
+            self._tend_wal(self._gate)
 
     def _patience(self) -> float:
         if self.listening:
-            return self._limits.look_around
-        return self._limits.idle if self._commits else FOR_EVER
+            idle = machine.monotonic() >= max(self._committed_at, self._stirred_at) + self._limits.idle
+            return self._limits.look_idle if idle else self._limits.look_around
+        return self._limits.idle if self._commits else threads.FOR_EVER
 
     def _transact(self, jobs: list[Job]) -> None:
         jobs = self._enter(jobs)
         if not jobs:
             return
         try:
+            if self._wal_removed:
+                raise StoreUnavailableError(REMOVED.format(self._wal))
             if len(jobs) > 1 or not self._run_statement(jobs[0]):
                 self._run_together(jobs)
         except sqlite3.Error as error:
@@ -326,8 +340,8 @@ class Writer(Lane["Transaction"]):
         if self.db.total_changes != changes_before:
             self.transactions += 1
             self._commits += 1
-            self._committed_at = time.monotonic()
-            if self._commits % COMMITS_PER_LOOK == 0:
+            self._committed_at = machine.monotonic()
+            if self._commits % COMMITS_PER_LOOK == 0 or self.transactions == 1:
                 # Not behind the answer, where it would be a race with the event loop for the interpreter lock.
                 self._measure_wal()
 
@@ -391,7 +405,7 @@ class Writer(Lane["Transaction"]):
         return version
 
     def _look_around(self) -> None:
-        now = time.monotonic()
+        now = machine.monotonic()
         if now < self._looked_at + self._limits.look_around * 0.9:
             return
         self._looked_at = now
@@ -399,14 +413,27 @@ class Writer(Lane["Transaction"]):
             version = self._data_version()
             if version != self._version:
                 self._version = version
+                self._stirred_at = now
                 self._on_foreign_commit()
 
     # ------------------------------------------------------------ the write-ahead log
 
     def _measure_wal(self) -> None:
-        if self._wal is not None:
-            with contextlib.suppress(OSError):
-                self._wal_bytes = os.stat(self._wal).st_size
+        """See how long the log is, and that it is still there: SQLite would go on writing into one that nobody can open."""
+        if self._wal is None:
+            return
+        try:
+            found = os.stat(self._wal)
+        except FileNotFoundError:
+            inode = 0
+        except OSError:
+            return
+        else:
+            self._wal_bytes, inode = found.st_size, found.st_ino
+            self._wal_inode = self._wal_inode or inode  # we have it open, so that it keeps its number
+        if inode != self._wal_inode and not self._wal_removed:
+            self._wal_removed = True
+            self._commits_planned = 0  # what stands in it is moved into the database at once
 
     def _tend_wal(self, gate: FileLock) -> None:
         """Checkpoint when there is enough to move, or when nothing is written.
@@ -417,7 +444,7 @@ class Writer(Lane["Transaction"]):
         if (
             self._commits >= self._commits_planned
             or self._wal_bytes > self._wal_limit
-            or time.monotonic() >= self._committed_at + self._limits.idle
+            or machine.monotonic() >= self._committed_at + self._limits.idle
         ):
             self._checkpoint(gate)
 

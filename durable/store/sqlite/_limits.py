@@ -14,9 +14,10 @@ class Limits(Struct, frozen=True):
         held_back: Seconds until a start asks a run again that takes no messages for a moment.
         transaction: Seconds that a transactional activity may keep its transaction open, before it is undone: nothing else
             is written meanwhile, by whatever process. Shorter than `busy`, so that the others only wait.
-        idle: Seconds without a write after which the log is moved into the database.
-        look_around: Seconds between two looks for commits of other processes, while somebody listens. A look costs some
-            10 µs, so this is well below 1 % of a core.
+        idle: Seconds without a write after which the log is moved into the database, and other processes are looked for less often.
+        look_around: Seconds between two looks for commits of other processes, while somebody listens.
+        look_idle: The same when nobody has committed for `idle` seconds. A look wakes a thread, which costs a sleeping
+            machine some 100 µs: this is a fifth of 1 % of a core.
         wal_commits: Commits after which the log is moved into the database. That costs about as much as three
             commits; after it the log is written over from its beginning, and the file system syncs that in half the time
             of a log that grows.
@@ -30,6 +31,7 @@ class Limits(Struct, frozen=True):
     transaction: float = 5.0
     idle: float = 1.0
     look_around: float = 0.02
+    look_idle: float = 0.05
     wal_commits: int = 100
     wal_bytes: int = 8 * 1024 * 1024
     cache_bytes: int = 16 * 1024 * 1024

@@ -18,12 +18,10 @@ import os
 import sys
 import threading
 import time
-import weakref
 from urllib.parse import quote
 
+from durable._internal import forks
 from durable.exceptions import StoreUnavailableError
-
-_held: weakref.WeakSet[FileLock] = weakref.WeakSet()
 
 if sys.platform == "win32":
     import msvcrt
@@ -68,7 +66,7 @@ class FileLock:
         self.path = path
         flags = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | (os.O_CREAT if create else 0)
         self._descriptor = os.open(path, flags, 0o600)
-        _held.add(self)
+        forks.in_child(self, FileLock.close)
 
     def acquire(self, *, wait: bool = True, shared: bool = False) -> bool:
         """Take the lock; False when it is somebody else's and `wait` is not set."""
@@ -89,16 +87,6 @@ class FileLock:
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
-
-
-def _close_in_child() -> None:
-    for lock in list(_held):
-        with contextlib.suppress(OSError):
-            lock.close()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_close_in_child)
 
 
 class Lives:

@@ -223,7 +223,18 @@ def purge(transaction: Transaction, run_id: str, deed: Deed | None) -> Operated:
         return Operated.NOT_FOUND
     if status is RunStatus.RUNNING:
         return Operated.UNCHANGED
-    for name in ("purge_inbox", "purge_activities", "purge_queries", "purge_events", "purge_run"):
-        db.execute(SQL[name], (run_id,))
+    db.execute(SQL["purge_events"], (run_id,))
+    purge_rows(db, run_id)
     _log.write(transaction, run_id, deed)
     return Operated.CHANGED
+
+
+def is_closed(db: sqlite3.Connection, run_id: str) -> bool:
+    """Whether there is such a run, and it is closed."""
+    return _status(db, run_id) not in (None, RunStatus.RUNNING)
+
+
+def purge_rows(db: sqlite3.Connection, run_id: str) -> None:
+    """Remove a run with all its rows but its history."""
+    for name in ("purge_inbox", "purge_activities", "purge_queries", "purge_run"):
+        db.execute(SQL[name], (run_id,))

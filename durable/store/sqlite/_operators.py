@@ -7,12 +7,15 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
 
+from durable._engine.deadlines import DeadlineTurn, LateRuns
 from durable._engine.deeds import BatchNews, BatchRow, BatchRun, Deed, DeedRow, NewBatch
+from durable._engine.fleet import QueueState, Survey
 from durable._engine.operations import ActivityChange, Operated, Reset, ResetView
 from durable._engine.records import Close, Hold, Message
+from durable._engine.retention import OverdueRun, RetentionRow
 from durable.history import EventRow
 from durable.store._filter import ListQuery
-from durable.store.sqlite import _batches, _log, _operations
+from durable.store.sqlite import _batches, _deadlines, _fleet, _log, _operations, _retention
 from durable.store.sqlite._connection import Writer
 from durable.store.sqlite._locks import Lives
 
@@ -117,6 +120,61 @@ class Operators:
         if not await self._read(partial(_log.is_older, until=until)):
             return 0
         return await self.writer.run(partial(_log.prune, age=age, limit=limit))
+
+    # ---------------------------------------------------------------- retention
+
+    async def set_retention(self, row: RetentionRow) -> None:
+        await self.writer.run(partial(_retention.set_for, row=row))
+
+    async def clear_retention(self, workflow_type: str) -> None:
+        await self.writer.run(partial(_retention.clear, workflow_type=workflow_type))
+
+    async def read_retention(self) -> list[RetentionRow]:
+        return await self._read(_retention.read)
+
+    async def take_retention_turn(self, limit: int, *, exports: bool, hold: int) -> list[OverdueRun] | None:
+        if not await self._read(partial(_retention.is_turn, now=self._stamp())):
+            return None
+        return await self.writer.run(partial(_retention.take_turn, limit=limit, exports=exports, hold=hold))
+
+    async def retire(self, run_ids: Sequence[str], *, events: int, pause: int | None) -> bool:
+        return await self.writer.run(partial(_retention.retire, run_ids=run_ids, events=events, pause=pause))
+
+    # ---------------------------------------------------------------- task queues
+
+    async def set_queue_state(self, task_queue: str, state: QueueState, *, deed: Deed) -> bool:
+        return await self.writer.run(partial(_fleet.set_state, task_queue=task_queue, state=state, deed=deed))
+
+    async def queue_state(self, task_queue: str) -> QueueState:
+        return await self._read(partial(_fleet.state_of, task_queue=task_queue))
+
+    async def survey(self) -> Survey:
+        return await self._read(lambda db: _fleet.survey(db, self._lives, self._stamp()))
+
+    async def take_survey_turn(self, worker_id: str, hold: int) -> bool:
+        if not await self._read(lambda db: _fleet.may_take_turn(db, worker_id, self._stamp())):
+            return False
+        return await self.writer.run(partial(_fleet.take_turn, worker_id=worker_id, hold=hold))
+
+    async def take_deadline_turn(
+        self, workflow_type: str, worker_id: str, hold: int, *, near: int = 0, past: int = 0
+    ) -> DeadlineTurn | None:
+        if not await self._read(
+            lambda db: _deadlines.may_take_turn(db, workflow_type, worker_id, self._stamp())
+        ):
+            return None
+        return await self.writer.run(
+            lambda transaction: _deadlines.take_turn(
+                transaction, workflow_type, worker_id, hold, near=near, past=past
+            )
+        )
+
+    async def late_runs(
+        self, workflow_type: str, *, since: int, until: int, told: int, limit: int
+    ) -> LateRuns:
+        return await self._read(
+            lambda db: _deadlines.late(db, workflow_type, since=since, until=until, told=told, limit=limit)
+        )
 
     # ---------------------------------------------------------------- many runs
 

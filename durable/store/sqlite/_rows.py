@@ -260,7 +260,7 @@ def activities(
             task_queue=queue_of(row.task_queue.removeprefix(LANES)),
             state=row.state,
             attempt=row.attempt,
-            due_at=row.due_at,
+            due_at=max(row.due_at, row.scheduled_at),  # earlier only to be claimed sooner
             deadline=row.deadline,
             start_by=row.start_by,
             close_by=row.close_by,

@@ -10,7 +10,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import TypeVar
 
-from durable._engine.hints import Hint, HintKind
+from durable._engine.hints import Glance, Hint, HintKind
 from durable._engine.lanes import BreakerNews, BreakerRecord, Forced, KeyRecord
 from durable._engine.records import (
     ActivityRecord,
@@ -52,6 +52,7 @@ from durable.store.sqlite import (
     _schema,
     _search,
     _sole,
+    _switching,
     _updates,
     _versions,
     _workers,
@@ -76,20 +77,29 @@ class SQLiteStore(Operators):
         path: The file; None in memory, where the one connection serves everything.
         clock: The time, in microseconds since the epoch.
         limits: See there.
+        lives: Who says which workers live: the operating system's locks, unless somebody stands in for them.
     """
 
     def __init__(
-        self, db: sqlite3.Connection, *, url: str, path: str | None, clock: Callable[[], int], limits: Limits
+        self,
+        db: sqlite3.Connection,
+        *,
+        url: str,
+        path: str | None,
+        clock: Callable[[], int],
+        limits: Limits,
+        lives: Lives | None = None,
     ) -> None:
         self.url = url
         self._path = path
         self._limits = limits
         self._clock = clock
         self._hub = _hints.enter(path)
-        self._lives = Lives(path)
+        self._lives = Lives(path) if lives is None else lives
         self._listeners: list[_hints.Listener] = []
         self._claims_made = 0
         self._closing: asyncio.Future[None] | None = None
+        self._has_worker = False
         self.writer = Writer(
             db, stamp=self._stamp, path=path, limits=limits, on_foreign_commit=self._on_foreign_commit
         )
@@ -250,6 +260,9 @@ class SQLiteStore(Operators):
 
     async def next_wake(self, task_queues: Sequence[str]) -> int | None:
         return await self._read(lambda db: _claims.next_wake(db, self._stamp(), task_queues))
+
+    async def glance(self, task_queues: Sequence[str]) -> Glance:
+        return await self._read(lambda db: _claims.glance(db, self._stamp(), task_queues))
 
     # ---------------------------------------------------------------- activities
 
@@ -422,6 +435,9 @@ class SQLiteStore(Operators):
             # Perhaps it was written; then it is a worker that died at its birth, for others to bury.
             self._lives.abandon(worker.worker_id)
             raise
+        if not self._has_worker:
+            self._has_worker = True
+            _switching.enter()
         return _workers.SQLiteLease(
             self._lives, worker.worker_id, None if self._path is None else self._connect_reader
         )
@@ -511,6 +527,8 @@ class SQLiteStore(Operators):
         finally:
             self._lives.close()
             _hints.leave(self._path, self._hub)
+            if self._has_worker:
+                _switching.leave()
             self._closing.set_result(None)
 
 

@@ -1,5 +1,10 @@
 -- name: commit
-select now, verdicts, started from durable.commit_2(:arguments)
+select now, verdicts, started from durable.commit_3(:arguments)
+
+-- name: append
+-- Without a time nothing was written.
+select append_3 as now, null::smallint[] as verdicts, null::uuid[] as started
+from durable.append_3($1, $2, $3, $4, $5, $6, $7, $8, $9)
 
 -- name: taken_positions
 -- Which of these positions are taken, and whether by the very bytes that were to be written there.

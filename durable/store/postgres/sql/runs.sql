@@ -2,6 +2,10 @@
 select n, outcome, run_id, workflow_type, epoch, now from durable.start_2(
     $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22)
 
+-- name: create_plain_runs
+-- Without a time none was created.
+select durable.start_3($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+
 -- name: create_sole_runs
 select n, outcome, run_id, workflow_type, epoch, now from durable.start_sole_2(
     $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)

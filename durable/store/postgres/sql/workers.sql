@@ -16,7 +16,8 @@ delete from durable.workers w where w.worker_id = $1 and w.dead
     and not exists (select from durable.activity_tasks a where a.worker = w.worker_id)
 
 -- name: list_workers
-select worker_id, identity, task_queues, lease, renewals, expires_at <= durable.now_us() as expired, dead, version
+-- Who is dead has no lease, however much of it was left when it said goodbye.
+select worker_id, identity, task_queues, lease, renewals, dead or expires_at <= durable.now_us() as expired, dead, version
 from durable.workers order by registered_at, worker_id
 
 -- name: bury

@@ -37,3 +37,15 @@ SELECT json_group_array(json_array(run_id, epoch)) FROM runs WHERE owner = ? AND
 -- name: first_wake
 SELECT min(wake_at) FROM runs
 WHERE status = 1 AND owner IS NULL AND wake_at > ? AND task_queue = ? AND priority = ?
+
+-- name: glance
+-- Whether there are messages; attempts and runs that are overdue, or have nobody; queries; and versions.
+SELECT
+    EXISTS (SELECT 1 FROM inbox WHERE task_queue IN (SELECT value FROM json_each(:queues))),
+    EXISTS (SELECT 1 FROM activity_tasks WHERE state < 3 AND deadline IS NOT NULL AND deadline <= :now)
+        OR EXISTS (SELECT 1 FROM activity_tasks WHERE state = 2 AND worker IS NULL)
+        OR EXISTS (SELECT 1 FROM activity_tasks WHERE sole = 1 AND state = 3)
+        OR EXISTS (SELECT 1 FROM runs WHERE status = 1 AND times_out_at IS NOT NULL AND times_out_at <= :now),
+    EXISTS (SELECT 1 FROM queries),
+    EXISTS (SELECT 1 FROM queue_routes WHERE task_queue IN (SELECT value FROM json_each(:queues))),
+    (SELECT coalesce(max(state), 0) FROM queue_states WHERE task_queue IN (SELECT value FROM json_each(:queues)))

@@ -26,13 +26,20 @@ WHERE task = given.column3 AND type = given.column4 AND data = given.column5
 -- name: withdraw
 DELETE FROM events WHERE (run_id, seq) IN (VALUES (?, ?))
 
--- name: unread
--- Whether these runs have messages, and updates, apart from those that the closing transitions have read.
-SELECT json_group_array(json_array(run_id, is_update)) FROM (
-    SELECT DISTINCT run_id, type = 60 AS is_update FROM inbox
-    WHERE run_id IN (SELECT value FROM json_each(?)) AND internal = 0
-      AND position NOT IN (SELECT value FROM json_each(?))
-)
+-- name: look
+-- Of runs that close: which have messages, and updates, apart from those that the closing transitions have read; and
+-- whether any of them has anything that goes, or is told, when it closes.
+SELECT
+    (SELECT json_group_array(json_array(run_id, is_update)) FROM (
+        SELECT DISTINCT run_id, type = 60 AS is_update FROM inbox
+        WHERE run_id IN (SELECT value FROM json_each(:runs)) AND internal = 0
+          AND position NOT IN (SELECT value FROM json_each(:read)))),
+    EXISTS (SELECT 1 FROM inbox WHERE run_id IN (SELECT value FROM json_each(:runs))
+        AND position NOT IN (SELECT value FROM json_each(:read))),
+    EXISTS (SELECT 1 FROM runs WHERE parent_run_id IN (SELECT value FROM json_each(:runs))
+        AND status = 1 AND parent_close_policy IN (1, 3)),
+    EXISTS (SELECT 1 FROM activity_tasks WHERE run_id IN (SELECT value FROM json_each(:runs))),
+    EXISTS (SELECT 1 FROM update_outcomes WHERE run_id IN (SELECT value FROM json_each(:runs)) AND stage < 3)
 
 -- name: consume
 DELETE FROM inbox WHERE position IN (SELECT value FROM json_each(?))

@@ -12,7 +12,19 @@ from durable._internal.backoff import exponential
 from durable._internal.ids import check_name
 from durable._internal.instants import MICROSECOND, Duration, to_duration
 from durable._internal.left_out import no_attribute as _no_attribute
+from durable._internal.shown import shown
 from durable._limits import CircuitBreaker, Concurrency, Priority
+from durable._metering import (
+    MetricAttributes,
+    MetricCommon,
+    MetricCounter,
+    MetricGauge,
+    MetricGaugeFloat,
+    MetricHistogram,
+    MetricHistogramFloat,
+    MetricHistogramTimedelta,
+    MetricMeter,
+)
 from durable._search_attributes import (
     SearchAttributeIndexedValueType,
     SearchAttributeKey,
@@ -31,6 +43,15 @@ __all__ = [
     "ChildWorkflowCancellationType",
     "CircuitBreaker",
     "Concurrency",
+    "MetricAttributes",
+    "MetricCommon",
+    "MetricCounter",
+    "MetricGauge",
+    "MetricGaugeFloat",
+    "MetricHistogram",
+    "MetricHistogramFloat",
+    "MetricHistogramTimedelta",
+    "MetricMeter",
     "ParentClosePolicy",
     "PendingActivityState",
     "PinnedVersioningOverride",
@@ -201,9 +222,9 @@ class WorkerDeploymentVersion:
         check_name(self.build_id, "build_id")
         for mark in ".:":
             if mark in self.deployment_name:
-                raise ValueError(f"deployment_name must not contain {mark!r}: {self.deployment_name!r}")
+                raise ValueError(f"deployment_name must not contain {mark!r}: {shown(self.deployment_name)}")
         if ":" in self.build_id:
-            raise ValueError(f"build_id must not contain ':': {self.build_id!r}")
+            raise ValueError(f"build_id must not contain ':': {shown(self.build_id)}")
 
     def to_canonical_string(self) -> str:
         """Return `<deployment_name>.<build_id>`."""
@@ -218,7 +239,7 @@ class WorkerDeploymentVersion:
         """
         name, dot, build = canonical.partition(".")
         if not dot:
-            raise ValueError(f"{canonical!r} must have the form '<deployment_name>.<build_id>'")
+            raise ValueError(f"{shown(canonical)} must have the form '<deployment_name>.<build_id>'")
         return cls(name, build)
 
 
@@ -241,7 +262,7 @@ class PinnedVersioningOverride(VersioningOverride):
     def __post_init__(self) -> None:
         version: object = self.version
         if not isinstance(version, WorkerDeploymentVersion):
-            raise TypeError(f"version must be a WorkerDeploymentVersion, not {version!r}")
+            raise TypeError(f"version must be a WorkerDeploymentVersion, not {shown(version)}")
 
 
 @dataclass(frozen=True)
@@ -293,7 +314,7 @@ class RetryPolicy:
         if isinstance(coefficient, bool) or not isinstance(coefficient, int | float):
             raise TypeError(f"backoff_coefficient must be a number, not {type(coefficient).__name__}")
         if not 1.0 <= coefficient <= 1_000_000:
-            raise ValueError(f"backoff_coefficient must be from 1 to 1000000, not {coefficient!r}")
+            raise ValueError(f"backoff_coefficient must be from 1 to 1000000, not {shown(coefficient)}")
         if self.maximum_interval is not None:
             maximum = to_duration(self.maximum_interval, "maximum_interval", allow_zero=False)
             if maximum < initial:
@@ -305,14 +326,16 @@ class RetryPolicy:
             raise ValueError(f"maximum_attempts must be 0 (no limit) or more, not {attempts}")
         types: object = self.non_retryable_error_types
         if types is not None and (isinstance(types, str) or not isinstance(types, Iterable)):
-            raise TypeError(f"non_retryable_error_types must be a list, not {types!r}; put it in brackets")
+            raise TypeError(
+                f"non_retryable_error_types must be a list, not {shown(types)}; put it in brackets"
+            )
         entries = list(self.non_retryable_error_types or ())
         for entry in entries:
             if not isinstance(entry, str) and not (
                 isinstance(entry, type) and issubclass(entry, BaseException)
             ):
                 raise TypeError(
-                    f"non_retryable_error_types takes exception classes and their names, not {entry!r}"
+                    f"non_retryable_error_types takes exception classes and their names, not {shown(entry)}"
                 )
         if not all(isinstance(entry, str) for entry in entries):
             names = [entry if isinstance(entry, str) else entry.__name__ for entry in entries]

@@ -1,11 +1,12 @@
-"""Identifiers: how they are made, and which ones are accepted from outside."""
+"""Identifiers: how they are made, and which ones, and which texts and switches, are accepted from outside."""
 
 from __future__ import annotations
 
-import os
-import time
 import unicodedata
 from hashlib import sha256
+
+from durable._internal import machine
+from durable._internal.shown import shown
 
 MAX_NAME_BYTES = 255
 """The longest id, type, queue or message name, in UTF-8 bytes: it fits every index of every database in use."""
@@ -13,8 +14,8 @@ MAX_NAME_BYTES = 255
 
 def uuid7() -> str:
     """Return a fresh UUID of version 7, so that rows written together lie together in an index (RFC 9562)."""
-    millis = time.time_ns() // 1_000_000
-    value = (millis & 0xFFFF_FFFF_FFFF) << 80 | int.from_bytes(os.urandom(10))
+    millis = machine.wall() // 1000
+    value = (millis & 0xFFFF_FFFF_FFFF) << 80 | int.from_bytes(machine.random_bytes(10))
     value = value & ~(0xF << 76) | 0x7 << 76
     value = value & ~(0x3 << 62) | 0x2 << 62
     text = f"{value:032x}"
@@ -61,14 +62,54 @@ def check_name(value: object, field: str) -> str:
     return value
 
 
-def check_text(value: str, field: str) -> str:
-    """Return `value` when it can be stored: valid Unicode, of any length and with any line breaks.
+MAX_TEXT_BYTES = 64 * 1024
+"""The longest reason or note, in UTF-8 bytes: a text for people, which is stored beside what it is about."""
+
+
+def check_text(value: object, field: str, *, most: int | None = None) -> str:
+    """Return `value` when it can be stored: valid Unicode, with any line breaks.
 
     Raises:
-        ValueError: It holds a lone surrogate; the text names the field.
+        ValueError: It holds a lone surrogate, or takes more than `most` bytes; the text names the field.
+        TypeError: It is not a string.
     """
+    if not isinstance(value, str):
+        raise TypeError(f"{field} must be a string, not {type(value).__name__}")
     try:
-        value.encode()
+        size = len(value.encode())
     except UnicodeEncodeError:
         raise ValueError(f"{field} must be valid Unicode, without lone surrogates: {value[:40]!a}") from None
+    if most is not None and size > most:
+        raise ValueError(f"{field} must be at most {most:,} bytes, not {size:,}: {value[:40]!a}...")
+    return value
+
+
+def check_note(value: object, field: str) -> str:
+    """Return `value` when it can be a text for people: as `check_text`, and no longer than `MAX_TEXT_BYTES`.
+
+    Raises:
+        ValueError: It holds a lone surrogate, or is longer; the text names the field.
+        TypeError: It is not a string.
+    """
+    return check_text(value, field, most=MAX_TEXT_BYTES)
+
+
+def check_optional_name(value: object, field: str) -> str | None:
+    """Return `value` when it is None, or `check_name` takes it.
+
+    Raises:
+        ValueError: See `check_name`.
+        TypeError: It is neither.
+    """
+    return None if value is None else check_name(value, field)
+
+
+def check_flag(value: object, field: str) -> bool:
+    """Return `value` when it is True or False, and nothing else: "no" is a string, and true.
+
+    Raises:
+        TypeError: It is not.
+    """
+    if not isinstance(value, bool):
+        raise TypeError(f"{field} must be True or False, not {shown(value)}")
     return value

@@ -11,6 +11,8 @@ from __future__ import annotations
 import math
 from datetime import UTC, datetime, timedelta
 
+from durable._internal.shown import shown
+
 Duration = timedelta | float
 """What people may write for a duration: a `timedelta`, or a number of seconds."""
 
@@ -40,16 +42,24 @@ def to_duration(value: Duration, name: str, *, allow_zero: bool = True) -> int:
         micros = value // MICROSECOND
     elif isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(
-            f"{name} must be a timedelta or a number of seconds, not {type(value).__name__}: {value!r}"
+            f"{name} must be a timedelta or a number of seconds, not {type(value).__name__}: {shown(value)}"
         )
-    elif not math.isfinite(value):
-        raise ValueError(f"{name} must be finite, not {value!r}")
-    else:
-        micros = HORIZON + 1 if value > HORIZON / SECOND else round(value * SECOND)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{name} must be finite, not {value}")
+    else:  # before it is multiplied: an integer may be larger than any float
+        micros = (
+            HORIZON + 1
+            if value > HORIZON / SECOND
+            else -1
+            if value < -HORIZON / SECOND
+            else round(value * SECOND)
+        )
     if micros < 0 or (micros == 0 and not allow_zero):
-        raise ValueError(f"{name} must be {'at least' if allow_zero else 'longer than'} zero, not {value!r}")
+        raise ValueError(
+            f"{name} must be {'at least' if allow_zero else 'longer than'} zero, not {shown(value)}"
+        )
     if micros > HORIZON:
-        raise ValueError(f"{name} must be at most 100 years, not {value!r}")
+        raise ValueError(f"{name} must be at most 100 years, not {shown(value)}")
     # Timers and timeouts have a resolution of a millisecond; `0.1 + 0.2` seconds shall not differ from 0.3.
     return micros if micros < 1000 else (micros + 500) // 1000 * 1000
 
@@ -64,7 +74,7 @@ def check_timeout(micros: object, name: str) -> None:
     if micros is None:
         return
     if isinstance(micros, bool) or not isinstance(micros, int):
-        raise TypeError(f"{name} must be a whole number of microseconds here, not {micros!r}")
+        raise TypeError(f"{name} must be a whole number of microseconds here, not {shown(micros)}")
     if not 0 < micros <= HORIZON:
         raise ValueError(f"{name} must be longer than zero and at most 100 years, not {micros} microseconds")
 
@@ -86,5 +96,7 @@ def from_datetime(value: datetime, name: str) -> int:
         ValueError: It is naive: which instant it means would depend on the machine.
     """
     if value.tzinfo is None:
-        raise ValueError(f"{name} must carry a time zone, for example datetime.now(timezone.utc): {value!r}")
+        raise ValueError(
+            f"{name} must carry a time zone, for example datetime.now(timezone.utc): {shown(value)}"
+        )
     return (value - _EPOCH) // MICROSECOND

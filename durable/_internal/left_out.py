@@ -49,7 +49,6 @@ NAMES: dict[str, str] = {
     "*_activity_class": "an activity is a function or a method: pass that, or call it",
     "*plugin": _PLUGINS,
     "datacodec": "it is PayloadCodec in durable.converter",
-    "*metric*": "record metrics in an activity with the library of your choice, for example opentelemetry.metrics",
     "unfinished*handlerswarning": "the worker logs what is unfinished; see workflow.HandlerUnfinishedPolicy",
     "*proto*": "protobuf is no dependency; an EncodingPayloadConverter of your own can add it",
 }
@@ -72,7 +71,7 @@ OPTIONS: dict[str, str] = {
     "dns_load_balancing_config": _NO_SERVER,
     "grpc_compression": _NO_SERVER,
     "lazy": "a client is connected where it is awaited or entered: keep the object that Client.connect() returns until then",
-    "runtime": "there is no other runtime than Python's",
+    "runtime": "there is no other runtime than Python's; its metrics are in durable.telemetry, see docs/telemetry.md",
     "plugins": _PLUGINS,
     "header_codec_behavior": "headers are encoded by the payload codec, as all other payloads are",
     "payload_limits": "the limits of sizes are fixed; see docs/values.md",

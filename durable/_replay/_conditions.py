@@ -13,21 +13,26 @@ class Conditions:
 
     Attributes:
         awaited: Those that have not held yet.
-        asks_at_once: Whether one that holds already is not waited for. It was so once: then code went on before others
-            that were ready, handlers for example whose end it would wait for.
     """
 
-    __slots__ = ("_loop", "asks_at_once", "awaited")
+    __slots__ = ("_asks_at_once", "_loop", "awaited")
 
-    def __init__(self, loop: DeterministicLoop) -> None:
+    def __init__(self, loop: DeterministicLoop, *, asks_at_once: bool) -> None:
+        """Look at what the code of one run waits for.
+
+        Args:
+            loop: Its event loop.
+            asks_at_once: Whether one that holds already is not waited for. It was so once: then code went on before others
+                that were ready, handlers for example whose end it would wait for.
+        """
         self._loop = loop
-        self.asks_at_once = False
+        self._asks_at_once = asks_at_once
         self.awaited: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
 
     def wait(self, condition: Callable[[], bool]) -> asyncio.Future[None]:
         """See `Runtime.wait_condition`."""
         future = self._loop.create_future()
-        if self.asks_at_once and condition():
+        if self._asks_at_once and condition():
             future.set_result(None)
         else:
             self.awaited.append((condition, future))

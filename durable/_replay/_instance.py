@@ -20,9 +20,8 @@ from typing import Any, ClassVar
 from zlib import crc32
 
 from durable._replay._activities import LocalActivities, OpenIds, Serves, cancel_activity, not_served
-from durable._replay._awaitables import NumberedTask, TimerHandle
-from durable._replay._commands import READ_ONLY, Commands
-from durable._replay._conditions import Conditions
+from durable._replay._awaitables import NumberedTask
+from durable._replay._commands import Commands
 from durable._replay._endings import end_of, failure
 from durable._replay._facts import counted_to
 from durable._replay._faults import fails_workflow
@@ -32,12 +31,11 @@ from durable._replay._handlers import Handler
 from durable._replay._loop import POISONED, DeterministicLoop
 from durable._replay._messages import Messages, Note
 from durable._replay._others import OtherWorkflows
-from durable._replay._own_messages import OwnMessages
+from durable._replay._own_waiting import OwnWaiting
 from durable._replay._patches import NONE, Activation, Patches
 from durable._replay._queries import NO_HEADERS, Ask, Headers, UnknownQueryError, answer, call_handler
 from durable._replay._randomness import Randomness
 from durable._replay._teardown import evict
-from durable._replay._timers import Timers
 from durable._replay._turns import SpinError as TurnSpin
 from durable._replay._turns import TurnPoisoned, Turns
 from durable._replay._updates import Updates
@@ -52,7 +50,6 @@ from durable.exceptions import (
     WorkflowTaskError,
 )
 from durable.history import (
-    CONDITIONS_LAST,
     HANDLERS_END,
     MESSAGES_FIRST,
     TARGET_CHANGED,
@@ -94,7 +91,7 @@ class Tried:
     moved: bool
 
 
-class Instance(OwnMessages):
+class Instance(OwnWaiting):
     """One run's code. It implements what its event loop and the authoring API ask for.
 
     Attributes:
@@ -106,9 +103,9 @@ class Instance(OwnMessages):
     """
 
     __slots__ = (
+        "_activates",
         "_cancel_reason",
         "_commands",
-        "_conditions",
         "_converter",
         "_ids",
         "_length",
@@ -130,7 +127,6 @@ class Instance(OwnMessages):
         "_started",
         "_target_changed",
         "_task_error",
-        "_timers",
         "_updates",
         "children_of",
         "closing",
@@ -180,9 +176,10 @@ class Instance(OwnMessages):
         self._converter = converter
         self._note = note
         self._commands = self.COMMANDS(self.loop, trace=trace)
-        self._timers = Timers(self.loop, self._commands)
-        self._conditions = Conditions(self.loop)
-        self._patches = Patches(self._commands, activates)
+        self._timers = None
+        self._conditions = None
+        self._activates = activates
+        self._patches: Patches | None = None
         self._now = 0
         self._origin: int | None = None
         self._replaying = False
@@ -243,7 +240,7 @@ class Instance(OwnMessages):
         self._replaying = replaying
         self._marked = patches
         if patches:
-            self._patches.known |= patches
+            self._own_patches().known |= patches
         self._commands.wanted = {}
         if self._messages is not None:
             self._messages.buffer.begin_turn()
@@ -331,7 +328,6 @@ class Instance(OwnMessages):
         self._found = Found(started)
         self._created_at = event.time
         self._random = Randomness(started.seed)
-        self._conditions.asks_at_once = not self.keeps(CONDITIONS_LAST)
         if started.original_run_id:
             self.children_of = started.original_run_id
             self.loop.salt_with(crc32(started.original_run_id.encode()))
@@ -406,6 +402,11 @@ class Instance(OwnMessages):
             self._updates = Updates(self, self._converter, self._own_messages().under_way)
         return self._updates
 
+    def _own_patches(self) -> Patches:
+        if self._patches is None:
+            self._patches = Patches(self._commands, self._activates)
+        return self._patches
+
     def keeps(self, flag: int) -> bool:
         """See `MessageHost`."""
         return bool(self._started.flags & flag)
@@ -478,22 +479,6 @@ class Instance(OwnMessages):
         """See `UpdateHost`."""
         self._task_error = self._task_error or error
 
-    def start_timer(self, when_ms: int, handle: TimerHandle) -> None:
-        """Arm a timer that asyncio or anyio asked for."""
-        self._timers.arm(when_ms, handle)
-
-    def cancel_timer(self, handle: TimerHandle) -> None:
-        """Forget a timer that asyncio or anyio no longer needs."""
-        self._timers.disarm(handle)
-
-    def drained(self) -> bool:
-        """Complete every wait condition that holds now; whether there was one."""
-        return bool(self._conditions.awaited) and self._conditions.drained()
-
-    def waiting(self) -> bool:
-        """Whether something is under way that will bring another task by itself."""
-        return bool(self._commands.operations)
-
     def report(self, message: str, exception: BaseException | None) -> None:
         """Fail the task over a defect that no awaiting code will see."""
         self._task_error = self._task_error or exception or WorkflowTaskError(message)
@@ -522,7 +507,7 @@ class Instance(OwnMessages):
 
     def patched(self, id: str, *, deprecated: bool) -> bool:
         """See `Runtime.patched`."""
-        return self._patches.ask(
+        return self._own_patches().ask(
             id, deprecated=deprecated, replaying=self._replaying, marked=self._marked, info=self.info
         )
 
@@ -568,16 +553,6 @@ class Instance(OwnMessages):
         if self._others is None:
             self._others = OtherWorkflows(self, self._started, self._converter, self._random, self._commands)
         return self._others
-
-    def sleep(self, duration: int, summary: str) -> asyncio.Future[None]:
-        """See `Runtime.sleep`."""
-        return self._timers.sleep(duration, summary)
-
-    def wait_condition(self, condition: Callable[[], bool]) -> asyncio.Future[None]:
-        """See `Runtime.wait_condition`."""
-        if self._commands.read_only:
-            self._commands.refuse(READ_ONLY)
-        return self._conditions.wait(condition)
 
     def instance(self) -> Any:
         """See `Runtime.instance`."""

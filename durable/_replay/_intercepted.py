@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Mapping, Sequence
-from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import Any, NoReturn
@@ -335,8 +334,8 @@ class _Outbound(WorkflowOutboundInterceptor):
         said: Continuation = input.call
         name = said.name if said.definition is None else said.definition.name
         if input.workflow != name:
-            said = replace(said, definition=None, name=input.workflow)
-        said = replace(
+            said = structs.replace(said, definition=None, name=input.workflow)
+        said = structs.replace(
             said,
             args=tuple(input.args),
             task_queue=input.task_queue,
@@ -440,11 +439,11 @@ class _Outbound(WorkflowOutboundInterceptor):
             ("execution_timeout", "run_timeout", "task_timeout"),
         )
         if changed:
-            of_any["child"] = replace(child, **changed)
+            of_any["child"] = structs.replace(child, **changed)
         request = ChildRequest(
             input.workflow,
             tuple(input.args),
-            replace(request.options, **of_any) if of_any else request.options,
+            structs.replace(request.options, **of_any) if of_any else request.options,
             request.definition if input.workflow == request.name else None,
             input.ret_type,
         )
@@ -537,7 +536,7 @@ def _called(
         input.activity,
         tuple(input.args),
         # Options are known by identity further on.
-        replace(call.options, **changed) if changed else call.options,
+        structs.replace(call.options, **changed) if changed else call.options,
         call.definition if input.activity == call.name else None,
         result_type=input.ret_type,
     )

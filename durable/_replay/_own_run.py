@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
+from durable._metering import MetricMeter
 from durable._replay._commands import Commands
 from durable._replay._continue import LastRun, continued
 from durable._replay._facts import info_of
@@ -18,10 +19,23 @@ from durable.workflow._definition import WorkflowDefinition
 from durable.workflow._info import Info
 
 
-class OwnRun:
-    """See the module; all that it knows is the instance's."""
+class Surroundings(Protocol):
+    """The worker that runs the code."""
 
-    __slots__ = ("_created_at", "_details", "_found", "_info")
+    worker_id: str
+    meter: MetricMeter
+
+
+class OwnRun:
+    """See the module; all that it knows is the instance's.
+
+    Attributes:
+        surroundings: Where the code runs; not set where that is no worker.
+    """
+
+    __slots__ = ("_created_at", "_details", "_found", "_info", "surroundings")
+
+    surroundings: Surroundings
 
     run_id: str
     namespace: str
@@ -55,6 +69,24 @@ class OwnRun:
                 lambda: (self.version, self._target_changed),
             )
         return self._info
+
+    def metric_meter(self) -> MetricMeter:
+        """See `Runtime.metric_meter`."""
+        where: Surroundings | None = getattr(self, "surroundings", None)
+        if where is None:
+            return MetricMeter.noop
+        about = self.info()
+        meter = where.meter.with_additional_attributes({"workflow_type": about.workflow_type})
+        return meter.while_(lambda: not self.is_replaying())
+
+    def worker_id(self) -> str:
+        """See `Runtime.worker_id`."""
+        where: Surroundings | None = getattr(self, "surroundings", None)
+        return "" if where is None else where.worker_id
+
+    def is_replaying(self) -> bool:
+        """See `Runtime.is_replaying`."""
+        raise NotImplementedError
 
     def set_current_details(self, details: str) -> None:
         """See `Runtime.set_current_details`."""

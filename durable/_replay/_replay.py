@@ -116,7 +116,7 @@ def replay(
             raise NondeterminismError(_explain(rebuild(), turns, tasks[: index + 1], defined))
         for change in changed_arguments(recorded, commands):
             if strict:
-                change = _explain_change(rebuild(), turns, tasks[: index + 1])
+                change = _explain_change(rebuild(), turns, tasks[: index + 1]) or change
                 raise NondeterminismError(f"{_title(instance, inputs)}\n{change}")
             warn(change)
     return None
@@ -165,11 +165,18 @@ def _explain(
         traced.evict()
 
 
-def _explain_change(traced: Instance, turns: Turns, tasks: Sequence[tuple[list[Event], list[Event]]]) -> str:
-    """The same, and return the first call that is made with other arguments, with its line."""
+def _explain_change(
+    traced: Instance, turns: Turns, tasks: Sequence[tuple[list[Event], list[Event]]]
+) -> str | None:
+    """The same, and return the first call that is made with other arguments, with its line.
+
+    None when the code, run once more, does not make that call so again: it follows chance.
+    """
     try:
         recorded, commands = _last_task(traced, turns, tasks)
-        return changed_arguments(recorded, commands, (traced.sources or {}).get)[0]
+        if first_difference(recorded, commands) is not None:
+            return None
+        return next(iter(changed_arguments(recorded, commands, (traced.sources or {}).get)), None)
     finally:
         traced.evict()
 

@@ -224,11 +224,11 @@ class Updates:
         except WorkflowTaskError as error:
             self._host.fault(error)
             return False
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
             self._reject(update, error)
             return False
         return True
 
-    def _reject(self, update: WorkflowExecutionUpdateAccepted, error: Exception) -> None:
+    def _reject(self, update: WorkflowExecutionUpdateAccepted, error: BaseException) -> None:
         assert self._host.rejected is not None
         self._host.rejected[update.message] = self._converter.to_failure(error)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 from asyncio import Future, events
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from typing import Any, Concatenate, Generic, Literal, ParamSpec, Protocol, Self, TypeVar, Unpack, overload
+
+from msgspec.structs import replace
 
 from durable.activity._call import ActivityCall
 from durable.activity._definition import ActivityDefinition, define

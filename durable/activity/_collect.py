@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
+from durable._internal.shown import shown
 from durable.activity._activity import Activity, ActivityMethod
 from durable.activity._definition import check_dynamic
 from durable.activity._registry import REGISTRY, only
@@ -23,7 +24,7 @@ def activity_of(value: object) -> AnyActivity:
     """
     if isinstance(value, Activity):
         return cast(AnyActivity, value)
-    name = getattr(value, "__qualname__", None) or repr(value)
+    name = getattr(value, "__qualname__", None) or shown(value)
     if callable(value) and not isinstance(value, type):
         raise RegistrationError(
             f"{name} is a plain function; put @activity.defn above it to make it an activity"

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeAlias
 
+from durable._metering import MetricMeter
 from durable.common import Priority, RetryPolicy
 from durable.converter import PayloadConverter
 from durable.exceptions import NotInActivityError
@@ -158,6 +159,20 @@ class Context(Protocol):
     @property
     def payload_converter(self) -> PayloadConverter:
         """What makes values of the payloads of this attempt."""
+        ...
+
+    @property
+    def metric_meter(self) -> MetricMeter:
+        """The meter of its worker.
+
+        Raises:
+            RuntimeError: Its function runs in another process.
+        """
+        ...
+
+    @property
+    def worker_id(self) -> str:
+        """The worker that runs it, for logs; "" for none."""
         ...
 
     def heartbeat(self, details: tuple[Any, ...]) -> None:
@@ -336,6 +351,19 @@ def raise_complete_async() -> NoReturn:
     raise CompleteAsyncError
 
 
+def metric_meter() -> MetricMeter:
+    """Return a meter for metrics of the activity's own.
+
+    What it records has the attributes namespace, task_queue and activity_type.
+
+    Raises:
+        NotInActivityError: The caller is no activity.
+        RuntimeError: The activity runs in another process than its worker, which nobody collects metrics of.
+    """
+    context = current("activity.metric_meter()")
+    return context.metric_meter.with_additional_attributes({"activity_type": context.info.activity_type})
+
+
 def _seconds(timeout: timedelta | float | None) -> float | None:
     return timeout.total_seconds() if isinstance(timeout, timedelta) else timeout
 
@@ -343,20 +371,24 @@ def _seconds(timeout: timedelta | float | None) -> float | None:
 class LoggerAdapter(_Adapter):
     """A logger whose records say which attempt they are from.
 
-    In an activity the message gets a short tail, `(charge 3 of o-42, attempt 2)`, and the record an attribute
-    `durable_activity`, a dict. Elsewhere it is an ordinary logger.
+    In an activity the message gets a short tail, `(charge 3 of o-42, attempt 2)`, and the record two attributes, which
+    are dicts: `durable_activity`, and `durable` with the fields of `docs/telemetry.md`. Elsewhere it is an ordinary logger.
+
+    Attributes:
+        activity_info_on_message: Whether messages get the tail.
+        activity_info_on_extra: Whether records get the attributes.
     """
+
+    activity_info_on_message = True
+    activity_info_on_extra = True
 
     def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
         """Log a message for the running attempt."""
         if not self.isEnabledFor(level):
             return
         context = CURRENT.get(None)
-        if context is not None:
-            about = context.info
-            tail = (
-                f"({about.activity_type} {about.activity_id} of {about.workflow_id}, attempt {about.attempt})"
-            )
+        if context is not None and self.activity_info_on_message:
+            tail = _tail(context.info)
             # Text that will be %-formatted must not bring percent signs of its own.
             msg = f"{msg} {tail.replace('%', '%%') if args else tail}"
         msg, kwargs = self.process(msg, kwargs)  # type: ignore[assignment]
@@ -366,9 +398,24 @@ class LoggerAdapter(_Adapter):
     def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
         """Add the facts about the attempt to the record."""
         context = CURRENT.get(None)
-        if context is not None:
-            kwargs["extra"] = {**(kwargs.get("extra") or {}), "durable_activity": _facts(context.info)}
+        if context is not None and self.activity_info_on_extra:
+            about = context.info
+            facts = _facts(about)
+            fields = {
+                **facts,
+                "namespace": about.namespace,
+                "run_id": about.workflow_run_id or about.activity_run_id,
+                "worker_id": context.worker_id,
+            }
+            if self.activity_info_on_message:
+                fields["tail"] = _tail(about)
+            given: Mapping[str, Any] = kwargs.get("extra") or {}
+            kwargs["extra"] = {**given, "durable_activity": facts, "durable": fields}
         return msg, kwargs
+
+
+def _tail(about: Info) -> str:
+    return f"({about.activity_type} {about.activity_id} of {about.workflow_id}, attempt {about.attempt})"
 
 
 def _facts(about: Info) -> Mapping[str, Any]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from types import FrameType
 from typing import Any, Literal
 
+from msgspec import Struct
+
 from durable._internal.ids import check_name
+from durable._internal.shown import shown
 from durable.activity._options import ActivityConfig, ActivityOptions
 from durable.activity._parameters import Parameters, local_names, where_is
 from durable.common import RawValue
@@ -22,8 +24,7 @@ DYNAMIC = "(dynamic)"
 """Stands for the name of a dynamic activity, which has none; no activity may be called so."""
 
 
-@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
-class ActivityDefinition:
+class ActivityDefinition(Struct, frozen=True, eq=False, weakref=True):
     """Everything that is known about an activity from its source. Two definitions are equal if they are one.
 
     Attributes:
@@ -128,8 +129,8 @@ def define(
     """
     _check_function(fn)
     where = where_is(fn)
-    shown = _name_of(fn.__name__ if name is None else name, dynamic=dynamic, given=name is not None)
-    what = f"dynamic activity {fn.__name__!r}" if dynamic else f"activity {shown!r}"
+    label = _name_of(fn.__name__ if name is None else name, dynamic=dynamic, given=name is not None)
+    what = f"dynamic activity {fn.__name__!r}" if dynamic else f"activity {label!r}"
     is_async = inspect.iscoroutinefunction(fn)
     if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
         raise RegistrationError(f"{what} ({where}) is a generator; an activity returns its result, once")
@@ -148,7 +149,7 @@ def define(
             "transactional definitions of their own"
         )
     return ActivityDefinition(
-        name=shown,
+        name=label,
         fn=fn,
         is_async=is_async,
         executor=_executor(executor, is_async, f"{what} ({where})"),
@@ -202,7 +203,9 @@ def _check_function(fn: object) -> None:
             f"@activity.defn decorates functions and methods, not the class {fn.__qualname__}; decorate its methods"
         )
     if not callable(fn) or not hasattr(fn, "__qualname__"):
-        raise TypeError(f"@activity.defn decorates functions and methods, not {type(fn).__name__}: {fn!r}")
+        raise TypeError(
+            f"@activity.defn decorates functions and methods, not {type(fn).__name__}: {shown(fn)}"
+        )
 
 
 def _executor(said: str | None, is_async: bool, what: str) -> Executor:
@@ -212,7 +215,7 @@ def _executor(said: str | None, is_async: bool, what: str) -> Executor:
         return "process"
     if said in ("async", "thread", "process"):
         raise ValueError(
-            f"{what}: executor={said!r} does not fit, since `async def` runs on the event loop "
+            f"{what}: executor={shown(said)} does not fit, since `async def` runs on the event loop "
             "and a plain `def` in a thread or a process"
         )
-    raise ValueError(f"{what}: executor must be 'async', 'thread' or 'process', not {said!r}")
+    raise ValueError(f"{what}: executor must be 'async', 'thread' or 'process', not {shown(said)}")

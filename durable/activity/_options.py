@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from typing import Any, TypedDict
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from durable._internal.ids import check_name, check_text
 from durable._internal.instants import Duration, check_timeout, to_duration
 from durable._internal.left_out import why_no_option
+from durable._internal.shown import shown
 from durable.common import ActivityCancellationType, CircuitBreaker, Concurrency, Priority, RetryPolicy
 
 __all__ = ["ActivityConfig", "ActivityOptions", "LocalActivityConfig", "merge"]
@@ -77,8 +80,7 @@ DEFAULT_RETRY_THRESHOLD = 60_000_000
 """Microseconds that a local activity waits in memory before another attempt (Temporal's)."""
 
 
-@dataclass(frozen=True, slots=True)
-class ActivityOptions:
+class ActivityOptions(Struct, frozen=True):
     """Options of an activity, validated. Durations are microseconds; None means that nothing was said."""
 
     task_queue: str | None = None
@@ -125,7 +127,7 @@ TIMEOUTS = (
     "heartbeat_timeout",
 )
 _REMEMBERED = 1000
-KNOWN = frozenset(field.name for field in fields(ActivityOptions)) - {"local_retry_threshold"}
+KNOWN = frozenset(ActivityOptions.__struct_fields__) - {"local_retry_threshold"}
 """The options of an activity."""
 
 KNOWN_LOCAL = KNOWN - {
@@ -141,7 +143,7 @@ KNOWN_LOCAL = KNOWN - {
 
 def _check(value: object, kind: Any, name: str, expected: str) -> None:
     if not isinstance(value, kind):
-        raise TypeError(f"{name} must be {expected}, not {type(value).__name__}: {value!r}")
+        raise TypeError(f"{name} must be {expected}, not {type(value).__name__}: {shown(value)}")
 
 
 def merge(

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar, TypeVarTuple, Unpack, cast, overload
 
 from durable._internal.ids import check_name
+from durable._internal.shown import shown
 from durable.activity._activity import Activity
 from durable.activity._call import ActivityCall
 from durable.activity._collect import activity_of
@@ -162,7 +163,7 @@ def _again(
     """Return a call with more options in the place of one that nobody has awaited."""
     if given:
         raise TypeError(
-            f"{caller}: {call!r} has its arguments already; pass the activity itself, or no arguments"
+            f"{caller}: {shown(call)} has its arguments already; pass the activity itself, or no arguments"
         )
     made = ActivityCall[Any](
         call.name,

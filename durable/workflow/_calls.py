@@ -7,9 +7,10 @@ handle of one class refuses the messages of another before anything runs.
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import dataclass
 from types import CodeType
 from typing import Any, Generic, TypeVar
+
+from msgspec import Struct
 
 from durable.activity._deferred import Deferred
 from durable.exceptions import NotInWorkflowError
@@ -108,8 +109,7 @@ class WorkflowCall(Deferred[R_co], Generic[W_co, R_co]):
         return f"<workflow call {self.name}({', '.join(map(repr, self.args))})>"
 
 
-@dataclass(frozen=True, slots=True)
-class SignalCall(Generic[W_contra]):
+class SignalCall(Struct, Generic[W_contra], frozen=True):
     """A signal with its arguments, for `handle.signal`.
 
     Attributes:
@@ -123,8 +123,7 @@ class SignalCall(Generic[W_contra]):
     definition: SignalDefinition
 
 
-@dataclass(frozen=True, slots=True)
-class QueryCall(Generic[W_contra, R_co]):
+class QueryCall(Struct, Generic[W_contra, R_co], frozen=True):
     """A query with its arguments, for `handle.query`.
 
     Attributes:
@@ -143,8 +142,7 @@ class QueryCall(Generic[W_contra, R_co]):
         return self.definition.ret_type
 
 
-@dataclass(frozen=True, slots=True)
-class UpdateCall(Generic[W_contra, R_co]):
+class UpdateCall(Struct, Generic[W_contra, R_co], frozen=True):
     """An update with its arguments.
 
     Attributes:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
 from typing import Any, TypedDict, cast
+
+from msgspec import Struct
 
 from durable._internal.ids import check_name, check_text
 from durable._internal.instants import Duration
+from durable._internal.shown import shown
 from durable.common import (
     ChildWorkflowCancellationType,
     Concurrency,
@@ -58,8 +60,7 @@ class ChildWorkflowConfig(TypedDict, total=False):
     """At most so many with its key run at once; until then the child is started and waits. No limit by default."""
 
 
-@dataclass(frozen=True, slots=True)
-class ChildOptions:
+class ChildOptions(Struct, frozen=True):
     """Those of a child's options that other runs do not have, validated."""
 
     id: str | None = None
@@ -70,7 +71,7 @@ class ChildOptions:
     id_reuse_policy: WorkflowIDReusePolicy = WorkflowIDReusePolicy.ALLOW_DUPLICATE
     retry_policy: RetryPolicy | None = None
     cron_schedule: str = ""
-    memo: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    memo: Mapping[str, Any] = {}
     search_attributes: TypedSearchAttributes | None = None
     static_summary: str = ""
     static_details: str = ""
@@ -83,7 +84,7 @@ class ChildOptions:
         for name, kind, expected in _KINDS:
             value = getattr(self, name)
             if not isinstance(value, kind):
-                raise TypeError(f"{name} must be {expected}, not {type(value).__name__}: {value!r}")
+                raise TypeError(f"{name} must be {expected}, not {type(value).__name__}: {shown(value)}")
         for name in ("cron_schedule", "static_summary", "static_details"):
             check_text(getattr(self, name), name)
         for key in cast(Mapping[object, Any], self.memo):
@@ -111,5 +112,5 @@ _KINDS: tuple[tuple[str, Any, str], ...] = (
     ("concurrency", Concurrency | None, "a Concurrency"),
 )
 
-CHILD_ONLY = frozenset(entry.name for entry in fields(ChildOptions))
+CHILD_ONLY = frozenset(ChildOptions.__struct_fields__)
 """The names of options that only a child has."""

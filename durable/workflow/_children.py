@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar, TypeVarTuple, Unpack, cast, overload
 
 from durable._internal.ids import check_name
+from durable._internal.shown import shown
 from durable.workflow._calls import WorkflowCall
 from durable.workflow._child_handle import ChildWorkflowHandle, ExternalWorkflowHandle, start_child
 from durable.workflow._child_options import ChildWorkflowConfig
@@ -179,7 +180,7 @@ def _request(
         call = written
         if given:
             raise TypeError(
-                f"{caller}: {call!r} has its arguments already; pass the workflow itself, or no arguments"
+                f"{caller}: {shown(call)} has its arguments already; pass the workflow itself, or no arguments"
             )
     elif isinstance(workflow, Workflow):
         call = cast(Workflow[Any, ..., Any], workflow)(*given)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, NoReturn, TypedDict, TypeVarTuple, Unpack, cast, overload
 
+from msgspec import Struct
+
 from durable._internal.ids import check_name
 from durable._internal.instants import Duration, to_duration
+from durable._internal.shown import shown
 from durable.common import RetryPolicy, TypedSearchAttributes
 from durable.workflow._calls import WorkflowCall
 from durable.workflow._definition import WorkflowDefinition, WorkflowOptions
@@ -62,8 +64,7 @@ class ContinueAsNewConfig(TypedDict, total=False):
     default. Behind that task the workflow's own behaviour counts."""
 
 
-@dataclass(frozen=True, slots=True)
-class Continuation:
+class Continuation(Struct, frozen=True):
     """A continue-as-new as it was asked for, checked. Durations are in microseconds.
 
     Attributes:
@@ -138,8 +139,7 @@ def continue_as_new(*arguments: object, **keywords: Any) -> NoReturn:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Target:
+class _Target(Struct, frozen=True):
     """What the workflow goes on as, from whichever way it was written."""
 
     definition: WorkflowDefinition | None
@@ -152,7 +152,7 @@ class _Target:
         if len(arguments) == 1 and isinstance(arguments[0], WorkflowCall):
             call: WorkflowCall[Any, Any] = cast("Any", arguments[0])
             if workflow is not None:
-                raise TypeError(f"{caller}: {call!r} names the workflow already; leave `workflow` out")
+                raise TypeError(f"{caller}: {shown(call)} names the workflow already; leave `workflow` out")
             call.close()
             return cls(call.definition, None, call.args, call.options)
         if workflow is None:
@@ -202,7 +202,7 @@ def _checked(caller: str, options: Mapping[str, Any]) -> dict[str, Any]:
             case _:
                 kind, what = _KINDS[name]
                 if not isinstance(value, kind):
-                    raise TypeError(f"{name} must be {what}, not {type(value).__name__}: {value!r}")
+                    raise TypeError(f"{name} must be {what}, not {type(value).__name__}: {shown(value)}")
                 said[name] = value
     return said
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any, TypedDict, cast
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from durable._internal.ids import check_name
 from durable._internal.instants import Duration, check_timeout, to_duration
 from durable._internal.left_out import why_no_option
+from durable._internal.shown import shown
 from durable.activity._parameters import Parameters
 from durable.activity._registry import Registry
 from durable.common import RawValue, VersioningBehavior
@@ -63,7 +67,7 @@ def exception_classes(kinds: object, name: str) -> tuple[type[BaseException], ..
         TypeError: It is no sequence of exception classes.
     """
     if isinstance(kinds, str) or not isinstance(kinds, Sequence):
-        raise TypeError(f"{name} must be a sequence of exception classes, not {kinds!r}")
+        raise TypeError(f"{name} must be a sequence of exception classes, not {shown(kinds)}")
     for kind in cast(Sequence[object], kinds):
         if not (isinstance(kind, type) and issubclass(kind, BaseException)):
             raise TypeError(f"{name} takes exception classes, not {kind!r}")
@@ -77,7 +81,7 @@ def check_behavior(behavior: object) -> VersioningBehavior:
         TypeError: It is no `VersioningBehavior`.
     """
     if not isinstance(behavior, VersioningBehavior):
-        raise TypeError(f"versioning_behavior must be a VersioningBehavior, not {behavior!r}")
+        raise TypeError(f"versioning_behavior must be a VersioningBehavior, not {shown(behavior)}")
     return behavior
 
 
@@ -94,8 +98,7 @@ class WorkflowConfig(TypedDict, total=False):
     """The longest that its code may go on without waiting for something."""
 
 
-@dataclass(frozen=True, slots=True)
-class WorkflowOptions:
+class WorkflowOptions(Struct, frozen=True):
     """Options of a workflow, validated. Durations are microseconds; None means that nothing was said."""
 
     task_queue: str | None = None
@@ -113,7 +116,7 @@ class WorkflowOptions:
 
 
 _TIMEOUTS = ("execution_timeout", "run_timeout", "task_timeout")
-_KNOWN = frozenset(field.name for field in fields(WorkflowOptions)) - {"child"}
+_KNOWN = frozenset(WorkflowOptions.__struct_fields__) - {"child"}
 
 
 def merge(
@@ -159,8 +162,7 @@ class HandlerUnfinishedPolicy(Enum):
     """It is abandoned, as it should be."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class MessageDefinition:
+class MessageDefinition(Struct, frozen=True, eq=False):
     """What is known about a signal, a query or an update.
 
     Attributes:
@@ -208,25 +210,21 @@ class MessageDefinition:
         return self.parameters.where
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class SignalDefinition(MessageDefinition):
+class SignalDefinition(MessageDefinition, frozen=True, eq=False):
     """What is known about a signal: a message without an answer."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class QueryDefinition(MessageDefinition):
+class QueryDefinition(MessageDefinition, frozen=True, eq=False):
     """What is known about a query: a question that changes nothing."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class UpdateDefinition(MessageDefinition):
+class UpdateDefinition(MessageDefinition, frozen=True, eq=False):
     """What is known about an update: a message with an answer, which a validator may refuse."""
 
     validator: Callable[..., Any] | None = None
 
 
-@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
-class WorkflowDefinition:
+class WorkflowDefinition(Struct, frozen=True, eq=False, weakref=True):
     """Everything that is known about a workflow from its source. Two definitions are equal if they are one.
 
     Attributes:
@@ -242,6 +240,7 @@ class WorkflowDefinition:
         failure_exception_types: Further exceptions that fail the workflow instead of blocking it.
         always_failures: Those of them that the worker adds for all its workflows.
         versioning_behavior: What a new version of the workers means to its runs.
+        deadline: For how many microseconds a run may be open before people are told; None if nothing was said.
         dynamic: Whether it runs every type that has no definition of its own.
         dynamic_config: The method that says how one of its runs is treated.
         where: Where it is defined, as `path/file.py:12`.
@@ -258,12 +257,13 @@ class WorkflowDefinition:
     module: str
     qualname: str
     init_takes_args: bool = False
-    signals: dict[str | None, SignalDefinition] = field(default_factory=dict[str | None, SignalDefinition])
-    queries: dict[str | None, QueryDefinition] = field(default_factory=dict[str | None, QueryDefinition])
-    updates: dict[str | None, UpdateDefinition] = field(default_factory=dict[str | None, UpdateDefinition])
+    signals: dict[str | None, SignalDefinition] = {}
+    queries: dict[str | None, QueryDefinition] = {}
+    updates: dict[str | None, UpdateDefinition] = {}
     failure_exception_types: tuple[type[BaseException], ...] = ()
     always_failures: tuple[type[BaseException], ...] = ()
     versioning_behavior: VersioningBehavior = VersioningBehavior.UNSPECIFIED
+    deadline: int | None = None
     dynamic: bool = False
     dynamic_config: Callable[[Any], Any] | None = None
 
@@ -286,7 +286,9 @@ class WorkflowDefinition:
             TypeError: It returned something else than a `DynamicWorkflowConfig`.
         """
         if not isinstance(config, DynamicWorkflowConfig):
-            raise TypeError(f"@workflow.dynamic_config must return a DynamicWorkflowConfig, not {config!r}")
+            raise TypeError(
+                f"@workflow.dynamic_config must return a DynamicWorkflowConfig, not {shown(config)}"
+            )
         types = config.failure_exception_types
         return replace(
             self,

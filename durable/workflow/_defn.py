@@ -5,11 +5,14 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import replace
 from types import FrameType
 from typing import Any, ParamSpec, Protocol, TypeVar, Unpack, cast, overload
 
+from msgspec.structs import replace
+
 from durable._internal.ids import check_name
+from durable._internal.instants import Duration, to_duration
+from durable._internal.shown import shown
 from durable.activity._parameters import Parameters, local_names, where_is
 from durable.common import VersioningBehavior
 from durable.exceptions import RegistrationError
@@ -56,6 +59,7 @@ def defn(
     dynamic: bool = False,
     failure_exception_types: Sequence[type[BaseException]] = (),
     versioning_behavior: VersioningBehavior = VersioningBehavior.UNSPECIFIED,
+    deadline: Duration | None = None,
     **options: Unpack[WorkflowConfig],
 ) -> _Defn: ...
 def defn(
@@ -67,6 +71,7 @@ def defn(
     dynamic: bool = False,
     failure_exception_types: Sequence[type[BaseException]] = (),
     versioning_behavior: VersioningBehavior = VersioningBehavior.UNSPECIFIED,
+    deadline: Duration | None = None,
     **options: Unpack[WorkflowConfig],
 ) -> Any:
     """Make a workflow of an `async def`, or of a class with one under `@workflow.run`.
@@ -87,6 +92,9 @@ def defn(
             that is no failure by itself is taken for a bug: it blocks the run until the code is fixed.
         versioning_behavior: What a new version of the workers means to a run that is under way: PINNED or AUTO_UPGRADE.
             Only workers with a version look at it; they need it, here or as their default.
+        deadline: For how long a run may be open before people should know: its type's metric and a log record tell of a run
+            for which 80 % of it are over, and of one that is open for longer. Nothing is ended by it; `run_timeout` does
+            that. See docs/telemetry.md.
         options: See `WorkflowConfig`.
 
     Raises:
@@ -101,29 +109,26 @@ def defn(
     merged = merge(WorkflowOptions(), options, "@workflow.defn")
     failures = exception_classes(failure_exception_types, "failure_exception_types")
     if not isinstance(dynamic, bool):
-        raise TypeError(f"dynamic must be True or False, not {dynamic!r}")
+        raise TypeError(f"dynamic must be True or False, not {shown(dynamic)}")
     if dynamic and name is not None:
         raise RegistrationError(
             f"workflow {name!r}: a dynamic workflow runs every type and has no name itself"
         )
     behavior = check_behavior(versioning_behavior)
+    late = _checked_deadline(deadline, dynamic)
     frame = _frame(1)
 
     def decorate(found: Any) -> Any:
         if isinstance(found, type):
-            definition = replace(
-                _of_class(found, name, merged, failures, dynamic), versioning_behavior=behavior
-            )
-            workflow: Workflow[Any, ..., Any] = Workflow(definition)
-            setattr(found, ATTRIBUTE, workflow)
-            REGISTRY.add(definition)
-            return cast(Any, found)
-        definition = replace(
-            _of_function(found, name, merged, failures, frame, dynamic),
-            versioning_behavior=behavior,
-        )
+            definition = _of_class(found, name, merged, failures, dynamic)
+        else:
+            definition = _of_function(found, name, merged, failures, frame, dynamic)
+        definition = replace(definition, versioning_behavior=behavior, deadline=late)
+        made = Workflow[Any, ..., Any](definition)
+        if isinstance(found, type):
+            setattr(found, ATTRIBUTE, made)
         REGISTRY.add(definition)
-        return Workflow[None, ..., Any](definition)
+        return cast(Any, found) if isinstance(found, type) else made
 
     return decorate if target is None else decorate(target)
 
@@ -140,18 +145,18 @@ def _of_function(
         raise RegistrationError("@workflow.defn belongs above the class, and @workflow.run above its method")
     if not inspect.isroutine(fn):
         raise TypeError(
-            f"@workflow.defn decorates async functions and classes, not {type(fn).__name__}: {fn!r}"
+            f"@workflow.defn decorates async functions and classes, not {type(fn).__name__}: {shown(fn)}"
         )
     where = where_is(fn)
-    shown = _name_of(fn.__name__ if name is None else name, dynamic)
-    what = f"dynamic workflow {fn.__name__!r}" if dynamic else f"workflow {shown!r}"
+    label = _name_of(fn.__name__ if name is None else name, dynamic)
+    what = f"dynamic workflow {fn.__name__!r}" if dynamic else f"workflow {label!r}"
     if not inspect.iscoroutinefunction(fn):
         raise RegistrationError(
             f"{what} ({where}) must be an `async def`; write `async def` in place of `def`. "
             "(A plain function that does the work itself is an activity: @activity.defn.)"
         )
     return WorkflowDefinition(
-        name=shown,
+        name=label,
         cls=None,
         run_fn=fn,
         parameters=_checked(Parameters(fn, what, where, local=local_names(fn, frame)), dynamic),
@@ -171,8 +176,8 @@ def _of_class(
     failures: tuple[type[BaseException], ...],
     dynamic: bool,
 ) -> WorkflowDefinition:
-    shown = _name_of(cls.__name__ if name is None else name, dynamic)
-    what = f"dynamic workflow {cls.__name__!r}" if dynamic else f"workflow {shown!r}"
+    label = _name_of(cls.__name__ if name is None else name, dynamic)
+    what = f"dynamic workflow {cls.__name__!r}" if dynamic else f"workflow {label!r}"
     run: RunMethod[Any, ..., Any] = _run_of(cls, what)
     where = where_is(run.fn)
     parameters = _checked(Parameters(run.fn, what, where, method=True, local=run.local), dynamic)
@@ -182,7 +187,7 @@ def _of_class(
         for known in (parameters, *(message.parameters for message in messages)):
             known.local.setdefault(cls.__name__, cls)
     return WorkflowDefinition(
-        name=shown,
+        name=label,
         cls=cls,
         run_fn=run.fn,
         parameters=parameters,
@@ -206,6 +211,16 @@ def _name_of(name: object, dynamic: bool) -> str:
     if name == DYNAMIC:
         raise ValueError(f"name must not be {DYNAMIC!r}: that stands for dynamic workflows")
     return check_name(name, "name")
+
+
+def _checked_deadline(deadline: Duration | None, dynamic: bool) -> int | None:
+    late = None if deadline is None else to_duration(deadline, "deadline", allow_zero=False)
+    if dynamic and late is not None:
+        raise RegistrationError(
+            "a dynamic workflow has no deadline, since it runs many types; give one to @workflow.defn of each type that needs "
+            "it"
+        )
+    return late
 
 
 def _checked(parameters: Parameters, dynamic: bool) -> Parameters:

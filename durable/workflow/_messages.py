@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Self, TypeVar, cast, 
 
 from durable._internal.ids import check_name
 from durable._internal.instants import SECOND, Duration, to_duration
+from durable._internal.shown import shown
 from durable.activity._parameters import Parameters
 from durable.exceptions import RegistrationError
 from durable.workflow._calls import QueryCall, SignalCall
@@ -215,7 +216,7 @@ def set_handler(message: Any, fn: Handler | None, /, *, validator: Handler | Non
     runtime = current("workflow.set_handler()")
     if not isinstance(message, Query | Signal | Update):
         raise TypeError(
-            f"set_handler takes a Query, a Signal or an Update first, not {type(message).__name__}: {message!r}"
+            f"set_handler takes a Query, a Signal or an Update first, not {type(message).__name__}: {shown(message)}"
         )
     kind = "query" if isinstance(message, Query) else "signal" if isinstance(message, Signal) else "update"
     if validator is not None and kind != "update":
@@ -247,7 +248,7 @@ def _typed(definition: MessageDefinition, fn: Handler) -> Handler:
 
 def _checked(kind: str, fn: object) -> Handler:
     if not callable(fn):
-        raise TypeError(f"a handler of a {kind} must be callable, not {type(fn).__name__}: {fn!r}")
+        raise TypeError(f"a handler of a {kind} must be callable, not {type(fn).__name__}: {shown(fn)}")
     if kind == "query" and inspect.iscoroutinefunction(fn):
         raise RegistrationError("a query must answer from what is there: make its handler a plain `def`")
     return fn
@@ -255,7 +256,7 @@ def _checked(kind: str, fn: object) -> Handler:
 
 def _checked_validator(fn: object) -> Handler:
     if not callable(fn):
-        raise TypeError(f"a validator must be callable, not {type(fn).__name__}: {fn!r}")
+        raise TypeError(f"a validator must be callable, not {type(fn).__name__}: {shown(fn)}")
     if inspect.iscoroutinefunction(fn):
         raise RegistrationError("a validator decides before anything is recorded: make it a plain `def`")
     return fn

@@ -9,11 +9,13 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable, Coroutine
-from dataclasses import replace
 from types import FrameType, MethodType
 from typing import Any, Concatenate, Generic, NoReturn, ParamSpec, Protocol, TypeVar, overload
 
+from msgspec.structs import replace
+
 from durable._internal.ids import check_name
+from durable._internal.shown import shown
 from durable.activity._parameters import Parameters, local_names, where_is
 from durable.exceptions import RegistrationError
 from durable.workflow._calls import QueryCall, SignalCall, UpdateCall
@@ -205,14 +207,14 @@ def message(
     """
     word = kind.__name__.removesuffix("Definition").lower()
     if not inspect.isroutine(fn):
-        raise TypeError(f"@workflow.{word} decorates functions, not {type(fn).__name__}: {fn!r}")
+        raise TypeError(f"@workflow.{word} decorates functions, not {type(fn).__name__}: {shown(fn)}")
     where = where_is(fn)
     if dynamic and name is not None:
         raise RegistrationError(
             f"{word} {name!r} ({where}): a dynamic handler takes every name and has none itself"
         )
-    shown = None if dynamic else check_name(fn.__name__ if name is None else name, "name")
-    what = f"the dynamic {word} handler" if shown is None else f"{word} {shown!r}"
+    label = None if dynamic else check_name(fn.__name__ if name is None else name, "name")
+    what = f"the dynamic {word} handler" if label is None else f"{word} {label!r}"
     if kind is QueryDefinition and inspect.iscoroutinefunction(fn):
         raise RegistrationError(
             f"{what} ({where}) is `async def`, and a query must answer from what is there: make it a plain `def`"
@@ -222,7 +224,7 @@ def message(
         raise RegistrationError(
             f"{what} ({where}) must take two parameters: the name, and the list of arguments"
         )
-    return kind(shown, fn, parameters, inspect.iscoroutinefunction(fn), description)
+    return kind(label, fn, parameters, inspect.iscoroutinefunction(fn), description)
 
 
 def _handler(
@@ -274,9 +276,9 @@ def run(fn: Callable[Concatenate[W, P], Coroutine[Any, Any, R]], /) -> RunMethod
         RegistrationError: It is no `async def`.
     """
     if not inspect.iscoroutinefunction(fn):
-        shown = getattr(fn, "__qualname__", repr(fn))
+        label = getattr(fn, "__qualname__", repr(fn))
         raise RegistrationError(
-            f"@workflow.run: {shown} must be an `async def`; write `async def` in place of `def`"
+            f"@workflow.run: {label} must be an `async def`; write `async def` in place of `def`"
         )
     return RunMethod(fn, _frame(1))
 

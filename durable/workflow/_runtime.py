@@ -10,11 +10,13 @@ from __future__ import annotations
 import asyncio
 from asyncio import events
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from random import Random
 from typing import Any, Protocol
 from uuid import UUID
 
+from msgspec import Struct
+
+from durable._metering import MetricMeter
 from durable.activity._call import ActivityCall
 from durable.common import SearchAttributeUpdate
 from durable.converter import PayloadConverter
@@ -74,8 +76,7 @@ class LastRun(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class ChildRequest:
+class ChildRequest(Struct, frozen=True):
     """A child workflow that is asked for.
 
     Attributes:
@@ -93,8 +94,7 @@ class ChildRequest:
     result_type: Any
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(Struct, frozen=True):
     """A workflow that is to be told something: a certain run of it, any run of one chain, or whichever is open."""
 
     workflow_id: str
@@ -133,6 +133,14 @@ class Runtime(Protocol):
 
     def now_us(self) -> int:
         """Return the time of the present workflow task, in microseconds since the epoch."""
+        ...
+
+    def metric_meter(self) -> MetricMeter:
+        """Return a meter that records nothing while what runs now is replayed."""
+        ...
+
+    def worker_id(self) -> str:
+        """Return the worker that runs the code now, for logs; "" where none does."""
         ...
 
     def is_replaying(self) -> bool:

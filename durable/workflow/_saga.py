@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Any, ParamSpec, Self, cast, overload
 
+from durable._internal.shown import shown
 from durable.activity._activity import Activity
 from durable.exceptions import CancelledError, WorkflowTaskError
 from durable.workflow._runtime import current
@@ -81,12 +82,14 @@ class Saga:
         if inspect.isawaitable(what):
             call: Any = cast(Any, what)
             if args or kwargs:
-                raise TypeError(f"compensate() takes no further arguments with a call: {call!r}")
+                raise TypeError(f"compensate() takes no further arguments with a call: {shown(call)}")
             name = getattr(call, "__name__", type(call).__name__)
             self._undo.append((name, lambda: call, getattr(call, "close", _nothing)))
             return
         if not callable(what):
-            raise TypeError(f"compensate() takes a call or a function, not {type(what).__name__}: {what!r}")
+            raise TypeError(
+                f"compensate() takes a call or a function, not {type(what).__name__}: {shown(what)}"
+            )
         name = getattr(what, "__name__", repr(what))
         try:
             inspect.signature(what).bind(*args, **kwargs)

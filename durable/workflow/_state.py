@@ -11,6 +11,8 @@ from uuid import UUID
 
 from durable._internal.ids import check_name
 from durable._internal.instants import SECOND, to_datetime
+from durable._internal.shown import shown
+from durable._metering import MetricMeter
 from durable.common import SearchAttributeUpdate
 from durable.converter import PayloadConverter
 from durable.workflow._info import Info
@@ -96,7 +98,7 @@ def upsert_memo(updates: Mapping[str, Any]) -> None:
     said: object = updates
     if not isinstance(said, Mapping):
         raise TypeError(
-            f"upsert_memo() takes a mapping of names to values, not {type(said).__name__}: {said!r}"
+            f"upsert_memo() takes a mapping of names to values, not {type(said).__name__}: {shown(said)}"
         )
     for key in updates:
         check_name(key, "memo key")
@@ -125,7 +127,7 @@ def upsert_search_attributes(attributes: Sequence[SearchAttributeUpdate[Any]]) -
         if not isinstance(update, SearchAttributeUpdate):
             raise TypeError(
                 "upsert_search_attributes() takes a list of key.value_set(...) and key.value_unset(), "
-                f"not {type(update).__name__}: {update!r}"
+                f"not {type(update).__name__}: {shown(update)}"
             )
     runtime.upsert_search_attributes(cast("Sequence[SearchAttributeUpdate[Any]]", updates))
 
@@ -252,7 +254,7 @@ def register_random_seed_callback(callback: Callable[[int], None]) -> None:
         TypeError: It cannot be called.
     """
     if not callable(callback):
-        raise TypeError(f"register_random_seed_callback takes a function of the seed, not {callback!r}")
+        raise TypeError(f"register_random_seed_callback takes a function of the seed, not {shown(callback)}")
     runtime = current("workflow.register_random_seed_callback()")
     runtime.randomness("register_random_seed_callback()").on_reseed(callback)
 
@@ -289,7 +291,9 @@ def set_current_details(description: str) -> None:
         TypeError: It is no text.
     """
     if not isinstance(description, str):
-        raise TypeError(f"description must be a string, not {type(description).__name__}: {description!r}")
+        raise TypeError(
+            f"description must be a string, not {type(description).__name__}: {shown(description)}"
+        )
     current("workflow.set_current_details()").set_current_details(description)
 
 
@@ -302,12 +306,30 @@ def get_current_details() -> str:
     return current("workflow.get_current_details()").current_details()
 
 
+def metric_meter() -> MetricMeter:
+    """Return a meter for metrics of the workflow's own; nothing is recorded while a history is replayed.
+
+    What it records has the attributes namespace, task_queue and workflow_type.
+
+    Raises:
+        NotInWorkflowError: The caller is not workflow code.
+    """
+    return current("workflow.metric_meter()").metric_meter()
+
+
 class LoggerAdapter(_Adapter):
     """A logger that says everything once: it is silent while a history is replayed.
 
-    In a workflow the message gets a short tail, `(checkout o-42)`, and the record an attribute `durable_workflow`,
-    a dict. Elsewhere it is an ordinary logger.
+    In a workflow the message gets a short tail, `(checkout o-42)`, and the record two attributes, which are dicts:
+    `durable_workflow`, and `durable` with the fields of `docs/telemetry.md`. Elsewhere it is an ordinary logger.
+
+    Attributes:
+        workflow_info_on_message: Whether messages get the tail.
+        workflow_info_on_extra: Whether records get the attributes.
     """
+
+    workflow_info_on_message = True
+    workflow_info_on_extra = True
 
     def isEnabledFor(self, level: int) -> bool:  # noqa: N802  # logging's name
         """Whether a message of this level would be logged now."""
@@ -319,7 +341,7 @@ class LoggerAdapter(_Adapter):
         if not self.isEnabledFor(level):
             return
         runtime = find()
-        if runtime is not None:
+        if runtime is not None and self.workflow_info_on_message:
             about = runtime.info()
             tail = f"({about.workflow_type} {about.workflow_id})"
             # Text that will be %-formatted must not bring percent signs of its own.
@@ -331,7 +353,7 @@ class LoggerAdapter(_Adapter):
     def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
         """Add the facts about the run to the record."""
         runtime = find()
-        if runtime is not None:
+        if runtime is not None and self.workflow_info_on_extra:
             about = runtime.info()
             facts = {
                 "attempt": about.attempt,
@@ -341,7 +363,15 @@ class LoggerAdapter(_Adapter):
                 "workflow_id": about.workflow_id,
                 "workflow_type": about.workflow_type,
             }
-            kwargs["extra"] = {**(kwargs.get("extra") or {}), "durable_workflow": facts}
+            fields = {
+                **facts,
+                "event_id": about.get_current_history_length(),
+                "worker_id": runtime.worker_id(),
+            }
+            if self.workflow_info_on_message:
+                fields["tail"] = f"({about.workflow_type} {about.workflow_id})"
+            given: Mapping[str, Any] = kwargs.get("extra") or {}
+            kwargs["extra"] = {**given, "durable_workflow": facts, "durable": fields}
         return msg, kwargs
 
 

@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeVar, cast, overload
 
 from durable._internal.ids import check_text
 from durable._internal.instants import SECOND, Duration, from_datetime, to_duration
+from durable._internal.shown import shown
 from durable.activity._call import ActivityCall
 from durable.workflow._runtime import current
 
@@ -47,7 +48,7 @@ async def sleep_until(instant: datetime, *, summary: str | None = None) -> None:
     """
     runtime = current("workflow.sleep_until()")
     if not isinstance(instant, datetime):
-        raise TypeError(f"instant must be a datetime, not {type(instant).__name__}: {instant!r}")
+        raise TypeError(f"instant must be a datetime, not {type(instant).__name__}: {shown(instant)}")
     left = max(0, from_datetime(instant, "instant") - runtime.now_us())
     await runtime.sleep(to_duration(left / SECOND, "instant"), _summary(summary, "summary"))
 
@@ -102,7 +103,7 @@ def _summary(text: object, name: str) -> str:
     if text is None:
         return ""
     if not isinstance(text, str):
-        raise TypeError(f"{name} must be a string, not {type(text).__name__}: {text!r}")
+        raise TypeError(f"{name} must be a string, not {type(text).__name__}: {shown(text)}")
     return check_text(text, name)
 
 
@@ -291,7 +292,7 @@ async def map(
 
 def _check_concurrency(value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"concurrency must be a whole number, not {type(value).__name__}: {value!r}")
+        raise TypeError(f"concurrency must be a whole number, not {type(value).__name__}: {shown(value)}")
     if value < 1:
         raise ValueError(f"concurrency must be at least 1, not {value}")
 

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Generic, ParamSpec, Self, TypeVar, Unpack, cast
 
+from durable._internal.shown import shown
 from durable.activity._activity import Activity
 from durable.activity._call import ActivityCall
 from durable.activity._registry import only
@@ -117,7 +118,7 @@ def definition_of(value: object) -> WorkflowDefinition:
     """
     if isinstance(value, Workflow):
         return cast(Workflow[Any, ..., Any], value).definition
-    name = getattr(value, "__qualname__", None) or repr(value)
+    name = getattr(value, "__qualname__", None) or shown(value)
     if isinstance(value, type):
         found = vars(value).get(ATTRIBUTE)
         if isinstance(found, Workflow):

@@ -29,12 +29,14 @@ from durable.client._deployments import (
 )
 from durable.client._describe import PendingActivity, WorkflowExecutionDescription
 from durable.client._executions import WorkflowExecution
+from durable.client._fleet import TaskQueueDescription, TaskQueueState, WorkerDescription
 from durable.client._handle import WorkflowHandle
 from durable.client._history import (
     WorkflowHistory,
     WorkflowHistoryEventAsyncIterator,
     WorkflowHistoryEventFilterType,
 )
+from durable.client._history_files import HistoryFiles
 from durable.client._limits import CircuitBreakerDescription, CircuitState, ConcurrencyDescription
 from durable.client._listing import (
     WorkflowExecutionAsyncIterator,
@@ -42,6 +44,7 @@ from durable.client._listing import (
     WorkflowExecutionCountAggregationGroup,
 )
 from durable.client._operator_log import OperatorLogEntry
+from durable.client._retention import Archive, Retention
 from durable.client._schedule_descriptions import (
     ScheduleAsyncIterator,
     ScheduleDescription,
@@ -139,6 +142,7 @@ __all__ = [
     "ActivityFailureError",
     "ActivityHandle",
     "ActivityStart",
+    "Archive",
     "AsyncActivityCancelledError",
     "AsyncActivityHandle",
     "AsyncActivityIDReference",
@@ -165,6 +169,7 @@ __all__ = [
     "FailAsyncActivityInput",
     "FetchWorkflowHistoryEventsInput",
     "HeartbeatAsyncActivityInput",
+    "HistoryFiles",
     "Interceptor",
     "ListActivitiesInput",
     "ListSchedulesInput",
@@ -176,6 +181,7 @@ __all__ = [
     "PendingActivityState",
     "QueryWorkflowInput",
     "ReportCancellationAsyncActivityInput",
+    "Retention",
     "Schedule",
     "ScheduleAction",
     "ScheduleActionExecution",
@@ -212,6 +218,8 @@ __all__ = [
     "StartWorkflowUpdateWithStartInput",
     "SyncClient",
     "SyncWorkflowHandle",
+    "TaskQueueDescription",
+    "TaskQueueState",
     "TerminateActivityInput",
     "TerminateWorkflowInput",
     "TriggerScheduleInput",
@@ -225,6 +233,7 @@ __all__ = [
     "WorkerDeploymentRoutingConfig",
     "WorkerDeploymentVersionStatus",
     "WorkerDeploymentVersionSummary",
+    "WorkerDescription",
     "WorkflowContinuedAsNewError",
     "WorkflowExecution",
     "WorkflowExecutionAsyncIterator",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, TypeVarTuple, Unpack, overload
 
+from durable._internal.ids import check_optional_name
+from durable._internal.shown import shown
 from durable.activity._call import ActivityCall
 from durable.client._activity_executions import ActivityExecutionAsyncIterator, ActivityExecutionCount
 from durable.client._activity_handle import ActivityHandle
@@ -208,7 +210,7 @@ class ClientActivities:
         """
         for one in activities:
             if not isinstance(one, ActivityStart):
-                raise TypeError(f"start_activities() takes ActivityStart(...) objects, not {one!r}")
+                raise TypeError(f"start_activities() takes ActivityStart(...) objects, not {shown(one)}")
             if one.input.connection is not None:
                 raise ValueError(
                     "start_activities() has transactions of its own, in which each start stands or falls alone; in yours "
@@ -278,6 +280,7 @@ class ClientActivities:
         Raises:
             ValueError: The id cannot be one.
         """
+        run_id = check_optional_name(run_id, "run_id")
         return ActivityHandle(self._connection, activity_id, run_id=run_id, result_type=result_type)
 
     def get_async_activity_handle(

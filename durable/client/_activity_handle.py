@@ -13,10 +13,11 @@ from durable._engine._activities import cancel_waiting, decode_progress
 from durable._engine._operated import request_cancel
 from durable._engine._sole import own_name, sole_name
 from durable._engine._state import RunState
-from durable._internal.ids import check_name, check_text
+from durable._internal.ids import check_name, check_note
 from durable._internal.instants import SECOND, Duration, to_datetime, to_duration
 from durable._internal.left_out import explains_options
 from durable.client._activity_executions import ActivityExecution, status_of
+from durable.client._checked import check_result_type
 from durable.client._connection import Connection
 from durable.client._executions import attributes_of, shown
 from durable.client._operated_activities import Change, Operating, pausing, resetting, unpausing, updating
@@ -106,7 +107,7 @@ class ActivityHandle(Generic[R_co]):
         self._connection = connection
         self.id = check_name(id, "activity_id")
         self.run_id = run_id
-        self._result_type = result_type
+        self._result_type = check_result_type(result_type)
         self._tentative = tentative  # whether its start has yet to be committed, as far as is known
 
     def __repr__(self) -> str:
@@ -202,7 +203,7 @@ class ActivityHandle(Generic[R_co]):
 
     async def _cancel(self, reason: str) -> None:
         """Ask it to end: what `cancel` does behind its interceptors."""
-        check_text(reason, "reason")
+        check_note(reason, "reason")
         run_id = (await self._find_open()).run_id
         # Beneath any codec: nothing of it has to be read for that.
         store, patiently = beneath(self._connection.store), self._connection.patiently
@@ -253,7 +254,7 @@ class ActivityHandle(Generic[R_co]):
 
     async def _terminate(self, reason: str) -> None:
         """End it: what `terminate` does behind its interceptors."""
-        check_text(reason, "reason")
+        check_note(reason, "reason")
         record = await self._find_open()
         end = WorkflowExecutionTerminated(reason=reason, identity=self._connection.identity)
         if not await self._connection.terminate(record, end):

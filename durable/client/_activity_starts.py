@@ -9,13 +9,14 @@ from typing import Any, Required, TypedDict, TypeVar
 from durable._engine._sole import own_name, sole_name, start_sole
 from durable._internal.ids import MAX_NAME_BYTES, check_name
 from durable._internal.instants import Duration, to_duration
+from durable._internal.shown import shown
 from durable._replay.machines._activity import DEFAULT_START_TO_CLOSE, stored_policy
 from durable.activity._call import ActivityCall
 from durable.activity._collect import activity_of
 from durable.activity._options import ActivityOptions, merge
 from durable.client._addressed import requested
 from durable.client._attribute_types import check_types
-from durable.client._checked import to_checked_payloads
+from durable.client._checked import check_result_type, to_checked_payloads
 from durable.client._connection import Connection
 from durable.client._inside import create_inside
 from durable.client._start_options import (
@@ -121,7 +122,7 @@ def input_of(
         activity.replace()  # pyright: ignore[reportUnknownMemberType]
     said = dict(options)
     listed = argument_list(said.pop("args", ()))
-    result_type = said.pop("result_type", None)
+    result_type = check_result_type(said.pop("result_type", None))
     if values and listed:
         raise TypeError("pass arguments either one by one or as args=[...], not both")
     given = values or tuple(listed)
@@ -136,7 +137,7 @@ def input_of(
     elif isinstance(activity, ActivityCall):
         call: ActivityCall[Any] = activity  # pyright: ignore[reportUnknownVariableType]
         if given:
-            raise TypeError(f"{call!r} has its arguments already; pass nothing behind it")
+            raise TypeError(f"{shown(call)} has its arguments already; pass nothing behind it")
         name, args, defined = call.name, call.args, call.options
         types = None if call.definition is None else call.definition.arg_types
         result_type = call.result_type if result_type is None else result_type
@@ -254,11 +255,11 @@ def _short(name: object, field: str) -> str:
 
 
 def _policy(value: object, default: Policy, name: str) -> Policy:
-    if value is None or value == 0:
+    if value is None or value is type(default)(0):
         return default
     if not isinstance(value, type(default)):
         choices = ", ".join(member.name for member in type(default))
-        raise TypeError(f"{name} must be an {type(default).__name__} ({choices}), not {value!r}")
+        raise TypeError(f"{name} must be an {type(default).__name__} ({choices}), not {shown(value)}")
     return value
 
 

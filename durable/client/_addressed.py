@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 
 from durable._engine._messages import message, named
 from durable._internal.ids import check_name, derived_uuid, uuid7
+from durable.client._checked import check_result_type
 from durable.client._connection import Connection
 from durable.client._inside import CLOSED, HELD_BACK, UNKNOWN, UNKNOWN_RUN, chain_over, send_inside
 from durable.client._patience import PATIENCE
@@ -49,7 +50,7 @@ class Addressed(Generic[W_co, R_co]):
         self.run_id = run_id
         self.result_run_id = result_run_id
         self.first_execution_run_id = first_execution_run_id
-        self._result_type = result_type
+        self._result_type = check_result_type(result_type)
         self._tentative = tentative  # whether its start has yet to be committed, as far as is known
 
     def __repr__(self) -> str:

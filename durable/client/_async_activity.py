@@ -30,8 +30,9 @@ from durable._engine._activities import (
     scheduled_of,
 )
 from durable._engine._sole import is_sole, sole_name
-from durable._internal.ids import check_name
+from durable._internal.ids import check_name, check_optional_name
 from durable._internal.left_out import explains_options
+from durable._internal.shown import shown
 from durable.activity._context import ActivityCancellationDetails
 from durable.client._connection import Connection
 from durable.client._rows_wanted import RowsWanted
@@ -43,6 +44,7 @@ from durable.converter import (
 from durable.exceptions import ActivityNotFoundError, AsyncActivityCancelledError
 from durable.history import (
     CLOSING,
+    ActivityTaskCompleted,
     ActivityTaskScheduled,
     Event,
     WorkflowExecutionStarted,
@@ -112,8 +114,8 @@ class AsyncActivityHandle:
         if isinstance(id_or_token, bytes):
             self._token = read_task_token(id_or_token)
         else:
-            if id_or_token.workflow_id is not None:
-                check_name(id_or_token.workflow_id, "workflow_id")
+            check_optional_name(id_or_token.workflow_id, "workflow_id")
+            check_optional_name(id_or_token.run_id, "run_id")
             check_name(id_or_token.activity_id, "activity_id")
 
     def __repr__(self) -> str:
@@ -127,7 +129,7 @@ class AsyncActivityHandle:
     # ------------------------------------------------------------------ what may be said
 
     async def complete(self, result: Any = None) -> None:
-        """End the activity with a result.
+        """End the activity with a result. Said again by its token, with the same result, it is taken as said once.
 
         Raises:
             ActivityNotFoundError: The attempt is not open (any more); nothing was done.
@@ -139,11 +141,15 @@ class AsyncActivityHandle:
         )
 
     async def _complete(self, result: Any) -> None:
-        await self._end(
-            lambda record, scheduled, converter: Completed(
-                converter.to_payload(result, path=f"result of activity {scheduled.activity_type}")
-            )
-        )
+        def completed(scheduled: ActivityTaskScheduled, converter: DataConverter) -> Completed:
+            path = f"result of activity {scheduled.activity_type}"
+            return Completed(converter.to_payload(result, path=path))
+
+        try:
+            await self._end(lambda record, scheduled, converter: completed(scheduled, converter))
+        except ActivityNotFoundError:
+            if not await self._was_completed(completed):
+                raise
 
     async def fail(self, error: Exception, *, last_heartbeat_details: Any = ()) -> None:
         """End the attempt with an error; the retry policy says whether there is another one.
@@ -163,6 +169,12 @@ class AsyncActivityHandle:
         )
 
     async def _fail(self, error: Exception, last_heartbeat_details: Any) -> None:
+        if not isinstance(error, BaseException):
+            raise TypeError(f"error must be an exception, not {shown(error)}")
+        if not isinstance(last_heartbeat_details, list | tuple):
+            raise TypeError(
+                f"last_heartbeat_details must be a list or a tuple, not {shown(last_heartbeat_details)}"
+            )
         await self._end(
             lambda record, scheduled, converter: Failed(converter.to_failure(error)), last_heartbeat_details
         )
@@ -211,7 +223,7 @@ class AsyncActivityHandle:
         store = self._connection.store
         while True:
             record = await self._find()
-            converter = self._converter(record, scheduled_of(record))
+            converter = self._converter(record.workflow_id, record.workflow_type, scheduled_of(record))
             beat = Heartbeat(
                 record.run_id,
                 record.id,
@@ -236,7 +248,7 @@ class AsyncActivityHandle:
         while True:
             record = await self._find()
             scheduled = scheduled_of(record)
-            converter = self._converter(record, scheduled)
+            converter = self._converter(record.workflow_id, record.workflow_type, scheduled)
             progress = decode_progress(record.progress)
             if last_heartbeat_details:
                 progress = Progress(
@@ -265,6 +277,32 @@ class AsyncActivityHandle:
                 return
             # Somebody else has changed it just now, or has it locked; the next look tells.
             await asyncio.sleep(LOOK_FIRST)
+
+    async def _was_completed(
+        self, outcome: Callable[[ActivityTaskScheduled, DataConverter], Completed]
+    ) -> bool:
+        """Whether this attempt has ended with this very outcome: somebody did not hear the answer, and says it again."""
+        token, store, patiently = self._token, self._connection.store, self._connection.patiently
+        if token is None:
+            return False  # ids may name another attempt by now
+        run_id = token.run_id
+        # First what is unread: by the time that the log is read it stands there, or it is unread still.
+        messages = await patiently(partial(store.read_messages, [run_id]))
+        log = decode_history(await patiently(partial(store.read_events, run_id)))
+        unread = [decode_data(one.type, one.data) for one in messages if one.internal and one.fault is None]
+        first: Any = log[0].data if log else None
+        scheduled: ActivityTaskScheduled | None = None
+        for data in (*(event.data for event in log), *unread):
+            if isinstance(data, ActivityTaskScheduled) and data.id == token.id:
+                scheduled = data
+            elif isinstance(data, ActivityTaskCompleted) and (data.id, data.attempt) == (
+                token.id,
+                token.attempt,
+            ):
+                assert scheduled is not None
+                converter = self._converter(first.workflow_id, first.workflow_type, scheduled)
+                return data.result == outcome(scheduled, converter).result
+        return False
 
     async def _find(self) -> ActivityRecord:
         """Return the row of the attempt, as soon as it has one.
@@ -355,19 +393,21 @@ class AsyncActivityHandle:
                 number = None  # its id may have been used again, by one that shows in a moment
         return number
 
-    def _converter(self, record: ActivityRecord, scheduled: ActivityTaskScheduled) -> DataConverter:
+    def _converter(
+        self, workflow_id: str, workflow_type: str, scheduled: ActivityTaskScheduled
+    ) -> DataConverter:
         converter = self._override or self._connection.converter
         if self._override is not None or not converter.takes_context:
             return converter
-        sole = is_sole(record.workflow_type)
+        sole = is_sole(workflow_type)
         return converter.with_context(
             ActivitySerializationContext(
                 namespace=self._connection.namespace,
                 activity_id=scheduled.activity_id,
                 activity_type=scheduled.activity_type,
                 activity_task_queue=scheduled.task_queue,
-                workflow_id=None if sole else record.workflow_id,
-                workflow_type=None if sole else record.workflow_type,
+                workflow_id=None if sole else workflow_id,
+                workflow_type=None if sole else workflow_type,
             )
         )
 

@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypedDict, TypeVar, TypeVarTuple, Unpack, overload
 
 from durable._engine._reset import Excluded
-from durable._internal.ids import check_text, derived_uuid
+from durable._internal.ids import check_flag, check_note, derived_uuid
 from durable._internal.left_out import why_no_option
+from durable._internal.shown import shown
 from durable.client._batches import Asked, BatchProgress, Handle, Operation, Which, carry_out
 from durable.client._calls import signal_of
 from durable.client._checked import to_checked_payloads
@@ -40,7 +41,7 @@ class ClientBatches:
 
     All of these work alike: what the filter finds is listed first, in the database, and then dealt with one by one, as by its
     handle. A workflow that closes before its turn is skipped; one that goes on as another run is followed. Cancelled, a batch
-    stops where it is. `docs/operations.md` has the rest.
+    stops where it is. `docs/operations/workflows.md` has the rest.
     """
 
     _connection: Connection
@@ -173,9 +174,11 @@ class ClientBatches:
         Raises:
             Exception: As `cancel_workflows`.
         """
-        if to not in TO:
-            raise ValueError(f"to must be one of {', '.join(map(repr, TO))}, not {to!r}")
-        excluded = Excluded(exclude_signals, exclude_updates)
+        if not isinstance(to, str) or to not in TO:
+            raise ValueError(f"to must be one of {', '.join(map(repr, TO))}, not {shown(to)}")
+        excluded = Excluded(
+            check_flag(exclude_signals, "exclude_signals"), check_flag(exclude_updates, "exclude_updates")
+        )
 
         async def act(handle: Handle, batch_id: str) -> bool:
             await handle._reset(None, to, reason, excluded, _request(batch_id), batch_id)
@@ -271,7 +274,7 @@ class ClientBatches:
         reason: str,
         *told: Any,
     ) -> BatchProgress:
-        check_text(reason, "reason")
+        check_note(reason, "reason")
         for option in options:
             if option not in BatchOptions.__annotations__:
                 there = ", ".join(sorted(BatchOptions.__annotations__))

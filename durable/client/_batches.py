@@ -23,7 +23,8 @@ from typing import Any
 import msgspec
 
 from durable._engine.deeds import MAX_ERRORS
-from durable._internal.ids import check_name, uuid7
+from durable._internal.ids import check_flag, check_name, uuid7
+from durable._internal.shown import shown
 from durable.client._connection import Connection
 from durable.client._handle import WorkflowHandle
 from durable.client._listing import types_of
@@ -45,6 +46,9 @@ from durable.store._filter import (
 
 PAGE = 1000
 """Runs that are gathered at once."""
+
+SLOWEST = 0.001
+"""The least `per_second`: one in a quarter of an hour. Less is a slip, and would never come to its end."""
 
 AT_ONCE = 20
 """Runs that are dealt with at once, and then taken off the list together."""
@@ -165,10 +169,10 @@ async def carry_out(connection: Connection, operation: Operation, asked: Asked) 
     rate = asked.per_second
     if rate is not None and (isinstance(rate, bool) or not isinstance(rate, int | float)):
         raise TypeError(f"per_second must be a number, not {type(rate).__name__}")
-    if rate is not None and not 0 < rate < float("inf"):
-        raise ValueError(f"per_second must be more than 0, not {rate}")
+    if rate is not None and not SLOWEST <= rate < float("inf"):
+        raise ValueError(f"per_second must be at least {SLOWEST:g}, not {shown(rate)}")
     types = await types_of(connection)
-    if asked.dry_run:
+    if check_flag(asked.dry_run, "dry_run"):
         query = check_count(tree, types)
         rows = await connection.patiently(lambda: connection.store.count_runs(query))
         return BatchProgress(batch_id, rows[0][1])

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from durable._internal.ids import check_name
+from durable._internal.shown import shown
 from durable.client._start_options import argument_list
 from durable.workflow._calls import QueryCall, SignalCall, UpdateCall
 from durable.workflow._definition import (
@@ -44,7 +45,7 @@ def call_of(said: Any, values: tuple[Any, ...], args: Sequence[Any], call: type[
         made = said(*arguments)
         if isinstance(made, call):
             return made
-    raise TypeError(f"expected a {call.__name__}, a decorated method or a name, not {said!r}")
+    raise TypeError(f"expected a {call.__name__}, a decorated method or a name, not {shown(said)}")
 
 
 def signal_of(

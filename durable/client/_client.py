@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Generator, Sequence
 from types import TracebackType
 from typing import Any, Never, Self, TypeVar, TypeVarTuple, Unpack, overload
 
+from durable._internal.ids import check_optional_name
 from durable._internal.left_out import explains_options, refuse_options
 from durable._search_attributes import SearchAttributeValueType
 from durable.client._activities import ClientActivities
@@ -19,12 +20,14 @@ from durable.client._deployments import (
     WorkerDeploymentHandle,
     list_deployments,
 )
+from durable.client._fleet import ClientFleet
 from durable.client._handle import WorkflowHandle
 from durable.client._limits import ClientLimits
 from durable.client._listing import WorkflowExecutionAsyncIterator, WorkflowExecutionCount
 from durable.client._local import LocalRuns
 from durable.client._operator_log import OperatorLogEntry, read_log
 from durable.client._patience import Patience
+from durable.client._retention import ClientRetention
 from durable.client._schedules import ClientSchedules
 from durable.client._start_options import StartOptions, TemporalStartOptions
 from durable.client._target import Target
@@ -42,6 +45,8 @@ from durable.interceptor.client import (
 )
 from durable.interceptor.worker import worker_interceptors, workflow_interceptors
 from durable.store import Store, open_store, through
+from durable.telemetry import Metrics, Tracing
+from durable.telemetry import metrics as process_metrics
 from durable.workflow._calls import WorkflowCall
 from durable.workflow._workflow import Workflow, definition_of
 
@@ -72,8 +77,32 @@ class _Connecting:
             await self._client.aclose()
 
 
+def tracing_of(said: object, interceptors: Sequence[Interceptor]) -> Tracing | None:
+    """Return what makes a client's spans; one among its interceptors is meant before what was said.
+
+    Raises:
+        TypeError: What was said is neither a `Tracing` nor a truth value.
+    """
+    given = next((one for one in interceptors if isinstance(one, Tracing)), None)
+    if given is not None:
+        return given
+    if isinstance(said, bool):
+        return Tracing() if said else None
+    if not isinstance(said, Tracing):
+        raise TypeError(f"tracing is True, False or a durable.telemetry.Tracing, not {said!r}")
+    return said
+
+
 @explains_options
-class Client(UpdatesWithStart, ClientSchedules, ClientActivities, ClientLimits, ClientBatches):
+class Client(
+    UpdatesWithStart,
+    ClientSchedules,
+    ClientActivities,
+    ClientLimits,
+    ClientBatches,
+    ClientRetention,
+    ClientFleet,
+):
     """A connection to a database of workflows. `Client.connect` makes one; one per process is enough.
 
     Attributes:
@@ -82,6 +111,8 @@ class Client(UpdatesWithStart, ClientSchedules, ClientActivities, ClientLimits, 
         identity: How people find this process in events.
         data_converter: How values are stored.
         interceptors: What stands around its calls.
+        metrics: What its workers record.
+        tracing: What makes its spans, and those of its workers; None for no spans.
     """
 
     def __init__(
@@ -93,16 +124,20 @@ class Client(UpdatesWithStart, ClientSchedules, ClientActivities, ClientLimits, 
         data_converter: DataConverter,
         interceptors: Sequence[Interceptor] = (),
         default_workflow_query_reject_condition: QueryRejectCondition | None = None,
+        metrics: Metrics | None = None,
+        tracing: Tracing | bool = True,
     ) -> None:
         self.store = store = through(store, data_converter.payload_codec, namespace)
         self.namespace = namespace
         self.identity = identity
         self.data_converter = data_converter
-        self.interceptors = tuple(interceptors)
+        self.tracing = tracing_of(tracing, interceptors)
+        self.interceptors = tuple([one for one in interceptors if not isinstance(one, Tracing)])
+        self.metrics = process_metrics if metrics is None else metrics
         self.local = LocalRuns()
-        waiting = Waiting(store, self.local)
-        self.local.on_closed(waiting.told)
         patiently = Patience()
+        waiting = Waiting(store, self.local, patiently)
+        self.local.on_closed(waiting.told)
         updates = UpdateWaiting(store, patiently)
         self.local.on_updated(updates.told)
         self.local.on_closed(updates.ended)
@@ -118,8 +153,9 @@ class Client(UpdatesWithStart, ClientSchedules, ClientActivities, ClientLimits, 
                 updates,
                 default_workflow_query_reject_condition,
                 workflow_interceptors=workflow_interceptors(worker_interceptors(self.interceptors)),
+                tracing=self.tracing,
             ),
-            self.interceptors,
+            self.interceptors if self.tracing is None else (self.tracing, *self.interceptors),
         )
 
     @classmethod
@@ -133,6 +169,8 @@ class Client(UpdatesWithStart, ClientSchedules, ClientActivities, ClientLimits, 
         interceptors: Sequence[Interceptor] = (),
         default_workflow_query_reject_condition: QueryRejectCondition | None = None,
         migrate: bool = True,
+        metrics: Metrics | None = None,
+        tracing: Tracing | bool = True,
         **elsewhere: Never,
     ) -> _Connecting:
         """Open a database; use it as `async with Client.connect(url) as client`, or await it and `aclose()` later.
@@ -147,6 +185,9 @@ class Client(UpdatesWithStart, ClientSchedules, ClientActivities, ClientLimits, 
                 interceptors of workers too stand around what its workers run.
             default_workflow_query_reject_condition: In which states of a workflow `query` does not ask; in none by default.
             migrate: Whether the tables are made when there are none. Older ones are never changed here.
+            metrics: What its workers record; `durable.telemetry.metrics`, which is the process's, when None.
+            tracing: Whether spans are made, of its calls and of what its workers do, once a tracer provider of
+                OpenTelemetry is set; a `durable.telemetry.Tracing` says how.
 
         Raises:
             TypeError: One of the interceptors is none, or there is no such option; the text says what to do instead.
@@ -171,6 +212,8 @@ class Client(UpdatesWithStart, ClientSchedules, ClientActivities, ClientLimits, 
                     data_converter=data_converter or default(),
                     interceptors=interceptors,
                     default_workflow_query_reject_condition=default_workflow_query_reject_condition,
+                    metrics=metrics,
+                    tracing=tracing,
                 )
             except BaseException:
                 await store.aclose()
@@ -344,12 +387,16 @@ class Client(UpdatesWithStart, ClientSchedules, ClientActivities, ClientLimits, 
             run_id: The run that is meant; whichever is open, or was last, by default.
             first_execution_run_id: The first run of the chain that is meant: no other one is cancelled or terminated.
             result_type: What its result is decoded as.
+
+        Raises:
+            TypeError: An id is not a string.
+            ValueError: An id cannot be one.
         """
         return WorkflowHandle[Any, Any](
             self._connection,
             workflow_id,
-            run_id=run_id,
-            first_execution_run_id=first_execution_run_id,
+            run_id=check_optional_name(run_id, "run_id"),
+            first_execution_run_id=check_optional_name(first_execution_run_id, "first_execution_run_id"),
             result_type=result_type,
         )
 

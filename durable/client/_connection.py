@@ -21,6 +21,7 @@ from durable.history import WorkflowExecutionTerminated
 from durable.interceptor.client import OutboundInterceptor
 from durable.interceptor.worker import WorkflowInboundInterceptor
 from durable.store import ANY_KEY, Close, Deed, Hint, HintKind, RunRecord, RunStatus, Store, beneath
+from durable.telemetry import Tracing
 
 
 class Calls:
@@ -36,6 +37,7 @@ class Connection:
     Attributes:
         calls: Where the calls of handles go: through the interceptors, and back to what has this connection.
         workflow_interceptors: What stands around workflow code that is replayed here to answer a query.
+        tracing: What makes its spans; None for no spans.
     """
 
     store: Store
@@ -49,6 +51,7 @@ class Connection:
     reject_queries: QueryRejectCondition | None = None
     calls: Calls = field(default_factory=Calls)
     workflow_interceptors: Sequence[type[WorkflowInboundInterceptor]] = ()
+    tracing: Tracing | None = None
 
     @property
     def outbound(self) -> OutboundInterceptor:

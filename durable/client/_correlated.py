@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, TypeVarTuple, overload
 
 from durable._engine._messages import message
-from durable._internal.ids import check_name, check_text
+from durable._internal.ids import check_name, check_note
 from durable._internal.left_out import explains_options
 from durable._search_attributes import SearchAttributeValueType
 from durable.client._addressed import requested
@@ -176,7 +176,7 @@ class CorrelatedWorkflows:
         """Ask to cancel: what `cancel` does behind its interceptors."""
         sent_as = requested(input.request_id, "cancel")
         event: Input = WorkflowExecutionCancelRequested(
-            reason=check_text(input.reason, "reason"), identity=self._connection.identity
+            reason=check_note(input.reason, "reason"), identity=self._connection.identity
         )
         return await self._send(sent_as, lambda run: message(run.run_id, sent_as, event), input.many)
 

@@ -111,6 +111,8 @@ def describe(
     waits = open_run and is_waiting(run, started)
     hold = Hold.NONE if waits else run.hold
     reason = (workflow_waits or "it waits for its turn") if waits else _reason(run, started, workers, now)
+    if not open_run:
+        reason = getattr(events[-1].data, "reason", "")  # of an end from outside
     if lock and not reason:
         reason = (
             f"waiting for a lock that is held by {lock}: a transaction that sent it something, or looked at its row; it goes "
@@ -158,9 +160,7 @@ def describe(
 def _reason(
     run: RunRecord, started: WorkflowExecutionStarted, workers: Sequence[WorkerRecord], now: int
 ) -> str:
-    """Say on what a run waits, as its row tells; of a closed one, why it was ended."""
-    if run.closed_at is not None:
-        return run.reason
+    """Say on what an open run waits, as its row tells."""
     if run.hold is Hold.NONE and run.owner is None:
         if _is_delayed(run, started, now):
             return f"it begins at {to_datetime(run.started_at + started.delay)}"

@@ -6,11 +6,13 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar, TypeVarTuple, overload
 
+from durable._internal.ids import check_flag, check_note
 from durable._internal.instants import SECOND, Duration, to_duration
 from durable._internal.left_out import explains_options
+from durable._internal.shown import shown
 from durable.client._addressed import R_co, W_co, requested
 from durable.client._calls import call_of, signal_of
-from durable.client._checked import to_checked_payloads
+from durable.client._checked import check_result_type, to_checked_payloads
 from durable.client._describe import WorkflowExecutionDescription
 from durable.client._described import described, why_waiting
 from durable.client._handle_operations import OperatedByHandle
@@ -36,7 +38,6 @@ from durable.history import (
     WorkflowExecutionSignaled,
     WorkflowExecutionTerminated,
     check_history,
-    encode_data,
 )
 from durable.interceptor.client import (
     CancelWorkflowInput,
@@ -92,6 +93,7 @@ class WorkflowHandle(
         """
         seconds = None if timeout is None else to_duration(timeout, "timeout") / SECOND
         run_id = self.result_run_id or ""
+        check_flag(follow_runs, "follow_runs")
         timer = asyncio.timeout(seconds)
         try:
             async with timer:
@@ -229,7 +231,9 @@ class WorkflowHandle(
     async def _cancel(self, reason: str, request_id: str | None, caller: object) -> None:
         """Send a cancel request: what `cancel` does behind its interceptors."""
         event = WorkflowExecutionCancelRequested(
-            message=requested(request_id, "cancel"), reason=_text(reason), identity=self._connection.identity
+            message=requested(request_id, "cancel"),
+            reason=check_note(reason, "reason"),
+            identity=self._connection.identity,
         )
         if caller is not None:
             # There is no request yet, and perhaps never will be: a worker looks for those that are there.
@@ -260,7 +264,7 @@ class WorkflowHandle(
         """End the workflow: what `terminate` does behind its interceptors."""
         details = self._converter.to_payloads(args, path="details")
         end = WorkflowExecutionTerminated(
-            reason=_text(reason), details=details, identity=self._connection.identity
+            reason=check_note(reason, "reason"), details=details, identity=self._connection.identity
         )
         followed: set[str] = set()
         while True:
@@ -348,9 +352,11 @@ class WorkflowHandle(
             ConversionError: The answer is not of the type that was asked for.
             ValueError: The timeout is not longer than zero.
         """
+        check_result_type(result_type)
         call = call_of(query, values, args, QueryCall)
         if isinstance(call, QueryCall):
-            name, arguments, result_type = call.name, call.args, call.result_type
+            name, arguments = call.name, call.args
+            result_type = call.result_type if result_type is Any else result_type
         else:
             name, arguments = call
         types = call.definition.arg_types if isinstance(call, QueryCall) else None
@@ -454,7 +460,7 @@ class WorkflowHandle(
                 PAGE if page_size is None else check_page_size(page_size),
                 next_page_token,
                 wait_new_event,
-                WorkflowHistoryEventFilterType(event_filter_type),
+                _filter_type(event_filter_type),
                 self,
             )
         )
@@ -477,13 +483,12 @@ class WorkflowHandle(
             read,
             check_page_size(input.page_size),
             input.next_page_token,
-            input.wait_new_event,
-            WorkflowHistoryEventFilterType(input.event_filter_type),
+            check_flag(input.wait_new_event, "wait_new_event"),
+            _filter_type(input.event_filter_type),
         )
 
 
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"reason must be a string, not {type(value).__name__}")
-    encode_data(WorkflowExecutionCancelRequested(reason=value))
+def _filter_type(value: object) -> WorkflowHistoryEventFilterType:
+    if not isinstance(value, WorkflowHistoryEventFilterType):
+        raise TypeError(f"event_filter_type must be a WorkflowHistoryEventFilterType, not {shown(value)}")
     return value

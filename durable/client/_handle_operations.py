@@ -11,7 +11,8 @@ from msgspec import structs
 
 from durable._engine._messages import message
 from durable._engine._reset import Excluded
-from durable._internal.ids import check_name, check_text, derived_uuid, uuid7
+from durable._internal.ids import check_flag, check_name, check_note, derived_uuid, uuid7
+from durable._internal.shown import shown
 from durable.client._addressed import Addressed, R_co, W_co
 from durable.client._inside import CLOSED, UNKNOWN
 from durable.client._patience import PATIENCE
@@ -66,13 +67,15 @@ class OperatedByHandle(Addressed[W_co, R_co]):
         """
         if (event_id is None) == (to is None):
             raise ValueError('say where to: either event_id=..., or to="first_task" or to="last_good_task"')
-        if to is not None and to not in TO:
-            raise ValueError(f"to must be one of {', '.join(map(repr, TO))}, not {to!r}")
+        if to is not None and (not isinstance(to, str) or to not in TO):
+            raise ValueError(f"to must be one of {', '.join(map(repr, TO))}, not {shown(to)}")
         if event_id is not None and (isinstance(event_id, bool) or not isinstance(event_id, int)):
-            raise TypeError(f"event_id must be the number of an event, not {event_id!r}")
-        check_text(reason, "reason")
+            raise TypeError(f"event_id must be the number of an event, not {shown(event_id)}")
+        check_note(reason, "reason")
         request = uuid7() if request_id is None else check_name(request_id, "request_id")
-        excluded = Excluded(exclude_signals, exclude_updates)
+        excluded = Excluded(
+            check_flag(exclude_signals, "exclude_signals"), check_flag(exclude_updates, "exclude_updates")
+        )
         return await self._reset(event_id, to or "", reason, excluded, request)
 
     async def _reset(
@@ -117,7 +120,7 @@ class OperatedByHandle(Addressed[W_co, R_co]):
         await self._pause(reason)
 
     async def _pause(self, reason: str, batch_id: str = "") -> Operated:
-        check_text(reason, "reason")
+        check_note(reason, "reason")
         store = self._connection.store
         deed = self._connection.deed("pause", self.id, reason, batch_id=batch_id)
         record, outcome = await self._operate(lambda run_id: store.pause(run_id, reason, deed=deed))
@@ -218,7 +221,7 @@ class OperatedByHandle(Addressed[W_co, R_co]):
         await self._delete(reason)
 
     async def _delete(self, reason: str, batch_id: str = "") -> None:
-        check_text(reason, "reason")
+        check_note(reason, "reason")
         record = await self._find_own()
         store = self._connection.store
         deed = self._connection.deed("delete", self.id, reason, batch_id=batch_id)
@@ -227,7 +230,7 @@ class OperatedByHandle(Addressed[W_co, R_co]):
             raise WorkflowStillOpenError(self.id, record.run_id)
 
     async def _free(self, operation: str, reason: str, *holds: Hold, batch_id: str = "") -> Operated:
-        check_text(reason, "reason")
+        check_note(reason, "reason")
         store = self._connection.store
         deed = self._connection.deed(operation, self.id, reason, batch_id=batch_id)
         record, outcome = await self._operate(lambda run_id: store.unpause(run_id, holds, deed=deed))

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, TypeVarTuple, cast, overload
 
-from durable._internal.instants import Duration
+from durable._internal.ids import check_optional_name
+from durable._internal.instants import Duration, to_duration
+from durable._internal.shown import shown
 from durable.client._addressed import Addressed, R_co, W_co
 from durable.client._updates import SaidUpdate, WorkflowUpdateHandle, WorkflowUpdateStage
 from durable.interceptor.client import StartWorkflowUpdateInput
@@ -176,7 +178,7 @@ class UpdatedByHandle(Addressed[W_co, R_co]):
             Exception: As `execute_update`, but for failures of the update itself.
         """
         if not isinstance(wait_for_stage, WorkflowUpdateStage):
-            raise TypeError(f"wait_for_stage must be a WorkflowUpdateStage, not {wait_for_stage!r}")
+            raise TypeError(f"wait_for_stage must be a WorkflowUpdateStage, not {shown(wait_for_stage)}")
         return await self._start_update(
             update, values, args, id, result_type, wait_for_stage, rpc_timeout, connection
         )
@@ -193,6 +195,8 @@ class UpdatedByHandle(Addressed[W_co, R_co]):
         connection: object = None,
     ) -> WorkflowUpdateHandle[Any]:
         said = SaidUpdate.of(update, values, args, result_type)
+        if rpc_timeout is not None:
+            to_duration(rpc_timeout, "rpc_timeout")  # before anything is sent
         handle: WorkflowUpdateHandle[Any] = await self._connection.outbound.start_workflow_update(
             StartWorkflowUpdateInput(
                 id=self.id,
@@ -219,7 +223,7 @@ class UpdatedByHandle(Addressed[W_co, R_co]):
             self._connection,
             id,
             self.id,
-            workflow_run_id=workflow_run_id or self.run_id,
+            workflow_run_id=check_optional_name(workflow_run_id, "workflow_run_id") or self.run_id,
             result_type=Any if result_type is None else result_type,
         )
 
@@ -244,7 +248,7 @@ class UpdatedByHandle(Addressed[W_co, R_co]):
             TypeError: `update` is none.
         """
         if not isinstance(update, BoundUpdate | Update):
-            raise TypeError(f"expected an update (Class.update, or an @Update), not {update!r}")
+            raise TypeError(f"expected an update (Class.update, or an @Update), not {shown(update)}")
         return self.get_update_handle(
             id, workflow_run_id=workflow_run_id, result_type=cast(Any, update).definition.ret_type
         )

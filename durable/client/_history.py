@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
+from durable._internal.shown import shown
 from durable.exceptions import HistoryCorruptError
 from durable.history import (
     CLOSING,
@@ -164,7 +165,7 @@ class WorkflowHistoryEventAsyncIterator:
 
 def _position(token: object) -> int:
     if not isinstance(token, bytes) or not token.isdigit():
-        raise ValueError(f"next_page_token must be one of an iterator of this run, not {token!r}")
+        raise ValueError(f"next_page_token must be one of an iterator of this run, not {shown(token)}")
     return int(token)
 
 

@@ -6,6 +6,7 @@ import asyncio
 import random
 import time
 
+from durable._internal import machine
 from durable.client._patience import PATIENCE
 from durable.exceptions import StoreUnavailableError, WorkflowNotFoundError
 from durable.store import Inside, Message, NewRun, SendOutcome, StartVerdict
@@ -70,10 +71,10 @@ class _Waits:
 
     def __init__(self, workflow_id: str) -> None:
         self._workflow_id = workflow_id
-        self._until = time.monotonic() + PATIENCE
+        self._until = machine.monotonic() + PATIENCE
 
     async def pause(self) -> None:
-        if time.monotonic() > self._until:
+        if machine.monotonic() > self._until:
             raise StoreUnavailableError(
                 f"workflow {self._workflow_id!r} has been about to close for {PATIENCE:g} s and took no message; send it again"
             )

@@ -11,6 +11,7 @@ from typing import Literal
 from durable._engine.lanes import ACTIVITIES, WORKFLOWS, BreakerRecord, Forced, KeyRecord
 from durable._internal.ids import check_name
 from durable._internal.instants import to_datetime
+from durable._internal.shown import shown
 from durable._limits import MOST
 from durable.client._connection import Connection
 from durable.client._describe import is_waiting
@@ -136,7 +137,7 @@ class ClientLimits:
         """
         check_name(key, "key")
         if state is not None and not isinstance(state, CircuitState):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise TypeError(f"state must be a CircuitState or None, not {state!r}")
+            raise TypeError(f"state must be a CircuitState or None, not {shown(state)}")
         if state is CircuitState.HALF_OPEN:
             raise ValueError("a circuit breaker can be kept OPEN or CLOSED; None leaves it to itself")
         forced = None if state is None else Forced.OPEN if state is CircuitState.OPEN else Forced.CLOSED
@@ -183,8 +184,10 @@ class ClientLimits:
         if per_second is not None:
             if isinstance(per_second, bool) or not isinstance(per_second, int | float):  # pyright: ignore[reportUnnecessaryIsInstance]
                 raise TypeError(f"per_second must be a number or None, not {type(per_second).__name__}")
-            if not 0 < per_second < float("inf"):
-                raise ValueError(f"per_second must be more than 0, not {per_second}")
+            if not 0 < per_second <= MOST:
+                raise ValueError(
+                    f"per_second must be more than 0 and at most {MOST}, not {shown(per_second)}"
+                )
             per_second = float(per_second)
         store = self._connection.store
         await self._connection.patiently(lambda: store.set_rate(task_queue, per_second))
@@ -206,7 +209,7 @@ class ClientLimits:
 
 def _kind(kind: str) -> int:
     if kind not in _KINDS:
-        raise ValueError(f"kind must be 'activity' or 'workflow', not {kind!r}")
+        raise ValueError(f"kind must be 'activity' or 'workflow', not {shown(kind)}")
     return _KINDS[kind]
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Generic, Self, TypeVar
 
+from durable._internal.shown import shown
 from durable.client._connection import Connection
 from durable.client._executions import WorkflowExecution, execution_of
 from durable.client._handle import WorkflowHandle
@@ -69,7 +70,7 @@ class WorkflowExecutionCount:
 
 async def count(connection: Connection, query: str | None) -> WorkflowExecutionCount:
     """See `Client.count_workflows`."""
-    asked = check_count(of_workflows(parse(query or "")), await types_of(connection))
+    asked = check_count(of_workflows(parse("" if query is None else query)), await types_of(connection))
     rows = await connection.patiently(lambda: connection.store.count_runs(asked))
     groups = [
         WorkflowExecutionCountAggregationGroup(number, [group_name(value)])
@@ -105,11 +106,11 @@ class ExecutionPages(Generic[E_co]):
         next_page_token: bytes | None,
     ) -> None:
         self._connection = connection
-        self._text = query or ""
+        self._text = "" if query is None else query
         self._tree = type(self).scope(parse(self._text))
         self._query: ListQuery | None = None
-        self._left = None if limit is None else _check_number(limit, "limit", least=0)
-        self._page_size = _check_number(page_size, "page_size", least=1, most=MAX_PAGE)
+        self._left = None if limit is None else check_number(limit, "limit", least=0)
+        self._page_size = check_number(page_size, "page_size", least=1, most=MAX_PAGE)
         self.next_page_token = next_page_token
         self._page: Sequence[E_co] | None = None
         self._index = 0
@@ -155,7 +156,7 @@ class ExecutionPages(Generic[E_co]):
         size = (
             self._page_size
             if page_size is None
-            else _check_number(page_size, "page_size", least=1, most=MAX_PAGE)
+            else check_number(page_size, "page_size", least=1, most=MAX_PAGE)
         )
         if self._left is not None:
             size = max(1, min(size, self._left))
@@ -212,10 +213,16 @@ class WorkflowExecutionAsyncIterator(ExecutionPages[WorkflowExecution]):
             yield history
 
 
-def _check_number(value: object, name: str, *, least: int, most: int | None = None) -> int:
+def check_number(value: object, name: str, *, least: int, most: int | None = None) -> int:
+    """Return a whole number that is within bounds.
+
+    Raises:
+        TypeError: It is none.
+        ValueError: It is out of bounds.
+    """
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{name} must be a whole number, not {type(value).__name__}")
     if value < least or (most is not None and value > most):
         wanted = f"from {least} to {most}" if most is not None else f"at least {least}"
-        raise ValueError(f"{name} must be {wanted}, not {value}")
+        raise ValueError(f"{name} must be {wanted}, not {shown(value)}")
     return value

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from durable._engine._operated import NewOptions, pause, reset, unpause, update_options
 from durable._engine._state import RunState
 from durable._engine.operations import ActivityChange
-from durable._internal.ids import check_name, check_text
+from durable._internal.ids import check_flag, check_name, check_note
 from durable._internal.instants import Duration, to_duration
 from durable.activity._activity import Activity
 from durable.client._addressed import Addressed, R_co, W_co
@@ -153,12 +153,14 @@ class Operating:
 
 def pausing(reason: str) -> Change:
     """Return what pauses an activity."""
-    check_text(reason, "reason")
+    check_note(reason, "reason")
     return lambda row, scheduled: pause(row, reason)
 
 
 def unpausing(reset_attempts: bool, reset_heartbeats: bool, jitter: Duration) -> Change:
     """Return what lets a paused activity go on."""
+    check_flag(reset_attempts, "reset_attempts")
+    check_flag(reset_heartbeats, "reset_heartbeats")
     within = to_duration(jitter, "jitter")
     return lambda row, scheduled: unpause(
         row, reset_attempts=reset_attempts, reset_heartbeats=reset_heartbeats, wait=drawn(within)
@@ -167,6 +169,9 @@ def unpausing(reset_attempts: bool, reset_heartbeats: bool, jitter: Duration) ->
 
 def resetting(reset_heartbeats: bool, keep_paused: bool, restore_options: bool, jitter: Duration) -> Change:
     """Return what sends an activity back to its first attempt."""
+    check_flag(reset_heartbeats, "reset_heartbeats")
+    check_flag(keep_paused, "keep_paused")
+    check_flag(restore_options, "restore_original_options")
     within = to_duration(jitter, "jitter")
     return lambda row, scheduled: reset(
         row,
@@ -189,6 +194,7 @@ def updating(
         ValueError: Nothing is said, or a value is out of range.
         TypeError: A value is of a wrong type.
     """
+    check_flag(restore_original, "restore_original")
     if retry_policy is not None and not isinstance(retry_policy, RetryPolicy):
         raise TypeError(f"retry_policy must be a RetryPolicy, not {type(retry_policy).__name__}")
     new = NewOptions(

@@ -8,8 +8,10 @@ from datetime import datetime
 from functools import partial
 
 from durable._engine._sole import own_name
+from durable._internal.ids import check_optional_name
 from durable._internal.instants import to_datetime
 from durable.client._connection import Connection
+from durable.client._listing import check_number
 
 PAGE = 1000
 """Entries that are read at once."""
@@ -40,10 +42,20 @@ class OperatorLogEntry:
     batch_id: str
 
 
-async def read_log(
+def read_log(
     connection: Connection, workflow_id: str | None, batch_id: str | None, limit: int | None
 ) -> AsyncIterator[OperatorLogEntry]:
     """See `Client.operator_log`."""
+    check_optional_name(workflow_id, "workflow_id")
+    check_optional_name(batch_id, "batch_id")
+    if limit is not None:
+        check_number(limit, "limit", least=0)
+    return _entries(connection, workflow_id, batch_id, limit)
+
+
+async def _entries(
+    connection: Connection, workflow_id: str | None, batch_id: str | None, limit: int | None
+) -> AsyncIterator[OperatorLogEntry]:
     before: int | None = None
     left = limit
     while left is None or left > 0:

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from durable._engine._messages import message
 from durable._internal.ids import check_name, uuid7
+from durable._internal.shown import shown
 from durable.client._activity_calls import ActivityCalls
 from durable.client._addressed import requested
 from durable.client._checked import to_checked_payloads
@@ -56,7 +57,7 @@ def intercepted(
     found: OutboundInterceptor = Outbound(connection, starter)
     for one in reversed(interceptors):
         if not isinstance(one, Interceptor):
-            raise TypeError(f"interceptors takes durable.client.Interceptor objects, not {one!r}")
+            raise TypeError(f"interceptors takes durable.client.Interceptor objects, not {shown(one)}")
         found = one.intercept_client(found)
     return found
 

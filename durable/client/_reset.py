@@ -24,7 +24,19 @@ from durable.history import (
     decode_history,
     encode_data,
 )
-from durable.store import ANY_KEY, Deed, Hint, HintKind, Message, Reset, ResetView, RunRecord, Store, beneath
+from durable.store import (
+    ANY_KEY,
+    Deed,
+    Hint,
+    HintKind,
+    Message,
+    Reset,
+    ResetView,
+    RunRecord,
+    Store,
+    as_stored,
+    beneath,
+)
 
 TRIES = 50
 """Tries before a reset gives up: each fails only because the workflow has changed its run meanwhile."""
@@ -50,13 +62,12 @@ async def reset(connection: Connection, record: RunRecord, wanted: Wanted) -> No
         HistoryError: The history cannot be read.
         StoreUnavailableError: The database is away, or the workflow has never stood still.
     """
-    # What is moved is moved as it is stored.
-    store = beneath(connection.store)
+    store = connection.store
     for _ in range(TRIES):
         if await connection.patiently(lambda: store.find_run(record.workflow_id, wanted.run_id)):
             return
         if await connection.patiently(partial(_try, store, record, wanted)):
-            connection.store.hint(
+            store.hint(
                 [
                     Hint(HintKind.RUN, record.task_queue),
                     Hint(HintKind.ACTIVITY, ANY_KEY),
@@ -71,14 +82,16 @@ async def reset(connection: Connection, record: RunRecord, wanted: Wanted) -> No
     )
 
 
-async def _try(store: Store, record: RunRecord, wanted: Wanted) -> bool:
+async def _try(encoded: Store, record: RunRecord, wanted: Wanted) -> bool:
+    # What is moved within a workflow is moved as it is stored.
+    store = beneath(encoded)
     # First which run is open: what is read behind that of another one is all there will ever be of it.
     newest = await store.find_run(record.workflow_id)
     open_run = None if newest is None or newest.closed_at is not None else newest.run_id
     events = decode_history(await store.read_events(record.run_id))
     base = Base(record.run_id, events, _cut(events, wanted))
     behind, follows = await _behind(store, base, events, open_run)
-    news = await _news(store, base, events)
+    news = await _news(encoded, base, events)
 
     def plan(view: ResetView) -> Reset | None:
         return base.plan(
@@ -132,7 +145,8 @@ async def _news(store: Store, base: Base, events: Sequence[Event]) -> dict[int, 
         )
         found = await _end_of(store, base.run_id, child.asked, was_there)
         if found is not None:
-            news[id] = found
+            # Another workflow's words: a codec has to say them anew for this one.
+            news[id] = await as_stored(store, found)
     return news
 
 

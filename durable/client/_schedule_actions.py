@@ -7,6 +7,7 @@ from typing import Any
 
 from durable._engine.schedules.records import ActionRecord, ScheduleRecord
 from durable._internal.instants import to_timedelta
+from durable._internal.shown import shown
 from durable.client._checked import to_checked_payloads
 from durable.client._connection import Connection
 from durable.client._schedule_spec import ScheduleSpec
@@ -50,7 +51,7 @@ def to_record(
         ConversionError: An argument cannot be stored, or is not of the type the workflow takes.
     """
     if not isinstance(schedule, Schedule):
-        raise TypeError(f"schedule must be a Schedule, not {type(schedule).__name__}: {schedule!r}")
+        raise TypeError(f"schedule must be a Schedule, not {type(schedule).__name__}: {shown(schedule)}")
     for name, kind in (("spec", ScheduleSpec), ("policy", SchedulePolicy), ("state", ScheduleState)):
         value = getattr(schedule, name)
         if not isinstance(value, kind):
@@ -64,7 +65,7 @@ def to_record(
 
 def _action(connection: Connection, action: ScheduleAction) -> ActionRecord:
     if not isinstance(action, ScheduleActionStartWorkflow):
-        raise TypeError(f"Schedule.action must be a ScheduleActionStartWorkflow, not {action!r}")
+        raise TypeError(f"Schedule.action must be a ScheduleActionStartWorkflow, not {shown(action)}")
     action.check()
     target = Target.of(action.workflow, tuple(action.args), {})
     said = check({name: getattr(action, name) for name in OPTIONS}, target.options)

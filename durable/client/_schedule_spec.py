@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, TypeVar, cast
 
-from durable._internal.ids import check_text
+from durable._internal.ids import check_note
 from durable._internal.instants import SECOND, Duration, from_datetime, to_datetime, to_duration, to_timedelta
+from durable._internal.shown import shown
 from durable._timetables._fields import SPANS
 from durable._timetables._times import check_interval, timetable
 from durable._timetables.records import CalendarRecord, IntervalRecord, RangeRecord, Ranges, SpecRecord
@@ -47,7 +48,7 @@ class ScheduleRange:
             value: object = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int):
                 raise TypeError(
-                    f"ScheduleRange.{name} must be a whole number, not {type(value).__name__}: {value!r}"
+                    f"ScheduleRange.{name} must be a whole number, not {type(value).__name__}: {shown(value)}"
                 )
             if value < 0:
                 raise ValueError(f"ScheduleRange.{name} must not be negative: {value}")
@@ -94,7 +95,7 @@ class ScheduleCalendarSpec:
 
     def to_record(self) -> CalendarRecord:
         """Return it as it is stored, checked."""
-        comment = check_text(self.comment or "", "ScheduleCalendarSpec.comment")
+        comment = check_note(self.comment or "", "ScheduleCalendarSpec.comment")
         if len(comment) > MAX_COMMENT:
             raise ValueError(
                 f"ScheduleCalendarSpec.comment must be at most {MAX_COMMENT} characters, not {len(comment)}"
@@ -201,12 +202,12 @@ class ScheduleSpec:
         jitter = 0 if self.jitter is None else to_duration(self.jitter, "ScheduleSpec.jitter")
         if jitter > MAX_JITTER:
             raise ValueError(
-                f"ScheduleSpec.jitter must be at most 366 days, not {self.jitter!r}; a number is taken as seconds"
+                f"ScheduleSpec.jitter must be at most 366 days, not {shown(self.jitter)}; a number is taken as seconds"
             )
         zone: object = self.time_zone_name
         if zone is not None and not isinstance(zone, str):
             raise TypeError(
-                f"ScheduleSpec.time_zone_name must be a string such as 'Europe/Berlin', not {zone!r}"
+                f"ScheduleSpec.time_zone_name must be a string such as 'Europe/Berlin', not {shown(zone)}"
             )
         calendars = _sequence(self.calendars, ScheduleCalendarSpec, "ScheduleSpec.calendars")
         intervals = _sequence(self.intervals, ScheduleIntervalSpec, "ScheduleSpec.intervals")
@@ -252,7 +253,7 @@ def _sequence(value: object, kind: type[T], name: str) -> Sequence[T]:
     items = cast(Sequence[Any], value)
     for one in items:
         if not isinstance(one, kind):
-            raise TypeError(f"{name} must hold {kind.__name__}, not {type(one).__name__}: {one!r}")
+            raise TypeError(f"{name} must hold {kind.__name__}, not {type(one).__name__}: {shown(one)}")
     if len(items) > MAX_RANGES:
         raise ValueError(f"{name} must have at most {MAX_RANGES} entries, not {len(items)}")
     return items
@@ -262,5 +263,5 @@ def _instant(value: object, name: str) -> int | None:
     if value is None:
         return None
     if not isinstance(value, datetime):
-        raise TypeError(f"ScheduleSpec.{name} must be a datetime with a time zone, not {value!r}")
+        raise TypeError(f"ScheduleSpec.{name} must be a datetime with a time zone, not {shown(value)}")
     return from_datetime(value, f"ScheduleSpec.{name}")

@@ -21,8 +21,9 @@ from durable._engine.schedules.records import (
     ScheduleProgress,
     Standing,
 )
-from durable._internal.ids import MAX_NAME_BYTES, check_name, check_text
+from durable._internal.ids import MAX_NAME_BYTES, check_name, check_note
 from durable._internal.instants import Duration, from_datetime, to_datetime, to_duration, to_timedelta
+from durable._internal.shown import shown
 from durable.client._schedule_spec import ScheduleSpec
 from durable.client._start_options import argument_list
 from durable.common import Priority, RetryPolicy, TypedSearchAttributes
@@ -189,12 +190,12 @@ class ScheduleActionStartWorkflow(ScheduleAction):
         checked_headers(self.headers or {})
         attributes: object = self.typed_search_attributes
         if attributes is not None and not isinstance(attributes, TypedSearchAttributes):
-            raise TypeError(f"typed_search_attributes must be TypedSearchAttributes, not {attributes!r}")
+            raise TypeError(f"typed_search_attributes must be TypedSearchAttributes, not {shown(attributes)}")
         priority: object = self.priority
         if priority is not None and not isinstance(priority, Priority):
-            raise TypeError(f"priority must be a Priority, not {type(priority).__name__}: {priority!r}")
-        check_text(self.static_summary, "static_summary")
-        check_text(self.static_details, "static_details")
+            raise TypeError(f"priority must be a Priority, not {type(priority).__name__}: {shown(priority)}")
+        check_note(self.static_summary, "static_summary")
+        check_note(self.static_details, "static_details")
 
 
 @dataclass
@@ -269,7 +270,7 @@ class ScheduleState:
                 "ScheduleState.remaining_actions counts only with limited_actions=True; set both, or neither"
             )
         return Standing(
-            note=check_text(self.note or "", "ScheduleState.note"),
+            note=check_note(self.note or "", "ScheduleState.note"),
             paused=_flag(self.paused, "ScheduleState.paused"),
             limited_actions=limited,
             remaining_actions=remaining,
@@ -418,11 +419,11 @@ def check_overlap(value: object, name: str) -> ScheduleOverlapPolicy:
     """
     if not isinstance(value, ScheduleOverlapPolicy):
         choices = ", ".join(member.name for member in ScheduleOverlapPolicy)
-        raise TypeError(f"{name} must be a ScheduleOverlapPolicy ({choices}), not {value!r}")
+        raise TypeError(f"{name} must be a ScheduleOverlapPolicy ({choices}), not {shown(value)}")
     return value
 
 
 def _flag(value: object, name: str) -> bool:
     if not isinstance(value, bool):
-        raise TypeError(f"{name} must be True or False, not {value!r}")
+        raise TypeError(f"{name} must be True or False, not {shown(value)}")
     return value

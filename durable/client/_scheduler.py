@@ -15,6 +15,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from hashlib import sha256
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
@@ -45,6 +46,7 @@ from durable.client._parents import news_of
 from durable.common import WorkflowExecutionStatus, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from durable.history import (
     EventData,
+    Payload,
     WorkflowExecutionCancelRequested,
     WorkflowExecutionCompleted,
     WorkflowExecutionFailed,
@@ -67,6 +69,11 @@ from durable.store import (
     Store,
 )
 
+if TYPE_CHECKING:
+    from opentelemetry.trace import Span
+
+    from durable.telemetry import Tracing
+
 logger = logging.getLogger("durable.client")
 
 ASK_AGAIN = 2 * SECOND
@@ -74,6 +81,9 @@ ASK_AGAIN = 2 * SECOND
 
 SCHEDULED_BY_ID = SearchAttributeKey.for_keyword("TemporalScheduledById")
 SCHEDULED_START_TIME = SearchAttributeKey.for_datetime("TemporalScheduledStartTime")
+
+Made = tuple[NewRun, "Span | None"]
+"""A run that is started, and the span of its start, which ends when it was."""
 
 CANCEL_ID = "cancelled by its schedule"
 """The id of the cancel request to a run: sent again it is the same."""
@@ -112,10 +122,15 @@ class Scheduler:
     """
 
     def __init__(
-        self, store: Store, identity: str, ended: Callable[[str, EventData], None] | None = None
+        self,
+        store: Store,
+        identity: str,
+        tracing: Tracing | None,
+        ended: Callable[[str, EventData], None] | None = None,
     ) -> None:
         self._store = store
         self._identity = identity
+        self._tracing = tracing
         self._ended = ended
 
     async def look(self, row: ScheduleRow, change: Change | None = None) -> bool:
@@ -134,7 +149,7 @@ class Scheduler:
         progress, running = await self._ends(record.policy, kept.progress)
         decision = decide(record, progress, now=now, running=running)
         progress, wake = decision.progress, decision.wake
-        starts = [new_run(record, progress.schedule_id, one, self._identity) for one in decision.starts]
+        starts = self._new_runs(record, progress.schedule_id, decision.starts)
         behind = wake is not None and wake <= now
         if change is not None and not behind:
             changed = change(Kept(record, progress), now)
@@ -143,9 +158,7 @@ class Scheduler:
                 taken = {one.run_id for one in changed.progress.running}
                 decision = decide(record, changed.progress, now=now, running=taken)
                 progress, wake = decision.progress, decision.wake
-                starts += [
-                    new_run(record, progress.schedule_id, one, self._identity) for one in decision.starts
-                ]
+                starts += self._new_runs(record, progress.schedule_id, decision.starts)
         untold = [one for one in progress.running if one.asked > one.told]
         if untold:
             wake = min(now + ASK_AGAIN if wake is None else wake, now + ASK_AGAIN)
@@ -162,8 +175,25 @@ class Scheduler:
     ) -> bool:
         """Write a new schedule, with what it starts at once; False when there is one of that id."""
         decision = decide(record, progress, now=now, running=())
-        starts = [new_run(record, schedule_id, one, self._identity) for one in decision.starts]
+        starts = self._new_runs(record, schedule_id, decision.starts)
         return await self._write(None, record, decision.progress, decision.wake, starts)
+
+    def _new_runs(self, record: ScheduleRecord, schedule_id: str, starts: Sequence[Start]) -> list[Made]:
+        """Make the runs that are started, each with a trace of its own if there are spans."""
+        made: list[Made] = []
+        spans = None if self._tracing is None else self._tracing.spans
+        for one in starts:
+            headers, span = record.action.headers, None
+            if spans is not None:
+                attributes = {
+                    "durable.workflow.id": one.workflow_id,
+                    "durable.workflow.run_id": one.run_id,
+                    "durable.schedule.id": schedule_id,
+                    "durable.task_queue": record.action.task_queue,
+                }
+                headers, span = spans.scheduled(record.action.workflow_type, attributes, headers)
+            made.append((new_run(record, schedule_id, one, self._identity, headers), span))
+        return made
 
     async def _write(
         self,
@@ -171,7 +201,7 @@ class Scheduler:
         record: ScheduleRecord,
         progress: ScheduleProgress,
         wake: int | None,
-        starts: Sequence[NewRun],
+        starts: Sequence[Made],
     ) -> bool:
         schedule_id = progress.schedule_id
         write = ScheduleWrite(
@@ -181,15 +211,17 @@ class Scheduler:
             progress=encode_schedule(progress),
             wake_at=wake,
             running=tuple((one.workflow_id, one.run_id) for one in progress.running),
-            starts=tuple(starts),
+            starts=tuple(new for new, _ in starts),
         )
         verdicts = await self._store.write_schedule(write)
         if verdicts is None:
             return False
-        hints = dict.fromkeys(Hint(HintKind.RUN, one.task_queue) for one in starts)
+        hints = dict.fromkeys(Hint(HintKind.RUN, one.task_queue) for one, _ in starts)
         hints[Hint(HintKind.SCHEDULE, schedule_id)] = None
         self._store.hint(list(hints))
-        for new, verdict in zip(starts, verdicts, strict=True):
+        for (new, span), verdict in zip(starts, verdicts, strict=True):
+            if span is not None and verdict.outcome is StartOutcome.STARTED:
+                span.end()
             if verdict.outcome is StartOutcome.REJECTED:
                 logger.warning(
                     "schedule %r could not start workflow %r: another one is open under that id, as run %s",
@@ -300,8 +332,10 @@ class Scheduler:
         return done
 
 
-def new_run(record: ScheduleRecord, schedule_id: str, one: Start, identity: str) -> NewRun:
-    """Return the run that an action is: the same one whoever makes it."""
+def new_run(
+    record: ScheduleRecord, schedule_id: str, one: Start, identity: str, headers: dict[str, Payload]
+) -> NewRun:
+    """Return the run that an action is: the same one whoever makes it, but for the trace in its headers."""
     action = record.action
     own = TypedSearchAttributes(
         (
@@ -322,7 +356,7 @@ def new_run(record: ScheduleRecord, schedule_id: str, one: Start, identity: str)
         retry_policy=action.retry_policy,
         first_run_id=one.run_id,
         memo=action.memo,
-        headers=action.headers,
+        headers=headers,
         identity=identity,
         static_summary=action.static_summary,
         static_details=action.static_details,

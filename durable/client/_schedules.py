@@ -25,10 +25,12 @@ from durable._engine.schedules.records import (
     ScheduleRecord,
 )
 from durable._engine.schedules.rows import decode_progress
-from durable._internal.ids import check_name, check_text, uuid7
+from durable._internal.ids import check_flag, check_name, check_note, uuid7
 from durable._internal.left_out import explains_options
+from durable._internal.shown import shown
 from durable.client._attribute_types import check_types
 from durable.client._connection import Connection
+from durable.client._listing import MAX_PAGE, check_number
 from durable.client._schedule_actions import to_record
 from durable.client._schedule_descriptions import (
     ScheduleAsyncIterator,
@@ -38,6 +40,7 @@ from durable.client._schedule_descriptions import (
 )
 from durable.client._schedule_types import Schedule, ScheduleBackfill, ScheduleUpdate, check_overlap
 from durable.client._scheduler import Change, Kept, Scheduler
+from durable.client._start_options import check_memo
 from durable.common import TypedSearchAttributes
 from durable.exceptions import ScheduleAlreadyRunningError, ScheduleNotFoundError
 from durable.history._search_attributes import encode_search_attributes
@@ -68,7 +71,7 @@ class ScheduleHandle:
 
     def __init__(self, connection: Connection, id: str) -> None:
         self._connection = connection
-        self._scheduler = Scheduler(connection.store, connection.identity)
+        self._scheduler = Scheduler(connection.store, connection.identity, connection.tracing)
         self.id = check_name(id, "id")
 
     def __repr__(self) -> str:
@@ -148,7 +151,7 @@ class ScheduleHandle:
         )
 
     def _note(self, what: str, note: str | None) -> str:
-        return check_text(note or f"{what} by {self._connection.identity}", "note")
+        return f"{what} by {self._connection.identity}" if note is None else check_note(note, "note")
 
     async def update(self, updater: Updater) -> None:
         """Change the schedule.
@@ -179,7 +182,7 @@ class ScheduleHandle:
             if wanted is None:
                 return
             if not isinstance(wanted, ScheduleUpdate):
-                raise TypeError(f"the updater must return a ScheduleUpdate or None, not {wanted!r}")
+                raise TypeError(f"the updater must return a ScheduleUpdate or None, not {shown(wanted)}")
             new = self._new_record(row, wanted)
             if new.action.search_attributes:
                 await check_types(self._connection, new.action.search_attributes)
@@ -342,8 +345,8 @@ async def create(connection: Connection, input: CreateScheduleInput) -> Schedule
     record = replace(
         record,
         memo={
-            check_name(key, "memo key"): converter.to_payload(value, path=f"memo {key}")
-            for key, value in (input.memo or {}).items()
+            key: converter.to_payload(value, path=f"memo {key}")
+            for key, value in check_memo(input.memo).items()
         },
         search_attributes=_attributes(input.search_attributes or TypedSearchAttributes.empty),
     )
@@ -351,10 +354,10 @@ async def create(connection: Connection, input: CreateScheduleInput) -> Schedule
     now = await patiently(store.now)
     request_id = uuid7()
     progress = requested(created(id, input.schedule.state.to_record(), now), request_id)
-    if input.trigger_immediately:
+    if check_flag(input.trigger_immediately, "trigger_immediately"):
         progress = triggered(progress, now)
     progress = backfilled(progress, *periods)
-    scheduler = Scheduler(store, connection.identity)
+    scheduler = Scheduler(store, connection.identity, connection.tracing)
     if not await patiently(lambda: scheduler.create(id, record, progress, now)):
         row = await patiently(lambda: store.find_schedule(id))
         # It may be this very one, whose answer was lost.
@@ -365,25 +368,26 @@ async def create(connection: Connection, input: CreateScheduleInput) -> Schedule
 
 def listed(connection: Connection, input: ListSchedulesInput) -> ScheduleAsyncIterator:
     """Return the schedules there are; see `Client.list_schedules`."""
-    size: object = input.page_size
-    if input.query:
+    query, token = input.query, input.next_page_token
+    if query is not None and (not isinstance(query, str) or query):
         raise ValueError(
             "list_schedules takes no query: filter what it yields, for example "
             "[one async for one in await client.list_schedules() if one.schedule and one.schedule.state.paused]"
         )
-    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-        raise ValueError(f"page_size must be a whole number of at least 1, not {size!r}")
-    return ScheduleAsyncIterator(connection, size, input.next_page_token)
+    if token is not None and not isinstance(token, bytes):
+        raise TypeError(f"next_page_token must be bytes, not {type(token).__name__}")
+    size = check_number(input.page_size, "page_size", least=1, most=MAX_PAGE)
+    return ScheduleAsyncIterator(connection, size, token)
 
 
 def _periods(backfill: Sequence[ScheduleBackfill]) -> tuple[PendingBackfill, ...]:
     for one in backfill:
         if not isinstance(one, ScheduleBackfill):
-            raise TypeError(f"backfill must hold ScheduleBackfill, not {one!r}")
+            raise TypeError(f"backfill must hold ScheduleBackfill, not {shown(one)}")
     return tuple(one.to_record() for one in backfill)
 
 
 def _attributes(attributes: TypedSearchAttributes) -> Any:
     if not isinstance(attributes, TypedSearchAttributes):
-        raise TypeError(f"search_attributes must be TypedSearchAttributes, not {attributes!r}")
+        raise TypeError(f"search_attributes must be TypedSearchAttributes, not {shown(attributes)}")
     return encode_search_attributes(attributes)

@@ -9,9 +9,10 @@ from typing import Any, TypedDict, TypeVar, cast
 from msgspec import Struct
 from msgspec.structs import replace
 
-from durable._internal.ids import check_name, check_text
+from durable._internal.ids import check_name, check_note
 from durable._internal.instants import Duration, to_duration
 from durable._internal.left_out import why_no_option
+from durable._internal.shown import shown
 from durable._timetables.ticks import check_cron
 from durable.client._versioning import check_override
 from durable.common import (
@@ -174,7 +175,7 @@ def _checked(given: Mapping[str, Any]) -> Start:
         cron_schedule=_cron(given),
         priority=check_priority(given.get("priority")),
         limits=_limits(given),
-        memo=_memo(given.get("memo")),
+        memo=check_memo(given.get("memo")),
         search_attributes=check_search_attributes(given.get("search_attributes")),
         delay=0 if delay is None else to_duration(delay, "start_delay"),
         static_summary=_text(given, "static_summary"),
@@ -194,8 +195,14 @@ def _timeout(given: Mapping[str, Any], name: str, known: int | None) -> int | No
     return known if value is None else to_duration(value, name, allow_zero=False)
 
 
-def _memo(memo: object) -> Mapping[str, Any]:
-    if not memo:
+def check_memo(memo: object) -> Mapping[str, Any]:
+    """Return a memo's values by their names; none, if there is none.
+
+    Raises:
+        TypeError: It is no mapping.
+        ValueError: A name cannot be one.
+    """
+    if memo is None:
         return {}
     if not isinstance(memo, Mapping):
         raise TypeError(f"memo must be a mapping of names to values, not {type(memo).__name__}")
@@ -228,7 +235,7 @@ def check_priority(priority: object) -> int:
     if priority is None:
         return DEFAULT_PRIORITY
     if not isinstance(priority, Priority):
-        raise TypeError(f"priority must be a Priority, not {type(priority).__name__}: {priority!r}")
+        raise TypeError(f"priority must be a Priority, not {type(priority).__name__}: {shown(priority)}")
     return priority.priority_key or DEFAULT_PRIORITY
 
 
@@ -236,7 +243,7 @@ def _limits(given: Mapping[str, Any]) -> Limits | None:
     concurrency: object = given.get("concurrency")
     if concurrency is not None and not isinstance(concurrency, Concurrency):
         raise TypeError(
-            f"concurrency must be a Concurrency, not {type(concurrency).__name__}: {concurrency!r}"
+            f"concurrency must be a Concurrency, not {type(concurrency).__name__}: {shown(concurrency)}"
         )
     return limits_of(given.get("priority"), concurrency, None, None)
 
@@ -258,7 +265,7 @@ def _text(given: Mapping[str, Any], name: str) -> str:
     value: object = given[name]
     if not isinstance(value, str):
         raise TypeError(f"{name} must be a string, not {type(value).__name__}")
-    return check_text(value, name)
+    return check_note(value, name)
 
 
 def _policies(given: Mapping[str, Any]) -> tuple[WorkflowIDReusePolicy, WorkflowIDConflictPolicy]:
@@ -310,7 +317,7 @@ def _signal(given: Mapping[str, Any]) -> tuple[str, Sequence[Any], Sequence[Any]
             raise TypeError("a signal's call has its arguments already; pass no start_signal_args")
         return said.name, said.args, said.definition.arg_types
     if not isinstance(said, str):
-        raise TypeError(f"start_signal must be a signal's call or name, not {said!r}")
+        raise TypeError(f"start_signal must be a signal's call or name, not {shown(said)}")
     return check_name(said, "start_signal"), arguments, None
 
 
@@ -323,7 +330,7 @@ def _policy(given: Mapping[str, Any], name: str, default: Policy) -> Policy:
     value: object = given[name]
     if not isinstance(value, type(default)):
         choices = ", ".join(member.name for member in type(default))
-        raise TypeError(f"{name} must be a {type(default).__name__} ({choices}), not {value!r}")
+        raise TypeError(f"{name} must be a {type(default).__name__} ({choices}), not {shown(value)}")
     return value
 
 

@@ -8,6 +8,8 @@ from typing import Any, cast
 from msgspec import Struct
 
 from durable._internal.ids import check_name
+from durable._internal.shown import shown
+from durable.client._checked import check_result_type
 from durable.client._start_options import argument_list
 from durable.workflow._calls import WorkflowCall
 from durable.workflow._definition import WorkflowDefinition, WorkflowOptions
@@ -30,7 +32,7 @@ class Target(Struct, frozen=True):
         if values and more:
             raise TypeError("pass arguments either one by one or as args=[...], not both")
         arguments = tuple(more) or values
-        result_type = options.get("result_type")
+        result_type = check_result_type(options.get("result_type"))
         if isinstance(workflow, str):
             name = check_name(workflow, "workflow")
             return cls(name, arguments, None, None, Any if result_type is None else result_type)
@@ -38,7 +40,7 @@ class Target(Struct, frozen=True):
         given: Any = workflow
         if isinstance(workflow, WorkflowCall):
             if arguments:
-                raise TypeError(f"{given!r} has its arguments already; pass nothing behind it")
+                raise TypeError(f"{shown(given)} has its arguments already; pass nothing behind it")
             call = given
         elif isinstance(workflow, Workflow):
             call = cast(Workflow[Any, ..., Any], workflow)(*arguments)

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Generator, Sequence
 
+from durable.client._pace import Pace
 from durable.client._patience import Patience
 from durable.history import EventData
 from durable.store import ANY_KEY, Hint, HintKind, Store, UpdateOutcome, UpdateStage
@@ -17,14 +18,11 @@ from durable.store import ANY_KEY, Hint, HintKind, Store, UpdateOutcome, UpdateS
 POLL = 1.0
 """Seconds between looks for what no hint told of."""
 
-PAUSE = 0.02
-"""Seconds between two looks at least, when hints say no more than that something happened."""
-
 
 class UpdateWaiter:
     """One who waits for an update, of the run it was sent to."""
 
-    __slots__ = ("_error", "_patiently", "_store", "_told", "_woken", "message_id", "run_id")
+    __slots__ = ("_error", "_pace", "_patiently", "_store", "_told", "_woken", "message_id", "run_id")
 
     def __init__(self, store: Store, patiently: Patience, run_id: str, message_id: str) -> None:
         self._store = store
@@ -32,6 +30,7 @@ class UpdateWaiter:
         self._told: UpdateOutcome | None = None
         self._error: BaseException | None = None
         self._woken = asyncio.Event()
+        self._pace = Pace()
         self.run_id = run_id
         self.message_id = message_id
 
@@ -40,8 +39,9 @@ class UpdateWaiter:
         self._told = outcome
         self._woken.set()
 
-    def wake(self) -> None:
-        """Look soon: something may have happened."""
+    def wake(self, *, vaguely: bool = False) -> None:
+        """Look soon: something may have happened, with this run unless `vaguely`."""
+        self._pace.vague |= vaguely
         self._woken.set()
 
     def fail(self, error: BaseException) -> None:
@@ -59,13 +59,15 @@ class UpdateWaiter:
         while True:
             found = self._told
             if found is None and look:
-                found = await self._patiently(lambda: self._store.find_update(self.run_id, self.message_id))
+                with self._pace.looking():
+                    found = await self._patiently(
+                        lambda: self._store.find_update(self.run_id, self.message_id)
+                    )
                 if found is None:
                     return None
             if found is not None and found.stage >= stage:
                 return found
             self._told, look = None, True
-            paused = asyncio.get_running_loop().time() + PAUSE
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(POLL):
                     await self._woken.wait()
@@ -73,7 +75,7 @@ class UpdateWaiter:
             if self._error is not None:
                 raise self._error
             if self._told is None:
-                await asyncio.sleep(max(0.0, paused - asyncio.get_running_loop().time()))
+                await self._pace.pause()
 
 
 class UpdateWaiting:
@@ -122,13 +124,14 @@ class UpdateWaiting:
             for waiter in waiters:
                 waiter.fail(error)
 
-    def _wake(self, run_id: str) -> None:
+    def _wake(self, run_id: str, *, vaguely: bool = False) -> None:
         for waiter in self._waiters.get(run_id, ()):
-            waiter.wake()
+            waiter.wake(vaguely=vaguely)
 
     def _hinted(self, hint: Hint) -> None:
-        for run_id in [*self._waiters] if hint.key == ANY_KEY else [hint.key]:
-            self._wake(run_id)
+        vaguely = hint.key == ANY_KEY
+        for run_id in self._waiters if vaguely else [hint.key]:
+            self._wake(run_id, vaguely=vaguely)
 
     def close(self) -> None:
         """Hear no more hints. Again does nothing."""

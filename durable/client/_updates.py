@@ -14,7 +14,7 @@ from durable._internal.ids import check_name, uuid7
 from durable._internal.instants import SECOND, Duration, to_duration
 from durable._internal.left_out import explains_options
 from durable.client._calls import call_of
-from durable.client._checked import to_checked_payloads
+from durable.client._checked import check_result_type, to_checked_payloads
 from durable.client._connection import Connection
 from durable.client._described import why_waiting
 from durable.exceptions import (
@@ -78,9 +78,10 @@ class SaidUpdate:
         """Return what was written in either way.
 
         Raises:
-            TypeError: The arguments do not fit the update.
+            TypeError: The arguments do not fit the update, or `result_type` is no type.
             ValueError: The name cannot be one.
         """
+        check_result_type(result_type)
         call = call_of(update, values, args, UpdateCall)
         if not isinstance(call, UpdateCall):
             name, arguments = call
@@ -138,7 +139,7 @@ class WorkflowUpdateHandle(Generic[R_co]):
         outcome: UpdateOutcome | None = None,
     ) -> None:
         self._connection = connection
-        self._result_type = result_type
+        self._result_type = check_result_type(result_type)
         self._outcome = outcome
         self.id = check_name(id, "id")
         self.workflow_id = workflow_id

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, TypeVarTuple, overload
 
 from durable._internal.instants import Duration
+from durable._internal.shown import shown
 from durable.client._connection import Connection
 from durable.client._outbound import intercepted
 from durable.client._starter import Starter
@@ -181,7 +182,7 @@ class UpdatesWithStart:
             Exception: As `execute_update_with_start_workflow`, but for failures of the update itself.
         """
         if not isinstance(wait_for_stage, WorkflowUpdateStage):
-            raise TypeError(f"wait_for_stage must be a WorkflowUpdateStage, not {wait_for_stage!r}")
+            raise TypeError(f"wait_for_stage must be a WorkflowUpdateStage, not {shown(wait_for_stage)}")
         return await self._start_with_update(
             update, values, args, id, result_type, start_workflow_operation, wait_for_stage, rpc_timeout
         )

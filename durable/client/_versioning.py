@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from durable._engine.versioning import AUTO_UPGRADE
+from durable._internal.shown import shown
 from durable.client._connection import Connection
 from durable.common import (
     AutoUpgradeVersioningOverride,
@@ -28,7 +29,7 @@ def check_override(override: object) -> str:
         case _:
             raise TypeError(
                 "versioning_override must be a PinnedVersioningOverride or an AutoUpgradeVersioningOverride, not "
-                f"{override!r}"
+                f"{shown(override)}"
             )
 
 

@@ -25,8 +25,10 @@ from durable.interceptor.worker import (
     WorkflowInterceptorClassInput,
     WorkflowOutboundInterceptor,
 )
+from durable.worker._health import WorkerHealth
 from durable.worker._life import WorkerLifeEvent, WorkerLifeEventKind
 from durable.worker._patches import PatchActivationInput
+from durable.worker._probes import HealthServer
 from durable.worker._replayer import (
     Replayer,
     ReplayerConfig,
@@ -66,6 +68,7 @@ __all__ = [
     "HandleQueryInput",
     "HandleSignalInput",
     "HandleUpdateInput",
+    "HealthServer",
     "Interceptor",
     "LocalActivitySlotInfo",
     "PatchActivationInput",
@@ -90,6 +93,7 @@ __all__ = [
     "Worker",
     "WorkerDeploymentConfig",
     "WorkerDeploymentVersion",
+    "WorkerHealth",
     "WorkerLifeEvent",
     "WorkerLifeEventKind",
     "WorkerTuner",

@@ -11,9 +11,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from concurrent.futures import BrokenExecutor, Executor
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
+from contextvars import copy_context
 from types import MappingProxyType
 from typing import Any
 
@@ -29,37 +29,29 @@ from durable._engine._activities import (
     scheduled_of,
     timeout,
 )
+from durable._internal.eager import begin
 from durable._internal.instants import SECOND
+from durable._metering import MetricMeter
 from durable.activity._activity import Activity
-from durable.activity._context import CURRENT, ActivityCancellationDetails, CompleteAsyncError, Info
-from durable.activity._definition import DYNAMIC
-from durable.common import RawValue
+from durable.activity._context import ActivityCancellationDetails, Info
 from durable.converter import DataConverter
-from durable.exceptions import ApplicationError, CancelledError, ConversionError, HistoryError
+from durable.exceptions import ApplicationError, HistoryError
 from durable.history import ActivityTaskScheduled, EventRow
 from durable.interceptor.worker import Interceptor
-from durable.store import ActivityRecord, ActivityTransaction, Store, TransactionSource
-from durable.worker._attempt_info import converter_for, info_of
-from durable.worker._attempts import Attempt, Flag, Owner
+from durable.store import ActivityRecord, Store, TransactionSource
+from durable.worker._attempt_info import info_of
+from durable.worker._attempts import Attempt, Flag
 from durable.worker._clock import DatabaseClock
 from durable.worker._doubts import Doubts
-from durable.worker._intercepted import execute
+from durable.worker._execution import Execution
 from durable.worker._local_slots import LocalSlots
-from durable.worker._processes import Processes, in_process
+from durable.worker._processes import Processes
 from durable.worker._rate import Rate
 from durable.worker._reports import Reports
 from durable.worker._slots import Slots
-from durable.worker._stopped import stopped
 from durable.worker._suppliers import ActivitySlotInfo, SlotPermit
-from durable.worker._threads import run_in_thread
-from durable.worker._transactional import run_within
 
 logger = logging.getLogger("durable.worker")
-
-NO_ASYNC = (
-    "a local activity cannot be completed from outside, since only its worker knows of it; use "
-    "workflow.execute_activity for one that calls activity.raise_complete_async()"
-)
 
 ACTIVITY_FIRST, ACTIVITY_BATCH = 5, 100
 """Activities claimed at once: few at first, since an activity that a run of this worker asks for meanwhile cannot start in the
@@ -95,31 +87,42 @@ class Activities:
         fatal: Callable[[BaseException], None] = lambda error: None,
         client: Any = None,
         closed: Callable[[str, EventRow], None] = lambda run_id, event: None,
+        meter: MetricMeter = MetricMeter.noop,
     ) -> None:
         self.client = client
-        self._store = store
-        self._transactions = transactions
+        self.meter = meter
+        self.worker_id = worker_id
         self.reports = Reports(
             store, worker_id, identity=identity, task_queue=task_queue, clock=clock, closed=closed
         )
+        self._execution = Execution(
+            store,
+            self.reports,
+            namespace=namespace,
+            served=served,
+            converter=converter,
+            interceptors=interceptors,
+            executor=executor,
+            processes=processes,
+            transactions=transactions,
+            fatal=fatal,
+        )
+        # Whether an activity of a type can run here at all.
+        self.serves = self._execution.serves
+        self.converter_for = self._execution.converter_for
         self._namespace = namespace
         self._task_queue = task_queue
-        self._served = served
-        self._dynamic = served.get(DYNAMIC)
-        self._converter = converter
         self._slots = slots
-        self._executor = executor
         self._processes = processes
-        self._fatal = fatal
         self._clock = clock
         self._defect = defect
-        self._interceptors = interceptors
         self._eager = eager
         self._rate: Rate | None = None
         self._loop = asyncio.get_running_loop()
+        self._context = copy_context()
         self._local = LocalSlots(local_slots, clock, self._launch, self._time_out)
         self._attempts: dict[tuple[str, int], Attempt] = {}
-        self._running: set[asyncio.Task[None]] = set()
+        self._running = 0
         self._unlimited: list[Attempt] = []
         self._promised: list[SlotPermit] = []
         self._doubts = Doubts()
@@ -163,11 +166,7 @@ class Activities:
     @property
     def types(self) -> list[str] | None:
         """Names of the activities that are served; None for all."""
-        return list(self._served) if self._dynamic is None else None
-
-    def serves(self, activity_type: str) -> bool:
-        """Whether an activity of a type can run here at all."""
-        return activity_type in self._served or self._dynamic is not None
+        return self._execution.types
 
     def promise(self, scheduled: ActivityTaskScheduled) -> bool:
         """Whether this activity can run here, now, eagerly; then a slot is kept for it until it starts.
@@ -177,7 +176,7 @@ class Activities:
         possible = (
             self._eager
             and scheduled.task_queue == self._task_queue
-            and (scheduled.activity_type in self._served or self._dynamic is not None)
+            and self.serves(scheduled.activity_type)
             and self.queue_rate is None
             and (self._best_waiting is None or scheduled.priority <= self._best_waiting)
             and (self._rate is None or self._allowed > 0)
@@ -200,11 +199,12 @@ class Activities:
 
     # ------------------------------------------------------------------ attempts
 
-    def start(self, owner: Owner, scheduled: ActivityTaskScheduled, scheduled_at: int, now: int) -> Attempt:
-        """Start the first attempt of an activity for a run of this worker, in the slot that was promised to it."""
-        attempt = Attempt(self, owner, None, scheduled, scheduled_at, 1, now)
+    def start(self, attempt: Attempt) -> None:
+        """Start the first attempt of an activity for a run of this worker, in the slot that was promised to it.
+
+        It may have ended when this returns.
+        """
         self._start(attempt, self._promised.pop())
-        return attempt
 
     def claimed(self, records: Sequence[ActivityRecord], permits: list[SlotPermit], *, all: bool) -> None:
         """Start the attempts that a claim returned, in the slots it reserved; `all` says whether nothing else waits.
@@ -215,23 +215,11 @@ class Activities:
         # What still waits comes behind the last of them.
         self._best_waiting = None if all else max(priorities, default=None)
 
-    def start_local(
-        self,
-        owner: Owner,
-        scheduled: ActivityTaskScheduled,
-        scheduled_at: int,
-        *,
-        number: int,
-        delay: int = 0,
-    ) -> Attempt:
+    def start_local(self, attempt: Attempt, delay: int = 0) -> None:
         """Start an attempt of a local activity, after `delay` microseconds, and as soon as there is a slot for it."""
-        attempt = Attempt(
-            self, owner, None, scheduled, scheduled_at, number=number, started_at=self._clock.now() + delay
-        )
         attempt.due_at = attempt.started_at
         self._attempts[attempt.key] = attempt
         self._local.add(attempt, delay)
-        return attempt
 
     def forget(self, attempt: Attempt) -> None:
         """Let go of an attempt that has ended, or will not begin."""
@@ -284,13 +272,19 @@ class Activities:
         self._launch(attempt)
 
     def _launch(self, attempt: Attempt) -> None:
-        task = self._loop.create_task(self._run(attempt), name=attempt.scheduled.activity_type)
-        attempt.task = task
         self._attempts[attempt.key] = attempt
-        self._running.add(task)
-        if not self._unlimited:
-            self._loop.call_later(LIMIT_AFTER, self._limit_all)
-        self._unlimited.append(attempt)
+        self._running += 1
+        attempt.task = task = begin(
+            self._loop,
+            self._run(attempt),
+            attempt.scheduled.activity_type,
+            # Not that of the client's call or the result that brought it about, whose variables say nothing of it.
+            self._context.copy(),
+        )
+        if not task.done():
+            if not self._unlimited:
+                self._loop.call_later(LIMIT_AFTER, self._limit_all)
+            self._unlimited.append(attempt)
 
     def _limit_all(self) -> None:
         """Set the timers of the attempts that started lately and still run: most have ended by now and need none."""
@@ -317,7 +311,7 @@ class Activities:
     @property
     def at_work(self) -> bool:
         """Whether a function runs."""
-        return bool(self._running)
+        return self._running > 0
 
     @property
     def first(self) -> int | None:
@@ -344,9 +338,10 @@ class Activities:
                 self._limit(attempt)
 
     async def _run(self, attempt: Attempt) -> None:
+        attempt.task = asyncio.current_task()
         attempt.begun = True
         try:
-            outcome = await self._execute(attempt)
+            outcome = await self._execution.run(attempt)
             if outcome is None:
                 attempt.ended = True
             elif not attempt.ended:
@@ -354,8 +349,7 @@ class Activities:
         except Exception as error:
             self._defect(error)
         finally:
-            assert attempt.task is not None
-            self._running.discard(attempt.task)
+            self._running -= 1
             self.forget(attempt)
             if attempt.beat_timer is not None:
                 attempt.beat_timer.cancel()
@@ -367,119 +361,6 @@ class Activities:
                 slots.give(permit, ActivitySlotInfo(attempt.scheduled.activity_type) if slots.told else None)
             if not self._running and self.shutdown.is_set():
                 self._drained.set()
-
-    async def _execute(self, attempt: Attempt) -> Outcome | None:
-        """Run the function of an attempt; return how that ended, None when it is told already."""
-        scheduled, converter = attempt.scheduled, self._converter
-        if converter.takes_context:
-            converter = self.converter_for(attempt)
-        activity = self._served.get(scheduled.activity_type) or self._dynamic
-        assert activity is not None
-        definition = activity.definition
-        try:
-            if attempt.details is not None:
-                raise asyncio.CancelledError  # It was stopped before its first step.
-            given, parameters, name = scheduled.input, definition.parameters, scheduled.activity_type
-            if definition.dynamic:
-                args: tuple[Any, ...] = (
-                    converter.from_payloads(given, [RawValue] * len(given), path=f"{name} input"),
-                )
-            else:
-                values = converter.from_payloads(given, parameters.types[: len(given)], path=f"{name} input")
-                args = parameters.bind(tuple(values), {})
-            if definition.transactional:
-                call = partial(self._intercepted, attempt, activity, args)
-                completed = partial(self._completed, name, converter=converter)
-                return await run_within(
-                    attempt,
-                    call,
-                    completed,
-                    self._store,
-                    self._transactions.get(name),
-                    self.reports,
-                    converter,
-                )
-            if self._interceptors:
-                result = await self._intercepted(attempt, activity, args)
-                return self._completed(name, result, converter)
-            entered = CURRENT.set(attempt)
-            try:
-                if definition.is_async:
-                    result = await definition.call(activity.instance, args)
-                else:
-                    result = await self._elsewhere(
-                        attempt,
-                        activity,
-                        partial(definition.call, activity.instance, args),
-                        definition.fn,
-                        args,
-                    )
-            finally:
-                CURRENT.reset(entered)
-            return self._completed(name, result, converter)
-        except CompleteAsyncError:
-            if scheduled.local is None:
-                return HandedOut()
-            return Failed(
-                converter.to_failure(ApplicationError(NO_ASYNC, type="TypeError", non_retryable=True))
-            )
-        except (asyncio.CancelledError, CancelledError) as error:
-            return stopped(attempt, error, converter)
-        except BrokenExecutor as error:
-            # No attempt can run there any more.
-            self._fatal(error)
-            return Failed(converter.to_failure(error))
-        except BaseException as error:
-            # SystemExit and the like too: an activity fails, it does not end its worker.
-            return Failed(converter.to_failure(error))
-
-    def _intercepted(
-        self,
-        attempt: Attempt,
-        activity: Activity[..., Any],
-        args: Sequence[Any],
-        transaction: ActivityTransaction | None = None,
-    ) -> Awaitable[Any]:
-        """Call a function through the interceptors, if there are any; they see nothing of its transaction."""
-        definition = activity.definition
-
-        async def run(function: partial[Any]) -> Any:
-            given = function.args if transaction is None else (transaction.connection, *function.args)
-            if definition.is_async:
-                return await function.func(*given)
-            function = partial(function.func, *given)
-            if transaction is not None and transaction.around is not None:
-                function = partial(transaction.around, function)
-            return await self._elsewhere(attempt, activity, function, function.func, given)
-
-        executor = None if definition.is_async else self._executor
-        return execute(self._interceptors, attempt, activity, args, executor, run)
-
-    def _elsewhere(
-        self,
-        attempt: Attempt,
-        activity: Activity[..., Any],
-        function: Callable[[], Any],
-        fn: Callable[..., Any],
-        args: Sequence[Any],
-    ) -> Awaitable[Any]:
-        """Run a plain function, which is `fn` with `args`, in a thread or in a process."""
-        definition = activity.definition
-        if self._processes is not None and in_process(definition):
-            return self._processes.run(attempt, activity, fn, args)
-        return run_in_thread(attempt, definition, function, self._executor)
-
-    def _completed(self, name: str, result: Any, converter: DataConverter) -> Outcome:
-        try:
-            return Completed(converter.to_payload(result, path=f"result of activity {name}"))
-        except ConversionError as error:
-            # The same code would return the same again.
-            refused = ApplicationError(str(error), type=type(error).__name__, non_retryable=True)
-            return Failed(converter.to_failure(refused))
-
-    def converter_for(self, attempt: Attempt) -> DataConverter:
-        """Return what makes values of an attempt's payloads."""
-        return converter_for(attempt, self._converter, self._namespace)
 
     def info(self, attempt: Attempt) -> Info:
         """Return the facts about an attempt as it began: a heartbeat of its own, or a row it got, changes nothing."""

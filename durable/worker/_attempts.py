@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
 from durable._engine._activities import Outcome, Progress, close_by
+from durable._metering import MetricMeter
 from durable.activity._context import ActivityCancellationDetails, Info
 from durable.converter import DataConverter, PayloadConverter
 from durable.history import ActivityTaskScheduled, Payloads
@@ -90,6 +91,8 @@ class Place(Protocol):
 
     shutdown: Flag
     client: Any
+    meter: MetricMeter
+    worker_id: str
 
     def info(self, attempt: Attempt) -> Info:
         """Return the facts about an attempt."""
@@ -215,6 +218,16 @@ class Attempt:
     def cancellation_details(self) -> ActivityCancellationDetails | None:
         """Why it is asked to stop, None as long as it is not."""
         return self.details
+
+    @property
+    def metric_meter(self) -> MetricMeter:
+        """The worker's meter."""
+        return self._place.meter
+
+    @property
+    def worker_id(self) -> str:
+        """The worker that runs it."""
+        return self._place.worker_id
 
     @property
     def client(self) -> Any:

@@ -1,4 +1,4 @@
-"""How a worker finds work: hints wake it, polls find what hints have missed, and state is all that counts.
+"""How a worker finds work: hints wake it, glances find what hints have missed, and state is all that counts.
 
 Three things are looked for: runs that are ready, activities that are due, and messages for runs that are owned. Each is
 a query over state, never over what was seen last. A hint makes the look come sooner and changes nothing else.
@@ -19,6 +19,7 @@ from durable.history import FORMAT
 from durable.store import Hint, HintKind, Message
 from durable.worker._activities import ACTIVITY_BATCH, ACTIVITY_FIRST
 from durable.worker._committer import RETRY_FIRST, RETRY_LONGEST
+from durable.worker._glances import SELDOM
 from durable.worker._home import Home
 from durable.worker._paused import give_up_paused
 from durable.worker._suppliers import SlotPermit
@@ -55,6 +56,7 @@ class Claims:
         self._unlisten: Callable[[], None] = lambda: None
         self._full = False
         self._claiming = 0
+        self._passed: set[str] = set()
         # How many activities the next claim asks for; without workflows there is nobody to leave slots to.
         self._first = ACTIVITY_BATCH if home.options.workflow_types == [] else ACTIVITY_FIRST
         self._ask = self._first
@@ -99,6 +101,9 @@ class Claims:
                     self._mail.add(hint.key)
                     self._look_for_mail.set()
                 else:
+                    if self._claiming:
+                        # A claim that is under way may bring this run as it was before the message.
+                        self._passed.add(hint.key)
                     self._look_for_runs.set()
             case HintKind.PAUSE:
                 if hint.key == ANY or hint.key in self._home.hosts:
@@ -107,10 +112,20 @@ class Claims:
             case HintKind.CLOSED | HintKind.UPDATE | HintKind.QUERY | HintKind.ANSWER | HintKind.SCHEDULE:
                 pass
 
+    def glanced(self, queue_state: int) -> None:
+        """Take what a glance has seen of the queue's state."""
+        if self._home.gate.glanced(queue_state):
+            self._pauses = True
+            self._look_for_mail.set()
+
     @property
     def claiming(self) -> bool:
         """Whether a claim is under way, whose answer may bring more work."""
         return self._claiming > 0
+
+    @property
+    def _may_claim(self) -> bool:
+        return not self._stopped and self._home.gate.open and self._home.lease.held
 
     @contextlib.contextmanager
     def _claim(self) -> Generator[None, None, None]:
@@ -119,6 +134,17 @@ class Claims:
             yield
         finally:
             self._claiming -= 1
+            if not self._claiming and self._passed:
+                for run_id in self._passed & self._home.hosts.keys():
+                    self.mail_for(run_id)
+                self._passed.clear()
+
+    def look(self) -> None:
+        """Look for everything now."""
+        self._look_for_runs.set()
+        self._look_for_activities.set()
+        self._all_mail = True
+        self._look_for_mail.set()
 
     def mail_for(self, run_id: str) -> None:
         """Read the messages of an owned run soon."""
@@ -158,9 +184,9 @@ class Claims:
         queues, types, version = [home.task_queue], options.workflow_types, options.version
         if types == []:
             return 3600.0
-        while not self._stopped and home.lease.held:
+        while self._may_claim:
             if self.on_probation:
-                if home.has_unproven:
+                if home.held.has_unproven:
                     return 0.005
                 self.on_probation = False
             limit, permits = await self._room()
@@ -175,7 +201,7 @@ class Claims:
                 finally:
                     if home.run_slots is not None:
                         home.run_slots.give_back(permits)
-            if len(claimed) < limit and not home.has_unproven:
+            if len(claimed) < limit and not home.held.has_unproven:
                 with self._claim():
                     alone = await self._store.claim_probationer(
                         home.worker_id, queues, types, format=FORMAT, version=version
@@ -198,13 +224,13 @@ class Claims:
     async def _room(self) -> tuple[int, list[SlotPermit]]:
         """Return how many runs may be claimed, and the slots that are kept for them if workflow tasks have slots."""
         home = self._home
-        limit = min(CLAIM_BATCH, home.space)
+        limit = min(CLAIM_BATCH, home.held.space)
         self._full = limit <= 0
         slots = home.run_slots
         if self._full or slots is None:
             return limit, []
         permits = await slots.reserve(limit)
-        if self._stopped or not home.lease.held:
+        if not self._may_claim:
             slots.give_back(permits)
             return 0, []
         if not permits:
@@ -212,13 +238,13 @@ class Claims:
         return len(permits), permits
 
     async def _until_next(self) -> float:
-        """Return the seconds until something is due, at most the poll interval, with a little jitter."""
+        """Return the seconds until something is due, if that is before the next glance, or a long time."""
         poll: float = self._home.options.poll
         due = await self._store.next_wake(places(self._home.task_queue, self._home.options.version))
         if due is not None and due / SECOND < poll:
             # What is due and was not claimed is somebody else's, or will not have us: do not spin.
             return max(due / SECOND + 0.001, 0.02)
-        return poll * random.uniform(0.9, 1.1)
+        return SELDOM * poll * random.uniform(0.9, 1.1)
 
     # ------------------------------------------------------------------ activities
 
@@ -226,14 +252,19 @@ class Claims:
         home = self._home
         activities = home.activities
         taken = 0
-        while not self._stopped and home.lease.held:
+        while self._may_claim:
             if (wait := activities.wait_for_rate) > 0:
                 return wait
             permits = await activities.reserve(self._ask)
             try:
                 limit = len(permits)
-                if self._stopped or not limit or not home.lease.held:
+                if not self._may_claim:
                     break
+                if not limit:
+                    # Full: a slot that becomes free brings the next look, whatever is due. Or starts that the rate allows
+                    # are promised, which is over in a moment.
+                    limited = home.options.activities_per_second is not None
+                    return READ_ON if limited else SELDOM * home.options.poll
                 with self._claim():
                     claimed = await self._store.claim_activities(
                         home.worker_id,
@@ -268,7 +299,7 @@ class Claims:
     # ------------------------------------------------------------------ messages
 
     async def _read_mail(self) -> float:
-        """Read what hints told of, and everything once per poll interval: hints are lost at times."""
+        """Read what hints told of, and everything when a glance has shown that there is something: hints are lost at times."""
         home = self._home
         loop = asyncio.get_running_loop()
         if loop.time() >= self._read_all_at:
@@ -277,12 +308,14 @@ class Claims:
             self._pauses = False
             await give_up_paused(home)
             await home.versions.look()
+            if await home.gate.look():
+                self.look()
         while self._mail or self._all_mail:
             run_ids, self._mail = [run_id for run_id in self._mail if run_id in home.hosts], set()
             everything, self._all_mail = self._all_mail, False
             messages: list[Message] = []
             if everything:
-                self._read_all_at = loop.time() + home.options.poll
+                self._read_all_at = loop.time() + SELDOM * home.options.poll
                 await home.versions.look()
                 if home.hosts:
                     messages = await self._store.read_owned_messages(home.worker_id, MESSAGE_BATCH)

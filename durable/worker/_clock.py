@@ -7,17 +7,14 @@ ahead of the database: a worker may be late, never early. The local clock runs t
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
-_CLOCK = getattr(time, "CLOCK_BOOTTIME", None)
+from durable._internal import machine
 
 
 def boottime() -> int:
     """Return microseconds on a local clock that never jumps and goes on while the machine is suspended."""
-    if _CLOCK is None:
-        return time.monotonic_ns() // 1000
-    return time.clock_gettime_ns(_CLOCK) // 1000
+    return machine.boottime()
 
 
 class DatabaseClock:

@@ -171,6 +171,11 @@ class Committer:
                     continue
                 if batch := self._gather():
                     await self._commit(batch)
+                batch = []  # What has closed is not kept until the next commit.
+                if not self._ready:
+                    # The turns that this commit has brought are next in line: what they ask for is gathered behind them,
+                    # in the same pass of the event loop.
+                    await asyncio.sleep(0)
                 if self._ready:
                     self._wake.set()
         finally:

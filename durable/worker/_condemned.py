@@ -71,14 +71,15 @@ class Condemned:
             messages = await store.read_messages([run.run_id for run in runs])
             terminations = {m.run_id: m for m in messages if condemns(m)}
             waiting = [run for run in runs if run.run_id not in terminations]
-            ends = [*map(self._end, terminations.values()), *map(self._cancel, waiting)]
+            ends = [self._end(run, terminations[run.run_id]) for run in runs if run.run_id in terminations]
+            ends += map(self._cancel, waiting)
             for start in range(0, len(ends), AT_ONCE):
                 ended += sum(await asyncio.gather(*ends[start : start + AT_ONCE]))
             if not ended:
                 # Somebody else is at it, or in the way.
                 return
 
-    async def _end(self, message: Message) -> bool:
+    async def _end(self, run: RunRecord, message: Message) -> bool:
         try:
             event = decode_data(message.type, message.data)
         except HistoryError as error:
@@ -88,7 +89,7 @@ class Condemned:
             message.run_id, partial(_row, message), Close(RunStatus.TERMINATED)
         )
         if ended:
-            self._home.ended(message.run_id, event)
+            self._home.ended(message.run_id, event, run.workflow_type)
         return ended
 
     async def _cancel(self, run: RunRecord) -> bool:
@@ -99,7 +100,7 @@ class Condemned:
             logger.error("run %s cannot be cancelled while it waits: %s", run.run_id, error)
             return False
         if canceled:
-            self._home.ended(run.run_id, CANCELED)
+            self._home.ended(run.run_id, CANCELED, run.workflow_type)
         return canceled
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any
 
+from durable._internal.shown import shown
 from durable.activity._activity import Activity
 from durable.exceptions import RegistrationError
 from durable.worker._processes import check_place, in_process
@@ -25,7 +26,7 @@ def executable(
         ValueError: A pool of processes comes without a manager, or a manager without a pool.
     """
     if executor is not None and not isinstance(executor, Executor):
-        raise TypeError(f"activity_executor must be an Executor, not {executor!r}")
+        raise TypeError(f"activity_executor must be an Executor, not {shown(executor)}")
     if shared is not None and not isinstance(shared, SharedStateManager):
         raise TypeError(f"shared_state_manager must be a SharedStateManager, not {shared!r}")
     processes = executor is not None and not isinstance(executor, ThreadPoolExecutor)

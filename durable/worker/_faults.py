@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Sequence
 from typing import cast
 
+from durable.converter._text import clean, safe_str
 from durable.exceptions import HistoryError, PayloadCodecError, WorkflowTaskError
 
 _NOT_THE_USERS = (os.path.dirname(os.path.dirname(__file__)), os.path.dirname(asyncio.__file__))
@@ -28,7 +29,12 @@ def describe_fault(error: BaseException, *, hide: bool = False) -> str:
         hide: Whether to leave out what exceptions say that are not this library's: the reason is stored as it is.
     """
     members = cast(Sequence[BaseException], getattr(error, "exceptions", ()))
-    text = str(error) if isinstance(error, _OURS) or not hide else "(its message is in the worker's log)"
+    if isinstance(error, _OURS):
+        text = clean(safe_str(error), MAX_REASON)
+    elif hide:
+        text = "(its message is in the worker's log)"
+    else:  # no database takes all that an exception may say, and it is to be one line
+        text = clean(safe_str(error), MAX_REASON).replace("\n", "\\n")
     if members:
         inner = "; ".join(describe_fault(member, hide=hide) for member in members)
         return f"{type(error).__name__}: {text}: {inner}"[:MAX_REASON]

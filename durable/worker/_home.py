@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
-from durable._replay._instance import Instance
+from durable._metering import MetricMeter
 from durable.converter import DataConverter
 from durable.exceptions import DeadlockError
 from durable.history import EventData, WorkflowTaskCompleted
@@ -13,6 +13,7 @@ from durable.store import ClaimedRun, Hint, Store, Transition, UpdateOutcome
 from durable.worker._activities import Activities
 from durable.worker._clock import DatabaseClock
 from durable.worker._committer import Committer
+from durable.worker._held_runs import HeldRuns, Owned
 from durable.worker._lease import LeaseKeeper
 from durable.worker._options import WorkerOptions
 from durable.worker._run_slots import RunSlots
@@ -22,34 +23,6 @@ from durable.worker._turn_queue import TurnQueue
 from durable.workflow._definition import WorkflowDefinition
 
 T = TypeVar("T")
-
-
-class Owned(Protocol):
-    """A run that the incarnation owns."""
-
-    epoch: int
-    gone: bool
-
-    @property
-    def at_rest(self) -> bool:
-        """Whether nothing of it is being written or read."""
-        ...
-
-    def deliver(self, messages: Sequence[Any]) -> None:
-        """Take messages that were read from the inbox."""
-        ...
-
-    def watch_target(self) -> None:
-        """Take the news that the run's queue may belong to another version."""
-        ...
-
-    def pause(self) -> None:
-        """Give the run up as soon as nothing of it is under way."""
-        ...
-
-    def drop(self) -> None:
-        """Forget the run."""
-        ...
 
 
 class Looking(Protocol):
@@ -64,13 +37,39 @@ class Looking(Protocol):
         ...
 
 
+class Gated(Protocol):
+    """What is known of the queue's state; see `_gate.Gate`."""
+
+    @property
+    def open(self) -> bool:
+        """Whether work may be taken."""
+        ...
+
+    async def look(self) -> bool:
+        """Learn the queue's state now, and return whether work may be taken again."""
+        ...
+
+    def glanced(self, state: int) -> bool:
+        """Take the queue's state as a glance has seen it, and return whether that is worth a look."""
+        ...
+
+
 class Versioned(Protocol):
     """What is known of versions; see `_versioning.Versions`."""
 
     version: str
 
+    @property
+    def routed(self) -> bool:
+        """Whether the queue is, as far as is known, one of versions."""
+        ...
+
     def served(self, definition: WorkflowDefinition) -> WorkflowTaskCompleted:
         """What the log is to say of tasks of a workflow that this worker runs."""
+        ...
+
+    def may_own(self, task_queue: str, version: str, workflow_id: str) -> bool:
+        """Whether a new run may be this worker's from the start, as far as is known here; the database decides."""
         ...
 
     def changed(self, workflow_id: str) -> bool:
@@ -92,6 +91,7 @@ class Home(Protocol):
     store: Store
     options: WorkerOptions
     worker_id: str
+    meter: MetricMeter
     identity: str
     namespace: str
     task_queue: str
@@ -104,6 +104,7 @@ class Home(Protocol):
     timers: Timers
     activities: Activities
     run_slots: RunSlots | None
+    held: HeldRuns[Any]
 
     @property
     def condemned(self) -> Looking:
@@ -116,18 +117,13 @@ class Home(Protocol):
         ...
 
     @property
+    def gate(self) -> Gated:
+        """What is known of the queue's state."""
+        ...
+
+    @property
     def hosts(self) -> Mapping[str, Owned]:
         """The runs it owns and holds, by run id."""
-        ...
-
-    @property
-    def space(self) -> int:
-        """How many more runs may be kept."""
-        ...
-
-    @property
-    def has_unproven(self) -> bool:
-        """Whether a run is held whose owners died with it."""
         ...
 
     def take(
@@ -146,6 +142,10 @@ class Home(Protocol):
         """Take the news that a host is gone."""
         ...
 
+    def task_over(self, host: Any) -> None:
+        """Take the news that a task of a host has run."""
+        ...
+
     def resting(self, host: Any) -> None:
         """Take the news that a host has nothing urgent to do."""
         ...
@@ -162,8 +162,8 @@ class Home(Protocol):
         """Take the news that updates of a run have come further."""
         ...
 
-    def ended(self, run_id: str, event: EventData) -> None:
-        """Take the news that a run, of whomever, was ended from outside its code."""
+    def ended(self, run_id: str, event: EventData, workflow_type: str = "") -> None:
+        """Take the news that a run, of whomever, was ended from outside its code; of which type, if that is known."""
         ...
 
     def claim_starts(self, transition: Transition) -> Transition:
@@ -188,10 +188,6 @@ class Home(Protocol):
 
     def hint(self, hints: Sequence[Hint]) -> None:
         """Tell others that something is worth a look."""
-        ...
-
-    def take_down(self, instance: Instance) -> None:
-        """Evict an instance."""
         ...
 
     def read_mail(self, run_id: str) -> None:

@@ -25,10 +25,11 @@ from durable._engine._sole import end_stray
 from durable._engine._state import RunState
 from durable._internal.instants import SECOND
 from durable.client._parents import news_of
-from durable.exceptions import HistoryError, StoreUnavailableError
+from durable.exceptions import HistoryError, StoreConfigurationError, StoreUnavailableError
 from durable.history import decode_data, decode_history
 from durable.store import ActivityRecord, AttemptOutcome, BreakerNews, Hint, HintKind, RunRecord
 from durable.worker._clock import boottime
+from durable.worker._glances import unseen
 from durable.worker._home import Home
 from durable.worker._paused import give_up_paused
 from durable.worker._reports import finish_each
@@ -37,6 +38,9 @@ logger = logging.getLogger("durable.worker")
 
 SWEEP_CHANCE = 0.1
 """How often, of the looks for what it owns, a worker sweeps what nobody needs: keys that nothing has, and old deeds."""
+
+SELDOM_ROUNDS = 12
+"""Rounds after which it is looked for what is overdue although no glance has shown anything."""
 
 LOG_KEPT = 90 * 86_400 * SECOND
 """Microseconds for which the operators' log is kept, and with it what is known of a batch: a quarter of a year."""
@@ -54,11 +58,12 @@ class Housekeeping:
         self._standing: dict[str, tuple[int, int]] = {}
         self._held_since: int | None = None
         self._doubtful: set[str] = set()
+        self._may_prune = True
         self.looked = asyncio.Event()
         self._wake = asyncio.Event()
 
     def look(self) -> None:
-        """End what is overdue at once: the database's clock was set."""
+        """End what is overdue at once: something is, or the database's clock was set."""
         self._wake.set()
 
     async def run(self) -> None:
@@ -66,6 +71,8 @@ class Housekeeping:
         lease = self._home.options.lease / SECOND
         every = min(1.0, lease / 3)
         rounds = max(1, round(lease / 3 / every))
+        # Then a glance tells when anything is overdue, and this looks by itself once in a while.
+        glanced, seldom = unseen(self._home.options.poll, every) > every, rounds * SELDOM_ROUNDS
         count = 0
         while True:
             woken = await self._woken(every * random.uniform(0.9, 1.1))
@@ -75,14 +82,15 @@ class Housekeeping:
             if self._held_since is None:
                 self._held_since = boottime()
             try:
-                await self._end_overdue_attempts()
-                if woken:
-                    await self._end_overdue_runs()
-                    continue
-                count += 1
-                if count % rounds == 0:
+                count += not woken
+                if woken or not glanced or count % seldom == 0:
+                    await self._end_overdue_attempts()
+                if woken or count % (seldom if glanced else rounds) == 0:
                     await self._end_strays()
                     await self._end_overdue_runs()
+                if woken:
+                    continue
+                if count % rounds == 0:
                     await self._home.condemned.end_all()
                     await self._bury_the_dead()
                     await self._check_ownership()
@@ -174,7 +182,7 @@ class Housekeeping:
                 self._store.hint([Hint(HintKind.MESSAGE, message.run_id) for message in news])
                 if ending.close.successor is not None:
                     self._store.hint([Hint(HintKind.RUN, ending.close.successor.task_queue)])
-                self._home.ended(run.run_id, ending.event)
+                self._home.ended(run.run_id, ending.event, run.workflow_type)
                 self._home.condemned.look()
             elif (host := self._home.hosts.get(run.run_id)) is not None:
                 host.drop()
@@ -251,5 +259,16 @@ class Housekeeping:
         home.activities.queue_rate = await self._store.read_rate(home.task_queue)
         if random.random() < SWEEP_CHANCE:
             await self._store.sweep_keys(BATCH)
-            await self._store.prune_log(LOG_KEPT, BATCH)
+            await self._prune()
         home.activities.reconcile(await self._store.owned_activities(home.worker_id))
+
+    async def _prune(self) -> None:
+        """Remove old entries of the operators' log, if that is this role's to do."""
+        if self._may_prune:
+            try:
+                await self._store.prune_log(LOG_KEPT, BATCH)
+            except StoreConfigurationError as error:
+                self._may_prune = False
+                logger.info(
+                    "old entries of the operators' log are left to a worker that may remove them: %s", error
+                )

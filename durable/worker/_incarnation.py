@@ -11,15 +11,15 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, TypeVar
 
-from durable._engine._start import freed_by, is_limited
+from durable._engine._start import freed_by
 from durable._internal.ids import uuid7
-from durable._internal.instants import SECOND
-from durable._replay._instance import Instance
+from durable._metering import MetricMeter
 from durable._replay._intercepted import Interceptors
 from durable._replay._turns import Turns
 from durable.client._local import LocalRuns
@@ -29,11 +29,7 @@ from durable.store import (
     ClaimedRun,
     Hint,
     HintKind,
-    NewRun,
-    StartOutcome,
-    StartVerdict,
     Store,
-    Transition,
     UpdateOutcome,
     WorkerRecord,
 )
@@ -42,13 +38,24 @@ from durable.worker._claims import Claims
 from durable.worker._clock import DatabaseClock, GivenClock, boottime
 from durable.worker._committer import RETRY_FIRST, RETRY_LONGEST, Committer
 from durable.worker._condemned import Condemned, condemns
+from durable.worker._gate import Gate
+from durable.worker._glances import Glances
+from durable.worker._held_runs import HeldRuns
 from durable.worker._housekeeping import Housekeeping
 from durable.worker._lease import LeaseKeeper
 from durable.worker._life import Life, WorkerLifeEventKind
-from durable.worker._newborn import as_claimed, with_owner
+from durable.worker._newborn import Newborns
+from durable.worker._observed import (
+    ObservedActivities,
+    ObservedCommitter,
+    ObservedRunHost,
+    Observer,
+    traced,
+)
 from durable.worker._options import WorkerOptions
 from durable.worker._processes import Processes
 from durable.worker._questions import Questions
+from durable.worker._rounds import rounds
 from durable.worker._run_host import RunHost
 from durable.worker._run_slots import RunSlots
 from durable.worker._schedules import Schedules
@@ -62,9 +69,6 @@ from durable.worker._watchdog import Watchdog
 logger = logging.getLogger("durable.worker")
 
 T = TypeVar("T")
-
-BLOCKED_FIRST, BLOCKED_LONGEST = 1 * SECOND, 60 * SECOND
-"""Microseconds until a blocked run is tried again: doubled each time, but a fixed deploy is never far."""
 
 LOOK_AT_LEASE = 0.5
 """Seconds until a lease that was not held is looked at again, whatever its thread has told meanwhile."""
@@ -80,6 +84,9 @@ class Incarnation:
     """See the module. It is what run hosts call home."""
 
     def __init__(self, store: Store, options: WorkerOptions, local: LocalRuns, life: Life) -> None:
+        self._tracing = options.tracing if options.tracing is not None and options.tracing.on else None
+        if self._tracing is not None:
+            options = traced(options, self._tracing)
         self.store = store
         self.options = options
         self.worker_id = uuid7()
@@ -89,24 +96,47 @@ class Incarnation:
         self.converter = options.converter
         self.leaving = self._left = False
         self._versions = Versions(self, options.version)
-        self.hosts: dict[str, RunHost] = {}
+        self.gate = Gate(self)
         self._local = local
         self._life = life
-        self._parked: OrderedDict[str, RunHost] = OrderedDict()
-        self._going: set[str] = set()
-        self._blocked: dict[str, int] = {}
-        self._suspects: set[str] = set()
         self._when_held: list[Callable[[], None]] = []
         self._tasks: set[asyncio.Task[Any]] = set()
         self._loop = asyncio.get_running_loop()
         self._lost = asyncio.Event()
         self._stopping = asyncio.Event()
         self.started = asyncio.Event()
-        self._slots: list[Slots] = []
+        self.newborns = Newborns(self)
+        self.wants, self.adopt = self.newborns.wants, self.newborns.adopt
+        self.claim_starts = self.newborns.claim_starts
+        self._slots: dict[str, Slots] = {}
+        metrics = options.metrics if options.metrics is not None and options.metrics.on else None
+        spans = None if self._tracing is None else self._tracing.spans
+        observed = metrics is not None or spans is not None
+        self.observer = Observer(self, metrics, spans, self._slots) if observed else None
+        self._new_host = RunHost if self.observer is None else ObservedRunHost
+        about = {"namespace": options.namespace, "task_queue": options.task_queue}
+        self.meter = MetricMeter.noop if metrics is None else metrics.meter(about)
         workflows = options.workflow_supplier
         self.run_slots = None if workflows is None else RunSlots(self._slots_for("workflow", workflows))
+        self.held = HeldRuns[RunHost](options.cached_workflows, self.run_slots)
+        self.hosts = self.held.hosts
         self.fatal: BaseException | None = None
         self.lost_by: BaseException | None = None
+
+    @property
+    def lost(self) -> bool:
+        """Whether it may act no longer."""
+        return self._lost.is_set()
+
+    @property
+    def stopping(self) -> bool:
+        """Whether it is about to leave, so that it begins nothing new."""
+        return self._stopping.is_set()
+
+    @property
+    def on_probation(self) -> bool:
+        """Whether it holds a run that may end it, and wants no others beside."""
+        return self.claims.on_probation
 
     @property
     def versions(self) -> Versions:
@@ -134,9 +164,11 @@ class Incarnation:
                 ("committer", self.committer.run()),
                 ("reports", self.activities.reports.run()),
                 ("claims", self.claims.run()),
+                ("glances", self.glances.run()),
                 ("housekeeping", self.housekeeping.run()),
                 ("questions", self.questions.run()),
                 ("schedules", self.schedules.run()),
+                *rounds(self, self.observer),
             )
         ]
         stopping = self._loop.create_task(self._stopping.wait())
@@ -153,6 +185,8 @@ class Incarnation:
             if self._stopping.is_set() and not self._lost.is_set():
                 await self._leave()
                 return False
+            if self.observer is not None:
+                self.observer.lease_lost()
             logger.warning(
                 "worker %s was declared dead by others; starting over as a new one", self.worker_id
             )
@@ -164,7 +198,7 @@ class Incarnation:
                 # It will not act again: others need not wait for the end of its lease.
                 with contextlib.suppress(StoreError):
                     await self.store.unregister_worker(self.worker_id)
-            for slots in self._slots:
+            for slots in self._slots.values():
                 await slots.stop()
             tasks: list[asyncio.Task[Any]] = [*loops, stopping, lost, *self._tasks]
             for task in tasks:
@@ -200,8 +234,9 @@ class Incarnation:
             self.clock = DatabaseClock(await self.store.now())
         else:
             self.clock = GivenClock(clock)
-        self.committer = Committer(
-            self.store, self.worker_id, self.clock, self.lease, adopt=self._adopt_started
+        new_committer = Committer if self.observer is None else partial(ObservedCommitter, self.observer)
+        self.committer = new_committer(
+            self.store, self.worker_id, self.clock, self.lease, adopt=self.newborns.adopt_started
         )
         self.turns = TurnQueue(self.watchdog, self.clock, self.defect)
         self.timers = Timers(self.clock, self.defect)
@@ -218,15 +253,27 @@ class Incarnation:
         self.questions = Questions(self)
         self.condemned = Condemned(self)
         self.schedules = Schedules(self)
+        self.glances = Glances(
+            self,
+            due=self.claims.look,
+            overdue=self.housekeeping.look,
+            asked=self.questions.look,
+            scheduled=self.schedules.due,
+            gated=self.claims.glanced,
+        )
         await self._versions.look()
+        await self.gate.look()
         self.lease.start()
         self.watchdog.start()
+        if self.observer is not None:
+            self.observer.begin()
 
     def _new_activities(self) -> Activities:
         options = self.options
         given, shared = options.activity_executor, options.shared_state_manager
         processes = None if given is None or shared is None else Processes(given, shared, self.executor)
-        return Activities(
+        new_activities = Activities if self.observer is None else partial(ObservedActivities, self.observer)
+        return new_activities(
             self.store,
             self.worker_id,
             identity=options.identity,
@@ -247,6 +294,7 @@ class Incarnation:
             eager=options.remote_activities and options.eager_activities,
             per_second=options.activities_per_second,
             closed=self._sole_closed,
+            meter=self.meter,
         )
 
     def _slots_for(self, kind: SlotKind, supplier: SlotSupplier) -> Slots:
@@ -259,7 +307,7 @@ class Incarnation:
             version=options.deployment_version,
             resources=options.resources,
         )
-        self._slots.append(made)
+        self._slots[kind] = made
         return made
 
     def _end_by(self, error: BaseException) -> None:
@@ -308,6 +356,8 @@ class Incarnation:
 
     def _end(self) -> None:
         """Stop acting, at once."""
+        if self.observer is not None:
+            self.observer.end()
         self.lease.end()
         self.claims.stop()
         self.activities.kill()
@@ -357,67 +407,33 @@ class Incarnation:
                 continue
             definition = self.options.workflow(one.run.workflow_type)
             assert definition is not None, one.run.workflow_type
-            if (old := self.hosts.get(one.run.run_id)) is not None:
-                if old.epoch == one.run.epoch:
-                    # The same ownership, told twice: the host that is at work stays.
-                    continue
-                old.drop()
-            host = RunHost(self, one, definition, fresh=fresh)
-            self.hosts[host.run_id] = host
-            if one.run.deaths:
-                self._suspects.add(host.run_id)
+            if not self.held.displace(one):
+                continue
+            host = self._new_host(self, one, definition, fresh=fresh)
+            self.held.add(host, deaths=one.run.deaths)
             if self.run_slots is None or self.run_slots.enter(host, permits.pop() if permits else None):
-                self.turns.add(host)
+                self.turns.add(host, opening=True)
 
     def forget(self, host: RunHost) -> None:
         """Take the news that a host is gone."""
-        if self.hosts.get(host.run_id) is host:
-            del self.hosts[host.run_id]
-            self._suspects.discard(host.run_id)
-        self._parked.pop(host.run_id, None)
-        self._going.discard(host.run_id)
+        self.held.remove(host)
         self.committer.withdraw(host)
         if self.run_slots is not None:
             self.run_slots.leave(host)
         self.claims.room_made()
 
-    def resting(self, host: RunHost) -> None:
-        """Take the news that a host has nothing urgent to do: it may be evicted, and given up if there are too many."""
-        limit = self.options.cached_workflows
-        if limit == 0:
+    def task_over(self, host: RunHost) -> None:
+        """Take the news that a task of a host has run: its slot is free, and without a cache its code is not kept."""
+        if self.options.cached_workflows == 0:
             host.evict()
         if self.run_slots is not None:
             self.run_slots.leave(host)
-        if not host.parked:
-            self._parked.pop(host.run_id, None)
-            return
-        if host.run is not None and not host.run.unproven:
-            self._blocked.pop(host.run_id, None)
-            self._suspects.discard(host.run_id)
-        self._parked[host.run_id] = host
-        self._parked.move_to_end(host.run_id)
-        # A release takes a commit: those on their way out are gone as far as the limit is concerned.
-        while len(self.hosts) - len(self._going) > limit and self._parked:
-            run_id, oldest = self._parked.popitem(last=False)
-            if oldest.parked:
-                self._going.add(run_id)
-                oldest.release()
 
-    @property
-    def space(self) -> int:
-        """How many more runs may be kept: what the cache holds, less what cannot be given up."""
-        return max(self.options.cached_workflows, MINIMUM_RUNS) - (len(self.hosts) - len(self._parked))
-
-    @property
-    def room(self) -> int:
-        """How many more runs may be kept, and go to work at once."""
-        return self.space if self.run_slots is None else min(self.space, self.run_slots.free)
-
-    @property
-    def has_unproven(self) -> bool:
-        """Whether a run is held whose owners died with it: one that has yet to be opened, too."""
-        runs = (self.hosts[run_id].run for run_id in self._suspects)
-        return any(run is None or run.unproven for run in runs)
+    def resting(self, host: RunHost) -> None:
+        """Take the news that a host has nothing urgent to do: it may be evicted, and given up if there are too many."""
+        self.task_over(host)
+        self.held.park(host)
+        self.gate.rests(host)
 
     def deadlock(self) -> DeadlockError:
         """Return what the watchdog knows about the turn it broke."""
@@ -429,14 +445,17 @@ class Incarnation:
     def blocked(self, host: RunHost, error: BaseException) -> int:
         """Count a failed workflow task; return the microseconds until the next try."""
         self._local.blocked(host.run_id, host.workflow_id, error)
-        failures = self._blocked[host.run_id] = self._blocked.get(host.run_id, 0) + 1
-        return min(BLOCKED_FIRST << min(failures - 1, 20), BLOCKED_LONGEST)
+        if self.observer is not None:
+            self.observer.blocked(host.workflow_type, error)
+        return self.held.failed(host.run_id)
 
     def closed(self, host: RunHost) -> None:
         """Take the news that a run has closed; tell whoever waits, here and elsewhere."""
-        self._blocked.pop(host.run_id, None)
+        self.held.closed(host.run_id)
         assert host.run is not None
         assert host.run.end is not None
+        if self.observer is not None:
+            self.observer.closed(host, host.run.end, host.run.state.time)
         self._local.closed(host.run_id, host.run.end)
         self.hint([Hint(HintKind.CLOSED, host.run_id), *freed_by(host.run.state.started)])
         if host.run.successor is None and (schedule_id := host.run.state.started.schedule_id):
@@ -460,73 +479,21 @@ class Incarnation:
         self._local.updated(run_id, outcomes)
         self.hint([Hint(HintKind.UPDATE, run_id)])
 
-    def ended(self, run_id: str, event: EventData) -> None:
+    def ended(self, run_id: str, event: EventData, workflow_type: str = "") -> None:
         """Take the news that a run, of whomever, was ended from outside its code; tell whoever waits."""
-        if (host := self.hosts.get(run_id)) is not None:
+        host = self.hosts.get(run_id)
+        if self.observer is not None:
+            if host is not None and host.run is not None:
+                self.observer.closed(host, event, self.clock.now())
+            elif workflow_type:
+                self.observer.ended(workflow_type, event)
+        if host is not None:
             host.drop()
         self._local.closed(run_id, event)
         self.hint([Hint(HintKind.CLOSED, run_id)])
         self.schedules.look()
 
-    # ------------------------------------------------------------------ starts in this process
-
-    def wants(self, task_queue: str, workflow_type: str) -> bool:
-        """Whether a run that is started in this process may be this worker's from the start."""
-        return (
-            task_queue == self.task_queue
-            and self.options.workflow(workflow_type) is not None
-            and not self._stopping.is_set()
-            and self.lease.held
-            and self.room > 0
-            and not self.claims.on_probation
-        )
-
-    def adopt(self, new: NewRun, verdict: StartVerdict) -> bool:
-        """Take a run that was created as this worker's; False if it is leaving and the run must be handed back."""
-        if self._lost.is_set() or self._stopping.is_set() or not self.lease.held:
-            return False
-        self._take_new(new, verdict)
-        return True
-
-    def claim_starts(self, transition: Transition) -> Transition:
-        """Return a transition whose new runs begin as this worker's, as far as it serves them and has room."""
-        return with_owner(transition, self.worker_id, self.room, self._may_own)
-
-    def _may_own(self, new: NewRun) -> bool:
-        return (
-            new.delay == 0
-            and not is_limited(new)
-            and self.wants(new.task_queue, new.workflow_type)
-            and self._versions.may_own(new.task_queue, new.version, new.workflow_id)
-        )
-
-    def _adopt_started(self, new: NewRun, verdict: StartVerdict) -> None:
-        """Take a run that a commit of this worker created as its own, on the way out too: it is handed back then."""
-        if self._lost.is_set():
-            return
-        if new.first_run_id:
-            # Messages of the run before it may have moved to it.
-            self.spawn(self._take_up(new.run_id, verdict.epoch))
-        else:
-            self._take_new(new, verdict)
-
-    def _take_new(self, new: NewRun, verdict: StartVerdict) -> None:
-        if verdict.outcome is not StartOutcome.STARTED:
-            # The start was repeated: the log may be longer by now, and the run may be here.
-            self.spawn(self._take_up(new.run_id, verdict.epoch))
-            return
-        if new.messages:
-            # Their places in the inbox are the database's to say.
-            self.spawn(self._take_up(new.run_id, verdict.epoch, fresh=True))
-            return
-        self.clock.observe(verdict.now)
-        self.take([as_claimed(new, verdict, self.worker_id)])
-
-    async def _take_up(self, run_id: str, epoch: int, *, fresh: bool = False) -> None:
-        """Take a run that the database says is this worker's, as its log has it now."""
-        claimed = await self.patiently(lambda: self.store.reload_run(self.worker_id, run_id, epoch))
-        if claimed is not None:
-            self.take([claimed], fresh=fresh)
+    # ------------------------------------------------------------------ what clients of this process ask
 
     def owns(self, run_id: str) -> bool:
         """Whether the run is this worker's."""
@@ -590,17 +557,6 @@ class Incarnation:
         """Tell others that something is worth a look."""
         self.store.hint(hints)
 
-    def take_down(self, instance: Instance) -> None:
-        """Evict an instance; code that resists is kept, unreachable, and reported."""
-        survivors = instance.evict()
-        if survivors:
-            logger.error(
-                "workflow code of run %s swallows every exception: %d of its tasks could not be taken down and stay "
-                "in memory until the process ends",
-                instance.run_id,
-                survivors,
-            )
-
     def read_mail(self, run_id: str) -> None:
         """Read the messages of an owned run now."""
         self.claims.mail_for(run_id)
@@ -642,7 +598,3 @@ class Incarnation:
                 logger.warning("the database is away, trying again: %s", error)
                 await asyncio.sleep(random.uniform(0, wait))
                 wait = min(wait * 2, RETRY_LONGEST)
-
-
-MINIMUM_RUNS = 100
-"""Runs a worker holds even without a cache: those that are under way."""

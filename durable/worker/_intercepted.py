@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from functools import partial
 from typing import Any
 
+from durable._metering import MetricMeter
 from durable.activity._activity import Activity
 from durable.activity._context import CURRENT, ActivityCancellationDetails, Context, Flag, Info
 from durable.converter import PayloadConverter
@@ -102,6 +103,14 @@ class _Intercepted:
     @property
     def payload_converter(self) -> PayloadConverter:
         return self._attempt.payload_converter
+
+    @property
+    def metric_meter(self) -> MetricMeter:
+        return self._attempt.metric_meter
+
+    @property
+    def worker_id(self) -> str:
+        return self._attempt.worker_id
 
     @property
     def client(self) -> Any:

@@ -16,9 +16,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
 from collections.abc import Callable
 
+from durable._internal import threads
 from durable.exceptions import StoreUnavailableError
 from durable.store import Lease
 from durable.worker._clock import boottime
@@ -55,9 +55,9 @@ class LeaseKeeper:
         self._alive = alive
         self._on_change = on_change
         self._deadline = since + duration
-        self._stop = threading.Event()
+        self._tried = since
         self._ended = False
-        self._thread = threading.Thread(target=self._run, name="durable-lease", daemon=True)
+        self._thread = threads.Looping("durable-lease", self._keep)
 
     def start(self) -> None:
         """Begin to renew."""
@@ -69,6 +69,16 @@ class LeaseKeeper:
         return not self._ended and boottime() < self._deadline
 
     @property
+    def at_work(self) -> bool:
+        """Whether renewals are being sent, answered or not."""
+        return boottime() - self._tried < self._duration
+
+    @property
+    def age(self) -> int:
+        """Microseconds since it was renewed last."""
+        return boottime() - self._deadline + self._duration
+
+    @property
     def ended(self) -> bool:
         """Whether the lease is lost for good."""
         return self._ended
@@ -76,26 +86,23 @@ class LeaseKeeper:
     def end(self) -> None:
         """Give the lease up for good."""
         self._ended = True
-        self._stop.set()
+        self._thread.stop()
 
     async def stop(self) -> None:
         """Stop renewing; again does nothing."""
-        self._stop.set()
+        self._thread.stop()
         if self._thread.is_alive():
-            await asyncio.to_thread(self._thread.join, 5.0)
-
-    def _run(self) -> None:
-        asyncio.run(self._keep())
+            await self._thread.join(5.0)
 
     async def _keep(self) -> None:
         pause = self._duration / RENEWALS_PER_LEASE / 1_000_000
         wait = pause
         try:
-            while not await asyncio.to_thread(self._stop.wait, wait):
+            while not await self._thread.pause(wait):
                 wait = pause
                 if not self._alive():
                     continue
-                sent = boottime()
+                sent = self._tried = boottime()
                 try:
                     renewed = await asyncio.wait_for(self._lease.renew(), pause)
                 except Exception as error:
@@ -118,7 +125,7 @@ class LeaseKeeper:
                 if missed and self.held:
                     self._on_change()
         finally:
-            if not self._stop.is_set() and not self._ended:
+            if not self._thread.stopped and not self._ended:
                 # Whatever ends this thread ends the incarnation: nobody keeps its lease any more.
                 self._ended = True
                 self._on_change()

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias
 
+from durable._internal.shown import shown
+
 logger = logging.getLogger("durable.worker")
 
 
@@ -65,7 +67,7 @@ class Life:
             TypeError: It cannot be called.
         """
         if callback is not None and not callable(callback):
-            raise TypeError(f"on_life_event must be a function of one event, not {callback!r}")
+            raise TypeError(f"on_life_event must be a function of one event, not {shown(callback)}")
         self._callback = callback
         self._task_queue = task_queue
         self._identity = identity

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
 from msgspec.structs import replace
 
+from durable._engine._start import is_limited
 from durable.history import EventRow
 from durable.store import (
     ChildStart,
@@ -14,9 +16,99 @@ from durable.store import (
     NewRun,
     RunRecord,
     RunStatus,
+    StartOutcome,
     StartVerdict,
     Transition,
 )
+from durable.worker._home import Home
+
+
+class Parent(Home, Protocol):
+    """Where they begin."""
+
+    @property
+    def lost(self) -> bool:
+        """Whether it may act no longer."""
+        ...
+
+    @property
+    def stopping(self) -> bool:
+        """Whether it is about to leave, so that it begins nothing new."""
+        ...
+
+    @property
+    def on_probation(self) -> bool:
+        """Whether it holds a run that may end it, and wants no others beside."""
+        ...
+
+
+class Newborns:
+    """Takes runs that begin as this worker's."""
+
+    def __init__(self, home: Parent) -> None:
+        self._home = home
+
+    def wants(self, task_queue: str, workflow_type: str) -> bool:
+        """Whether a run that is started in this process may be this worker's from the start."""
+        home = self._home
+        return (
+            task_queue == home.task_queue
+            and home.options.workflow(workflow_type) is not None
+            and not home.stopping
+            and home.lease.held
+            and home.gate.open
+            and home.held.room > 0
+            and not home.on_probation
+        )
+
+    def adopt(self, new: NewRun, verdict: StartVerdict) -> bool:
+        """Take a run that was created as this worker's; False if it is leaving and the run must be handed back."""
+        if self._home.lost or self._home.stopping or not self._home.lease.held:
+            return False
+        self._take(new, verdict)
+        return True
+
+    def claim_starts(self, transition: Transition) -> Transition:
+        """Return a transition whose new runs begin as this worker's, as far as it serves them and has room."""
+        return with_owner(transition, self._home.worker_id, self._home.held.room, self._may_own)
+
+    def _may_own(self, new: NewRun) -> bool:
+        return (
+            new.delay == 0
+            and not is_limited(new)
+            and self.wants(new.task_queue, new.workflow_type)
+            and self._home.versions.may_own(new.task_queue, new.version, new.workflow_id)
+        )
+
+    def adopt_started(self, new: NewRun, verdict: StartVerdict) -> None:
+        """Take a run that a commit of this worker created as its own, on the way out too: it is handed back then."""
+        if self._home.lost:
+            return
+        if new.first_run_id:
+            # Messages of the run before it may have moved to it.
+            self._home.spawn(self._take_up(new.run_id, verdict.epoch))
+        else:
+            self._take(new, verdict)
+
+    def _take(self, new: NewRun, verdict: StartVerdict) -> None:
+        home = self._home
+        if verdict.outcome is not StartOutcome.STARTED:
+            # The start was repeated: the log may be longer by now, and the run may be here.
+            home.spawn(self._take_up(new.run_id, verdict.epoch))
+            return
+        if new.messages:
+            # Their places in the inbox are the database's to say.
+            home.spawn(self._take_up(new.run_id, verdict.epoch, fresh=True))
+            return
+        home.clock.observe(verdict.now)
+        home.take([as_claimed(new, verdict, home.worker_id)])
+
+    async def _take_up(self, run_id: str, epoch: int, *, fresh: bool = False) -> None:
+        """Take a run that the database says is this worker's, as its log has it now."""
+        home = self._home
+        claimed = await home.patiently(lambda: home.store.reload_run(home.worker_id, run_id, epoch))
+        if claimed is not None:
+            home.take([claimed], fresh=fresh)
 
 
 def with_owner(

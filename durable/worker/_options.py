@@ -10,10 +10,12 @@ from typing import Any
 from durable._replay._guard import Guard
 from durable._replay._patches import Activation
 from durable.activity._activity import Activity
+from durable.client import Archive
 from durable.common import VersioningBehavior, WorkerDeploymentVersion
 from durable.converter import DataConverter
 from durable.interceptor.worker import Interceptor, WorkflowInboundInterceptor
 from durable.store import TransactionSource
+from durable.telemetry import Metrics, Tracing
 from durable.worker._resources import Resources
 from durable.worker._shared_state import SharedStateManager
 from durable.worker._suppliers import SlotSupplier
@@ -57,6 +59,9 @@ class WorkerOptions:
     workflow_interceptors: Sequence[type[WorkflowInboundInterceptor]] = ()
     dynamic_workflow: WorkflowDefinition | None = None
     guard: Guard | None = None
+    archive: Archive | None = None
+    metrics: Metrics | None = None
+    tracing: Tracing | None = None
 
     def workflow(self, workflow_type: str) -> WorkflowDefinition | None:
         """Return what runs workflows of a type here; None if nothing does."""

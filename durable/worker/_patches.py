@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from durable._internal.shown import shown
 from durable.workflow._info import Info
 
 
@@ -36,7 +37,7 @@ def activation(callback: Callable[[PatchActivationInput], bool] | None) -> Calla
         answer: object = callback(PatchActivationInput(patch, info))
         if not isinstance(answer, bool):
             raise TypeError(
-                f"patch_activation_callback must return True or False, not {type(answer).__name__} ({answer!r})"
+                f"patch_activation_callback must return True or False, not {type(answer).__name__} ({shown(answer)})"
             )
         return answer
 

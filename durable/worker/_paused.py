@@ -11,6 +11,8 @@ async def give_up_paused(home: Home) -> None:
     Raises:
         StoreUnavailableError: The database is away; the next look finds them.
     """
+    if not home.hosts:
+        return
     for run_id in await home.store.paused_runs(home.worker_id):
         host = home.hosts.get(run_id)
         if host is not None:

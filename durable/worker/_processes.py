@@ -12,7 +12,7 @@ import importlib
 import pickle
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
@@ -21,11 +21,13 @@ from itertools import pairwise
 from typing import Any, cast
 
 from durable._engine._activities import task_token
+from durable._metering import MetricMeter
 from durable.activity._activity import Activity
 from durable.activity._context import CURRENT, ActivityCancellationDetails, CompleteAsyncError, Context, Info
 from durable.activity._definition import ActivityDefinition
 from durable.converter import PayloadConverter
 from durable.exceptions import ApplicationError, RegistrationError
+from durable.telemetry._tracing import carrying, current_carrier
 from durable.worker._attempts import Attempt
 from durable.worker._shared_state import SharedHeartbeatSender, SharedStateManager
 
@@ -61,6 +63,8 @@ class Call:
     worker_shutdown: Any
     heartbeats: SharedHeartbeatSender
     payload_converter: bytes
+    worker_id: str
+    trace: Mapping[str, str]
 
 
 def in_process(definition: ActivityDefinition) -> bool:
@@ -157,6 +161,8 @@ class Processes:
                 self._shutdown,
                 sender,
                 _pickled_or_nothing(attempt.payload_converter),
+                attempt.worker_id,
+                current_carrier(),
             )
             try:
                 data = pickle.dumps(call)
@@ -243,7 +249,8 @@ def call_in_process(data: bytes) -> bytes:
         context = _InProcess(call)
         entered = CURRENT.set(context)
         try:
-            answer = "result", fn()
+            with carrying(call.trace):
+                answer = "result", fn()
         finally:
             CURRENT.reset(entered)
     except CompleteAsyncError:
@@ -311,6 +318,7 @@ class _InProcess:
         self._call = call
         self.last: tuple[Any, ...] | None = None
         self.info = call.info
+        self.worker_id = call.worker_id
         self.cancelled = _Flag(call.cancelled)
         self.worker_shutdown = _Flag(call.worker_shutdown)
 
@@ -328,6 +336,13 @@ class _InProcess:
             )
         found: PayloadConverter = pickle.loads(self._call.payload_converter)
         return found
+
+    @property
+    def metric_meter(self) -> MetricMeter:
+        raise RuntimeError(
+            "activity.metric_meter() is for activities in the worker's own process, where metrics are collected; this one "
+            "runs in another"
+        )
 
     @property
     def client(self) -> Any:

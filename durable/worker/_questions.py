@@ -14,6 +14,7 @@ from durable.client._query import answer as answer_from_log
 from durable.exceptions import DurableError, StoreUnavailableError, WorkflowQueryFailedError
 from durable.history import FORMAT, EventRow, Payload, Payloads
 from durable.store import ANY_KEY, Hint, HintKind, QueryAnswer, Question
+from durable.worker._glances import unseen
 from durable.worker._home import Home
 
 logger = logging.getLogger("durable.worker")
@@ -70,12 +71,17 @@ class Questions:
                 except Exception:
                     logger.exception("answering queries failed, trying again")
                 try:
-                    async with asyncio.timeout(home.options.poll * random.uniform(0.9, 1.1)):
+                    pause = unseen(home.options.poll, home.options.poll)
+                    async with asyncio.timeout(pause * random.uniform(0.9, 1.1)):
                         await self._look.wait()
                 except TimeoutError:
                     pass
         finally:
             stop()
+
+    def look(self) -> None:
+        """Look for queries now."""
+        self._look.set()
 
     def _hinted(self, hint: Hint) -> None:
         if hint.key in (ANY_KEY, self._home.task_queue):

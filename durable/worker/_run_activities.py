@@ -49,9 +49,9 @@ class RunActivities:
         self._home = home
         self._run_id = run_id
         self._attempts: dict[int, Attempt] = {}
-        self.awaiting_rows: list[Attempt] = []
-        self.rows_in_flight: list[Attempt] = []
-        self._postponed: list[ActivityTaskScheduled] = []
+        self.awaiting_rows: Sequence[Attempt] = ()
+        self.rows_in_flight: Sequence[Attempt] = ()
+        self._postponed: Sequence[ActivityTaskScheduled] = ()
         self.promised = 0
 
     @property
@@ -83,8 +83,8 @@ class RunActivities:
         """Start what is to start here, and stop what is cancelled."""
         if effects.start and not self._home.lease.held:
             # Somebody else may be about to take over: nothing new starts until the lease is certain again.
-            self._postponed.extend(effects.start)
-            effects = Effects(start=[], cancel=effects.cancel)
+            self._postponed = [*self._postponed, *effects.start]
+            effects = Effects(cancel=effects.cancel)
             self._home.when_held(partial(self._start_postponed, host))
         run, activities = host.run, self._home.activities
         assert run is not None
@@ -92,19 +92,21 @@ class RunActivities:
             since = run.asked.scheduled_at(scheduled.id)
             if scheduled.local is None:
                 self.promised -= 1
-                attempt = activities.start(host, scheduled, since, now)
+                # Known here before it begins: it may end as it does.
+                self._attempts[scheduled.id] = attempt = Attempt(
+                    activities, host, None, scheduled, since, 1, now
+                )
+                activities.start(attempt)
             else:
-                since = asked_at(scheduled, since)
-                attempt = activities.start_local(host, scheduled, since, number=scheduled.local.attempt)
-            self._attempts[scheduled.id] = attempt
+                self._start_local(host, scheduled, asked_at(scheduled, since), scheduled.local.attempt, now)
         for id in effects.cancel:
             activities.cancel(self._run_id, id)
 
     def _start_postponed(self, host: Hosting) -> None:
-        postponed, self._postponed = self._postponed, []
+        postponed, self._postponed = self._postponed, ()
         if host.gone or host.run is None:
             return
-        self.carry_out(host, Effects(start=postponed, cancel=[]), self._home.clock.now())
+        self.carry_out(host, Effects(start=postponed), self._home.clock.now())
         for scheduled in postponed:
             if scheduled.id in host.run.asked.canceled:
                 self._home.activities.cancel(self._run_id, scheduled.id)
@@ -115,9 +117,22 @@ class RunActivities:
 
     def follow(self, host: Hosting, attempt: Attempt, delay: int) -> None:
         """Start the next attempt of a local activity, so many microseconds after this one."""
-        self._attempts[attempt.scheduled.id] = self._home.activities.start_local(
-            host, attempt.scheduled, attempt.scheduled_at, number=attempt.number + 1, delay=delay
-        )
+        now = self._home.clock.now()
+        self._start_local(host, attempt.scheduled, attempt.scheduled_at, attempt.number + 1, now, delay)
+
+    def _start_local(
+        self,
+        host: Hosting,
+        scheduled: ActivityTaskScheduled,
+        since: int,
+        number: int,
+        now: int,
+        delay: int = 0,
+    ) -> None:
+        activities = self._home.activities
+        attempt = Attempt(activities, host, None, scheduled, since, number, now + delay)
+        self._attempts[scheduled.id] = attempt
+        activities.start_local(attempt, delay)
 
     @property
     def local_at_work(self) -> bool:
@@ -167,7 +182,7 @@ class RunActivities:
 
     def row_for(self, attempt: Attempt) -> NewActivity:
         """Return the row that an attempt gets with the next transition."""
-        self.awaiting_rows.append(attempt)
+        self.awaiting_rows = [*self.awaiting_rows, attempt]
         return self._row_of(attempt)
 
     def rows_to_release(self, run: Run) -> list[NewActivity]:
@@ -178,8 +193,8 @@ class RunActivities:
         attempts = [a for a in self._attempts.values() if a.record is None and not a.awaiting_row]
         for attempt in attempts:
             attempt.awaiting_row = True
-        self.awaiting_rows.extend(attempts)
-        postponed, self._postponed = self._postponed, []
+        self.awaiting_rows = [*self.awaiting_rows, *attempts]
+        postponed, self._postponed = self._postponed, ()
         return [
             *(self._row_of(attempt) for attempt in attempts),
             *(row(one, run.asked.scheduled_at(one.id)) for one in postponed if one.local is None),
@@ -188,18 +203,18 @@ class RunActivities:
     def rows_proposed(self) -> None:
         """Take the news that a transition with the rows that wait is on its way."""
         if self.awaiting_rows:
-            self.rows_in_flight, self.awaiting_rows = self.awaiting_rows, []
+            self.rows_in_flight, self.awaiting_rows = self.awaiting_rows, ()
 
     def rows_refused(self) -> None:
         """Take the news that it was not written, and will be proposed again."""
         self.awaiting_rows = [*self.rows_in_flight, *self.awaiting_rows]
-        self.rows_in_flight = []
+        self.rows_in_flight = ()
 
     def rows_written(self) -> None:
         """Take the news that it is committed: the rows decide from now on."""
         if not self.rows_in_flight:
             return
-        attempts, self.rows_in_flight = self.rows_in_flight, []
+        attempts, self.rows_in_flight = self.rows_in_flight, ()
         for attempt in attempts:
             assert attempt.owner is not None
             self._attempts.pop(attempt.scheduled.id, None)

@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Callable, Sequence
 
 from durable._engine._run import Run
+from durable.converter._text import escape
 from durable.exceptions import PayloadCodecError, WorkflowTaskError
 from durable.store import Hold, Message, NewActivity, Release, Transition
 from durable.worker._faults import describe_fault
@@ -39,7 +40,7 @@ def blocking(
         wait: Microseconds until it is tried again.
         hide: Whether the reason must not quote messages of errors.
     """
-    text = "".join(traceback.format_exception(error)).rstrip()
+    text = escape("".join(traceback.format_exception(error)).rstrip())
     reason = describe_fault(error, hide=hide)
     if isinstance(error, WorkflowTaskError | PayloadCodecError):
         text = reason

@@ -131,6 +131,7 @@ class RunCode:
             serves=self._home.activities.serves,
             interceptors=self._home.options.workflow_interceptors,
         )
+        made.surroundings = self._home
         made.own_version = self._home.options.version
         made.guard = self._home.options.guard
         return made
@@ -147,7 +148,14 @@ class RunCode:
         return tried
 
     def evict(self) -> None:
-        """Drop the instance. The code is taken down without running any of it."""
-        if self.instance is not None:
-            instance, self.instance = self.instance, None
-            self._home.take_down(instance)
+        """Drop the instance. The code is taken down without running any of it; what resists is kept, unreachable, and reported."""
+        if self.instance is None:
+            return
+        instance, self.instance = self.instance, None
+        if survivors := instance.evict():
+            logger.error(
+                "workflow code of run %s swallows every exception: %d of its tasks could not be taken down and stay "
+                "in memory until the process ends",
+                instance.run_id,
+                survivors,
+            )

@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Collection, Sequence
+from typing import ClassVar
 
 from durable._engine._activities import Completed, Outcome
 from durable._engine._asked import AttemptEnd
@@ -56,6 +57,8 @@ WRITTEN = Verdict.WRITTEN
 class RunHost:
     """See the module."""
 
+    CODE: ClassVar[type[RunCode]] = RunCode
+
     __slots__ = (
         "_activities",
         "_busy",
@@ -64,7 +67,6 @@ class RunHost:
         "_fault",
         "_fresh",
         "_home",
-        "_news",
         "_opened",
         "_paused",
         "_releasing",
@@ -72,6 +74,7 @@ class RunHost:
         "_salvaged",
         "_task",
         "_timer",
+        "_told",
         "epoch",
         "gone",
         "permit",
@@ -97,9 +100,9 @@ class RunHost:
         self._paused = False
         self._fault: BaseException | None = None
         self._task: Sequence[Event] = NO_TASK
-        self._code = RunCode(home, definition, self.run_id, self.workflow_id)
+        self._code = self.CODE(home, definition, self.run_id, self.workflow_id)
         self._activities = RunActivities(home, self.run_id)
-        self._news = RunNews(home, self.run_id, self.workflow_id)
+        self._told: RunNews | None = None
         self._salvaged: tuple[Message, ...] = ()
         self._releasing: Transition | None = None
         self._reopening: Transition | None = None
@@ -107,6 +110,13 @@ class RunHost:
         self._fresh = fresh and claimed.run.epoch == 1 and len(claimed.events) == 1
         # Whether a stage is under way that will pump when it ends; the first is the turn with the whole history.
         self._busy = True
+
+    @property
+    def _news(self) -> RunNews:
+        """What others are told; made when there is something to tell, which few steps have."""
+        if self._told is None:
+            self._told = RunNews(self._home, self.run_id, self.workflow_id)
+        return self._told
 
     @property
     def workflow_type(self) -> str:
@@ -165,7 +175,7 @@ class RunHost:
             # Nothing of it counts before it is written.
             self._home.committer.submit(self)
             return
-        self._busy = code.trying = False
+        code.trying = False
         if self._fault is not None:
             if run is not None:
                 run.untried()
@@ -176,6 +186,7 @@ class RunHost:
             return
         instance = code.instance
         if instance is None:
+            self._busy = False
             self._postpone()
             return
         commands, code.commands = code.commands, NO_COMMANDS
@@ -183,9 +194,13 @@ class RunHost:
             run.untaken = instance.untaken
         effects = run.commands(commands, local=activities.promise, live=code.live)
         if effects.start or effects.cancel:
+            # First: what it starts may end at once, and its result is a task of its own.
+            self._home.task_over(self)
             activities.carry_out(self, effects, now)
         if activities.promised:
             activities.keep_promises(run)
+        # Only now: what an activity brings that has ended where it began is written with the rest.
+        self._busy = False
         self._pump(now)
 
     def _take_claimed(self, first: ClaimedRun, run: Run, now: int) -> bool:
@@ -208,7 +223,7 @@ class RunHost:
             if not self._home.activities.serves(scheduled.activity_type):
                 self._block(not_served(scheduled.activity_type))
                 return False
-        self._activities.carry_out(self, Effects(start=[*local]), self._home.clock.now())
+        self._activities.carry_out(self, Effects(start=local), self._home.clock.now())
         return True
 
     def _open(self, turns: Turns, claimed: ClaimedRun) -> None:
@@ -260,17 +275,19 @@ class RunHost:
         if self.gone or self.run is None:
             return
         home = self._home
-        now = home.clock.now()
         if type(outcome) is Completed:
             # What all but a few do: without the facts that only a failure needs.
             self.run.asked.attempt_completed(attempt.scheduled, outcome.result, attempt.number, home.identity)
         else:
             leaving = self._paused or home.leaving
-            how = AttemptEnd(attempt.number, now, random.random(), home.identity, attempt.progress, leaving)
+            how = AttemptEnd(
+                attempt.number, home.clock.now(), random.random(), home.identity, attempt.progress, leaving
+            )
             again = self.run.asked.attempt_ended(attempt.scheduled, outcome, how)
             if again is not None:
                 self._activities.follow(self, attempt, again.delay)
-        self._pump(now)
+        if not self._busy:
+            self.pump()
 
     def give_row(self, attempt: Attempt) -> None:
         """Write a row for an attempt that sent a heartbeat."""
@@ -338,6 +355,11 @@ class RunHost:
         )
 
     @property
+    def unproven(self) -> bool:
+        """Whether owners died with it and it has not shown since that it was not the cause; so before it is opened."""
+        return self.run is None or self.run.unproven
+
+    @property
     def in_memory(self) -> bool:
         """Whether its code is here, so that no replay is needed."""
         return self._code.instance is not None
@@ -345,7 +367,7 @@ class RunHost:
     def work(self) -> None:
         """Go to work, as it could not before: for its first turn, or with what has come for it."""
         if self.run is None:
-            self._home.turns.add(self)
+            self._home.turns.add(self, opening=True)
         else:
             self.pump()
 
@@ -481,7 +503,7 @@ class RunHost:
         if written.canceled:
             self._home.spawn(self._activities.end_waiting(written.canceled))
         if written.start or written.cancel:
-            effects = Effects(start=written.start, cancel=[*written.cancel])
+            effects = Effects(start=written.start, cancel=written.cancel)
             self._activities.carry_out(self, effects, self._home.clock.now())
         if self._reopening is not None:
             self._reopening = None
@@ -559,7 +581,7 @@ class RunHost:
             self.drop()
             return
         self._claimed = claimed
-        self._home.turns.add(self)
+        self._home.turns.add(self, opening=True)
 
     def watch_target(self) -> None:
         """Take the news that the run's queue may belong to another version."""

@@ -2,7 +2,7 @@
 
 Nothing is remembered here. What is due stands in the database, as an instant of the database's clock, and each worker looks
 there often enough to be on time, also when no hint arrives. An end is told by whoever writes it, in this process, and found
-by a scan otherwise.
+by a scan otherwise: whoever wrote it has died, so once in a lease is as soon as anything of the dead is found.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from durable.client._scheduler import Scheduler
 from durable.exceptions import DurableError, StoreUnavailableError
 from durable.store import Hint, HintKind, ScheduleRow
 from durable.worker._clock import boottime
+from durable.worker._glances import unseen
 from durable.worker._home import Home
 
 logger = logging.getLogger("durable.worker")
@@ -41,7 +42,7 @@ class Schedules:
 
     def __init__(self, home: Home) -> None:
         self._home = home
-        self._scheduler = Scheduler(home.store, home.identity, home.ended)
+        self._scheduler = Scheduler(home.store, home.identity, home.options.tracing, home.ended)
         self._look = asyncio.Event()
         self._ended: set[str] = set()
         self._scan_at = 0
@@ -50,6 +51,10 @@ class Schedules:
     def ended(self, schedule_id: str) -> None:
         """Take the news that an action of a schedule has ended."""
         self._ended.add(schedule_id)
+        self._look.set()
+
+    def due(self) -> None:
+        """Take the news that a schedule is due."""
         self._look.set()
 
     def look(self) -> None:
@@ -64,7 +69,7 @@ class Schedules:
         try:
             while True:
                 self._look.clear()
-                pause = POLL * random.uniform(0.9, 1.1)
+                pause = unseen(home.options.poll, POLL) * random.uniform(0.9, 1.1)
                 try:
                     if home.lease.held and not home.leaving:
                         pause = min(pause, await self._act())
@@ -84,11 +89,11 @@ class Schedules:
         self._look.set()
 
     async def _act(self) -> float:
-        """Look at every schedule that is to be looked at; return the seconds until the next one is due."""
+        """Look at every schedule that is to be looked at; return the seconds until there is to be another look."""
         store = self._home.store
         ended, self._ended = self._ended, set()
         if (now := boottime()) >= self._scan_at:
-            self._scan_at = now + round(self._home.options.lease / 3 * random.uniform(0.9, 1.1))
+            self._scan_at = now + round(self._home.options.lease * random.uniform(0.9, 1.1))
             ended |= set(await store.ended_schedules(SCANNED))
         await asyncio.gather(*map(self._look_up, ended))
         while (wait := await store.next_schedule()) == 0:
@@ -97,7 +102,8 @@ class Schedules:
             if len(rows) < BATCH:
                 wait = await store.next_schedule()
                 break
-        return POLL if wait is None else max(SHORTEST, wait / SECOND)
+        until_scan = (self._scan_at - boottime()) / SECOND
+        return max(SHORTEST, until_scan if wait is None else min(wait / SECOND, until_scan))
 
     async def _look_up(self, schedule_id: str) -> None:
         row = await self._home.store.find_schedule(schedule_id)

@@ -14,6 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import replace
 
+from durable._internal.shown import shown
 from durable.common import WorkerDeploymentVersion
 from durable.worker._resources import MEASURE_EVERY, Resources
 from durable.worker._suppliers import (
@@ -66,6 +67,11 @@ class Slots(ABC):
     def free(self) -> int:
         """How many could be taken now, as far as that is known without taking one."""
 
+    @property
+    def used(self) -> int | None:
+        """How many are taken; None where only a program's own supplier knows."""
+        return None
+
     @abstractmethod
     def give(self, permit: SlotPermit, info: SlotInfo | None = None) -> None:
         """Give a slot back; `info` is the task that used it, if one did."""
@@ -94,6 +100,11 @@ class FixedSlots(Slots):
         super().__init__()
         self._size = size
         self._used = 0
+
+    @property
+    def used(self) -> int:
+        """How many are taken."""
+        return self._used
 
     @property
     def free(self) -> int:
@@ -133,6 +144,11 @@ class ResourceSlots(Slots):
         self._used = 0
         self._next_at = 0.0
         self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def used(self) -> int:
+        """How many are taken."""
+        return self._used
 
     @property
     def free(self) -> int:
@@ -275,7 +291,7 @@ class CustomSlots(Slots):
 
 def _checked(permit: object) -> SlotPermit:
     if not isinstance(permit, SlotPermit):
-        raise TypeError(f"a slot supplier must return a SlotPermit, not {permit!r}")
+        raise TypeError(f"a slot supplier must return a SlotPermit, not {shown(permit)}")
     return permit
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from durable._engine._activities import Canceled, Failed, Outcome
 from durable.converter import DataConverter
 from durable.exceptions import ApplicationError
@@ -19,5 +21,8 @@ def stopped(attempt: Attempt, error: BaseException, converter: DataConverter) ->
     if details is not None and details.reset:
         error = ApplicationError("the activity was reset", type="ActivityReset")
     elif details is not None and details.worker_shutdown:
-        error = ApplicationError("the worker was shut down", type="WorkerShutdown")
+        # It is for another worker at once: nothing was wrong that time would mend.
+        error = ApplicationError(
+            "the worker was shut down", type="WorkerShutdown", next_retry_delay=timedelta(0)
+        )
     return Failed(converter.to_failure(error))

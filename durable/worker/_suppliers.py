@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Literal, Self, TypeAlias
 
 from durable._internal.instants import SECOND, Duration, to_duration
+from durable._internal.shown import shown
 from durable.common import WorkerDeploymentVersion
 
 SlotKind: TypeAlias = Literal["workflow", "activity", "local-activity"]
@@ -54,9 +55,9 @@ class ResourceBasedTunerConfig:
         for name in ("target_memory_usage", "target_cpu_usage"):
             value: object = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | float):
-                raise TypeError(f"{name} must be a number from 0 to 1, not {value!r}")
+                raise TypeError(f"{name} must be a number from 0 to 1, not {shown(value)}")
             if not 0 < value <= 1:
-                raise ValueError(f"{name} must be a number from 0 to 1, not {value!r}")
+                raise ValueError(f"{name} must be a number from 0 to 1, not {shown(value)}")
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ class ResourceBasedSlotSupplier:
             ("tuner_config", ResourceBasedTunerConfig),
         ):
             if not isinstance(value := getattr(self, name), kind):
-                raise TypeError(f"{name} must be a {kind.__name__}, not {value!r}")
+                raise TypeError(f"{name} must be a {kind.__name__}, not {shown(value)}")
 
     def least(self, kind: SlotKind) -> int:
         """Return how many it hands out in any case."""
@@ -255,7 +256,7 @@ class WorkerTuner:
             if supplier is not None and not isinstance(supplier, SlotSupplier):
                 raise TypeError(
                     "a supplier must be a FixedSizeSlotSupplier, a ResourceBasedSlotSupplier or a CustomSlotSupplier, "
-                    f"not {supplier!r}"
+                    f"not {shown(supplier)}"
                 )
         targets = {one.tuner_config for one in given if isinstance(one, ResourceBasedSlotSupplier)}
         if len(targets) > 1:

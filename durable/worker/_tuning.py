@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import Any
 
+from durable._internal.shown import shown
 from durable.worker._suppliers import WorkerTuner, fixed
 
 REFUSED = {
@@ -55,7 +56,7 @@ def check_list(listed: object, name: str) -> None:
         TypeError: It is one definition, or none.
     """
     if listed is not None and (isinstance(listed, str | type) or not isinstance(listed, Iterable)):
-        raise TypeError(f"{name} takes a list, not {listed!r}: pass {name}=[...]")
+        raise TypeError(f"{name} takes a list, not {shown(listed)}: pass {name}=[...]")
 
 
 def tuned(
@@ -79,7 +80,7 @@ def tuned(
     if tuner is None:
         return WorkerTuner(*numbers)
     if not isinstance(tuner, WorkerTuner):
-        raise TypeError(f"tuner must be a WorkerTuner, not {tuner!r}")
+        raise TypeError(f"tuner must be a WorkerTuner, not {shown(tuner)}")
     for name, value in given.items():
         if value is not None:
             raise ValueError(f"tuner and {name} exclude each other: the tuner says how many there are")

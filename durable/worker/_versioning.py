@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from durable._engine.versioning import BEHAVIORS, NO_VERSION, QueueRoute, place, reach, reaches
+from durable._internal.shown import shown
 from durable.common import VersioningBehavior, WorkerDeploymentVersion
 from durable.history import WorkflowTaskCompleted
 from durable.worker._home import Home
@@ -35,10 +36,12 @@ class WorkerDeploymentConfig:
     def __post_init__(self) -> None:
         version: object = self.version
         if not isinstance(version, WorkerDeploymentVersion):
-            raise TypeError(f"version must be a WorkerDeploymentVersion, not {version!r}")
+            raise TypeError(f"version must be a WorkerDeploymentVersion, not {shown(version)}")
         behavior: object = self.default_versioning_behavior
         if not isinstance(behavior, VersioningBehavior):
-            raise TypeError(f"default_versioning_behavior must be a VersioningBehavior, not {behavior!r}")
+            raise TypeError(
+                f"default_versioning_behavior must be a VersioningBehavior, not {shown(behavior)}"
+            )
 
 
 def version_of(config: WorkerDeploymentConfig | None) -> str:
@@ -50,7 +53,7 @@ def version_of(config: WorkerDeploymentConfig | None) -> str:
     if config is None:
         return ""
     if not isinstance(config, WorkerDeploymentConfig):
-        raise TypeError(f"deployment_config must be a WorkerDeploymentConfig, not {config!r}")
+        raise TypeError(f"deployment_config must be a WorkerDeploymentConfig, not {shown(config)}")
     return stored(config.version) if config.use_worker_versioning else ""
 
 
@@ -102,6 +105,11 @@ class Versions:
         self.route: QueueRoute | None = None
         self._warn_at = 0.0
         self._stranded: list[tuple[str, str]] = []
+
+    @property
+    def routed(self) -> bool:
+        """Whether the queue is, as far as is known, one of versions."""
+        return self.route is not None
 
     def served(self, definition: WorkflowDefinition) -> WorkflowTaskCompleted:
         """What the log is to say of tasks of a workflow that this worker runs.

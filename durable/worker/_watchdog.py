@@ -15,11 +15,11 @@ import logging
 import os
 import sys
 import threading
-import time
 import traceback
 from collections.abc import Callable
 from typing import TypeVar
 
+from durable._internal import machine, threads
 from durable._internal.thrown import has_arrived, let_arrive, raise_in_thread
 
 logger = logging.getLogger("durable.worker")
@@ -54,11 +54,11 @@ class Watchdog:
         self._thread_id = threading.get_ident()
         self._warn_after = warn_after
         self._break_after = break_after
-        self._stop = threading.Event()
+        self._ended = False
         self._asked = self._answered = 0
         self._silent_since: float | None = None
         self._warned = False
-        self._last_sign = time.monotonic()
+        self._last_sign = machine.monotonic()
         self.current: object | None = None
         self._turn_since = 0.0
         self.broken_after = break_after
@@ -67,11 +67,11 @@ class Watchdog:
         self._broken_at = 0.0
         self._lock = threading.Lock()
         self.exit: Callable[[int], None] = os._exit
-        self._thread = threading.Thread(target=self._run, name="durable-watchdog", daemon=True)
+        self._thread = threads.Stepping("durable-watchdog", self._look)
 
     def start(self) -> None:
         """Begin to watch."""
-        self._thread.start()
+        self._thread.start(INTERVAL)
 
     async def stop(self) -> None:
         """Stop watching; again does nothing."""
@@ -79,14 +79,15 @@ class Watchdog:
 
     def end(self) -> None:
         """Stop watching."""
-        self._stop.set()
+        self._ended = True
+        self._thread.ring()
 
     def during(self, run: object, turn: Callable[[T], object], given: T) -> bool:
         """Call `turn` with what it is given, for `run`, and return whether it had to be broken; then nothing that it did counts.
 
         A broken turn may look like any other: asyncio keeps the exception in the task it was raised in.
         """
-        self._turn_since = time.monotonic()
+        self._turn_since = machine.monotonic()
         self.current = run
         try:
             try:
@@ -106,7 +107,7 @@ class Watchdog:
     @property
     def alive(self) -> bool:
         """Whether the event loop has given a sign of life lately. Asked from other threads."""
-        return time.monotonic() - self._last_sign < self._break_after
+        return machine.monotonic() - self._last_sign < self._break_after
 
     def _swallow(self) -> None:
         """Let an exception that was meant for a turn arrive, if it came too late for it."""
@@ -118,34 +119,36 @@ class Watchdog:
 
     def _sign(self, number: int) -> None:
         self._answered = number
-        self._last_sign = time.monotonic()
+        self._last_sign = machine.monotonic()
 
-    def _run(self) -> None:
-        while not self._stop.wait(INTERVAL):
-            now = time.monotonic()
-            if self._answered == self._asked:
-                self._asked += 1
-                self._silent_since, self._warned = now, False
-                try:
-                    self._loop.call_soon_threadsafe(self._sign, self._asked)
-                except RuntimeError:
-                    return  # The loop is closed.
-                continue
-            assert self._silent_since is not None
-            if _debugged(self._thread_id):
-                # The time that somebody takes to look counts for nothing, neither now nor when they go on.
-                self._silent_since = self._turn_since = self._last_sign = now
-                continue
-            silent = now - self._silent_since
-            if silent >= self._warn_after and not self._warned:
-                self._warned = True
-                logger.warning("the event loop has stood still for %.1f s: %s", silent, self._who())
-            self._break()
+    def _look(self) -> float | None:
+        if self._ended:
+            return None
+        now = machine.monotonic()
+        if self._answered == self._asked:
+            self._asked += 1
+            self._silent_since, self._warned = now, False
+            try:
+                self._loop.call_soon_threadsafe(self._sign, self._asked)
+            except RuntimeError:
+                return None  # The loop is closed.
+            return INTERVAL
+        assert self._silent_since is not None
+        if _debugged(self._thread_id):
+            # The time that somebody takes to look counts for nothing, neither now nor when they go on.
+            self._silent_since = self._turn_since = self._last_sign = now
+            return INTERVAL
+        silent = now - self._silent_since
+        if silent >= self._warn_after and not self._warned:
+            self._warned = True
+            logger.warning("the event loop has stood still for %.1f s: %s", silent, self._who())
+        self._break()
+        return INTERVAL
 
     def _who(self) -> str:
         current = self.current
         stack = self._stack()
-        if current is None or time.monotonic() - self._turn_since < self._warn_after / 2:
+        if current is None or machine.monotonic() - self._turn_since < self._warn_after / 2:
             return f"something outside of workflow code holds it, perhaps a blocking call in an async activity:\n{stack}"
         return f"the code of workflow {getattr(current, 'workflow_id', current)!r} holds it:\n{stack}"
 
@@ -158,15 +161,15 @@ class Watchdog:
             current = self.current
             limit = min(self._break_after, getattr(current, "turn_limit", self._break_after))
             # The silence may be somebody else's, from before this turn.
-            if current is None or time.monotonic() - self._turn_since < limit:
+            if current is None or machine.monotonic() - self._turn_since < limit:
                 return
             if self._broken is None:
                 self.broken_after = limit
-                self._broken, self._broken_at = current, time.monotonic()
+                self._broken, self._broken_at = current, machine.monotonic()
                 self.broken_stack = self._stack()
                 raise_in_thread(self._thread_id, TurnBroken)
                 return
-            resisted = self._broken is current and time.monotonic() - self._broken_at > EXIT_AFTER
+            resisted = self._broken is current and machine.monotonic() - self._broken_at > EXIT_AFTER
         if resisted:
             logger.critical(
                 "workflow code swallows every attempt to end its turn; the process exits:\n%s", self._who()

@@ -14,13 +14,15 @@ from typing import Any, Never, Self
 
 from durable._internal.ids import check_name
 from durable._internal.instants import SECOND, Duration, to_duration
+from durable._internal.shown import shown
 from durable._replay._guard import GuardMode, new_guard
 from durable.activity._collect import collect as collect_activities
-from durable.client import Client
+from durable.client import Archive, Client
 from durable.exceptions import StoreUnavailableError
 from durable.interceptor.worker import Interceptor, worker_interceptors, workflow_interceptors
 from durable.store import TransactionSource
 from durable.worker._executors import executable
+from durable.worker._health import WorkerHealth, health_of
 from durable.worker._incarnation import Incarnation
 from durable.worker._life import Life, WorkerLifeEvent
 from durable.worker._life import WorkerLifeEventKind as Kind
@@ -113,6 +115,9 @@ class Worker:
             threads, processes): "warn" logs it, once for each line; "error" stops the call and blocks the run; "off" does not
             look. "warn" by default, "error" in a test environment. On Python 3.11 "warn" looks at a part of all turns only;
             see `docs/determinism.md`.
+        archive: Keeps closed workflows that `Client.set_retention` lets be removed, before they are; `HistoryFiles` does, or
+            any async function of lines of JSON, one for each run. Without one the worker removes only what is not to be
+            exported.
 
     Raises:
         RegistrationError: Two definitions have one name, or something that is listed is none.
@@ -150,6 +155,7 @@ class Worker:
         patch_activation_callback: Callable[[PatchActivationInput], bool] | None = None,
         deployment_config: WorkerDeploymentConfig | None = None,
         guard: GuardMode | None = None,
+        archive: Archive | None = None,
         **elsewhere: Never,
     ) -> None:
         if elsewhere:
@@ -159,7 +165,9 @@ class Worker:
         check_list(transactions, "transactions")
         lease = to_duration(lease_duration, "lease_duration", allow_zero=False)
         if lease < SHORTEST_LEASE * SECOND:
-            raise ValueError(f"lease_duration must be at least {SHORTEST_LEASE} s, not {lease_duration!r}")
+            raise ValueError(
+                f"lease_duration must be at least {SHORTEST_LEASE} s, not {shown(lease_duration)}"
+            )
         self._client = client
         self._task_queue = check_name(task_queue, "task_queue")
         self._workflows = workflows
@@ -188,11 +196,14 @@ class Worker:
         self._break_after = to_duration(deadlock_timeout, "deadlock_timeout", allow_zero=False) / SECOND
         if self._break_after < SHORTEST_DEADLOCK:
             raise ValueError(
-                f"deadlock_timeout must be at least {SHORTEST_DEADLOCK} s, not {deadlock_timeout!r}"
+                f"deadlock_timeout must be at least {SHORTEST_DEADLOCK} s, not {shown(deadlock_timeout)}"
             )
         self._activates = activation(patch_activation_callback)
         self._deployment = deployment_config
         self._guard = new_guard(client.local.guard if guard is None else guard)
+        if archive is not None and not callable(archive):
+            raise TypeError(f"archive must be an async function of lines of JSON, not {archive!r}")
+        self._archive = archive
         self._incarnation: Incarnation | None = None
         self._running: asyncio.Task[None] | None = None
         self._ready: asyncio.Future[None] | None = None
@@ -240,6 +251,9 @@ class Worker:
             deployment_version=self._deployment.version if self._deployment is not None and version else None,
             default_behavior=default_of(self._deployment, workflows.values()),
             guard=self._guard,
+            archive=self._archive,
+            metrics=client.metrics,
+            tracing=client.tracing,
         )
 
     @property
@@ -271,6 +285,15 @@ class Worker:
     def is_shutdown(self) -> bool:
         """Whether it was started and has stopped."""
         return self._running is not None and self._running.done()
+
+    def health(self) -> WorkerHealth:
+        """Return how it is, for probes; `HealthServer` answers them. Asked from the worker's own event loop."""
+        return health_of(
+            self._incarnation,
+            started=self._running is not None,
+            ended=self.is_shutdown,
+            stopping=self._stopping,
+        )
 
     async def run(self) -> None:
         """Work until `shutdown` is called, or this is cancelled, which shuts down too.
@@ -383,5 +406,5 @@ def exceptions(kinds: Sequence[type[BaseException]]) -> tuple[type[BaseException
     """
     for kind in kinds:
         if not (isinstance(kind, type) and issubclass(kind, BaseException)):
-            raise TypeError(f"workflow_failure_exception_types takes exception classes, not {kind!r}")
+            raise TypeError(f"workflow_failure_exception_types takes exception classes, not {shown(kind)}")
     return tuple(kinds)

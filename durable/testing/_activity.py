@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, ParamSpec, TypeVar, overload
 
+from durable._metering import MetricMeter
 from durable.activity._activity import Activity
 from durable.activity._context import CURRENT, ActivityCancellationDetails, Context, Info
 from durable.client import Client
@@ -38,6 +39,7 @@ class ActivityEnvironment:
         info: What `activity.info()` returns; `dataclasses.replace(ActivityEnvironment.default_info(), attempt=2)`, for example.
         on_heartbeat: Called with the details of every `activity.heartbeat`.
         payload_converter: What `activity.payload_converter()` returns.
+        metric_meter: What `activity.metric_meter()` makes its meter from; it records nothing by default.
     """
 
     def __init__(self, client: Client | None = None) -> None:
@@ -49,6 +51,7 @@ class ActivityEnvironment:
         self.info = self.default_info()
         self.on_heartbeat: Callable[..., None] = lambda *details: None
         self.payload_converter: PayloadConverter = default().payload_converter
+        self.metric_meter = MetricMeter.noop
         self._client = client
         self._cancelled: ActivityCancellationDetails | None = None
         self._shutting_down = False
@@ -148,6 +151,8 @@ class _Attempt:
         self.cancelled, self.worker_shutdown = Flag(), Flag()
         self.cancellation_details: ActivityCancellationDetails | None = None
         self.payload_converter = env.payload_converter
+        self.metric_meter = env.metric_meter
+        self.worker_id = ""
         self.interruptible = True
         self._interrupt: Interrupt | None = None
         self._task: asyncio.Task[Any] | None = None

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from typing import Any, Generic, ParamSpec, Protocol, Self, TypeVar
+
+from msgspec.structs import replace
 
 from durable.activity import info
 from durable.activity._activity import Activity, ActivityMethod

@@ -7,8 +7,9 @@ two; here the choice is what the test has called, or what stands beside that in 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, get_origin
+
+from msgspec.structs import replace
 
 from durable.activity._activity import Activity
 from durable.activity._definition import ActivityDefinition

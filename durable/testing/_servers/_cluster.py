@@ -22,7 +22,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import quote
 
@@ -131,14 +133,32 @@ _start: Any = subprocess.Popen  # the checkers cannot tell what options in a dic
 class Cluster:
     """A data directory and the `postgres` process that serves it."""
 
-    def __init__(self, binaries: Binaries, *, durable_settings: bool) -> None:
+    def __init__(
+        self,
+        binaries: Binaries,
+        *,
+        durable_settings: bool,
+        environment: Mapping[str, str] = MappingProxyType({}),
+        directory: Path | None = None,
+    ) -> None:
+        """Make a data directory.
+
+        Args:
+            binaries: Where the server's programs are.
+            durable_settings: Commit to the disk.
+            environment: More variables for the server.
+            directory: Where to put everything, instead of the places for temporary files and for what lives in memory.
+        """
         self._account = _Account.for_this_process()
+        self._environment = environment
         self._process: subprocess.Popen[bytes] | None = None
         self._password = secrets.token_urlsafe(12)
         self.port = _free_port()
-        self.directory = self._make_directory(tempfile.gettempdir(), "/tmp")
+        self.directory = self._make_directory(
+            *([directory] if directory else [tempfile.gettempdir(), "/tmp"])
+        )
         self._data_parent = self.directory
-        if not durable_settings and _memory_has_room():
+        if not durable_settings and directory is None and _memory_has_room():
             self._data_parent = self._make_directory(MEMORY_DIRECTORY, self.directory)
         self._data = self._data_parent / "data"
         self.log_path = self.directory / "postgres.log"
@@ -231,6 +251,7 @@ class Cluster:
         for name in ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"):
             if name in os.environ:
                 environment[name] = os.environ[name]
+        environment |= self._environment
         options: dict[str, Any] = {"env": environment, "cwd": self.directory, "start_new_session": True}
         return options | (self._account.popen_options() if self._account else {})
 
@@ -341,6 +362,20 @@ class Cluster:
         for process in (pid, *map(int, children)):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process, number)
+
+    def save(self, directory: Path) -> None:
+        """Copy the data of a server that is stopped."""
+        assert self.pid is None
+        shutil.copytree(self._data, directory)
+
+    def restore(self, directory: Path) -> None:
+        """Put back what was saved."""
+        assert self.pid is None
+        shutil.rmtree(self._data)
+        shutil.copytree(directory, self._data)
+        if self._account:
+            for path in (self._data, *self._data.rglob("*")):
+                os.chown(path, self._account.uid, self._account.gid)
 
     def remove(self) -> None:
         self.stop("immediate")

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit, urlunsplit
 
@@ -231,6 +232,14 @@ class PostgresServer:
         """Stop and start."""
         self.stop(mode)
         self.start()
+
+    def save(self, directory: Path) -> None:
+        """Copy what is stored into a new directory; the server must be stopped."""
+        self._owned().save(directory)
+
+    def restore(self, directory: Path) -> None:
+        """Go back to what was saved, as a failover does that loses the newest commits; the server must be stopped."""
+        self._owned().restore(directory)
 
     def pause(self) -> None:
         """SIGSTOP the server and its backends: connections stay open and nothing answers."""

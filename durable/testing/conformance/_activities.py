@@ -141,6 +141,15 @@ async def check_an_activity_is_not_claimed_before_it_is_due(open_store: OpenStor
 
 
 @check()
+async def check_an_activity_may_count_as_having_waited(open_store: OpenStore) -> None:
+    async with room(open_store) as one:
+        await one.scheduled(new_activity(1), new_activity(2, due_in=-HOUR), new_activity(3, priority=1))
+        claimed = [task for _ in range(3) for task in await one.claim_activities(limit=1)]
+        assert [task.id for task in claimed] == [3, 2, 1]
+        assert all(task.due_at >= task.scheduled_at for task in claimed), "it is shown as it was asked for"
+
+
+@check()
 async def check_activities_are_claimed_by_priority_then_age(open_store: OpenStore) -> None:
     async with room(open_store) as one:
         run = await one.own()

@@ -6,8 +6,10 @@ import asyncio
 
 from msgspec import structs
 
+from durable._engine._operated import pause
+from durable._engine.lanes import ACTIVITIES
 from durable._internal.ids import uuid7
-from durable.store import ActivityState, ClaimedRun, Release, Transition, Verdict
+from durable.store import ActivityState, ClaimedRun, Lane, Release, Transition, Verdict
 from durable.testing.conformance._registry import OpenStore, check
 from durable.testing.conformance._room import (
     EVERY_BYTE,
@@ -257,6 +259,45 @@ async def check_a_cancellation_is_requested_of_a_row(open_store: OpenStore) -> N
         await one.written(Transition(run.run.run_id, run.run.epoch, (event(3),), activities_canceled=(2, 7)))
         rows = await one.store.read_activities(run.run.run_id)
         assert [(row.id, row.cancel_requested) for row in rows] == [(1, False), (2, True)]
+
+
+@check()
+async def check_a_row_and_its_cancellation_come_in_one_transition(open_store: OpenStore) -> None:
+    async with room(open_store) as one:
+        run = await one.scheduled(new_activity(1), new_activity(2))
+        both = Transition(
+            run.run.run_id,
+            run.run.epoch,
+            (event(3),),
+            activities=(new_activity(2, attempt=2), new_activity(3)),
+            activities_canceled=(2, 3),
+            release=Release(),
+        )
+        await one.written(both)
+        rows = await one.store.read_activities(run.run.run_id)
+        assert [(row.id, row.cancel_requested) for row in rows] == [(1, False), (2, True), (3, True)]
+
+
+@check()
+async def check_a_row_is_replaced_whole(open_store: OpenStore) -> None:
+    """Nothing stays of what operators and its queue had to say of the one that was there."""
+    async with room(open_store) as one:
+        lane = Lane("0000 k", key="k", most=1, breaker="b")
+        run = await one.scheduled(new_activity(1, lane=lane))
+        task = await one.task(run.run.run_id)
+        change = pause(task, "why")
+        assert change is not None
+        assert await one.store.change_activities([change]) == [True]
+        await one.written(Transition(run.run.run_id, 1, (event(3),), activities_canceled=(1,)))
+        before = await one.task(run.run.run_id)
+        assert (before.pause_reason, before.revision, before.cancel_requested) == ("why", 1, True)
+        again = new_activity(1, attempt=2)
+        await one.written(Transition(run.run.run_id, 1, (event(4),), activities=(again,)))
+        fresh = await one.scheduled(again)
+        rows = [await one.task(run_id) for run_id in (run.run.run_id, fresh.run.run_id)]
+        replaced, new = (structs.replace(row, run_id="", workflow_id="", due_at=0, now=0) for row in rows)
+        assert replaced == new
+        assert (await one.store.read_key(ACTIVITIES, "k")).waiting == 0
 
 
 @check()

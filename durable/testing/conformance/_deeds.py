@@ -175,6 +175,10 @@ async def check_messages_are_sent_to_exactly_what_is_found_or_to_nobody(open_sto
         await store.create_runs(runs)
         query = check_list(parse("WorkflowType = 'Found' AND ExecutionStatus = 'Running'"), {})
         both = [message(run.run_id, "m") for run in runs]
+        nobody = check_list(parse("WorkflowType = 'Nobody'"), {})
+        assert await store.send_to_found(nobody, [])
+        assert not await store.send_to_found(nobody, both)
+        assert not await store.send_to_found(query, [])
         assert not await store.send_to_found(query, both[:1])
         assert not await store.send_to_found(query, [*both, message(other.run.run_id)])
         assert not await store.send_to_found(query, [both[0], message(uuid7())])

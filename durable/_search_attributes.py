@@ -14,6 +14,8 @@ from enum import IntEnum
 from itertools import pairwise
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar, cast, overload
 
+from durable._internal.shown import shown
+
 MAX_NAME = 255
 """Bytes of a name. It is in every index entry of its values, and PostgreSQL's take 2,704 bytes in all."""
 
@@ -296,14 +298,16 @@ def check_value(key: SearchAttributeKey[Any], value: object) -> Any:
         case _T.DOUBLE, int() | float() if not isinstance(value, bool):
             number = _to_float(value)
             if not math.isfinite(number):
-                raise ValueError(f"{what} must be a finite number, not {value!r}; use value_unset() for none")
+                raise ValueError(
+                    f"{what} must be a finite number, not {shown(value)}; use value_unset() for none"
+                )
             return number
         case _T.BOOL, bool():
             return value
         case _T.DATETIME, datetime():
             if value.utcoffset() is None:
                 raise ValueError(
-                    f"{what} must carry a time zone, for example datetime.now(timezone.utc), not {value!r}"
+                    f"{what} must carry a time zone, for example datetime.now(timezone.utc), not {shown(value)}"
                 )
             return value
         case _T.KEYWORD_LIST, list() | tuple():
@@ -311,14 +315,16 @@ def check_value(key: SearchAttributeKey[Any], value: object) -> Any:
         case _:
             expected = _PYTHON[key.indexed_value_type][1]
             hint = "; put it into a list" if expected == "a list of str" and isinstance(value, str) else ""
-            raise TypeError(f"{what} takes {expected}, not {type(value).__name__}: {value!r}{hint}")
+            raise TypeError(f"{what} takes {expected}, not {type(value).__name__}: {shown(value)}{hint}")
 
 
 def _check_keywords(what: str, values: Sequence[object]) -> list[str]:
     keywords: list[str] = []
     for keyword in values:
         if not isinstance(keyword, str):
-            raise TypeError(f"{what} takes a list of str, and one is {type(keyword).__name__}: {keyword!r}")
+            raise TypeError(
+                f"{what} takes a list of str, and one is {type(keyword).__name__}: {shown(keyword)}"
+            )
         _check_text(what, keyword)
         keywords.append(keyword)
     _check_size(what, sum(len(keyword.encode()) for keyword in keywords))

@@ -11,6 +11,7 @@ import re
 from typing import Any, NamedTuple
 
 from durable._internal.instants import HORIZON, SECOND
+from durable._internal.shown import shown
 from durable._timetables._fields import LAST, NONE, SPANS, TIME_FIELDS, Fields, Numbers
 from durable._timetables.records import IntervalRecord
 
@@ -50,6 +51,10 @@ class Cron(NamedTuple):
     zone: str
 
 
+MAX_CRON = 4096
+"""Characters of a cron expression with its comment: more than all values of all fields take, written one by one."""
+
+
 def parse_cron(text: str, name: str) -> Cron:
     """Return what a cron expression says.
 
@@ -65,14 +70,16 @@ def parse_cron(text: str, name: str) -> Cron:
         TypeError: It is not a string.
     """
     if not isinstance(text, str):
-        raise TypeError(f"{name} must be a string, not {type(text).__name__}: {text!r}")
+        raise TypeError(f"{name} must be a string, not {type(text).__name__}: {shown(text)}")
+    if len(text) > MAX_CRON:
+        raise ValueError(f"{name} must be at most {MAX_CRON:,} characters, not {len(text):,}: {shown(text)}")
     words, zone = _COMMENT.sub("", text).strip(), ""
     if found := _ZONE.fullmatch(words):
         zone, words = found[1], found[2].strip()
         if not zone:
-            raise ValueError(f"{name}: {text!r} names no time zone behind TZ=")
+            raise ValueError(f"{name}: {shown(text)} names no time zone behind TZ=")
     if not words:
-        raise ValueError(f"{name} must not be empty: {text!r}; write '0 9 * * MON-FRI', for example")
+        raise ValueError(f"{name} must not be empty: {shown(text)}; write '0 9 * * MON-FRI', for example")
     if words.startswith("@every"):
         return Cron(_interval(words, name, text), zone)
     return Cron(_fields(SHORTHANDS.get(words.lower(), words), name, text), zone)
@@ -83,11 +90,11 @@ def _interval(words: str, name: str, text: str) -> IntervalRecord:
     for part in (every, offset or "0s"):
         if not _DURATION.fullmatch(part):
             raise ValueError(
-                f"{name}: {text!r} must be written as @every <interval> or @every <interval>/<offset>, "
+                f"{name}: {shown(text)} must be written as @every <interval> or @every <interval>/<offset>, "
                 "with durations such as 90s, 15m, 1h30m or 2d"
             )
     if _duration(every) < SECOND:
-        raise ValueError(f"{name}: {text!r} must have an interval of at least one second")
+        raise ValueError(f"{name}: {shown(text)} must have an interval of at least one second")
     return IntervalRecord(_duration(every), _duration(offset))
 
 
@@ -105,19 +112,19 @@ def _fields(words: str, name: str, text: str) -> Fields:
             else f"has not 5, 6 or 7 fields, but {len(parts)}"
         )
         raise ValueError(
-            f"{name}: {text!r} {what}; write 5 fields (minute, hour, day of month, month, day of week), 6 (and the "
+            f"{name}: {shown(text)} {what}; write 5 fields (minute, hour, day of month, month, day of week), 6 (and the "
             f"year), 7 (the second before, the year behind), @every <interval>, or one of {', '.join(SHORTHANDS)}"
         )
     parts = _LAYOUTS[len(parts)].format(" ".join(parts)).split()
     for field, part in zip(_NAMES, parts, strict=True):
         if _RANDOM.search(part):
             raise ValueError(
-                f"{name}: {text!r} has {part!r} as its {field}; H and R are not known, use jitter"
+                f"{name}: {shown(text)} has {part!r} as its {field}; H and R are not known, use jitter"
             )
         if _EQUAL_BOUNDS.search(part):
             # croniter reads 5-5 as all of them, everybody else as 5.
             raise ValueError(
-                f"{name}: {text!r} has a range of one value as its {field}, {part!r}; write that value"
+                f"{name}: {shown(text)} has a range of one value as its {field}, {part!r}; write that value"
             )
     read = _read(" ".join(parts), name, text)
     sets = {field: read[field] for field in _NAMES}
@@ -146,7 +153,7 @@ def _read(seven: str, name: str, text: str) -> dict[str, Any]:
         read: Any = croniter(seven, 0.0, second_at_beginning=True)
     except (CroniterError, ValueError, KeyError, TypeError) as error:
         why = _ECHO.sub("", str(error))
-        raise ValueError(f"{name}: {text!r} is not a cron expression: it {why}") from None
+        raise ValueError(f"{name}: {shown(text)} is not a cron expression: it {why}") from None
     sets: dict[str, Any] = dict(zip(_CRONITER_ORDER, read.expanded, strict=True))
     return {**sets, "nth": read.nth_weekday_of_month, "nearest": read.nearest_weekday}
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
+from durable._internal.shown import shown
 from durable._timetables._cron import parse_cron
 from durable._timetables._times import Timetable
 from durable._timetables.records import IntervalRecord, SpecRecord
@@ -23,7 +24,7 @@ def check_cron(text: str, name: str = "cron_schedule") -> None:
     """
     asks, _ = parse_cron(text, name)
     if not isinstance(asks, IntervalRecord) and _timetable(text).next(0) is None:
-        raise ValueError(f"{name}: {text!r} never comes; check its days and months")
+        raise ValueError(f"{name}: {shown(text)} never comes; check its days and months")
 
 
 def next_tick(text: str, began_at: int, now: int) -> int | None:

@@ -16,7 +16,7 @@ from durable.cli._output import Output
 from durable.cli._settings import Settings, current
 from durable.client import Client
 from durable.converter import default
-from durable.store import migrations, open_store
+from durable.store import Store, migrations, open_store
 
 PATIENCE = 2.5
 """Seconds to go on trying in: with what Python takes to start, a command tells within five that the database is away."""
@@ -64,17 +64,11 @@ class Context:
         if "app" in self.options:
             self.load()
         url, namespace = settings.url, settings.get("namespace")
-        converter = settings.get("converter")
         if serves:
             await migrations(url, namespace=namespace, **hurried(url))
         store = await open_store(url, namespace=namespace, migrate=serves, **({} if serves else hurried(url)))
         try:
-            client = Client(
-                store,
-                namespace=namespace or "default",
-                identity=settings.get("identity") or f"{os.getpid()}@{socket.gethostname()}",
-                data_converter=default() if converter is None else load(converter, "--converter"),
-            )
+            client = self.client_of(store, namespace)
             if not serves:
                 client._connection.patiently.patience = PATIENCE
         except BaseException:
@@ -82,6 +76,16 @@ class Context:
             raise
         async with client:
             yield client
+
+    def client_of(self, store: Store, namespace: str | None) -> Client:
+        """Return a client of an open store, as the settings want it."""
+        converter = self.settings.get("converter")
+        return Client(
+            store,
+            namespace=namespace or "default",
+            identity=self.settings.get("identity") or f"{os.getpid()}@{socket.gethostname()}",
+            data_converter=default() if converter is None else load(converter, "--converter"),
+        )
 
     def load(self) -> Any:
         """Import the application, if one is named, and return what its name stands for.

@@ -13,10 +13,11 @@ from durable import store
 from durable._internal.instants import to_datetime
 from durable.cli._context import Context, hurried
 from durable.cli._exits import ExitCode
-from durable.cli._fleet import alive, queues
+from durable.cli._fleet import queues
 from durable.cli._options import finish
 from durable.cli._output import lasted
 from durable.client import Client
+from durable.testing.invariants import INVARIANTS, verify
 
 SKEW = 2.0
 """Seconds by which two clocks may differ: the database's decides, but people compare times in logs."""
@@ -26,6 +27,10 @@ SLOW = 0.1
 
 NAMED = 3
 """Workflows that are named as examples."""
+
+
+MOST = 100
+"""Violations of invariants that are shown."""
 
 
 class Finding(NamedTuple):
@@ -41,6 +46,11 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Check the database, its tables and settings, the workers, and whether workflows are stuck. The exit code is 1 when "
         "something is wrong; what is only worth knowing is a warning."
+    )
+    parser.add_argument(
+        "--verify",
+        action="store_true",
+        help="also read every history, and hold it against the invariants; nothing is locked, but it takes its time",
     )
     finish(parser, doctor)
 
@@ -59,6 +69,8 @@ async def doctor(context: Context) -> ExitCode:
         if all(one.state != "problem" for one in found):
             async with context.client() as client:
                 found += [*await _database(client), *await _workers(client), *await _workflows(client)]
+                if context.options.verify:
+                    found += await _invariants(client)
         found += [Finding("settings", "warning", one) for one in warned.messages] or [
             Finding("settings", "ok", "nothing that would lose data")
         ]
@@ -118,18 +130,21 @@ async def _database(client: Client) -> list[Finding]:
 
 async def _workers(client: Client) -> list[Finding]:
     found: list[Finding] = []
-    workers = await client.store.list_workers()
+    workers = await client.list_workers()
     for worker in workers:
-        if not alive(worker):
+        if not worker.alive:
             what = f"{worker.identity} is silent; others take over what it had"
             found.append(Finding("workers", "warning", what))
     for name, queue in (await queues(client)).items():
+        if queue["state"] != "open":
+            what = f"task queue {name!r} is {queue['state']}, nothing of it is begun; end it: durable queue unpause {name}"
+            found.append(Finding("queues", "warning", what))
         if queue["open"] and not queue["workers"]:
             what = f"no worker serves task queue {name!r}, where {queue['open']} workflows are open"
             found.append(
                 Finding("workers", "problem", f"{what}; start one: durable worker -q {name} -A MODULE")
             )
-    number = sum(map(alive, workers))
+    number = sum(worker.alive for worker in workers)
     return found or [
         Finding("workers", "ok", f"{number} alive, and every queue with open workflows is served")
     ]
@@ -149,3 +164,18 @@ async def _workflows(client: Client) -> list[Finding]:
             text = f"{number} {hold}, {what}: {', '.join(some)}{more}; look at one: durable workflow show {some[0]}"
             found.append(Finding("workflows", state, text))
     return found or [Finding("workflows", "ok", "none is blocked, quarantined or paused")]
+
+
+async def _invariants(client: Client) -> list[Finding]:
+    sentences = {one.id: one.sentence for one in INVARIANTS}
+    found: list[Finding] = []
+    runs = broken = 0
+    async for count, violations in verify(client.store):
+        runs += count
+        broken += len(violations)
+        for one in violations[: MOST - len(found)]:
+            what = f"{one.where}: {one.what}. It should be so: {sentences[one.invariant]} Please report it"
+            found.append(Finding(f"invariant {one.invariant}", "problem", what))
+    if broken > len(found):
+        found.append(Finding("invariants", "problem", f"{broken - len(found)} more violations, not shown"))
+    return found or [Finding("invariants", "ok", f"hold for the histories of {runs} runs")]

@@ -37,6 +37,14 @@ def add(parser: argparse.ArgumentParser) -> None:
         data=False,
     )
     sql.add_argument("--all", action="store_true", help="of an empty database; none is asked then")
+    roles = verb(
+        verbs,
+        "roles",
+        migrate_roles,
+        "print the SQL that makes the least roles for workers, programs, people who look and whoever cleans up",
+        data=False,
+    )
+    roles.add_argument("--apply", action="store_true", help="run it, as a role that may make roles")
     verb(verbs, "down", migrate_down, "say why there is no way back", data=False)
 
 
@@ -92,6 +100,21 @@ async def migrate_sql(context: Context) -> ExitCode:
     settings = context.settings
     made = () if context.options.all else [one.name for one in await _there(context) if one.made]
     context.out.line(store.migration_script(settings.url, namespace=settings.get("namespace"), made=made))
+    return ExitCode.OK
+
+
+async def migrate_roles(context: Context) -> ExitCode:
+    """Print, or run, what makes the roles."""
+    settings = context.settings
+    namespace = settings.get("namespace")
+    if not context.options.apply:
+        context.out.line(store.roles_script(settings.url, namespace=namespace))
+        return ExitCode.OK
+    await _there(context)
+    await store.make_roles(settings.url, namespace=namespace)
+    context.out.line(
+        "made the roles; grant them to those who log in, and run this again after each migration"
+    )
     return ExitCode.OK
 
 

@@ -99,10 +99,21 @@ def value(text: str) -> Any:
         except (OSError, UnicodeDecodeError) as error:
             raise argparse.ArgumentTypeError(f"{text[1:]}: {error}") from None
     try:
-        return json.loads(source)
-    except ValueError as error:
+        return json.loads(source, object_pairs_hook=_object, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
         hint = f"; a text is written with quotes: '{json.dumps(text)}'" if source is text else ""
         raise argparse.ArgumentTypeError(f"{text} is no JSON ({error}){hint}") from None
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("an object has a key twice")
+    return found
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"there is no {name} in JSON")
 
 
 def add_input(parser: argparse.ArgumentParser, more: str = "") -> None:

@@ -7,8 +7,9 @@ import asyncio
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
+from importlib.util import find_spec
 from typing import NamedTuple, NoReturn, TextIO
 
 from durable.cli._context import Context
@@ -37,6 +38,9 @@ COMMANDS = {
     "schedule": Command("durable.cli._schedule", "what starts workflows by itself: create, look at, change"),
     "activity": Command("durable.cli._activity", "end an activity from outside, or operate on it"),
     "queue": Command("durable.cli._fleet", "task queues, and who serves them"),
+    "keys": Command("durable.cli._keys", "with which keys what is stored is encrypted"),
+    "retention": Command("durable.cli._retention", "how long closed workflows are kept"),
+    "bench": Command("durable.cli._bench", "measure how many steps a second this database takes"),
     "gc": Command("durable.cli._gc", "remove workflows that closed long ago"),
     "completion": Command("durable.cli._completion", "print what a shell needs to complete commands"),
     "version": Command("durable.cli._version", "print the version"),
@@ -84,7 +88,8 @@ def main(
     form = Form(getattr(options, "form", None) or Form.TEXT)
     output = Output(form, sys.stdout if out is None else out, notes, colour=not os.environ.get("NO_COLOR"))
     try:
-        code: int = asyncio.run(options.run(Context(options, output, given)))
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            code: int = runner.run(options.run(Context(options, output, given)))
         output.flush()
     except BrokenPipeError:
         # Whoever read along has gone, `head` for example. Python would fail again when it flushes at its end.
@@ -99,6 +104,14 @@ def main(
             output.note(f"durable: {str(error) or type(error).__name__}")
         return found
     return code
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """Return what makes the event loop: uvloop's, if that is installed; None for asyncio's own."""
+    if find_spec("uvloop") is None:
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = import_module("uvloop").new_event_loop
+    return factory
 
 
 def parser_for(given: Sequence[str] | None = None) -> argparse.ArgumentParser:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gzip
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
@@ -73,7 +74,12 @@ async def replay(context: Context) -> ExitCode:
 
 async def _read(files: Sequence[Path]) -> AsyncIterator[WorkflowHistory]:
     for file in files:
-        yield WorkflowHistory.from_json(file.stem, file.read_bytes())
+        data = file.read_bytes()
+        if file.suffix == ".gz":
+            data = gzip.decompress(data)
+        # A file that `durable gc --export` wrote has a history on each line.
+        for text in data.splitlines() if ".jsonl" in file.suffixes else [data]:
+            yield WorkflowHistory.from_json(file.stem, text)
 
 
 def _record(report: ReplayReport) -> dict[str, object]:

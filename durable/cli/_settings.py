@@ -20,6 +20,9 @@ SETTINGS = {
 }
 """What can be set, and what it means."""
 
+OF_WORKER = ("concurrency", "cache", "drain_timeout", "processes", "http", "log_level")
+"""What can be set besides, for `durable worker`: its options of the same names. In a file numbers are allowed too."""
+
 _LIBPQ = ("PGHOST", "PGDATABASE", "PGSERVICE")
 
 
@@ -38,6 +41,11 @@ class Settings:
         if given := self._environment.get(f"DURABLE_{name.upper()}"):
             return given
         return self._table.get(name)
+
+    def source(self, name: str) -> str:
+        """Return where a setting that no flag gave comes from, for an error's text."""
+        variable = f"DURABLE_{name.upper()}"
+        return variable if self._environment.get(variable) else f"{name} in [tool.durable] of {self._file}"
 
     @property
     def url(self) -> str:
@@ -75,13 +83,15 @@ def _table_of(directory: Path) -> tuple[Path | None, dict[str, str]]:
             table: dict[str, Any] = tomllib.loads(file.read_text("utf-8")).get("tool", {}).get("durable", {})
         except (tomllib.TOMLDecodeError, UnicodeDecodeError, AttributeError) as error:
             raise ValueError(f"{file}: {error}") from None
-        plain = {
-            name: value for name, value in table.items() if not isinstance(value, dict)
-        }  # tables are tools'
-        for name, value in plain.items():
-            if name not in SETTINGS:
-                raise ValueError(f"{file}: [tool.durable] has no {name!r}; there are {', '.join(SETTINGS)}")
-            if not isinstance(value, str):
+        plain: dict[str, str] = {}
+        for name, value in table.items():
+            if isinstance(value, dict):
+                continue  # tables are tools'
+            if name not in (*SETTINGS, *OF_WORKER):
+                known = ", ".join((*SETTINGS, *OF_WORKER))
+                raise ValueError(f"{file}: [tool.durable] has no {name!r}; there are {known}")
+            if not isinstance(value, str) and (name in SETTINGS or type(value) is not int):
                 raise ValueError(f"{file}: {name} in [tool.durable] must be a text, not {value!r}")
+            plain[name] = str(value)
         return file, plain
     return None, {}

@@ -6,7 +6,7 @@ import argparse
 import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -15,7 +15,7 @@ from durable.cli import _records
 from durable.cli._context import Context
 from durable.cli._exits import ExitCode
 from durable.cli._filters import add_filter, filter_of
-from durable.cli._options import verb, whole
+from durable.cli._options import duration, verb, whole
 from durable.cli._output import Form, Output, iso, lasted, visible
 from durable.cli._records import Record, status_of
 from durable.cli._story import Line, Story
@@ -27,6 +27,9 @@ AT_MOST = 100
 
 LONGEST_NOTE = 100
 """Characters of a reason in a list on a terminal; `describe` and `show` have all of it."""
+
+CLEAR = "\x1b[H\x1b[2J"
+"""What empties a terminal."""
 
 QUIET = 0.3
 """Seconds without a new event after which `show --follow` tells what has begun and not ended."""
@@ -45,6 +48,14 @@ def add(verbs: Any) -> None:
         default=AT_MOST,
         metavar="N",
         help=f"at most so many; {AT_MOST} by default, 0 for all",
+    )
+    listing.add_argument(
+        "--watch",
+        nargs="?",
+        type=duration,
+        const=timedelta(seconds=2),
+        metavar="TIME",
+        help="list them again and again, with so long between; 2s by default",
     )
     counting = verb(verbs, "count", count, "count workflows")
     add_filter(counting)
@@ -92,7 +103,24 @@ def add_id(parser: argparse.ArgumentParser) -> None:
 
 
 async def list_(context: Context) -> ExitCode:
-    """List workflows."""
+    """List workflows, once or until interrupted."""
+    options, out = context.options, context.out
+    if options.watch is not None and out.form is Form.JSON:
+        raise ValueError("--watch has no end to close a document with; it goes with --jsonl")
+    if options.watch is not None and not options.watch:
+        raise ValueError("--watch needs some time between two lists, such as 2s")
+    async with context.client() as client:
+        while True:
+            if out.terminal and options.watch is not None:
+                out.line(CLEAR)
+            await _list_once(context, client)
+            if options.watch is None:
+                return ExitCode.OK
+            out.flush()
+            await asyncio.sleep(options.watch.total_seconds())
+
+
+async def _list_once(context: Context, client: Client) -> None:
     options, out = context.options, context.out
     more = False
 
@@ -108,14 +136,12 @@ async def list_(context: Context) -> ExitCode:
                 return
             yield await _records.execution(run)
 
-    async with context.client() as client:
-        columns = ("status", "id", "type", "started", "took", "note")
-        count = await out.records("workflows", records(client), columns, partial(_cells, out))
-        if more:
-            out.note(f"only the first {options.limit} are shown; --limit 0 shows all")
-        elif out.terminal:
-            out.note(f"{count} workflow{'' if count == 1 else 's'} in namespace {client.namespace}")
-    return ExitCode.OK
+    columns = ("status", "id", "type", "started", "took", "note")
+    count = await out.records("workflows", records(client), columns, partial(_cells, out))
+    if more:
+        out.note(f"only the first {options.limit} are shown; --limit 0 shows all")
+    elif out.terminal:
+        out.note(f"{count} workflow{'' if count == 1 else 's'} in namespace {client.namespace}")
 
 
 def _cells(out: Output, run: Record) -> Sequence[str]:

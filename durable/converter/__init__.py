@@ -14,6 +14,7 @@ from durable.converter._composite import CompositePayloadConverter, DefaultPaylo
 from durable.converter._context import (
     ActivitySerializationContext,
     SerializationContext,
+    WithPayloadFields,
     WithSerializationContext,
     WorkflowSerializationContext,
 )
@@ -55,6 +56,7 @@ __all__ = [
     "PayloadConverter",
     "PayloadLimits",
     "SerializationContext",
+    "WithPayloadFields",
     "WithSerializationContext",
     "WorkflowSerializationContext",
     "default",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self, TypeVar
 
@@ -59,6 +60,21 @@ class WithSerializationContext(ABC):
     @abstractmethod
     def with_context(self, context: SerializationContext) -> Self:
         """Return one of its kind for what belongs to `context`; itself, if that makes no difference."""
+
+
+class WithPayloadFields(ABC):
+    """Mixed into a codec that binds what it encodes to the field it stands in, beside the workflow.
+
+    So that nobody who may write the database, but has no key, can make an argument of what was a result.
+    """
+
+    @abstractmethod
+    def with_fields(self, fields: Sequence[str]) -> Self:
+        """Return one of its kind for payloads that stand in these fields, one for each, in their order.
+
+        Fields are called as the facts of events call them: `input`, `result`, `details`, `memo`, `headers`; all that
+        belongs to a failure is in `failure`. A payload is decoded in the field in which it was encoded, always.
+        """
 
 
 def in_context(one: T, context: SerializationContext) -> T:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
+from durable._internal.shown import shown
 from durable.converter._codec import PayloadCodec, decoded, encoded
 from durable.converter._composite import CompositePayloadConverter, DefaultPayloadConverter
 from durable.converter._context import (
@@ -177,7 +178,9 @@ class DataConverter(WithSerializationContext):
 
 def _check(given: Any, kind: type[Any], name: str, what: str) -> Any:
     if given is not None and not isinstance(given, kind):
-        raise TypeError(f"{name} must be {what} of {kind.__name__}, not {type(given).__name__}: {given!r}")
+        raise TypeError(
+            f"{name} must be {what} of {kind.__name__}, not {type(given).__name__}: {shown(given)}"
+        )
     return given
 
 

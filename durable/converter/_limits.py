@@ -4,6 +4,7 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from durable._internal.shown import shown
 from durable.exceptions import PayloadTooLargeError
 
 if TYPE_CHECKING:
@@ -37,7 +38,9 @@ class PayloadLimits:
         for name in ("error", "warn"):
             value: object = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int):
-                raise TypeError(f"{name} must be a number of bytes, not {type(value).__name__}: {value!r}")
+                raise TypeError(
+                    f"{name} must be a number of bytes, not {type(value).__name__}: {shown(value)}"
+                )
             if value <= 0:
                 raise ValueError(f"{name} must be at least one byte, not {value}")
 

@@ -228,7 +228,12 @@ def _imported_payload(entry: dict[str, Any], where: str) -> dict[str, Any]:
             f"{', '.join(entry)}"
         )
     form, value = forms[0], entry[forms[0]]
-    data = _compact(value) if form == "json" else _bytes(value if form == "text" else {form: value}, where)
+    try:
+        data = (
+            _compact(value) if form == "json" else _bytes(value if form == "text" else {form: value}, where)
+        )
+    except (ValueError, RecursionError) as error:
+        raise HistoryCorruptError(f"{where}: a value is no JSON that a payload could be: {error}") from None
     metadata = _object(entry.get("metadata", {}), f"metadata of a payload of {where}")
     return {
         "data": base64.b64encode(data).decode(),

@@ -44,9 +44,18 @@ UPCASTERS: dict[tuple[EventType, int], Upcaster] = {}
 _encode = msgspec.json.Encoder().encode
 _KINDS: dict[int, type[EventData]] = {int(kind.type): kind for kind in (*INPUTS, *COMMANDS)}
 _CLOSING = frozenset(CLOSING)
-_DECODERS: dict[int, Callable[[bytes], EventData]] = {
-    code: msgspec.json.Decoder(kind).decode for code, kind in _KINDS.items()
-}
+
+
+class _Decoders(dict[int, Callable[[bytes], EventData]]):
+    """By type, made when first asked for: all of them at once would be a tenth of `import durable`."""
+
+    def __missing__(self, code: int) -> Callable[[bytes], EventData]:
+        decode: Callable[[bytes], EventData] = msgspec.json.Decoder(_KINDS[code]).decode
+        self[code] = decode
+        return decode
+
+
+_DECODERS = _Decoders()
 
 _NEWEST: dict[int, int] = {code: max(kind.NEWER.values(), default=1) for code, kind in _KINDS.items()}
 
@@ -120,9 +129,12 @@ def decode_data(type: int, data: bytes) -> EventData:
         UnknownEventError: A newer release wrote it.
         HistoryCorruptError: It is not what any release wrote.
     """
-    decode = _DECODERS.get(type)
-    if decode is None:
-        raise UnknownEventError(f"event type {type} is not known to this release; a newer one wrote it")
+    try:
+        decode = _DECODERS[type]
+    except KeyError:
+        raise UnknownEventError(
+            f"event type {type} is not known to this release; a newer one wrote it"
+        ) from None
     try:
         facts = decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
+from durable._internal.shown import shown
 from durable.history import Payload
 
 Headers = Mapping[str, Payload]
@@ -20,7 +21,7 @@ def checked_headers(headers: Mapping[Any, object]) -> dict[str, Payload]:
     for name, value in headers.items():
         if not isinstance(name, str) or not isinstance(value, Payload):
             raise TypeError(
-                f"headers hold payloads by name, not {value!r} as {name!r}; make one with "
+                f"headers hold payloads by name, not {shown(value)} as {name!r}; make one with "
                 "payload_converter.to_payload(value)"
             )
     return cast("dict[str, Payload]", dict(headers))

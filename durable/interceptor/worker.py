@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from durable._internal.shown import shown
 from durable.interceptor._activity import (
     ActivityInboundInterceptor,
     ActivityOutboundInterceptor,
@@ -94,13 +95,13 @@ def workflow_interceptors(
     found: list[type[WorkflowInboundInterceptor]] = []
     for one in interceptors:
         if not isinstance(one, Interceptor):
-            raise TypeError(f"interceptors takes durable.worker.Interceptor objects, not {one!r}")
+            raise TypeError(f"interceptors takes durable.worker.Interceptor objects, not {shown(one)}")
         kind: object = one.workflow_interceptor_class(WorkflowInterceptorClassInput())
         if kind is None:
             continue
         if not (isinstance(kind, type) and issubclass(kind, WorkflowInboundInterceptor)):
             raise TypeError(
-                f"workflow_interceptor_class of {one!r} returned {kind!r}, and not a class of them"
+                f"workflow_interceptor_class of {shown(one)} returned {shown(kind)}, and not a class of them"
             )
         found.append(kind)
     return tuple(found)

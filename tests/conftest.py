@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import gc
+import os
 import platform
 import signal
 import sqlite3
 import sys
 import sysconfig
 import time
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests._pooler import Pooler
 from tests._postgres import NoPostgresError, PostgresServer
 
 POSTGRES = pytest.StashKey[str]()
 SLICE_END = pytest.StashKey[float]()
 SLICE_LEFT = pytest.StashKey[int]()
+SLICE_SEED = "DURABLE_TEST_SLICE_SEED"
 
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -35,7 +41,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Whatever asks for a database by fixture is marked with it; `store_url` marks its own parameters."""
     for item in items:
         fixtures = set(getattr(item, "fixturenames", ()))
@@ -43,6 +49,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("postgres")
         if "sqlite_url" in fixtures:
             item.add_marker("sqlite")
+    if os.environ.get("DURABLE_TEST_POOLER"):
+        left = [item for item in items if item.get_closest_marker("session")]
+        config.hook.pytest_deselected(items=left)
+        items[:] = [item for item in items if item not in left]
+    if config.getoption("slice"):  # from all files, and not those of the first ones for ever
+        seed = os.environ[SLICE_SEED]
+        items.sort(key=lambda item: zlib.crc32(f"{seed} {item.nodeid}".encode()))
 
 
 # --- databases ---
@@ -90,11 +103,50 @@ def sqlite_url(tmp_path: Path) -> str:
     ]
 )
 def store_url(request: pytest.FixtureRequest) -> str:
-    """A database of the test's own, once on each kind."""
-    return request.getfixturevalue(f"{request.param}_url")
+    """A database of the test's own, once on each kind; behind a pooler if `DURABLE_TEST_POOLER` says so."""
+    url: str = request.getfixturevalue(f"{request.param}_url")
+    if request.param == "postgres" and os.environ.get("DURABLE_TEST_POOLER"):
+        pooler: Pooler = request.getfixturevalue("pooler")
+        return pooler.url(url)
+    return url
+
+
+@pytest.fixture(scope="session")
+def pooler(postgres: PostgresServer, request: pytest.FixtureRequest) -> Iterator[Pooler]:
+    """PgBouncer before the run's server, in transaction mode with two server connections for each database."""
+    made = Pooler(postgres.url)
+    request.config.stash[POSTGRES] = f"{postgres.description}, behind PgBouncer in transaction mode"
+    yield made
+    made.close()
+
+
+# --- a collector that runs all the time ---
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """With DURABLE_TEST_GC=1: whatever the collector closes, it closes in the middle of something."""
+    threshold = os.environ.get("DURABLE_TEST_GC")
+    if threshold is None:
+        return (yield)
+    before = gc.get_threshold()
+    gc.collect()
+    gc.freeze()  # what was imported is not looked at again and again
+    gc.set_threshold(int(threshold))
+    try:
+        return (yield)
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()
 
 
 # --- a slice of the suite ---
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """A slice is another one every day; processes of pytest-xdist's inherit what the first has settled."""
+    if config.getoption("slice"):
+        os.environ.setdefault(SLICE_SEED, str(dt.datetime.now(dt.UTC).toordinal()))
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
@@ -148,5 +200,5 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         terminalreporter.line(f"skipped tests: {len(skipped)} ({'; '.join(reasons)})")
     if left := config.stash.get(SLICE_LEFT, 0):
         terminalreporter.line(
-            f"a slice of {config.getoption('slice'):g} s: {left} tests were left for the full run"
+            f"a slice of {config.getoption('slice'):g} s ({SLICE_SEED}={os.environ[SLICE_SEED]}): {left} tests were left for the full run"
         )

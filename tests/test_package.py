@@ -58,8 +58,29 @@ def modules_loaded_by(statement: str) -> set[str]:
 )
 def test_importing_durable_leaves_costly_modules_alone(costly: str) -> None:
     # Loaded on use instead: a program on SQLite never pays for asyncpg, one without schedules never for croniter.
-    loaded = modules_loaded_by("import durable")
+    loaded = modules_loaded_by("from durable import activity, common, exceptions, workflow")
     assert costly not in loaded
+
+
+@pytest.mark.parametrize(
+    ("statement", "left_alone"),
+    [
+        ("import durable", ("asyncio", "msgspec", "durable.exceptions")),
+        ("import durable.exceptions", ("durable.workflow", "durable.activity", "durable.client")),
+        ("from durable import workflow, activity", ("durable.client", "durable.worker", "durable.store")),
+    ],
+)
+def test_what_is_not_asked_for_is_not_loaded(statement: str, left_alone: tuple[str, ...]) -> None:
+    assert not modules_loaded_by(statement) & set(left_alone)
+
+
+def test_each_name_of_the_package_is_that_of_its_module() -> None:
+    wheres = durable._WHERE
+    assert {*wheres, *durable._MODULES} == set(durable.__all__) <= set(dir(durable))
+    for name, module in wheres.items():
+        assert getattr(durable, name) is getattr(importlib.import_module(module), name)
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        _ = durable.nothing  # type: ignore[attr-defined]
 
 
 def test_importing_the_package_starts_nothing() -> None:
@@ -89,6 +110,16 @@ def test_types_are_shipped() -> None:
 def test_runtime_dependencies_are_the_reviewed_ones() -> None:
     names = {requirement.split(">")[0] for requirement in PROJECT["project"]["dependencies"]}
     assert names == {"anyio", "asyncpg", "croniter", "msgspec", "opentelemetry-api"}
+
+
+def test_s22_a_wheel_is_built_twice_to_the_byte(tmp_path: Path) -> None:
+    made: list[bytes] = []
+    for name in ("one", "two"):
+        build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path / name)]
+        subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
+        (wheel,) = (tmp_path / name).glob("*.whl")
+        made.append(wheel.read_bytes())
+    assert made[0] == made[1]
 
 
 def test_every_pure_package_is_held_to_it() -> None:

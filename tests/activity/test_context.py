@@ -40,6 +40,7 @@ class Attempt:
 
     def __init__(self) -> None:
         self.beats: list[tuple[Any, ...]] = []
+        self.worker_id = "w-1"
         self.cancelled = Switch()
         self.worker_shutdown = Switch()
         self.why: activity.ActivityCancellationDetails | None = None
@@ -175,6 +176,7 @@ def test_the_logger_says_which_attempt(attempt: Attempt, caplog: pytest.LogCaptu
     assert first.getMessage() == "took 3 of 5% (charge 7 of o-42 100%, attempt 2)"
     assert second.getMessage() == "100% sure (charge 7 of o-42 100%, attempt 2)"
     assert first.__dict__["durable_activity"]["attempt"] == 2
+    assert first.__dict__["durable"]["worker_id"] == "w-1"
     assert (first.name, first.funcName) == ("durable.activity", "test_the_logger_says_which_attempt")
 
 

@@ -13,6 +13,8 @@ import pytest
 
 from durable import Client
 from durable.cli import main
+from durable.cli._settings import OF_WORKER, SETTINGS
+from tests.cli.schemas import check_output
 
 
 class Terminal(io.StringIO):
@@ -39,6 +41,7 @@ class Done:
 
 
 def call(*arguments: str, terminal: bool = False) -> Done:
+    """Call a command; whatever it writes as JSON is as the schema in the docs has it."""
     out, err = (Terminal() if terminal else io.StringIO()), io.StringIO()
     found: list[int] = []
 
@@ -52,6 +55,7 @@ def call(*arguments: str, terminal: bool = False) -> Done:
     thread = threading.Thread(target=run)
     thread.start()
     thread.join()
+    check_output(arguments, out.getvalue())
     return Done(found[0], out.getvalue(), err.getvalue())
 
 
@@ -64,8 +68,8 @@ async def client(store_url: str) -> AsyncIterator[Client]:
 @pytest.fixture
 def cli(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Done]:
     """Call a command, without the settings of whoever runs the tests."""
-    for name in ("URL", "NAMESPACE", "APP", "TASK_QUEUE", "CONVERTER", "IDENTITY"):
-        monkeypatch.delenv(f"DURABLE_{name}", raising=False)
+    for name in (*SETTINGS, *OF_WORKER):
+        monkeypatch.delenv(f"DURABLE_{name.upper()}", raising=False)
     for name in ("PGHOST", "PGDATABASE", "PGSERVICE"):
         monkeypatch.delenv(name, raising=False)
     return call

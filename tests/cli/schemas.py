@@ -4,17 +4,49 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "cli.schema.json").read_text("utf-8"))
+DOCUMENT = "docs/cli.schema.json"
+SCHEMA = json.loads((Path(__file__).parents[2] / DOCUMENT).read_text("utf-8"))
 
-KINDS: dict[str, Any] = {"object": dict, "array": list, "string": str, "boolean": bool, "null": type(None)}
+KINDS: dict[str, Any] = {
+    "object": dict,
+    "array": list,
+    "string": str,
+    "boolean": bool,
+    "number": int | float,
+    "null": type(None),
+}
 
 
 def check(value: Any, name: str) -> None:
     """Fail unless a value is as the definition of this name says."""
     problems = [*_problems(value, SCHEMA["$defs"][name], "$")]
+    assert not problems, problems
+
+
+def check_output(arguments: Sequence[str], out: str) -> None:
+    """Fail unless what a command has written is as its definition says: one document, or with `--jsonl` one in each line."""
+    form = "--jsonl" if "--jsonl" in arguments else "--json"
+    if form not in arguments or not out:
+        return
+    words = [one for one in arguments if not one.startswith("-")]
+    name = next((one for one in (" ".join(words[:2]), words[0]) if one in SCHEMA["$defs"]), None)
+    if words[:2] == ["workflow", "export"]:
+        return  # a history, as files have it
+    assert name is not None, f"{DOCUMENT} says nothing of `durable {' '.join(words[:2])} --json`"
+    if form == "--json":
+        check(json.loads(out), name)
+        return
+    one = SCHEMA["$defs"][name]
+    properties = one.get("properties", {})
+    # What a document lists stands in lines of its own; only `show` tells more than its list.
+    listed = ["events"] if name == "workflow show" else [*properties]
+    if len(listed) == 1:
+        one = properties[listed[0]].get("items", one)
+    problems = [problem for line in out.splitlines() for problem in _problems(json.loads(line), one, "$")]
     assert not problems, problems
 
 
@@ -60,4 +92,6 @@ def _problems(value: Any, schema: dict[str, Any], where: str) -> Any:
 def _is(value: Any, kind: str) -> bool:
     if kind == "integer":
         return isinstance(value, int) and not isinstance(value, bool)
+    if kind == "number" and isinstance(value, bool):
+        return False
     return isinstance(value, KINDS[kind])

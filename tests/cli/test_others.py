@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
+import json
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -18,6 +21,7 @@ from durable.cli._program import parser_for
 from tests.cli.conftest import Done
 from tests.cli.shop import Order, Waits, charge, checkout
 from tests.scenarios.rig import reached
+from tests.testing.test_invariants import execute
 
 Run = Callable[..., Any]
 
@@ -163,10 +167,11 @@ async def test_queues_workers_and_the_doctor(client: Client, run: Run) -> None:
         handle = await client.start_workflow(Waits.run(), id="w", task_queue="q")
         await reached(handle, "Started")
         await handle.pause("r")
-        assert (await run("queue", "list")).lines == [
-            ["nobody", "0", "1", "0", "0", "0"],
-            ["q", "1", "1", "0", "0", "1"],
+        assert (queues := (await run("queue", "list")).lines) == [
+            ["nobody", "open", "0", "1", oldest := queues[0][4], "1", "0", "0", "0"],
+            ["q", "open", "1", "0", "", "1", "0", "0", "1"],
         ]
+        assert float(oldest) > 0
         described = (await run("queue", "describe", "q", "--json")).json
         assert (described["open"], described["served_by"][0]["identity"]) == (1, "ada")
         assert (await run("queue", "describe", "none")).code == ExitCode.NOT_FOUND
@@ -184,6 +189,40 @@ async def test_queues_workers_and_the_doctor(client: Client, run: Run) -> None:
             "workflows",
             "settings",
         }
+
+
+async def test_a_queue_is_paused_drained_and_goes_on(client: Client, run: Run) -> None:
+    async with Worker(client, task_queue="q", workflows=[Waits], activities=[], poll_interval=0.1):
+        for verb, state in (("pause", "paused"), ("drain", "draining")):
+            done = await run("queue", verb, "q", "--reason", "ticket 7")
+            assert (done.code, done.out, done.err) == (0, "", "")
+            assert (await run("queue", "describe", "q", "--json")).json["state"] == state
+            assert f"queue q is {state}".replace("q is", "'q' is") in (await run("doctor")).out
+            assert f"is {state} already" in (await run("queue", verb, "q")).err
+        await client.start_workflow(Waits.run(), id="w", task_queue="q")
+        assert (await run("queue", "list")).lines[0][:4] == ["q", "draining", "1", "1"]
+        assert (await run("queue", "unpause", "q")).code == 0
+        await reached(client.get_workflow_handle("w"), "Started")
+        assert "is not held" in (await run("queue", "unpause", "q")).err
+    log = [(one.operation, one.detail, one.reason) async for one in client.operator_log()]
+    assert log == [
+        ("unpause_task_queue", "q", ""),
+        ("drain_task_queue", "q", "ticket 7"),
+        ("pause_task_queue", "q", "ticket 7"),
+    ]
+
+
+async def test_the_doctor_holds_histories_against_the_invariants(client: Client, run: Run) -> None:
+    async with Worker(client, workflows=[Waits], activities=[]):
+        handle = await client.start_workflow(Waits.run(), id="w")
+        await reached(handle, "Started")
+    well = await run("doctor", "--verify")
+    assert "hold for the histories of 1 runs" in well.out
+    await execute(client.store, "UPDATE durable.runs SET deaths = 4")
+    sick = await run("doctor", "--verify")
+    assert "invariant I30" in sick.out
+    assert "4 workers died of it. It should be so: A run costs three workers at most" in sick.out
+    assert "invariant" not in (await run("doctor")).out
 
 
 async def test_the_doctor_of_an_empty_database(run: Run) -> None:
@@ -259,3 +298,66 @@ def test_completion(cli: Callable[..., Done], tmp_path: Path) -> None:
 
 def test_all_parsers_can_be_made() -> None:
     parser_for(None)
+
+
+async def test_how_long_workflows_are_kept(run: Run) -> None:
+    assert (await run("migrate", "up")).code == 0
+    assert "nothing is set" in (await run("gc")).err
+    assert (await run("retention", "set", "30d")).code == 0
+    assert (await run("retention", "set", "12h", "--type", "checkout", "--export")).code == 0
+    assert (await run("retention", "set", "forever", "--type", "audit")).code == 0
+    assert (await run("retention", "list")).lines == [
+        ["(all others)", "30d", ""],
+        ["audit", "forever", ""],
+        ["checkout", "12h", "exported before"],
+    ]
+    assert (await run("retention", "list", "--json")).json["retention"][1] == {
+        "workflow_type": "audit",
+        "keep_seconds": None,
+        "export": False,
+    }
+    assert (await run("retention", "clear", "--type", "audit")).code == 0
+    assert len((await run("retention", "list")).lines) == 2
+    wrong = await run("retention", "set", "soon")
+    assert wrong.code == ExitCode.USAGE
+    assert "no duration; write for example 500ms, 30s, 1h30m or 7d; or forever" in wrong.err
+    for option in (["--query", "x"], ["--dry-run"], ["--per-second", "1"], ["--batch-id", "b"]):
+        assert f"{option[0]} goes with --older-than or --before" in (await run("gc", *option)).err
+    assert "--plain goes with --export" in (await run("gc", "--plain")).err
+
+
+async def test_old_workflows_are_exported_and_removed(run: Run, client: Client, tmp_path: Path) -> None:
+    async with Worker(client, workflows=[checkout], activities=[charge]):
+        for number in range(5):
+            await client.execute_workflow(checkout(Order(str(number))), id=f"c-{number}")
+    aged = ["gc", "--older-than", "0s", "--export", str(tmp_path / "old"), "--yes"]
+    assert "--batch-id does not go with --export" in (await run(*aged, "--batch-id", "b")).err
+    assert (await run(*aged, "--dry-run")).out == "5\n"
+    assert (await run(*aged, "--query", "WorkflowId = 'c-0'", "--plain")).out == "1\n"
+    (plain,) = (tmp_path / "old").iterdir()
+    assert json.loads(plain.read_text())["workflow_id"] == "c-0"
+    assert (await run("retention", "set", "0s", "--export")).code == 0
+    assert (await run("gc")).out == "0\n", "they are to be exported"
+    assert (await run("gc", "--export", str(tmp_path / "set"))).out == "4\n"
+    assert (await run("workflow", "count")).out == "0\n"
+    (packed,) = (tmp_path / "set").glob("*.jsonl.gz")
+    assert len(gzip.decompress(packed.read_bytes()).splitlines()) == 4
+    replayed = await run("replay", "-A", "tests.cli.shop", str(packed), str(plain))
+    assert replayed.out.startswith("5 histories"), replayed.err
+
+
+async def test_a_list_that_is_watched(client: Client, run: Run, store_url: str) -> None:
+    assert "it goes with --jsonl" in (await run("workflow", "list", "--watch", "--json")).err
+    assert "needs some time" in (await run("workflow", "list", "--watch", "0s")).err
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "durable", "workflow", "list", "--watch", "50ms", "--db", store_url),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    for id in ("one", "two"):  # the second one comes while it is watched
+        await client.start_workflow("cli.checkout", id=id)
+        while id not in (await asyncio.wait_for(process.stdout.readline(), 20)).decode().split("\t"):
+            pass
+    process.send_signal(signal.SIGINT)
+    await process.communicate()
+    assert process.returncode == ExitCode.INTERRUPTED

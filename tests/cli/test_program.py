@@ -56,6 +56,21 @@ def test_importing_durable_does_not_load_the_command_line() -> None:
     assert done.stdout == "[]\n"
 
 
+def test_uvloop_is_used_where_it_is_installed(tmp_path: Path) -> None:
+    stand_in = (
+        "import asyncio\ndef new_event_loop():\n    print('made')\n    return asyncio.new_event_loop()\n"
+    )
+    (tmp_path / "uvloop.py").write_text(stand_in)
+    done = subprocess.run(
+        [sys.executable, "-m", "durable", "version"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+    )
+    assert done.stdout.startswith("made\n")
+
+
 def test_it_is_a_module_as_well() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "durable", "version"], capture_output=True, text=True, check=True

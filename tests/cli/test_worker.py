@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
+import io
 import os
 import signal
+import socket
 import sys
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from durable import Client
+from durable._internal.http import get
 from durable.cli import ExitCode
+from durable.cli._context import Context
+from durable.cli._output import Form, Output
+from durable.cli._program import parser_for
+from durable.cli._settings import OF_WORKER, SETTINGS
+from durable.cli._supervisor import FROM_ABOVE, merged
+from durable.cli._worker import READERS, address, take_settings
 from tests.cli.conftest import Done
 from tests.cli.shop import Order, Waits, checkout, stuck
 from tests.scenarios.rig import reached
@@ -21,10 +33,12 @@ ROOT = Path(__file__).parents[2]
 Cli = Callable[..., Done]
 
 
-async def started(url: str, *more: str, says: bytes = b"serving") -> asyncio.subprocess.Process:
+async def started(
+    url: str, *more: str, says: bytes = b"serving", cwd: Path = ROOT
+) -> asyncio.subprocess.Process:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "durable", "worker", "--db", url, *more),
-        cwd=ROOT,
+        cwd=cwd,
         stderr=asyncio.subprocess.PIPE,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
     )
@@ -124,6 +138,126 @@ async def test_processes_do_not_outlive_the_one_that_watches(sqlite_url: str) ->
     await ended(watching)
 
 
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        port: int = found.getsockname()[1]
+        return port
+
+
+async def asked(port: int, path: str) -> tuple[int, str]:
+    try:
+        return await get(port, path, patience=5)
+    except OSError:
+        return 0, "nobody answers"
+
+
+async def until(port: int, path: str, status: int, text: str = "") -> str:
+    """Ask until it is answered so, and return the answer."""
+    async with asyncio.timeout(20):
+        while (found := await asked(port, path))[0] != status or text not in found[1]:
+            await asyncio.sleep(0.05)
+    return found[1]
+
+
+async def pids(client: Client) -> list[int]:
+    """Return the processes of the workers that the database takes for alive."""
+    found = [one for one in await client.store.list_workers() if not one.dead_for_sure]
+    return [int(one.identity.partition("@")[0]) for one in found]
+
+
+async def test_probes_of_one_process(sqlite_url: str) -> None:
+    port = free_port()
+    worker = await started(sqlite_url, "-A", "tests.cli.shop", "--http", f"{port}", "--drain-timeout", "1h")
+    await until(port, "/readyz", 200)
+    assert await asked(port, "/livez") == (200, "ok\n")
+    async with Client.connect(sqlite_url) as client:
+        handle = await client.start_workflow(stuck(), id="s-1")
+        await reached(handle, "Started", "ActivityScheduled")
+        worker.terminate()
+        assert "takes no more work" in await until(port, "/readyz", 503)
+        assert await asked(port, "/livez") == (200, "ok\n"), "it drains"
+        await handle.terminate()
+        assert (await ended(worker))[0] == ExitCode.OK
+
+
+async def test_probes_of_several_processes(sqlite_url: str) -> None:
+    port = free_port()
+    watching = await started(sqlite_url, "-A", "tests.cli.shop", "--processes", "2", "--http", f"{port}")
+    await until(port, "/readyz", 200)
+    assert await asked(port, "/livez") == (200, "ok\n")
+    async with Client.connect(sqlite_url) as client:
+        (pid, _) = await pids(client)
+        os.kill(pid, signal.SIGKILL)
+        assert "it ended with -9; deaths in a row: 1" in await until(port, "/readyz", 503, "ended")
+        assert await asked(port, "/livez") == (200, "ok\n"), "the one that watches begins it anew by itself"
+        measured = await until(port, "/metrics", 200)
+        restarts = [
+            line for line in measured.splitlines() if line.startswith("durable_supervisor_restarts_total{")
+        ]
+        assert sorted(line.rpartition(" ")[2] for line in restarts) == ["0", "1"]
+        await until(port, "/readyz", 200)
+        stopped = (await pids(client))[0]
+        os.kill(stopped, signal.SIGSTOP)
+        assert "does not answer" in await until(port, "/livez", 503)
+        os.kill(stopped, signal.SIGCONT)
+        await until(port, "/livez", 200)
+    watching.terminate()
+    assert (await ended(watching))[0] == ExitCode.OK
+
+
+async def test_processes_that_keep_dying_are_told_of(sqlite_url: str, tmp_path: Path) -> None:
+    (tmp_path / "dying.py").write_text("import os\nos._exit(9)\n")
+    port = free_port()
+    watching = await started(
+        sqlite_url,
+        "-A",
+        "dying",
+        "--processes",
+        "1",
+        "--http",
+        f"{port}",
+        says=b"deaths in a row: 2",
+        cwd=tmp_path,
+    )
+    assert "it ended with 9; deaths in a row: 2" in await until(port, "/readyz", 503)
+    watching.terminate()
+    assert (await ended(watching))[0] == ExitCode.OK
+
+
+async def test_a_signal_for_all_processes_at_once_ends_them_well(sqlite_url: str) -> None:
+    """As systemd sends it: to the one that watches, and to those it watches over."""
+    watching = await started(sqlite_url, "-A", "tests.cli.shop", "--processes", "1", "--drain-timeout", "1h")
+    async with Client.connect(sqlite_url) as client:
+        handle = await client.start_workflow(stuck(), id="s-1")
+        await reached(handle, "Started", "ActivityScheduled")
+        os.kill((await pids(client))[0], signal.SIGTERM)
+        watching.terminate()
+        assert watching.stderr is not None
+        for _ in range(2):  # both say so
+            while b"SIGTERM" not in await asyncio.wait_for(watching.stderr.readline(), 20):
+                pass
+        await handle.terminate()
+        code, told = await ended(watching)
+        assert code == ExitCode.OK
+        assert "begun anew" not in told
+        assert await client.store.list_workers() == [], "it drained, although it was told twice"
+
+
+def test_samples_of_several_processes_are_told_apart() -> None:
+    text = '# HELP a What.\n# TYPE a counter\na{x="1"} 2\na 3\n# TYPE b gauge\nb 1\n'
+    assert merged({"1": text, "2": text}).splitlines() == [
+        "# HELP a What.",
+        "# TYPE a counter",
+        'a{process="1",x="1"} 2',
+        'a{process="1"} 3',
+        'a{process="2",x="1"} 2',
+        'a{process="2"} 3',
+        "# TYPE b gauge",
+        'b{process="1"} 1',
+        'b{process="2"} 1',
+    ]
+
+
 async def test_a_function_of_the_application_makes_the_workers(sqlite_url: str) -> None:
     async with Client.connect(sqlite_url) as client:
         handle = await client.start_workflow(Waits.run(), id="w-1", task_queue="b")
@@ -149,3 +283,93 @@ def test_what_cannot_be_served_is_told(cli: Cli, sqlite_url: str, arguments: lis
     done = cli("worker", "--db", sqlite_url, *arguments)
     assert done.code == ExitCode.USAGE
     assert told in done.err
+
+
+@pytest.mark.parametrize("text", ["localhost", ":8080", "0.0.0.0:", "0", "70000", "8080:x"])
+def test_what_is_no_address_is_told(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="is no address; write for example 8080"):
+        address(text)
+
+
+def test_addresses() -> None:
+    assert address("8080") == ("127.0.0.1", 8080)
+    assert address("0.0.0.0:8080") == ("0.0.0.0", 8080)
+    assert address("[::1]:8080") == ("::1", 8080)
+
+
+def options_of_worker() -> set[str]:
+    """What the parser of `durable worker` has, by name."""
+    commands: Any = parser_for(["worker"])._subparsers
+    return {action.dest for action in commands._group_actions[0].choices["worker"]._actions}
+
+
+def test_every_option_of_a_worker_is_a_setting() -> None:
+    of_a_call = {"help", "traceback", argparse.SUPPRESS}  # the last one is `durable worker list`
+    settings = {"task_queues" if name == "task_queue" else name for name in SETTINGS}
+    assert options_of_worker() - of_a_call == settings | set(OF_WORKER)
+    assert set(READERS) == set(OF_WORKER)
+    page = (Path(__file__).parents[2] / "docs" / "cli.md").read_text("utf-8")
+    for name in (*SETTINGS, *OF_WORKER):
+        assert f"| `DURABLE_{name.upper()}` | `{name}` |" in page
+
+
+@pytest.mark.parametrize("by", ["environment", "file"])
+def test_settings_of_a_worker(by: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, int | str] = {
+        "concurrency": 3,
+        "cache": 4,
+        "drain_timeout": "1m",
+        "processes": 2,
+        "http": 8080,
+        "log_level": "error",
+    }
+    lines = [f"{name} = {value!r}\n" for name, value in given.items() if by == "file"]
+    (tmp_path / "pyproject.toml").write_text("[tool.durable]\n" + "".join(lines))
+    monkeypatch.chdir(tmp_path)
+    for name, value in given.items():
+        if by == "environment":
+            monkeypatch.setenv(f"DURABLE_{name.upper()}", str(value))
+    context = context_of("worker", "-c", "9")
+    take_settings(context)
+    options = context.options
+    found = (options.concurrency, options.cache, options.drain_timeout, options.processes, options.http)
+    assert found == (9, 4, timedelta(minutes=1), 2, ("127.0.0.1", 8080))
+    assert options.log_level == "error"
+    monkeypatch.setenv(FROM_ABOVE, "0")
+    inner = context_of("worker")
+    take_settings(inner)
+    assert (inner.options.processes, inner.options.http, inner.options.concurrency) == (None, None, 3)
+
+
+def test_settings_of_a_worker_that_cannot_be(
+    cli: Callable[..., Done], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DURABLE_HTTP", "nowhere")
+    done = cli("worker", "-A", "tests.cli.shop")
+    assert (done.code, done.err) == (
+        2,
+        "durable: DURABLE_HTTP: 'nowhere' is no address; write for example 8080 or 0.0.0.0:8080\n",
+    )
+    monkeypatch.delenv("DURABLE_HTTP")
+    (tmp_path / "pyproject.toml").write_text("[tool.durable]\nlog_level = 'loud'\n")
+    done = cli("worker", "-A", "tests.cli.shop")
+    assert done.code == 2
+    assert "log_level in [tool.durable] of" in done.err
+    assert "'loud' is no level; there are debug, info, warning, error" in done.err
+    (tmp_path / "pyproject.toml").write_text("[tool.durable]\ncache = true\n")
+    assert "cache in [tool.durable] must be a text" in cli("worker").err
+
+
+def test_a_setting_of_workers_that_the_application_makes(
+    cli: Callable[..., Done], sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DURABLE_CACHE", "7")
+    done = cli("worker", "-A", "tests.cli.shop:two_workers", "--db", sqlite_url)
+    assert done.code == 2
+    assert "DURABLE_CACHE is for -A MODULE" in done.err
+
+
+def context_of(*arguments: str) -> Context:
+    options = parser_for(arguments).parse_args(arguments)
+    return Context(options, Output(Form.TEXT, io.StringIO(), io.StringIO()), arguments)

@@ -23,6 +23,7 @@ import durable.store.sqlite  # noqa: F401 - loaded once, in the process that all
 from durable import Client, Worker
 from tests.crash.programs import ACTIVITIES, SCENARIOS, WORKFLOWS, note, open_ledger
 from tests.crash.scheduled import SCHEDULED
+from tests.crash.wires import WIRE, Wires
 
 WRITES = (
     "create_runs",
@@ -48,7 +49,10 @@ LEASE = 0.5
 
 @dataclass(frozen=True)
 class Point:
-    """Where a process dies: at the `number`-th call of `method`, "before" it, "after" it, or some way "into" it."""
+    """Where a process dies: at the `number`-th call of `method`, "before" it, "after" it, or some way "into" it.
+
+    The method `WIRE` is any write to the database, see `wires`: it dies "before" it or "amid" it.
+    """
 
     method: str
     number: int
@@ -137,8 +141,11 @@ def main(job: Job) -> None:
     )
     open_ledger(job.ledger)
     gc.unfreeze()
+    wires = Wires()
+    if (at := job.crash_at) is not None and at.method == WIRE:
+        wires.end_at(at.number, at.when, lambda: die(at))
     try:
-        asyncio.run(_main(job))
+        asyncio.run(_main(job, wires))
     except BaseException:
         traceback.print_exc()
         sys.stderr.flush()
@@ -147,7 +154,7 @@ def main(job: Job) -> None:
     os._exit(0)
 
 
-async def _main(job: Job) -> None:
+async def _main(job: Job, wires: Wires) -> None:
     stores: list[CrashingStore] = []
     open_store: Any = client_module.open_store
 
@@ -182,6 +189,7 @@ async def _main(job: Job) -> None:
             note(phase="result", result=result)
         else:
             result = await SCENARIOS[job.drive].drive(client, job.workflow_id, job.queue)
+            stores[0].counts[WIRE] = wires.written
             note(phase="result", result=result, workflow=job.workflow_id)
             if job.crash_at is not None and job.crash_at.method in (
                 "claim_runs",

@@ -21,7 +21,7 @@ from tests.crash.child import Job, Point
 from tests.crash.judge import judge_effects, judge_history, judge_replay
 from tests.crash.programs import DEFINITIONS
 
-PATIENCE = 30.0
+PATIENCE = 90.0
 """Seconds after which a condition that did not come true is a failure: far beyond any lease here."""
 
 # Children are forked from a process that has imported everything and done nothing: 20 ms instead of half a second.

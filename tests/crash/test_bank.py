@@ -10,18 +10,18 @@ import multiprocessing
 import os
 import random
 import signal
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 
 from durable import Client
 from durable.store import ActivityState
+from tests._network import TRANSACTIONS, Network
 from tests._postgres import PostgresServer
 from tests.crash import bank as child
 from tests.crash.harness import until
@@ -149,62 +149,15 @@ async def _have_been_made(bank: Bank, number: float, moving: asyncio.Task[None])
     return len(await applied(bank)) >= number
 
 
-class Thief:
-    """Stands between workers and server, and takes commits, or what is answered to them, with the connection."""
-
-    def __init__(self, url: str, often: float) -> None:
-        self._target = urlsplit(url)
-        self._often = often
-        self._chance = random.Random(11)
-        self.lost = {"request": 0, "reply": 0}
-
-    @asynccontextmanager
-    async def between(self) -> AsyncIterator[str]:
-        server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        user = self._target.netloc.rpartition("@")[0]
-        port = server.sockets[0].getsockname()[1]
-        try:
-            yield urlunsplit(self._target._replace(netloc=f"{user}@127.0.0.1:{port}"))
-        finally:
-            server.close()
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        to = await asyncio.open_connection(self._target.hostname, self._target.port)
-        committing = False
-
-        async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter, *, requests: bool) -> None:
-            nonlocal committing
-            try:
-                while data := await source.read(65536):
-                    if requests and b"COMMIT;" in data and self._chance.random() < self._often:
-                        if self._chance.random() < 0.5:
-                            self.lost["request"] += 1
-                            return
-                        committing = True
-                    elif not requests and committing:
-                        self.lost["reply"] += 1
-                        return
-                    sink.write(data)
-                    await sink.drain()
-            except OSError:
-                pass
-            finally:
-                writer.transport.abort()
-                to[1].close()
-
-        async with asyncio.TaskGroup() as group:
-            group.create_task(pump(reader, to[1], requests=True))
-            group.create_task(pump(to[0], writer, requests=False))
-
-
 async def test_a_commit_whose_answer_is_lost_is_made_once_and_fails_nothing(postgres_url: str) -> None:
     """With one attempt allowed: a lost commit is none that failed."""
     count = TRANSFERS or 60
     bank = await opened(postgres_url, ACCOUNTS, CENTS)
-    thief = Thief(postgres_url, 0.5)
-    async with thief.between() as url, Client.connect(url) as client, child.worker(client):
+    network = Network(postgres_url, TRANSACTIONS)
+    network.steal = 0.5
+    async with network.between() as url, Client.connect(url) as client, child.worker(client):
         await transfers(client, count, attempts=1)
-    assert min(thief.lost.values()) > count // 10
+    assert min(network.stolen.values()) > count // 10
     await judge(bank, count)
 
 

@@ -1,4 +1,4 @@
-"""`docs/operations.md`: what it shows runs."""
+"""`docs/operations/workflows.md`: what it shows runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from durable import Client, Signal, Worker, WorkflowFailureError, workflow
 from durable.client import BatchProgress
 from durable.common import SearchAttributeKey, SearchAttributePair, TypedSearchAttributes
 
-PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
+PAGE = Path(__file__).parents[2] / "docs" / "operations" / "workflows.md"
 
 paid = Signal("paid", str)
 

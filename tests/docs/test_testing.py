@@ -20,6 +20,7 @@ from durable.testing import (
     crash_at_every_event,
 )
 from durable.testing._mocks import Mocks
+from durable.testing.invariants import EffectLedger, OperationLog
 from durable.worker import Replayer
 
 PAGE = Path(__file__).parents[2] / "docs" / "testing.md"
@@ -53,6 +54,7 @@ async def test_the_programs_run(
         async with Worker(client, workflows=[names["checkout"]], activities=[names["charge"]]):
             await client.execute_workflow(names["checkout"]("book"), id="o-42")
         await names["keep"](client, "o-42")
+        await names["judged"](client, OperationLog("ada"), EffectLedger())
     await names["test_old_runs_still_replay"]()
     names["test_old_checkouts_still_replay"](History.load("checkout-1.json"))
 

@@ -555,7 +555,7 @@ class World:
         if not self.store.open or self.run is None or self.in_flight is not None:
             return
         run: Any = self.run
-        answered = self._answered() | run.inputs.resulted
+        answered = self._answered() | {*run.inputs.resulted}
         waiting = {one.id for one in run.waiting_for_commit}
         rows = {*self.store.rows, *run.asked.rows}
         if self.task:

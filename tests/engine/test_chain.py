@@ -164,7 +164,7 @@ def test_the_next_run_knows_what_was_read_lately_and_may_be_sent_again() -> None
     state.children[1] = PendingChild(StartChildWorkflowExecutionInitiated(id=1))
     state.activities[2] = PendingActivity(ActivityTaskScheduled(id=2), NOON)
     for n, (time, data) in enumerate(facts, 1):
-        state.apply(n, n, time, data)
+        state.extend(n, n, time, [data])
     untaken = [WorkflowExecutionSignaled(message="untaken")]
     asked = WorkflowExecutionContinuedAsNew()
     new, first = follow(state, asked, untaken=untaken, unread=Unread.MOVE)
@@ -373,8 +373,8 @@ def test_a_delayed_run_begins_when_the_delay_is_over() -> None:
 )
 def test_what_ends_a_delay(said: dict[str, Any], came: EventData, begins_at: int) -> None:
     state = RunState(RUN)
-    state.apply(1, 1, NOON, WorkflowExecutionStarted(workflow_id="w", delay=HOUR, **said))
-    state.apply(2, 1, NOON + 1, came)
+    state.extend(1, 1, NOON, [WorkflowExecutionStarted(workflow_id="w", delay=HOUR, **said)])
+    state.extend(2, 1, NOON + 1, [came])
     assert state.task_time == begins_at
 
 

@@ -414,7 +414,7 @@ def test_an_activity_that_waits_for_its_commit_starts_when_it_is_written() -> No
     assert made.run.waiting_for_commit == [ONCE]
     made.commit()
     assert made.attempts == {1: ONCE}
-    assert made.run.waiting_for_commit == []
+    assert not made.run.waiting_for_commit
 
 
 def test_an_activity_that_cannot_run_here_is_a_row() -> None:
@@ -424,6 +424,20 @@ def test_an_activity_that_cannot_run_here_is_a_row() -> None:
     assert [(new.id, new.attempt, new.worker) for new in transition.activities] == [(1, 1, None)]
     assert made.run is not None
     assert made.run.written(5).queued == [""]
+
+
+def test_a_result_is_not_dropped_that_comes_before_the_answer_to_what_it_was_asked_for_in() -> None:
+    made = world([ONE], local=False)
+    transition = made.propose()
+    assert transition is not None
+    made.store.write(transition)  # its answer is on its way, or lost and has to be read back
+    made.claim_row(1)
+    made.store.finish(1, 1, RESULT)
+    made.receive()
+    made.answer(Verdict.WRITTEN)
+    assert step(made) == ["Completed"]
+    assert not made.store.inbox
+    assert not made.store.rows
 
 
 def test_a_retry_is_a_row_and_no_event() -> None:
@@ -518,7 +532,7 @@ def test_a_closing_task_releases_nothing() -> None:
     made = world([ONE, ONCE, END])
     assert (made.attempts, made.cancelled_here) == ({}, [])
     assert made.run is not None
-    assert made.run.waiting_for_commit == []
+    assert not made.run.waiting_for_commit
     made.receive()
     transition = made.propose()
     assert transition is not None
@@ -689,6 +703,21 @@ def test_a_release_of_activities_that_wait_for_their_commit_queues_them() -> Non
     assert [(new.id, new.attempt, new.worker) for new in transition.activities] == [(1, 1, None)]
 
 
+def test_a_release_queues_an_attempt_that_is_not_to_be_made_and_says_so() -> None:
+    made = world([ONE], [ActivityTaskCancelRequested(id=1)])
+    made.signal()
+    made.receive()
+    proposed(made)
+    ended(made, 1, BOOM)
+    made.commit()
+    made.turn()
+    made.release()
+    transition = made.in_flight
+    assert transition is not None
+    assert [(new.id, new.attempt) for new in transition.activities] == [(1, 2)]
+    assert transition.activities_canceled == (1,)
+
+
 def test_a_release_of_a_run_that_was_about_to_close_leaves_the_close_to_the_next_owner() -> None:
     made = world([ONE, END])
     made.release()
@@ -836,7 +865,7 @@ def fold(*data: EventData) -> RunState:
         if is_input and before_was_command:
             task += 1
         before_was_command = not is_input
-        state.apply(seq, task, 10 * task, one)
+        state.extend(seq, task, 10 * task, [one])
     return state
 
 
@@ -882,7 +911,7 @@ def test_what_cannot_follow_is_corrupt(data: tuple[EventData, ...]) -> None:
 def test_a_gap_is_corrupt() -> None:
     state = fold(WorkflowExecutionStarted())
     with pytest.raises(HistoryCorruptError):
-        state.apply(3, 2, 20, WorkflowExecutionSignaled())
+        state.extend(3, 2, 20, [WorkflowExecutionSignaled()])
 
 
 def test_every_transition_is_fenced_and_numbered() -> None:

@@ -122,7 +122,16 @@ class Life:
             self.attempt_ends()
         if world.store.open:
             world.signal()
+        if world.store.open and self.rng.random() < 0.5:
+            self.others_go_on()
         world.answer(Verdict.WRITTEN)
+
+    def others_go_on(self) -> None:
+        """Other workers know what the owner does not yet: they end what it has asked for, and the owner reads of that."""
+        for id in self.rows(ActivityState.QUEUED):
+            self.world.claim_row(id)
+            self.row_ends()
+        self.mail()
 
     def evict(self) -> None:
         self.world.code = None
@@ -144,7 +153,7 @@ class Life:
             assert not store.inbox, "at rest, and there is an unread message"
             assert world.run.urgency(store.now) is Urgency.NOTHING
             assert {*store.rows} <= {*world.run.state.activities}, "a row of an activity that is over"
-            assert world.run.asked.rowed == {*store.rows}
+            assert {*world.run.asked.rowed} == {*store.rows}
             assert not world.run.inputs._known, "a position is remembered whose message is gone"
             if world.attempts:
                 world.end_attempt(min(world.attempts), Completed(Payload(b"1")))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import random
 import re
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import asyncpg
@@ -28,6 +30,7 @@ from durable.store._filter import (
     decode_token,
     encode_token,
     list_statement,
+    of_workflows,
     parse,
 )
 from durable.store._filter._syntax import Expression, Filter, Name, Order, to_text
@@ -98,6 +101,16 @@ class SQLiteDatabase(Database):
         explained = self.db.execute(f"explain query plan {statement.sql}", statement.parameters)
         return "\n".join(row[3] for row in explained)
 
+    async def effort(self, statement: Statement) -> tuple[int, int]:
+        """How many runs are found, and about how many rows are read for it: at least ten instructions for each."""
+        calls = itertools.count()
+        self.db.set_progress_handler(lambda: next(calls) < 0, 10)
+        try:
+            found = len(await self.rows(statement))
+        finally:
+            self.db.set_progress_handler(None, 0)
+        return found, next(calls)
+
 
 class PostgresDatabase(Database):
     dialect = POSTGRES
@@ -143,6 +156,19 @@ class PostgresDatabase(Database):
         explained = await self.db.fetch(f"explain {statement.sql}", *statement.parameters)
         return "\n".join(row[0] for row in explained)
 
+    async def effort(self, statement: Statement) -> tuple[int, int]:
+        """How many runs are found, and how many rows are read for it."""
+        sql = f"explain (analyze, timing off, format json) {statement.sql}"
+        plan = json.loads(await self.db.fetchval(sql, *statement.parameters))[0]["Plan"]
+        return plan["Actual Rows"], max(_rows_read(plan))
+
+
+def _rows_read(node: dict[str, Any]) -> Iterator[int]:
+    """What each node of a plan has read, whether or not it went on with it."""
+    yield node["Actual Loops"] * (node["Actual Rows"] + node.get("Rows Removed by Filter", 0))
+    for below in node.get("Plans", []):
+        yield from _rows_read(below)
+
 
 def insert(table: str, row: dict[str, Any], sign: str) -> str:
     values = ", ".join(f"{sign}{n}" for n in range(1, len(row) + 1))
@@ -184,7 +210,12 @@ def database(request: pytest.FixtureRequest) -> Database:
 
 
 @pytest.mark.parametrize("seed", range(4))
-async def test_random_filters_find_what_logic_finds(database: Database, seed: int) -> None:
+async def test_random_filters_find_what_logic_finds(
+    database: Database, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "durable.store._filter._compile.FEW_RUNS", [5_000, 40][seed % 2]
+    )  # each way of reading
     chosen = random.Random(seed)
     sizes: list[int] = []
     for _ in range(150):
@@ -198,7 +229,10 @@ async def test_random_filters_find_what_logic_finds(database: Database, seed: in
 
 
 @pytest.mark.parametrize("seed", range(2))
-async def test_pages_are_the_list_in_order(database: Database, seed: int) -> None:
+async def test_pages_are_the_list_in_order(
+    database: Database, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("durable.store._filter._compile.FEW_RUNS", [5_000, 40][seed % 2])
     chosen = random.Random(seed)
     for _ in range(20):
         where: Expression | None = random_filter(chosen, POOL) if chosen.random() < 0.5 else None
@@ -343,6 +377,40 @@ CONDITIONS = [
 ]
 MANY = 10_000
 
+OLD_STATES: dict[int, dict[str, Any]] = {
+    1: {"status": 3},
+    2: {"status": 1, "hold": 1, "wake_at": 2**60, "closed_at": None},
+    3: {"status": 1, "hold": 3, "closed_at": None},
+}
+"""What is true of ten old runs each, among `MANY`."""
+
+OLD = [
+    ("WorkflowId STARTS_WITH 'w100'", 11),
+    ("WorkflowId BETWEEN 'w20' AND 'w2001'", 4),
+    ("WorkflowId BETWEEN 'w1' AND 'w1999'", 1111),
+    ("Region BETWEEN 'r1' AND 'r1099'", 112),
+    ("WorkflowType STARTS_WITH 'r'", 30),
+    ("ExecutionStatus = 'Failed'", 10),
+    ("ExecutionStatus IN ('Failed', 'TimedOut')", 10),
+    ("WorkflowType IN ('common', 'rare') AND ExecutionStatus = 'Failed'", 10),
+    ("ExecutionStatus = 'Running'", 20),
+    ("ExecutionStatus = 'Paused'", 10),
+    ("Hold = 'blocked'", 10),
+    ("Hold IN ('paused')", 10),
+    ("TemporalReportedProblems = 'category=WorkflowTaskFailed'", 10),
+    ("RootWorkflowId = 'w30'", 3),
+    ("RootWorkflowId IN ('w30', 'w31')", 4),
+    ("CloseTime < '1970-01-01T01:00:00Z'", 4),
+    ("CloseTime BETWEEN '1970-01-01T00:10:00Z' AND '1970-01-01T01:00:00Z'", 3),
+    ("CloseTime = '1970-01-01T01:06:40.000001Z'", 1),
+    ("CloseTime > '1970-04-26T17:00:00Z'", 2),
+    ("Region BETWEEN 'r100' AND 'r1000'", 2),
+    ("Tags = 'every' AND WorkflowId STARTS_WITH 'w100'", 11),
+    ("Items < 5 AND ExecutionStatus = 'Completed'", 5),
+    ("Hold = 'blocked' ORDER BY WorkflowType, WorkflowId DESC", 10),
+]
+"""Filters, and how many of `MANY` runs they find; nearly all of these started long ago."""
+
 
 async def many(database: Database) -> None:
     """`MANY` runs, each with an attribute of each type, made by the database."""
@@ -355,9 +423,15 @@ async def many(database: Database) -> None:
             "status": 2,
             "hold": 0,
             "reason": "",
-            "started_at": n,
-            "closed_at": n,
+            "started_at": n * 1_000_000_000,
+            "closed_at": n * 1_000_000_000 + 1,
+            "workflow_type": "rare" if n < 30 else "common",
             "execution_at": None,
+            "root_workflow_id": "w30" if n in (40, 50) else None,
+            "gate": None,
+            "owner": None,
+            "wake_at": None,
+            **OLD_STATES.get(n // 10, {}),
         }
         parent = f"w{n - 1}" if n % 20 == 8 else None
         runs.append(
@@ -408,6 +482,20 @@ async def test_conditions_are_index_scans(database: Database) -> None:
         plan = await database.plan(count_statement(check_count(parse(condition), CUSTOM), database.dialect))
         assert re.search(index, plan), f"{condition}\n{plan}"
         assert not re.search(r"Seq Scan on search_attributes|SCAN s\b", plan), f"{condition}\n{plan}"
+
+
+async def test_what_few_old_runs_are_is_found_without_a_look_at_the_others(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Counted is what the database does, not how long that takes."""
+    monkeypatch.setattr("durable.store._filter._compile.FEW_RUNS", 2_000)
+    assert isinstance(database, SQLiteDatabase | PostgresDatabase)
+    await many(database)
+    for text, expected in OLD:
+        statement = list_statement(check_list(of_workflows(parse(text)), CUSTOM), database.dialect, 20)
+        found, rows = await database.effort(statement)
+        assert found == min(expected, 20), text
+        assert rows < MANY / 2, f"{text}\n{await database.plan(statement)}"
 
 
 async def test_the_next_page_is_a_range_of_the_index(database: Database) -> None:

@@ -107,6 +107,21 @@ def test_what_is_found_names_the_line_and_what_to_use(name: str) -> None:
     assert f" at {HERE}:" in str(error), error
 
 
+@workflow.defn(name="guard_seeded")
+async def seeded(name: str) -> str:
+    """The same lines of the standard library draw for a generator with a seed first."""
+    for generator in (random.Random(5), workflow.random()):
+        generator.choice("ab")
+        generator.shuffle([1, 2, 3])
+    FORBIDDEN[name][0]()
+    return "passed"
+
+
+@pytest.mark.parametrize("name", ["choice", "shuffle"])
+def test_generators_with_a_seed_hide_nothing(name: str) -> None:
+    assert "workflow.random" in str(caught(seeded, name))
+
+
 def test_the_line_is_the_users_and_the_name_is_what_stands_there() -> None:
     error = caught(calls, "read_text")
     assert error.qualified_name.endswith("Path.read_text")

@@ -832,6 +832,21 @@ def test_changed_arguments_are_an_error_when_strict_and_a_warning_else() -> None
     assert told == [says]
 
 
+def test_code_that_follows_chance_is_told_so_although_it_does_something_else_when_asked_again() -> None:
+    """What it asks for is explained by running it once more, with lines: it may ask for the recorded then."""
+    runs = iter((1, 0))
+
+    @workflow.defn(name="instance_steps")
+    async def by_chance(x: int) -> int:
+        a, b = await asyncio.gather(act(x + next(runs)), other(x))
+        await workflow.sleep(3)
+        return a + b
+
+    says = "event 2: activity 'instance_act' is called with other arguments than were recorded"
+    with pytest.raises(NondeterminismError, match=says):
+        recorded().replay(by_chance)
+
+
 def test_timeouts_policies_durations_and_summaries_may_change() -> None:
     told: list[str] = []
     recorded().replay(shorter_sleep, warn=told.append)

@@ -12,6 +12,7 @@ from typing import Any
 import asyncpg
 
 from durable import activity
+from tests._pooler import direct
 
 TABLES = (
     "create table accounts (name text primary key, cents bigint not null check (cents >= 0))",
@@ -103,7 +104,7 @@ class PostgresBank:
         self.url = url
 
     async def run(self, statement: str) -> list[tuple[Any, ...]]:
-        connection = await asyncpg.connect(self.url)
+        connection = await asyncpg.connect(direct(self.url))
         try:
             return [tuple(row) for row in await connection.fetch(statement)]
         finally:

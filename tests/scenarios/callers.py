@@ -19,6 +19,8 @@ from django.conf import settings
 from django.db import connections
 from psycopg.rows import dict_row
 
+from tests._pooler import direct
+
 
 class Caller:
     """A connection, and how its library begins and ends a transaction.
@@ -80,26 +82,26 @@ async def _settled(value: Any) -> Any:
 
 @contextlib.asynccontextmanager
 async def asyncpg_connection(url: str) -> AsyncIterator[Caller]:
-    connection = await asyncpg.connect(url)
+    connection = await asyncpg.connect(direct(url))
     yield Asyncpg(connection)
     await connection.close()
 
 
 @contextlib.asynccontextmanager
 async def asyncpg_pool(url: str) -> AsyncIterator[Caller]:
-    async with asyncpg.create_pool(url, min_size=1, max_size=1) as pool, pool.acquire() as connection:
+    async with asyncpg.create_pool(direct(url), min_size=1, max_size=1) as pool, pool.acquire() as connection:
         yield Asyncpg(connection)
 
 
 @contextlib.asynccontextmanager
 async def psycopg_sync(url: str) -> AsyncIterator[Caller]:
-    with contextlib.closing(psycopg.connect(url)) as connection:
+    with contextlib.closing(psycopg.connect(direct(url))) as connection:
         yield Plain(connection)
 
 
 @contextlib.asynccontextmanager
 async def psycopg_async(url: str) -> AsyncIterator[Caller]:
-    connection: Any = await psycopg.AsyncConnection.connect(url, row_factory=dict_row)  # type: ignore[arg-type]
+    connection: Any = await psycopg.AsyncConnection.connect(direct(url), row_factory=dict_row)  # type: ignore[arg-type]
     yield Plain(connection)
     await connection.close()
 
@@ -132,7 +134,7 @@ async def orders(url: str) -> list[str]:
     if url.startswith("sqlite"):
         with contextlib.closing(sqlite3.connect(path_of(url))) as db:
             return [row[0] for row in db.execute(query)]
-    connection = await asyncpg.connect(url)
+    connection = await asyncpg.connect(direct(url))
     try:
         return [row[0] for row in await connection.fetch(query)]
     finally:
@@ -142,7 +144,7 @@ async def orders(url: str) -> list[str]:
 def _django_database(url: str) -> dict[str, Any]:
     if url.startswith("sqlite"):
         return {"ENGINE": "django.db.backends.sqlite3", "NAME": path_of(url)}
-    parts = urlsplit(url)
+    parts = urlsplit(direct(url))
     return {
         "ENGINE": "django.db.backends.postgresql",
         "NAME": parts.path.lstrip("/"),
@@ -164,7 +166,11 @@ def django_connection(url: str, alias: str = "default") -> Any:
 
 
 def _alchemy(url: str, driver: str) -> str:
-    return url.replace("postgresql://", f"postgresql+{driver}://").replace("sqlite://", f"sqlite+{driver}://")
+    return (
+        direct(url)
+        .replace("postgresql://", f"postgresql+{driver}://")
+        .replace("sqlite://", f"sqlite+{driver}://")
+    )
 
 
 def alchemy(driver: str, what: str) -> Any:

@@ -1,18 +1,38 @@
-"""Each scenario runs on both databases, with workers that keep runs in memory and with workers that never do."""
+"""Each scenario runs on both databases; with workers that never keep a run in memory, if DURABLE_TEST_CACHE is "off"."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
 
 import durable.client._client as client_module
 from durable import Client
+from tests import _roles
+from tests._postgres import PostgresServer
 from tests.scenarios.rig import Env, StoreProxy
 
+if _roles.FORCED:
 
-@pytest.fixture(params=[1000, 0], ids=["cached", "uncached"])
+    @pytest.fixture
+    def postgres_url(postgres: PostgresServer) -> Iterator[str]:
+        """A database as the role finds it that is forced."""
+        with _roles.database_for(postgres, _roles.FORCED) as (_, url):
+            yield url
+
+    def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+        """What is not for this role is left to the run without one."""
+        left = [item for item in items if item.get_closest_marker("owner")]
+        config.hook.pytest_deselected(items=left)
+        items[:] = [item for item in items if item not in left]
+
+
+CACHES = {"on": pytest.param(1000, id="cached"), "off": pytest.param(0, id="uncached")}
+
+
+@pytest.fixture(params=[CACHES[os.environ.get("DURABLE_TEST_CACHE", "on")]])
 def cached(request: pytest.FixtureRequest) -> int:
     found: int = request.param
     return found

@@ -10,6 +10,7 @@ from typing import Any
 from durable import Client, Worker, Workflow
 from durable.client import WorkflowHandle
 from durable.history import CLOSING, FROM_OUTSIDE
+from durable.testing.invariants import check_runs, read_snapshot
 from tests.crash.judge import judge_history, judge_replay
 
 PATIENCE = 10.0
@@ -87,7 +88,8 @@ class Env:
             return await handle.result(timeout=PATIENCE)
 
     async def judge(self) -> None:
-        """Hold every run to what is always true of one."""
+        """Hold every run to what is always true of one, and the database to its invariants."""
+        assert not check_runs(await read_snapshot(self.client.store))
         runs = [(run, definition) for handle, definition in self.handles for run in await chain(handle)]
         for handle, definition in runs:
             history = await handle.fetch_history()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -69,6 +70,74 @@ async def test_a_token_completes_an_activity(env: Env, beats: bool) -> None:
     assert (ended.attempt, ended.identity) == (1, env.client.identity)
 
 
+@pytest.mark.parametrize("closed", [False, True], ids=["open", "closed"])
+async def test_a_result_that_is_said_again_is_taken_as_said_once(env: Env, closed: bool) -> None:
+    """Its answer was lost, for example. Another result, or the end of another attempt, is refused as ever."""
+    outside = Outside()
+
+    @workflow.defn(name="scn.outside_then_waits")
+    async def then_waits() -> str:
+        told: str = await workflow.execute_activity("scn.outside")
+        if not closed:
+            await workflow.wait_condition(lambda: False)
+        return told
+
+    async with env.worker(then_waits, outside.activity):
+        handle = await env.start(then_waits())
+        found = env.client.get_async_activity_handle(task_token=(await outside.told()).task_token)
+        for _ in range(2):
+            await found.complete("done")
+        await reached(handle, "Started", "ActivityScheduled", "ActivityCompleted", *["Completed"] * closed)
+        await found.complete("done")
+        with pytest.raises(ActivityNotFoundError):
+            await found.complete("another")
+        with pytest.raises(ActivityNotFoundError):
+            await found.fail(ValueError("done"))
+        named = env.client.get_async_activity_handle(workflow_id=handle.id, activity_id="1")
+        with pytest.raises(ActivityNotFoundError):
+            await named.complete("done")
+        if not closed:
+            await handle.terminate(reason="over")
+            assert (await handle.describe()).reason == "over"
+    assert (await events(handle)).count("ActivityCompleted") == 1
+
+
+async def test_a_result_is_said_again_while_the_first_one_is_taken(
+    env: Env, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is neither unread any more when the inbox is read, nor was it in the log a moment before."""
+    outside = Outside()
+    store = env.client.store
+    real = store.read_messages
+
+    async with env.worker(waits, outside.activity):
+        handle = await env.start(waits("scn.outside", [False], {}))
+        found = env.client.get_async_activity_handle(task_token=(await outside.told()).task_token)
+    await found.complete("done")
+
+    async def taken_meanwhile(run_ids: Sequence[str]) -> Any:
+        monkeypatch.undo()
+        async with env.worker(waits, outside.activity):
+            assert await handle.result() == "done"
+        return await real(run_ids)
+
+    monkeypatch.setattr(store, "read_messages", taken_meanwhile)
+    await found.complete("done")
+    assert store.read_messages == real, "it looked"
+
+
+async def test_a_sole_activity_is_completed_twice(env: Env) -> None:
+    outside = Outside()
+    async with env.worker(waits, outside.activity):
+        handle = await env.client.start_activity(outside.activity(), id="sole", start_to_close_timeout=60)
+        found = env.client.get_async_activity_handle(task_token=(await outside.told()).task_token)
+        await found.complete("done")
+        await found.complete("done")
+        assert await handle.result(timeout=PATIENCE) == "done"
+        with pytest.raises(ActivityNotFoundError):
+            await found.complete("another")
+
+
 async def test_ids_complete_an_activity_of_a_thread(env: Env) -> None:
     outside = Outside()
     async with env.worker(waits, outside.in_thread):
@@ -82,6 +151,7 @@ async def test_ids_complete_an_activity_of_a_thread(env: Env) -> None:
         assert await handle.result(timeout=PATIENCE) == "done"
 
 
+@pytest.mark.session
 @pytest.mark.parametrize("how", ["token", "ids", "elsewhere"])
 async def test_one_is_ended_whose_function_goes_on_beside_its_workflow(
     env: Env, store_url: str, how: str

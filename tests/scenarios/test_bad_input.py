@@ -259,6 +259,7 @@ async def test_a_database_that_is_not_reachable(tmp_path: Path) -> None:
     assert (tmp_path / "file").read_text().startswith("not a database")
 
 
+@pytest.mark.owner
 async def test_a_database_without_tables_and_without_leave_to_make_them(store_url: str) -> None:
     with pytest.raises(SchemaError, match="migrate"):
         await Client.connect(store_url, migrate=False)

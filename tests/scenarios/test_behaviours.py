@@ -389,7 +389,10 @@ VALUE: ContextVar[str] = ContextVar("beh.value", default="unset")
 
 @pytest.mark.temporal("worker_activity/contextvars")
 async def test_context_variables(env: Env) -> None:
-    """What an activity sets is seen by what it calls, wherever that runs, and by no other attempt."""
+    """What an activity sets is seen by what it calls, wherever that runs, and by no other attempt.
+
+    It begins with what its worker was started with, whoever's call brings it about.
+    """
 
     @activity.defn(name="beh.async_context")
     async def async_context(value: str) -> list[str]:
@@ -435,8 +438,10 @@ async def test_context_variables(env: Env) -> None:
         ]
 
     async with env.worker(contexts, async_context, thread_context):
+        callers = VALUE.set("caller")
         handle = await env.start(contexts())
         got = await handle.result(timeout=PATIENCE)
+        VALUE.reset(callers)
     for found, value in zip(got[:2], ("one", "two"), strict=True):
         assert found == ["unset", *[f"{value} of beh.async_context"] * 2, value]
     for found, value in zip(got[2:4], ("three", "four"), strict=True):

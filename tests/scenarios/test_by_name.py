@@ -87,6 +87,7 @@ async def test_a_handle_of_one_run_and_of_one_chain(env: Env) -> None:
     await second.terminate()
 
 
+@pytest.mark.owner
 async def test_who_and_where_a_client_is(postgres_url: str) -> None:
     async with (
         Client.connect(postgres_url, namespace="shop", identity="me") as client,

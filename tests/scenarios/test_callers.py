@@ -194,6 +194,7 @@ async def test_after_a_rollback_nothing_has_happened(plain: Env, mine: Any) -> N
         assert await again.result(timeout=PATIENCE) == ["o-2", "done"]
 
 
+@pytest.mark.session
 async def test_it_runs_soon_after_the_commit(plain: Env, mine: Any) -> None:
     """Well before the poll would find it."""
     async with plain.worker(doubled, poll_interval=60.0):
@@ -329,6 +330,7 @@ async def halved(number: int) -> int:
     return number // 2
 
 
+@pytest.mark.session
 async def test_an_activity_is_started_with_the_commit_or_not_at_all(plain: Env, mine: Any) -> None:
     """Well before the poll would find it."""
     start, connection = plain.client.start_activity, mine.connection

@@ -25,6 +25,7 @@ from durable.common import (
     TypedSearchAttributes,
 )
 from durable.exceptions import UnfitConnectionError, WorkflowAlreadyStartedError, WorkflowNotFoundError
+from tests._pooler import direct
 from tests.scenarios import callers
 
 PATIENCE = 10.0
@@ -71,7 +72,7 @@ def view_of_django(url: str) -> Iterator[tuple[Any, Callable[[], Any], Callable[
 
 @contextlib.contextmanager
 def session_of_sqlalchemy(url: str) -> Iterator[Any]:
-    engine = sqlalchemy.create_engine(url.replace("postgresql://", "postgresql+psycopg://"))
+    engine = sqlalchemy.create_engine(direct(url).replace("postgresql://", "postgresql+psycopg://"))
     with sqlalchemy.orm.Session(engine) as session:
         yield session, session.begin, lambda sql: session.execute(sqlalchemy.text(sql))
     engine.dispose()
@@ -83,7 +84,7 @@ def driver(url: str) -> Iterator[Any]:
         with contextlib.closing(sqlite3.connect(callers.path_of(url))) as db:
             yield db, lambda: db, db.execute
     else:
-        with psycopg.connect(url) as postgres:
+        with psycopg.connect(direct(url)) as postgres:
             yield postgres, postgres.transaction, postgres.execute
 
 

@@ -327,11 +327,12 @@ async def test_shield_and_uncancel(env: Env) -> None:
         return seen
 
     async def _slowly() -> str:
-        await asyncio.sleep(0.2)
-        return "inner"
+        return await go.receive()
 
     async with env.worker(shields):
         handle = await env.start(shields())
-        await reached(handle, "Started", "TimerStarted")
+        await reached(handle, "Started")
         await handle.cancel()
+        await reached(handle, "Started", "CancelRequested")
+        await handle.signal(go, "inner")
         assert await handle.result(timeout=PATIENCE) == [["cancelling", 1], "inner"]

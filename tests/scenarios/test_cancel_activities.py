@@ -12,6 +12,7 @@ import pytest
 
 from durable import ActivityCancellationType, RetryPolicy, Signal, activity, workflow
 from durable.exceptions import CancelledError
+from durable.history import EventType
 from tests.scenarios.rig import PATIENCE, Env, event, events, fails, reached, until
 
 TRY, WAIT, ABANDON = (
@@ -19,6 +20,7 @@ TRY, WAIT, ABANDON = (
     ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
     ActivityCancellationType.ABANDON,
 )
+SIGNALED = int(EventType.WORKFLOW_EXECUTION_SIGNALED)
 ONCE = RetryPolicy(maximum_attempts=1)
 
 
@@ -383,3 +385,54 @@ async def test_the_reason_is_recorded(env: Env) -> None:
         await handle.cancel("the reason")
         assert isinstance(await fails(handle), CancelledError)
     assert (await event(handle, "CancelRequested")).reason == "the reason"
+
+
+stop_it: Signal[None] = Signal("scn.ca.stop_it", type(None))
+
+
+@workflow.defn(name="scn.ca.between_attempts")
+async def cancels_between_attempts() -> str:
+    asked = asyncio.ensure_future(
+        workflow.execute_activity(
+            "scn.ca.fails", cancellation_type=WAIT, retry_policy=RetryPolicy(initial_interval=3600)
+        )
+    )
+    await stop_it.receive()
+    asked.cancel()
+    try:
+        await asked
+    except asyncio.CancelledError:
+        return "cancelled"
+    return "done"
+
+
+async def test_an_attempt_that_fails_beside_the_cancel_is_not_made_again(env: Env) -> None:
+    """The row for the next attempt and its cancel come in one transition."""
+    began, fail, failed = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    @activity.defn(name="scn.ca.fails")
+    async def fails_when_told() -> None:
+        began.set()
+        await fail.wait()
+        failed.set()
+        raise ValueError("for now")
+
+    written: list[tuple[Any, Any]] = []
+
+    async def commit(method: Any, transitions: Any) -> Any:
+        written.extend((one.activities, one.activities_canceled) for one in transitions)
+        if any(row.type == SIGNALED for one in transitions for row in one.events):
+            # The attempt fails while the signal, behind which it is cancelled, is being written.
+            fail.set()
+            await failed.wait()
+            for _ in range(20):
+                await asyncio.sleep(0)
+        return await method(transitions)
+
+    async with env.worker(cancels_between_attempts, fails_when_told):
+        env.store.hooks["commit"] = commit
+        handle = await env.start(cancels_between_attempts())
+        await asyncio.wait_for(began.wait(), PATIENCE)
+        await handle.signal(stop_it(None))
+        assert await handle.result(timeout=PATIENCE) == "cancelled"
+    assert [canceled for rows, canceled in written if rows] == [(1,)]

@@ -19,6 +19,7 @@ from durable.exceptions import (
 )
 from durable.history import EventType, decode_history
 from durable.store import Hint, HintKind
+from tests._pooler import direct
 from tests.scenarios.rig import PATIENCE, Env, StoreProxy, event, events, held, kind, reached, until
 
 say: Signal[str] = Signal("scn.held.say", str)
@@ -79,6 +80,36 @@ async def test_an_activity_that_ends_while_its_own_schedule_is_being_written(env
         await asyncio.wait_for(ended.wait(), PATIENCE)
         hold.go.set()
         assert await handle.result(timeout=PATIENCE) == "waited"
+    assert await events(handle) == ["Started", "ActivityScheduled", "ActivityCompleted", "Completed"]
+
+
+async def test_an_outcome_from_elsewhere_that_overtakes_the_answer_to_its_schedule(env: Env) -> None:
+    """Another worker has run it, and told so, before this one knows that it is scheduled."""
+
+    @activity.defn(name="scn.held.far")
+    async def far() -> str:
+        return "far"
+
+    @workflow.defn(name="scn.held.asks_far")
+    async def asks_far() -> str:
+        return await workflow.execute_activity(far, task_queue="side")
+
+    overtaken = asyncio.Event()
+
+    async def reading(read: Any, *args: Any) -> Any:
+        found = await read(*args)
+        if any(message.type == EventType.ACTIVITY_TASK_COMPLETED for message in found):
+            asyncio.get_running_loop().call_soon(overtaken.set)  # when whoever reads has taken them
+        return found
+
+    env.store.hooks["read_messages"] = env.store.hooks["read_owned_messages"] = reading
+    hold = Held(env, has(EventType.ACTIVITY_TASK_SCHEDULED))
+    async with env.worker(asks_far), env.worker(far, task_queue="side"):
+        handle = await env.start(asks_far())
+        await asyncio.wait_for(hold.reached.wait(), PATIENCE)
+        await asyncio.wait_for(overtaken.wait(), PATIENCE)
+        hold.go.set()
+        assert await handle.result(timeout=PATIENCE) == "far"
     assert await events(handle) == ["Started", "ActivityScheduled", "ActivityCompleted", "Completed"]
 
 
@@ -521,7 +552,7 @@ async def test_who_holds_up_a_close_is_told(
     monkeypatch.setattr("durable.store.postgres._runs.LOCKED_LONG", 0)
     async with plain.worker(quick_end):
         handle = await plain.start(quick_end(), start_delay=0.3)
-        stranger = await asyncpg.connect(store_url)
+        stranger = await asyncpg.connect(direct(store_url))
         try:
             async with stranger.transaction():
                 found = await stranger.fetchval(

@@ -29,7 +29,9 @@ async def graceful(said: list[str]) -> str:
 
 @workflow.defn(name="lif.flow")
 async def flow() -> str:
-    return await graceful([])
+    said = await graceful([])
+    await word.receive()
+    return said
 
 
 @workflow.defn(name="lif.waits_for_a_word")
@@ -78,6 +80,7 @@ async def test_from_its_start_to_its_end(plain: Env) -> None:
     assert told.kinds[-1] is STOPPED
     assert len(told.kinds) == 4
     async with plain.worker(flow, graceful, task_queue="here"):
+        await handle.signal(word(None))
         assert await handle.result(timeout=PATIENCE) == "in time"
 
 

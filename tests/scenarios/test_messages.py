@@ -17,6 +17,7 @@ from durable.exceptions import (
     WorkflowQueryFailedError,
 )
 from durable.history import WorkflowExecutionSignaled
+from durable.store import Hint, HintKind
 from tests.scenarios.rig import PATIENCE, Env, chain, event, events, fails, held, reached, until
 
 
@@ -547,3 +548,32 @@ async def stubborn() -> None:
             return await stop.receive()
         except asyncio.CancelledError:
             pass
+
+
+@pytest.mark.session
+async def test_a_message_behind_the_look_of_a_claim_is_read(plain: Env, store_url: str) -> None:
+    """Its hint comes while nobody knows yet that the run is this worker's."""
+    told, listening = asyncio.Event(), asyncio.Event()
+    sent: list[str] = []
+
+    def heard(hint: Hint) -> None:
+        (listening if hint.key == "*" else told).set()
+
+    async def claim(method: Any, *args: Any, **kwargs: Any) -> Any:
+        claimed = await method(*args, **kwargs)
+        if claimed and not sent:
+            sent.append(claimed[0].run.run_id)
+            await other.get_workflow_handle("claimed").signal(Collects.add, 7)
+            await asyncio.wait_for(told.wait(), PATIENCE)
+        return claimed
+
+    plain.store.hooks["claim_runs"] = claim
+    async with Client.connect(store_url) as other, plain.worker(Collects, poll_interval=60.0):
+        stop_listening = plain.store.listen(heard, HintKind.MESSAGE)
+        if store_url.startswith("postgresql"):
+            await asyncio.wait_for(listening.wait(), PATIENCE)
+        handle = await other.start_workflow(Collects.run, 1, id="claimed")
+        assert await handle.result(timeout=PATIENCE) == [7]
+        stop_listening()
+        assert sent == [handle.first_execution_run_id]
+        assert await events(handle) == ["Started", "Signaled", "Completed"]

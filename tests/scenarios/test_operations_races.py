@@ -185,6 +185,7 @@ async def test_a_terminate_meets_the_end(env: Env) -> None:
                 assert (await events(handle))[-1] == "Terminated"
 
 
+@pytest.mark.owner
 async def test_a_delete_meets_a_late_message(env: Env) -> None:
     """The sender is told: it was taken, or there is nobody; nothing is left behind."""
     chance = random.Random(6)

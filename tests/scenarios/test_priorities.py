@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from durable import activity, workflow
+from durable._engine._asked import FEW
 from durable.common import Priority
 from durable.exceptions import ActivityError, TimeoutError
 from tests.scenarios.rig import PATIENCE, Env, event, events, until
@@ -170,6 +171,22 @@ async def test_a_fairness_key_is_not_kept_waiting_by_another(env: Env) -> None:
     # By age the few would be the last three of 63; with lots they are drawn one time in two.
     last = max(place for place, name in enumerate(order) if name == "few")
     assert last < 50, order
+
+
+async def test_a_step_does_not_wait_behind_all_that_another_run_asked_for(env: Env) -> None:
+    async with env.worker(holds, notes, steps, hold, note, max_concurrent_activities=1):
+        await env.start(holds())
+        await busy.wait()
+        crowd = await env.start(notes("crowd", 60))
+        await until("the crowd waits", lambda: _rows(env, [crowd], 60))
+        few = await env.start(steps("few", 3))
+        await until("its first step waits", lambda: _rows(env, [few], 1))
+        gate.set()
+        await few.result(timeout=PATIENCE)
+        await crowd.result(timeout=PATIENCE)
+    # By age the first of the few would come behind all; so it comes behind those with which the crowd had few itself.
+    assert order.index("few") == FEW, order
+    assert order[-1] == "crowd", order
 
 
 @pytest.mark.parametrize(

@@ -472,6 +472,7 @@ async def test_events_can_be_waited_for(plain: Env) -> None:
     assert seen == await events(handle)
 
 
+@pytest.mark.owner
 async def test_events_of_what_is_not_there(plain: Env) -> None:
     nobody = plain.client.get_workflow_handle("nobody")
     with pytest.raises(WorkflowNotFoundError):

@@ -135,7 +135,7 @@ async def test_an_updatable_timer_wakes_at_the_time_it_was_moved_to(env: Env) ->
         await reached(handle, "Started", "TimerStarted")
         await handle.signal(Updatable.move_to(datetime.now(UTC) + timedelta(hours=1)))
         await reached(handle, "Started", "TimerStarted", "Signaled", "TimerCanceled", "TimerStarted")
-        await handle.signal(Updatable.move_to(datetime.now(UTC) + timedelta(seconds=0.1)))
+        await handle.signal(Updatable.move_to(datetime.now(UTC) + timedelta(seconds=0.5)))
         assert await handle.result(timeout=PATIENCE) is True
     assert await events(handle) == [
         "Started", "TimerStarted", *["Signaled", "TimerCanceled", "TimerStarted"] * 2, "TimerFired", "Completed"

@@ -154,6 +154,7 @@ async def test_a_function_cannot_commit_its_transaction(plain: Env, bank: Bank) 
     assert await untouched(bank)
 
 
+@pytest.mark.session
 async def test_a_function_cannot_roll_its_transaction_back(plain: Env, bank: Bank) -> None:
     if bank.postgres:
 
@@ -267,6 +268,7 @@ async def test_tables_can_be_made_and_go_with_a_failed_attempt(plain: Env, bank:
         await bank.run("select * from made_again")
 
 
+@pytest.mark.session
 async def test_what_a_function_does_to_its_connection_does_not_outlive_it(plain: Env, bank: Bank) -> None:
     if bank.postgres:
         trouble.behind = lambda tx: tx.execute("set search_path = nowhere; select pg_advisory_lock(7)")

@@ -14,7 +14,7 @@ from durable.client import (
     WorkflowUpdateRPCTimeoutOrCancelledError,
     WorkflowUpdateStage,
 )
-from durable.exceptions import ConversionError, WorkflowNotFoundError
+from durable.exceptions import CancelledError, ConversionError, WorkflowNotFoundError
 from tests.scenarios.rig import PATIENCE, Env, event, events, held, reached, until
 
 ADMITTED, ACCEPTED, COMPLETED = (
@@ -405,6 +405,38 @@ async def test_a_validator_may_not_change_anything(env: Env) -> None:
             assert "ReadOnlyContextError" in await held(handle), how
             assert await events(handle) == ["Started", "UpdateAccepted", "UpdateCompleted"]
             await handle.terminate()
+
+
+async def test_a_validator_that_is_cancelled_refuses(env: Env) -> None:
+    """As with any other error: nothing of the update is in the log, and nobody waits for an outcome for ever."""
+
+    @workflow.defn(name="upd.cancels")
+    class Cancels:
+        handled = 0
+
+        @workflow.run
+        async def run(self) -> int:
+            await workflow.wait_condition(lambda: self.handled > 0)
+            return self.handled
+
+        @workflow.update
+        async def change(self, number: int) -> int:
+            self.handled += number
+            return number
+
+        @change.validator
+        def _change(self, number: int) -> None:
+            if number < 0:
+                raise asyncio.CancelledError("negative")
+
+    async with env.worker(Cancels):
+        handle = await env.start(Cancels.run())
+        with pytest.raises(WorkflowUpdateFailedError) as refused:
+            await handle.execute_update(Cancels.change(-1), rpc_timeout=PATIENCE)
+        assert isinstance(refused.value.cause, CancelledError)
+        assert await events(handle) == ["Started"]
+        assert await handle.execute_update(Cancels.change(2)) == 2
+        assert await handle.result(timeout=PATIENCE) == 2
 
 
 async def test_a_validator_sees_earlier_messages_of_its_task(env: Env) -> None:

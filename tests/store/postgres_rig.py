@@ -22,7 +22,6 @@ from durable.store import (
     postgres,
 )
 from durable.store.postgres import PostgresStore
-from durable.store.postgres._pack import pack
 
 LEASE = 3_600_000_000
 PATIENCE = 20.0
@@ -76,9 +75,7 @@ async def commit_by(
     connection: asyncpg.Connection, store: PostgresStore, transitions: Sequence[Transition]
 ) -> asyncpg.Record:
     """Commit in somebody else's session, in the transaction that is open there."""
-    args = pack(transitions, 0, store._types)
-    (row,) = await connection.fetch(store.commit_statement(args), *args)
-    return row
+    return await store.write(lambda sql, args: connection.fetch(sql, *args), transitions)
 
 
 async def until(connection: asyncpg.Connection, question: str, *args: Any) -> None:

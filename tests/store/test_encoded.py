@@ -87,6 +87,7 @@ def test_it_has_every_method_of_the_port() -> None:
     port, own = signatures(Store), signatures(EncodedStore)
     assert own.pop("encode_transition") == ["self", "transition"]
     assert own.pop("encode_outcome") == ["self", "outcome"]
+    assert own.pop("encode_message") == ["self", "message"]
     assert own == port
 
 

@@ -35,6 +35,7 @@ from durable.store import (
 )
 from durable.store import postgres as adapter
 from durable.store.postgres import PostgresStore
+from durable.store.postgres import _session as session
 from durable.store.postgres._runs import pack_starts
 from tests._postgres import PostgresServer
 from tests.store.postgres_rig import (
@@ -101,6 +102,32 @@ async def test_what_a_server_risks_is_said_once_for_all_its_databases(
     postgres.drop_database(another)
     said = [record.message for record in caplog.records if "fsync = off" in record.message]
     assert len(said) == int(risky[0]["risky"])
+
+
+async def test_s18_plain_text_to_another_machine_is_said_once(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def said() -> int:
+        return len([one for one in caplog.records if "in plain text: add sslmode=verify-full" in one.message])
+
+    monkeypatch.setattr(adapter, "_warned", set[tuple[str, str]]())
+    with caplog.at_level(logging.WARNING, "durable.store"):
+        async with opened(postgres_url):
+            assert said() == 0
+        monkeypatch.setattr(session, "is_local", lambda address: False)
+        async with opened(f"{postgres_url}?sslmode=disable"):
+            assert said() == 0
+        for _ in range(2):
+            async with opened(postgres_url):
+                assert said() == 1
+
+
+@pytest.mark.parametrize(
+    ("address", "local"),
+    [("127.0.0.1", True), ("::1", True), ("127.5.5.5", True), ("10.0.0.5", False), ("fe80::1%eth0", False)],
+)
+def test_s18_which_addresses_are_this_machine(address: str, local: bool) -> None:
+    assert session.is_local(address) is local
 
 
 async def test_a_pooler_is_noticed_by_its_effects(
@@ -262,6 +289,7 @@ async def test_parked_runs_cost_new_work_nothing(store: PostgresStore, stranger:
                 ("send", [runs[0]], ["m"], [2], [False], [b""]),
                 ("find_latest_run", f"workflow-{runs[0]}", False),
                 ("next_wake", ["q"], RECENT),
+                ("glance", ["q"], RECENT, ["q"]),
                 ("timed_out_runs", 10),
                 ("read_owned_messages", "me", 10),
                 ("owned_runs", "me"),

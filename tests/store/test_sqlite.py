@@ -9,9 +9,10 @@ import os
 import re
 import signal
 import sqlite3
+import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from durable.store import (
     WorkerRecord,
 )
 from durable.store import sqlite as adapter
-from durable.store.sqlite import SQLiteStore
+from durable.store.sqlite import SQLiteStore, _switching
 from durable.store.sqlite._connection import Transaction
 from durable.store.sqlite._locks import FileLock
 
@@ -370,6 +371,7 @@ async def test_no_statement_reads_a_table_from_end_to_end(store: SQLiteStore) ->
         _batches,
         _claims,
         _commit,
+        _deadlines,
         _gates,
         _lanes,
         _log,
@@ -386,6 +388,7 @@ async def test_no_statement_reads_a_table_from_end_to_end(store: SQLiteStore) ->
             _messages,
             _commit,
             _claims,
+            _deadlines,
             _activities,
             _lanes,
             _gates,
@@ -449,3 +452,41 @@ async def test_unknown_limits_are_refused() -> None:
         await adapter.open("sqlite://:memory:", pool_size=3)
     with pytest.raises(StoreConfigurationError, match="limits of SQLite"):
         await adapter.open("sqlite://:memory:", busy="soon")  # pyright: ignore[reportArgumentType]
+
+
+async def test_a_run_that_has_nothing_closes_in_few_statements(store: SQLiteStore) -> None:
+    """Every statement of the writer's thread is a race for the interpreter lock."""
+    await store.register_worker(worker("w"))
+    run = new_run("w")
+    (verdict,) = await store.create_runs([run])
+    said: list[str] = []
+    await store.writer.run(lambda transaction: transaction.db.set_trace_callback(said.append))
+    said.clear()
+    end = EventRow(2, 1, 2, b"{}")
+    await store.commit([Transition(run.run_id, verdict.epoch, (end,), close=Close(RunStatus.COMPLETED))])
+    assert len([text for text in said if "data_version" not in text]) <= 6, said
+
+
+@pytest.fixture
+def switching_as_usual(monkeypatch: pytest.MonkeyPatch) -> Iterator[float]:
+    """The interval of a process of its own: what another test killed has given nothing back."""
+    monkeypatch.setattr(_switching, "_users", 0)
+    found = sys.getswitchinterval()
+    sys.setswitchinterval(0.005)
+    yield sys.getswitchinterval()
+    sys.setswitchinterval(found)
+
+
+async def test_threads_switch_sooner_while_there_is_a_worker(
+    sqlite_url: str, tmp_path: Path, switching_as_usual: float
+) -> None:
+    before = switching_as_usual
+    one, other = await adapter.open(sqlite_url), await adapter.open(f"sqlite:///{tmp_path}/other.db")
+    assert sys.getswitchinterval() == before
+    await one.register_worker(worker("a"))
+    await one.register_worker(worker("b"))
+    await other.register_worker(worker("a"))
+    await one.aclose()
+    assert sys.getswitchinterval() < before
+    await other.aclose()
+    assert sys.getswitchinterval() == before

@@ -91,6 +91,7 @@ DROPS: dict[str, str] = {
     "workflow: cron_schedule": f"{_CHAINS}::test_a_child_with_a_cron_schedule_waits_for_its_tick[sqlite]",
     "workflow.defn: name": f"{_HELLO}::test_activity{_ONE}",
     "workflow.defn: failure_exception_types": f"{_S}/test_faults.py::test_types_that_fail_a_workflow_by_choice{_ONE}",
+    "workflow.defn: deadline": f"{_S}/test_deadlines.py::test_a_late_run_is_told_of_before_and_after_once_and_goes_on[sqlite]",
     "workflow.signal: name": f"{_MESSAGES}::test_class_style_queries{_ONE}",
     "workflow.signal: unfinished_policy": f"{_UPDATES}::test_unfinished_handlers[sqlite-cached-HandlerUnfinishedPolicy.ABANDON]",
     "workflow.query: name": f"{_MESSAGES}::test_class_style_queries{_ONE}",
@@ -150,6 +151,8 @@ DROPS: dict[str, str] = {
     "connect: url": f"{_HELLO}::test_activity{_ONE}",
     "connect: data_converter": f"{_S}/test_codec.py::"
     f"test_everything_comes_back_and_nothing_is_readable_in_the_database{_ONE}",
+    "connect: metrics": "tests/scenarios/test_metrics.py::test_a_worker_tells_what_it_does[sqlite]",
+    "connect: tracing": "tests/scenarios/test_tracing.py::test_a_run_that_is_old_begins_another_trace[sqlite]",
     "connect: migrate": f"{_S}/test_bad_input.py::"
     "test_a_database_without_tables_and_without_leave_to_make_them[sqlite]",
     "connect: default_workflow_query_reject_condition": f"{_S}/test_queries.py::"
@@ -254,6 +257,7 @@ DROPS: dict[str, str] = {
     "start_update: connection": f"{_S}/test_callers.py::test_what_cannot_be_part_of_a_transaction_is_refused[sqlite]",
     "worker: transactions": f"{_S}/test_transactions_libraries.py::test_what_a_function_asks_for_must_be_given",
     "activity.defn: transactional": f"{_S}/test_transactions.py::test_rows_and_completion_are_there_together{_ONE}",
+    "worker: archive": f"{_S}/test_retention.py::test_nothing_that_is_to_be_exported_goes_unexported[sqlite]",
     "worker: on_life_event": f"{_S}/test_life.py::test_from_its_start_to_its_end[sqlite]",
     "worker: guard": f"{_S}/test_guard.py::test_an_error_blocks_the_run_until_its_code_is_mended{_ONE}",
 }

@@ -93,14 +93,14 @@ SUITES: dict[str, dict[str, str]] = {
 _NEXUS = "Nexus joins namespaces of a server; call a child workflow, or a client of the other database in an activity"
 _LATER_PLUGIN = "a plugin of its own, later; the agent example shows the plain way"
 
-_OBSERVED = "tracing and metrics of the library come later; an activity records its own with any library"
-_MEASURED = {"custom_metric", "prometheus", "open_telemetry"}
-
 _DATA_SAMPLES = {
     "context_propagation",
     "custom_converter",
     "encryption",
     "pydantic_converter",
+    "custom_metric",
+    "prometheus",
+    "open_telemetry",
 }
 
 REASONS: dict[str, tuple[str, str]] = {
@@ -108,12 +108,11 @@ REASONS: dict[str, tuple[str, str]] = {
         "not yet",
         "connections to PostgreSQL take TLS settings from the URL; an example comes later",
     ),
-    **dict.fromkeys(("telemetry/metrics", "tracing/tracing"), ("not yet", _OBSERVED)),
     "patterns/workflow_streams": ("not yet", "comes later"),
     "patterns/gevent_async": ("not yet", "comes later; workers run on asyncio"),
     "patterns/trio_async": ("not yet", "comes later; workers run on asyncio"),
     **{
-        f"data/{name}": ("not yet", _OBSERVED if name in _MEASURED else "comes later")
+        f"data/{name}": ("not yet", "comes later")
         for name in SAMPLES["data"].split()
         if name not in _DATA_SAMPLES
     },

@@ -9,7 +9,6 @@ PROGRESS, LATER, OUT = "in progress", "not yet", "left out"
 
 _NO_SERVER = "there is no server and no RPC between a client and its database"
 _NEXUS = "Nexus joins namespaces of a server"
-_OBSERVED = "comes with tracing and metrics"
 _VERSIONS = (
     "superseded by deployment versioning, in Temporal as well: deployment_config=WorkerDeploymentConfig(...)"
 )
@@ -113,7 +112,6 @@ GAPS: dict[str, tuple[str, str]] = {
     "workflow.VersioningIntent": (OUT, _VERSIONS),
     "workflow.*_activity_class": (OUT, "an activity is a function or a method"),
     "client.*_activity_class": (OUT, "an activity is a function or a method"),
-    "*etric*": (LATER, _OBSERVED),
     "client.ScheduleActionStartWorkflow(raw_info)": (OUT, "there is no message of a server behind it"),
     "client.ScheduleAsyncIterator(*)": (OUT, "a client makes lists"),
     "client.ScheduleHandle(*)": (OUT, "a client makes handles"),

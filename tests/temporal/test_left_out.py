@@ -26,7 +26,6 @@ from tests.temporal.parity import missing, names_of_temporal
         ("exceptions", "TemporalError", "DurableError"),
         ("exceptions", "NexusOperationError", "call a child workflow"),
         ("converter", "JSONProtoPayloadConverter", "EncodingPayloadConverter"),
-        ("activity", "metric_meter", "opentelemetry"),
     ],
 )
 def test_a_name_that_is_left_out_says_what_to_use(module: str, name: str, text: str) -> None:

@@ -153,7 +153,8 @@ async def test_no_line_of_the_dead_runs(server: PostgresServer | None) -> None:
 
     report = await crash_at_every_event(leaving(), before_each=judge, postgres=server)
     judge()
-    assert len(lives) == len(report.crashes) + 2
+    # Each experiment is judged by the next one; what falls into one commit in one may fall into two in another.
+    assert len(lives) == len(report.histories) + 1
     assert max(lives) == 2, "some were killed in the middle"
     gc.collect()
     await asyncio.sleep(0.1)

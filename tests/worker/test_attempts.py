@@ -71,6 +71,12 @@ def scheduled(name: str, id: int = 1) -> ActivityTaskScheduled:
     return ActivityTaskScheduled(id=id, activity_type=name, task_queue="here")
 
 
+def started(activities: Activities, owner: Owner, scheduled: ActivityTaskScheduled) -> Attempt:
+    attempt = Attempt(activities, owner, None, scheduled, 500, number=1, started_at=1_000)
+    activities.start(attempt)
+    return attempt
+
+
 @pytest.fixture
 def slots() -> FixedSlots:
     return FixedSlots(SLOTS)
@@ -126,7 +132,7 @@ async def test_a_promise_keeps_a_slot_until_it_starts_or_is_given_back(
     assert activities.freed.is_set()
     assert slots.free == 1
     owner = Owner()
-    attempt = activities.start(owner, scheduled("waits", 1), 500, 1_000)
+    attempt = started(activities, owner, scheduled("waits", 1))
     assert slots.free == 1  # the slot it was promised, and no other
     attempt.stop(ActivityCancellationDetails(cancel_requested=True))
     await until_ended(owner)
@@ -137,7 +143,7 @@ async def test_a_promise_keeps_a_slot_until_it_starts_or_is_given_back(
 async def test_a_function_that_looks_first_is_told_to_stop(activities: Activities, name: str) -> None:
     owner = Owner()
     assert activities.promise(scheduled(name))
-    attempt = activities.start(owner, scheduled(name), 500, 1_000)
+    attempt = started(activities, owner, scheduled(name))
     while not attempt.begun:
         await asyncio.sleep(0)
     attempt.tell(ActivityCancellationDetails(timed_out=True))
@@ -163,7 +169,7 @@ async def test_a_flag_that_is_asked_for_after_the_stop_is_set(activities: Activi
 async def test_the_facts_are_those_it_began_with(activities: Activities) -> None:
     owner = Owner()
     assert activities.promise(scheduled("beats"))
-    attempt = activities.start(owner, scheduled("beats"), 500, 1_000)
+    attempt = started(activities, owner, scheduled("beats"))
     async with asyncio.timeout(10):
         while not owner.rows:
             await asyncio.sleep(0)

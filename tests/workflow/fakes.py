@@ -101,6 +101,9 @@ class FakeRuntime:
     def now_us(self) -> int:
         return START + round(self.loop.clock * 1_000_000)
 
+    def worker_id(self) -> str:
+        return "w-1"
+
     def is_replaying(self) -> bool:
         return self.replaying
 

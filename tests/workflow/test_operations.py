@@ -192,6 +192,7 @@ def test_the_logger_says_everything_once(
     assert caplog.messages == ["sold 1 for 5% (checkout o-42)", "100% (checkout o-42)"]
     record = caplog.records[0]
     assert record.__dict__["durable_workflow"]["workflow_id"] == "o-42"
+    assert record.__dict__["durable"]["worker_id"] == "w-1"
     assert (record.name, record.funcName) == ("durable.workflow", "code")
     workflow.logger.error("outside")
     assert caplog.messages[-1] == "outside"

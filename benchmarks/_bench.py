@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
+
+T = TypeVar("T")
+
+ALL_POINTS = 0.1
+"""The share of the work from which on all points of a curve are measured."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +30,10 @@ class Bench:
     def amount(self, full: int, *, least: int = 1) -> int:
         """Return how much of something to do."""
         return max(least, round(full * self.scale))
+
+    def points(self, all_of_them: Sequence[T]) -> Sequence[T]:
+        """Return the points of a curve to measure: its ends, where little is to be done."""
+        return all_of_them if self.scale >= ALL_POINTS else (all_of_them[0], all_of_them[-1])
 
     def rest(self) -> None:
         """Let one measurement not pay for the garbage of the one before."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import sqlite3
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -56,17 +58,38 @@ def path_of(url: str) -> Path:
 
 async def count_events(url: str, run_ids: Sequence[str]) -> int:
     """Return how many events these runs have in the database."""
+    return (await _of_events("count(*)", url, run_ids)) or 0
+
+
+async def last_event_time(url: str, run_ids: Sequence[str]) -> float:
+    """Return the Unix time of the last event of these runs."""
+    return (await _of_events("max(time)", url, run_ids)) / 1e6
+
+
+async def _of_events(what: str, url: str, run_ids: Sequence[str]) -> Any:
+    """Return an aggregate over the events of these runs."""
     if not is_postgres(url):
         with contextlib.closing(sqlite3.connect(path_of(url))) as db:
-            wanted = set(run_ids)
-            rows = db.execute("SELECT run_id, count(*) FROM events GROUP BY run_id").fetchall()
-            return sum(count for run_id, count in rows if run_id in wanted)
+            sql = f"select {what} from events where run_id in (select value from json_each(?))"
+            return db.execute(sql, (json.dumps(run_ids),)).fetchone()[0]
     connection = await asyncpg.connect(url)
     try:
-        sql = f"select count(*) from {NAMESPACE}.events where run_id = any($1::uuid[])"
+        sql = f"select {what} from {NAMESPACE}.events where run_id = any($1::uuid[])"
         return await connection.fetchval(sql, list(run_ids))
     finally:
         await connection.close()
+
+
+async def check_events(url: str, run_ids: Sequence[str], events_each: int) -> None:
+    """See that every event is there, and no more.
+
+    Raises:
+        AssertionError: Events are missing, or there are too many.
+    """
+    found = await count_events(url, run_ids)
+    assert found == len(run_ids) * events_each, (
+        f"{found} events of {len(run_ids)} runs with {events_each} each"
+    )
 
 
 async def check_histories(client: Client, url: str, run_ids: Sequence[str], events_each: int) -> None:
@@ -76,10 +99,7 @@ async def check_histories(client: Client, url: str, run_ids: Sequence[str], even
         AssertionError: Events are missing, or there are too many.
         NondeterminismError: A history does not replay.
     """
-    found = await count_events(url, run_ids)
-    assert found == len(run_ids) * events_each, (
-        f"{found} events of {len(run_ids)} runs with {events_each} each"
-    )
+    await check_events(url, run_ids, events_each)
     for run_id in run_ids[::SAMPLE]:
         events = decode_history(await client.store.read_events(run_id))
         replay_once(client, run_id, events)

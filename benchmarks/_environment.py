@@ -26,14 +26,16 @@ POSTGRES_SETTINGS = (
 )
 
 
+MEASURED = ("durable", "benchmarks", ":(exclude)benchmarks/results")
+"""Where a change makes a figure another one."""
+
+
 def environment() -> dict[str, Any]:
     """What was measured, where and when, but for the databases."""
     return {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "revision": _git("rev-parse", "HEAD"),
-        "modified": bool(
-            _git("status", "--porcelain", "--untracked-files=no", "--", "durable", "benchmarks")
-        ),
+        "modified": bool(_git("status", "--porcelain", "--untracked-files=no", "--", *MEASURED)),
         "machine": {
             "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
             "cpu": _cpu(),

@@ -19,10 +19,10 @@ def figure(samples: Sequence[float], unit: str, *, lower_is_better: bool = False
     middle = median(samples)
     return {
         "unit": unit,
-        "best": _short(min(samples) if lower_is_better else max(samples)),
-        "median": _short(middle),
-        "spread": _short((max(samples) - min(samples)) / middle) if middle else 0.0,
-        "samples": [_short(sample) for sample in samples],
+        "best": short(min(samples) if lower_is_better else max(samples)),
+        "median": short(middle),
+        "spread": short((max(samples) - min(samples)) / middle) if middle else 0.0,
+        "samples": [short(sample) for sample in samples],
     }
 
 
@@ -32,6 +32,6 @@ def percentile(values: Sequence[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
 
 
-def _short(value: float) -> float:
+def short(value: float) -> float:
     """Four digits; the rest is noise."""
     return float(f"{value:.4g}")

@@ -255,6 +255,18 @@ class SQLiteLog:
         return self._db.execute("select count(*) from floor_events").fetchone()[0]
 
 
+async def one_row_commits(url: str, count: int) -> list[float]:
+    """Return the seconds that each of so many commits took, one after the other and of one row each."""
+    log_type = PostgresLog if is_postgres(url) else SQLiteLog
+    took: list[float] = []
+    async with log_type.open(url, 1) as log:
+        for seq in range(1, count + 1):
+            started = time.perf_counter()
+            await log.append([(1, seq, STARTED, b"{}")])
+            took.append(time.perf_counter() - started)
+    return took
+
+
 async def measure(url: str, runs: int, steps: int, concurrency: int) -> tuple[float, list[float], int]:
     """Return the seconds that these runs took, the seconds between dependent steps, and the number of commits."""
     log_type = PostgresLog if is_postgres(url) else SQLiteLog

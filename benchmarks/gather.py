@@ -20,17 +20,16 @@ def run(bench: Bench) -> Figures:
 
 
 def _widths(bench: Bench, url: str) -> Figures:
-    widths = [bench.amount(width, least=20) for width in WIDTHS]
-    rates: dict[int, list[float]] = {width: [] for width in widths}
+    rates: dict[int, list[float]] = {full: [] for full in WIDTHS}
     for _ in range(bench.repeats):
-        for width in widths:
+        for full, samples in rates.items():
+            width = bench.amount(full, least=20)
             bench.rest()
-            rates[width].append(width / asyncio.run(measure(url, width)))
-    narrow, wide = widths[0], widths[-1]
+            samples.append(width / asyncio.run(measure(url, width)))
+    narrow, wide = WIDTHS
     return {
         **{
-            f"{width} activities": {"rate": figure(samples, "activities/s")}
-            for width, samples in rates.items()
+            f"{full} activities": {"rate": figure(samples, "activities/s")} for full, samples in rates.items()
         },
         "rate of the wide one as a share of the narrow one's": figure(
             [many / few for few, many in zip(rates[narrow], rates[wide], strict=True)], "ratio (1 is linear)"

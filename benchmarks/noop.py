@@ -1,10 +1,11 @@
-"""A workflow that does nothing, from its start to its result, in one process."""
+"""A workflow that does nothing, from its start to its result, in one process, beside one-row commits of the same minute."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 
+from benchmarks import floor
 from benchmarks._bench import Bench
 from benchmarks._databases import check_histories, connect
 from benchmarks._figures import Figures, figure, percentile
@@ -28,8 +29,10 @@ def run(bench: Bench) -> Figures:
 def _load(bench: Bench, url: str, concurrency: int, full: int) -> Figures:
     runs = bench.amount(full, least=min(concurrency, 20))
     samples: list[tuple[float, list[float]]] = []
+    commits: list[float] = []
     for _ in range(bench.repeats):
         bench.rest()
+        commits.append(percentile(asyncio.run(floor.one_row_commits(url, runs)), 0.5))
         samples.append(asyncio.run(measure(url, runs, concurrency)))
     return {
         "workflows": runs,
@@ -40,6 +43,12 @@ def _load(bench: Bench, url: str, concurrency: int, full: int) -> Figures:
             )
             for share in (0.5, 0.99)
         },
+        "one-row commit p50": figure([one * 1000 for one in commits], "ms", lower_is_better=True),
+        "start to result p50 in one-row commits": figure(
+            [percentile(took, 0.5) / one for (_, took), one in zip(samples, commits, strict=True)],
+            "commits",
+            lower_is_better=True,
+        ),
     }
 
 

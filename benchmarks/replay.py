@@ -3,44 +3,86 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import time
 from collections.abc import Sequence
 
 from benchmarks._bench import Bench
 from benchmarks._databases import connect, is_postgres, replay_once
 from benchmarks._figures import Figures, figure
+from benchmarks._programs import ProgramError, ask
 from benchmarks._workflows import count_up, increment
 from durable import Client, Worker
 from durable.history import EventRow, decode_history
 from durable.testing.replay import replay_open_runs
 from durable.worker import Replayer
 
-LENGTHS = ((10, 1000), (10_000, 1))
-"""Steps of a run, and how often it is replayed for one measurement."""
+LENGTHS = ((10, 1000), (1_000, 10), (50_000, 1))
+"""Steps of a run, and how often it is replayed for one measurement. The last one has 100,002 events."""
+
+PEER_LENGTHS = ((10, 300), (200, 10))
+"""The same for Temporal's replayer, whose time for a step grows with the length of the run."""
 
 DEPLOYED = "replay-before-a-deploy-"
 """How the ids of the runs begin that are replayed from the database: other benchmarks leave theirs there."""
 
 
 def run(bench: Bench) -> Figures:
-    """Record on one database, since the bytes are the same on each, and replay in memory."""
-    url = min(bench.urls.values(), key=is_postgres)
-    return asyncio.run(_lengths(bench, url))
+    """Record and replay in memory, since the bytes are the same on each database, and from one database."""
+    return asyncio.run(_lengths(bench)) | asyncio.run(_from_database(bench))
 
 
-async def _lengths(bench: Bench, url: str) -> Figures:
-    figures: Figures = {}
-    async with connect(url) as client:
+async def _lengths(bench: Bench) -> Figures:
+    rates: dict[int, list[float]] = {}
+    theirs: list[float] = []
+    missing: dict[str, str] = {}
+    settings: dict[str, str] = {}
+    if importlib.util.find_spec("temporalio") is None:
+        missing["temporalio"] = "temporalio is not installed"
+    async with connect("sqlite://:memory:") as client:
+        recorded: dict[int, tuple[int, int, str, Sequence[EventRow]]] = {}
         for full_steps, full_times in LENGTHS:
-            steps, times = bench.amount(full_steps, least=10), bench.amount(full_times)
-            run_id, rows = await _record(client, steps)
-            rates: list[float] = []
-            for _ in range(bench.repeats):
+            steps = bench.amount(full_steps, least=10)
+            recorded[full_steps] = steps, bench.amount(full_times), *await _record(client, steps)
+        for _ in range(bench.repeats):
+            for full_steps, (steps, times, run_id, rows) in recorded.items():
                 bench.rest()
-                rates.append(steps * times / _replay(client, run_id, rows, times))
-            figures[f"{steps} steps"] = {"rate": figure(rates, "steps/s")}
-        figures |= await _check_before_a_deploy(client, bench)
-    return figures
+                rates.setdefault(full_steps, []).append(steps * times / _replay(client, run_id, rows, times))
+            if not missing:
+                try:
+                    theirs.append(await asyncio.to_thread(_temporal, bench, settings))
+                except ProgramError as error:
+                    missing["temporalio"] = f"failed: {error}"
+    shortest, middle, longest = rates.values()
+    found: Figures = {
+        **{f"{steps} steps": {"rate": figure(samples, "steps/s")} for steps, samples in rates.items()},
+        "rate of the longest as a share of the middle one's": figure(
+            [long / short for long, short in zip(longest, middle, strict=True)], "ratio (1 is linear)"
+        ),
+        "missing": missing,
+    }
+    if len(theirs) == bench.repeats:
+        found["temporalio"] = {"rate": figure(theirs, "steps/s"), "settings": settings["temporalio"]}
+        found["times temporalio"] = figure(
+            [mine / its for mine, its in zip(shortest, theirs, strict=True)], "times"
+        )
+    return found
+
+
+def _temporal(bench: Bench, settings: dict[str, str]) -> float:
+    """Return the better of the peer's rates."""
+    rates: list[float] = []
+    for full_steps, full_times in PEER_LENGTHS:
+        steps, times = bench.amount(full_steps, least=10), bench.amount(full_times)
+        answer = ask("peers.temporal_replay", steps, times)
+        settings["temporalio"] = f"{answer['version']}: {answer['settings']}"
+        rates.append(steps * times / answer["seconds"])
+    return max(rates)
+
+
+async def _from_database(bench: Bench) -> Figures:
+    async with connect(min(bench.urls.values(), key=is_postgres)) as client:
+        return await _check_before_a_deploy(client, bench)
 
 
 async def _check_before_a_deploy(client: Client, bench: Bench) -> Figures:

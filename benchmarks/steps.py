@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
+from typing import Any
 
 from benchmarks import floor
 from benchmarks._bench import Bench
 from benchmarks._databases import check_histories, connect
 from benchmarks._figures import Figures, figure, percentile
 from benchmarks._workflows import count_up, increment, step_latencies
-from durable import Worker
+from durable import Activity, Client, Worker
+from durable.workflow import WorkflowCall
 
 STEPS = 10
 
 LOADS = ((1, 300), (50, 3000), (500, 5000))
 """Workflows at once, and in all."""
-
-EVENTS = 2 * STEPS + 2
 
 
 def run(bench: Bench) -> Figures:
@@ -61,29 +62,56 @@ def _figures(samples: list[tuple[float, list[float]]]) -> Figures:
     }
 
 
-async def measure(url: str, runs: int, concurrency: int) -> tuple[float, list[float]]:
-    """Return the seconds that these workflows took, from the first start to the last result, and those between steps."""
+async def run_all(
+    client: Client,
+    code: Callable[[int, int], WorkflowCall[Any, int]],
+    runs: int,
+    steps: int,
+    concurrency: int,
+) -> list[str]:
+    """Run so many workflows of so many steps, as many at once as `concurrency` says, and return their run ids."""
+    gate = asyncio.Semaphore(concurrency)
+
+    async def one(number: int) -> str:
+        async with gate:
+            handle = await client.start_workflow(code(number, steps))
+            assert await handle.result() == steps
+            assert handle.result_run_id is not None
+            return handle.result_run_id
+
+    return await asyncio.gather(*(one(number) for number in range(runs)))
+
+
+async def measure(
+    url: str,
+    runs: int,
+    concurrency: int,
+    code: Callable[[int, int], WorkflowCall[Any, int]] = count_up,
+    step: Activity[..., Any] = increment,
+    steps: int = STEPS,
+) -> tuple[float, list[float]]:
+    """Return the seconds that workflows took, from the first start to the last result, and those between steps.
+
+    Args:
+        url: Where they run.
+        runs: How many.
+        concurrency: How many at once.
+        code: The workflow, which is given a number and that of its steps, and returns the latter.
+        step: The activity that it calls.
+        steps: How often.
+    """
     async with connect(url) as client:
         async with Worker(
             client,
-            workflows=[count_up],
-            activities=[increment],
+            workflows=[code],
+            activities=[step],
             max_concurrent_activities=max(100, concurrency),
         ):
             for _ in range(3):
-                await client.execute_workflow(count_up(0, STEPS))
+                await client.execute_workflow(code(0, steps))
             step_latencies()
-            gate = asyncio.Semaphore(concurrency)
-
-            async def one(number: int) -> str:
-                async with gate:
-                    handle = await client.start_workflow(count_up(number, STEPS))
-                    assert await handle.result() == STEPS
-                    assert handle.result_run_id is not None
-                    return handle.result_run_id
-
             started = time.perf_counter()
-            run_ids = await asyncio.gather(*(one(number) for number in range(runs)))
+            run_ids = await run_all(client, code, runs, steps, concurrency)
             elapsed = time.perf_counter() - started
-        await check_histories(client, url, run_ids, EVENTS)
+        await check_histories(client, url, run_ids, 2 * steps + 2)
     return elapsed, step_latencies()

@@ -13,7 +13,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal
-SLICE := 100
+SLICE := 15
+SEEDS := 20000
+HOSTILE_SLICE := 8
 
 .PHONY: help
 help: ## This list
@@ -61,19 +63,58 @@ test: $(VENV)/.test ## All tests on all cores, on SQLite and a real PostgreSQL (
 test-postgres: $(VENV)/.test ## A slice of what runs on PostgreSQL, on a server of KIND=system or wheel
 	@DURABLE_TEST_POSTGRES_KIND=$(KIND) $(PYTEST) -q -m postgres --slice=$(SLICE) tests/store tests/scenarios $(ARGS)
 
+.PHONY: test-uncached
+test-uncached: $(VENV)/.test ## A slice of the scenarios, by workers that keep no run in memory
+	@DURABLE_TEST_CACHE=off $(PYTEST) -q --slice=$(SLICE) tests/scenarios $(ARGS)
+
+.PHONY: test-role
+test-role: $(VENV)/.test ## A slice of the scenarios as the role of workers, which may not do much (SLICE=3000 for all)
+	@DURABLE_TEST_ROLE=runtime $(PYTEST) -q -m postgres --slice=$(shell expr $(SLICE) / 2) tests/scenarios $(ARGS)
+
 .PHONY: test-pythons
 test-pythons: $(VENV)/.base ## The replay tests under every Python found here
 	@$(BIN)/python -m tests._interpreters run
 
+.PHONY: sim
+sim: $(VENV)/.run ## Simulate SEEDS=20000 random programs, workers and faults on all cores; what fails is kept as a test
+	@$(BIN)/python -m durable.testing.simulation --seeds $(SEEDS) --failures tests/simulation/kept $(ARGS)
+
+.PHONY: sim-ablations
+sim-ablations: $(VENV)/.test ## Take out each safeguard, and search 200 seeds anew for one that notices (ARGS="A1 A4" for some)
+	@$(BIN)/python -m tests.simulation.search $(ARGS)
+
+# What needs hints or a session is marked `session`, and left out.
+POOLED_STORE := tests/store/test_conformance.py -k 'not hints_of_another_store'
+POOLED := tests/store/test_conformance.py tests/scenarios -k "not hints_of_another_store"
+
+.PHONY: test-pooler
+test-pooler: $(VENV)/.test ## A slice of what runs on PostgreSQL, behind PgBouncer in transaction mode with two server connections
+	@DURABLE_TEST_POOLER=pgbouncer $(PYTEST) -q -m postgres --slice=$(SLICE) $(POOLED) $(ARGS)
+
+.PHONY: test-hostile
+test-hostile: $(VENV)/.test ## A slice of the scenarios under two hash seeds, without a cache, the collector running all the time
+	@for seed in 1 4242; do PYTHONHASHSEED=$$seed DURABLE_TEST_CACHE=off DURABLE_TEST_GC=1 \
+		$(PYTEST) -q -m sqlite --slice=$(HOSTILE_SLICE) tests/scenarios $(ARGS) || exit 1; done
+
+.PHONY: chaos
+chaos: $(VENV)/.test ## Real workers, a real server, one fault after the other (ARGS="--only F3 --orders 10000")
+	@$(BIN)/python -m tests.chaos $(ARGS)
+
+MINUTES := 30
+
+.PHONY: soak
+soak: $(VENV)/.test ## Half load for MINUTES, three workers, two of them killed every 10 s; what the third one's memory does
+	@$(BIN)/python -m tests.chaos.soak --minutes $(MINUTES) $(ARGS)
+
 # --- to keep it sound ---
 
 .PHONY: check
-check: ## Everything CI checks: style, types, contracts, a benchmark's smoke, the other server, other Pythons, all tests
-	@rm -f $(LEGS); mkdir -p $(dir $(LEGS))
-	@$(MAKE) -k lint types contracts
-	@$(MAKE) leg-bench leg-pythons leg-postgres
+check: ## Everything CI checks: style, types, contracts, other Pythons and servers, no cache, all tests
+	@rm -f $(LEGS) build/failed; mkdir -p build
+	@$(MAKE) -k lint types contracts $(CHECK_LEGS) || touch build/failed
 	@echo; echo "--- legs before the full run"; cat $(LEGS); echo
 	@$(MAKE) test
+	@test ! -e build/failed || { echo "something before the full run failed, see above"; exit 1; }
 
 .PHONY: check-all
 check-all: check ## What CI checks, then the demo and the full benchmarks
@@ -107,6 +148,21 @@ contracts: $(VENV)/.dev ## Floors: which package may import which
 bench: $(VENV)/.test ## Steps per second and latency beside the machine's floor, as JSON
 	@$(BIN)/python -m benchmarks
 
+$(VENV)-bench/.bench: pyproject.toml benchmarks/peers/install.py | $(VENV)/.base
+	@echo "making $(VENV)-bench with the peers"
+	@$(BIN)/python -m venv $(VENV)-bench
+	@$(VENV)-bench/bin/python -m pip --disable-pip-version-check install -q --upgrade pip
+	@$(VENV)-bench/bin/python -m pip --disable-pip-version-check install -q -e . --group test
+	@$(VENV)-bench/bin/python -m benchmarks.peers.install
+	@touch $@
+
+ROWS := compare jobs replay noop processes gather memory imports idle variants costs profile
+
+.PHONY: bench-compare
+bench-compare: $(VENV)-bench/.bench ## Beside DBOS, absurd, Restate, PgQueuer and Temporal's replayer: JSON, a table (ROWS="compare noop" ARGS=--quick)
+	@$(VENV)-bench/bin/python -m benchmarks --keep $(ROWS) $(ARGS)
+	@$(VENV)-bench/bin/python -m benchmarks.report
+
 # --- legs of `check`: each leaves a line on what it did, which is shown before the full run ---
 
 LEGS := build/legs.txt
@@ -114,17 +170,28 @@ LEGS := build/legs.txt
 # What `make test` does not take: the wheel's server where the system has one, else the system's.
 OTHER_KIND = $(shell $(BIN)/python -m tests._postgres --other)
 
-.PHONY: leg-bench leg-pythons leg-postgres
-leg-bench: $(VENV)/.test
-	@if [ -e benchmarks/smoke.py ]; then $(BIN)/python -m benchmarks.smoke && echo "benchmarks: smoke ran" >>$(LEGS); \
-	else echo "benchmarks: no smoke yet" >>$(LEGS); fi
-
+CHECK_LEGS := leg-pythons leg-postgres leg-uncached leg-pooler leg-hostile leg-chaos
+.PHONY: $(CHECK_LEGS)
 leg-pythons: $(VENV)/.base
 	@$(BIN)/python -m tests._interpreters run --report $(LEGS)
 
 leg-postgres: $(VENV)/.test
 	@if [ -z "$(OTHER_KIND)" ]; then echo "second PostgreSQL: missing, only one kind is on this machine" >>$(LEGS); \
 	else $(MAKE) test-postgres KIND=$(OTHER_KIND) && echo "second PostgreSQL: ran on the $(OTHER_KIND)'s" >>$(LEGS); fi
+	@$(MAKE) test-role && echo "role of few rights: ran" >>$(LEGS)
+
+leg-uncached: $(VENV)/.test
+	@$(MAKE) test-uncached && echo "no run in memory: ran" >>$(LEGS)
+
+leg-pooler: $(VENV)/.test
+	@if $(BIN)/python -m tests._pooler >/dev/null; then $(MAKE) test-pooler SLICE=15 POOLED="$(POOLED_STORE)" && echo "PgBouncer: ran" >>$(LEGS); \
+	else echo "PgBouncer: missing, apt-get install pgbouncer" >>$(LEGS); fi
+
+leg-hostile: $(VENV)/.test
+	@$(MAKE) test-hostile && echo "two hash seeds, collector always on: ran" >>$(LEGS)
+
+leg-chaos: $(VENV)/.test
+	@$(MAKE) chaos ARGS="--seconds 20 --orders 30 --times 1" && echo "chaos: ran, see build/chaos.json" >>$(LEGS)
 
 .PHONY: clean
 clean: ## Remove environments, caches and builds

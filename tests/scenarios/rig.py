@@ -13,8 +13,9 @@ from durable.history import CLOSING, FROM_OUTSIDE
 from durable.testing.invariants import check_runs, read_snapshot
 from tests.crash.judge import judge_history, judge_replay
 
-PATIENCE = 10.0
-"""Seconds after which a condition that did not come true is a failure."""
+PATIENCE = 30.0
+"""Seconds after which a condition that did not come true is a failure: more than a busy machine takes, and less than the
+poll of a minute that some tests give their workers, which must be told instead."""
 
 
 async def until(what: str, look: Callable[[], Any], *, patience: float = PATIENCE) -> Any:

@@ -19,7 +19,7 @@ from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 POOL_SIZE = 2
-START_SECONDS = 10.0
+START_SECONDS = 60.0
 _PLACES = ("/usr/sbin", "/usr/local/sbin", "/usr/local/bin", "/opt/homebrew/bin")
 
 _CONFIG = """

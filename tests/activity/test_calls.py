@@ -245,6 +245,15 @@ def test_awaited_twice(run: Run, host: FakeRuntime) -> None:
     assert len(host.called) == 1
 
 
+@pytest.fixture
+def nothing_of_others() -> None:
+    """What other tests have left is collected before, and not heard of in this one."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        gc.collect()
+
+
+@pytest.mark.usefixtures("nothing_of_others")
 def test_never_awaited_warns_at_the_line_that_made_it() -> None:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -260,6 +269,7 @@ def test_never_awaited_warns_at_the_line_that_made_it() -> None:
         assert source.readlines()[warning.lineno - 1].strip() == 'charge("a")'
 
 
+@pytest.mark.usefixtures("nothing_of_others")
 def test_closed_or_thrown_into_it_never_happens_and_nobody_warns() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -71,7 +71,7 @@ async def end_worker(stage: Stage) -> bool:
     stage.disturbed.add(worker.pid or 0)
     worker.terminate()
     stage.replace(worker)
-    await stage.until_ended(worker, within=stage.job.grace + 10)
+    await stage.until_ended(worker, within=stage.job.grace + 60)
     assert worker.exitcode == 0, f"SIGTERM ended a worker with {worker.exitcode}"
     return True
 

@@ -37,7 +37,7 @@ async def test_f39_a_lower_number_that_commits_later_is_found(postgres_url: str)
 
             late = await client.start_workflow(hears(1), id="late")
             await late.signal(word("done"))
-            assert await late.result(timeout=20) == ["done"]
+            assert await late.result(timeout=60) == ["done"]
             await listener.signal(word("late"))
 
             async def has_heard() -> bool:
@@ -51,9 +51,9 @@ async def test_f39_a_lower_number_that_commits_later_is_found(postgres_url: str)
                 await connection.close()
         early = client.get_workflow_handle("early")
         await early.signal(word("heard"))
-        assert await early.result(timeout=20) == ["heard"]
+        assert await early.result(timeout=60) == ["heard"]
         await listener.signal(word("last"))
-        assert await listener.result(timeout=20) == ["late", "early", "last"]
+        assert await listener.result(timeout=60) == ["late", "early", "last"]
 
 
 async def _number(connection: asyncpg.Connection, table: str, column: str) -> int:

@@ -165,7 +165,7 @@ async def _end(handle: WorkflowHandle[Any, Any]) -> Any:
         return "held"
     if record.status.name == "RUNNING":
         return None
-    return await handle.result(timeout=10)
+    return await handle.result(timeout=60)
 
 
 async def _rewrite(url: str, run_id: str, change: Change, chance: random.Random) -> None:

@@ -55,8 +55,8 @@ async def test_each_key_and_what_needs_it(client: Client, run: Run, store_url: s
         await new.get_workflow_handle_for(Waits, "both").signal(Waits.tell("unread"))
         async with Worker(new, workflows=[Waits], activities=[]):
             await handle.signal(Waits.tell("go"))
-            await handle.result(timeout=20)
-            await new.get_workflow_handle_for(Waits, "both").result(timeout=20)
+            await handle.result(timeout=60)
+            await new.get_workflow_handle_for(Waits, "both").result(timeout=60)
     listed = (await run("keys", "list")).lines
     assert [line[:4] for line in listed] == [
         ["(not encrypted)", "1", "1", "0"],

@@ -155,7 +155,7 @@ async def test_activities(client: Client, run: Run) -> None:
         assert (await run("activity", "complete", "b", "1")).code == ExitCode.NOT_FOUND
         done = await run("activity", "complete", "a", "1", "--result", '"yes"')
         assert done.code == 0, done.err
-        assert (await run("workflow", "result", "a", "--timeout", "20s")).out == "yes\n"
+        assert (await run("workflow", "result", "a", "--timeout", "60s")).out == "yes\n"
 
 
 async def test_queues_workers_and_the_doctor(client: Client, run: Run) -> None:
@@ -266,7 +266,7 @@ def test_init_writes_a_program_that_runs(tmp_path: Path, cli: Callable[..., Done
         assert worker.stderr is not None
         while "serving" not in worker.stderr.readline():
             assert worker.poll() is None
-        done = durable("workflow", "execute", "greet", "--input", '"Ada"', "--timeout", "20s", check=False)
+        done = durable("workflow", "execute", "greet", "--input", '"Ada"', "--timeout", "60s", check=False)
         assert done.stdout == "Hello, Ada!\n", done.stderr
     finally:
         worker.terminate()
@@ -356,7 +356,7 @@ async def test_a_list_that_is_watched(client: Client, run: Run, store_url: str) 
     assert process.stdout is not None
     for id in ("one", "two"):  # the second one comes while it is watched
         await client.start_workflow("cli.checkout", id=id)
-        while id not in (await asyncio.wait_for(process.stdout.readline(), 20)).decode().split("\t"):
+        while id not in (await asyncio.wait_for(process.stdout.readline(), 60)).decode().split("\t"):
             pass
     process.send_signal(signal.SIGINT)
     await process.communicate()

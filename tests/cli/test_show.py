@@ -128,7 +128,7 @@ async def test_following(store_url: str) -> None:
         handle = await client.start_workflow(Waits.run(), id="w")
         following = asyncio.ensure_future(shown(store_url, "w", "--follow"))
         await handle.signal(Waits.note("end"))
-        done = await asyncio.wait_for(following, 20)
+        done = await asyncio.wait_for(following, 60)
     assert [line[1] for line in done.lines] == ["started", "signal", "completed"]
 
 

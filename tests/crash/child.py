@@ -90,6 +90,14 @@ class Job:
     environment: dict[str, str] = field(default_factory=dict)
 
 
+class _Lost(logging.Handler):
+    """Notes in the ledger that a worker was taken for dead: on a busy machine that explains what was begun again."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if "starting over as a new one" in record.getMessage():
+            note(phase="lost")
+
+
 class CrashingStore:
     """A store that counts its writes, and at one of them is a process that was killed."""
 
@@ -140,6 +148,7 @@ def main(job: Job) -> None:
         level=logging.INFO, format="%(asctime)s %(process)d %(levelname)s %(name)s: %(message)s"
     )
     open_ledger(job.ledger)
+    logging.getLogger("durable.worker").addHandler(_Lost())
     gc.unfreeze()
     wires = Wires()
     if (at := job.crash_at) is not None and at.method == WIRE:

@@ -144,9 +144,13 @@ class World:
 
 
 async def judge(client: Client, handle: Any, ledger: list[dict[str, Any]], killed: set[int]) -> None:
-    """See `judge.judge`, with the definitions of these processes."""
+    """See `judge.judge`, with the definitions of these processes.
+
+    A worker that was too slow to keep its lease is as good as killed, and has said so in the ledger.
+    """
     definition = DEFINITIONS[(await handle.describe()).workflow_type]
-    await court.judge(client, handle, ledger, killed, definition)
+    lost = {line["pid"] for line in ledger if line["phase"] == "lost"}
+    await court.judge(client, handle, ledger, killed | lost, definition)
 
 
 __all__ = [

@@ -23,7 +23,9 @@ from policies import BILLING, OFFICE, Card, Pace, Policy  # noqa: E402
 from report import make_report  # noqa: E402
 from workflows import insure  # noqa: E402
 
-PACE = Pace(month=0.02, deadline=1.0)
+MONTH = 0.02
+TIME_ENOUGH, NO_ANSWER = Pace(MONTH, deadline=120.0), Pace(MONTH, deadline=1.0)
+"""Who answers has time enough, also when the process is killed before it can; whoever does not is not waited for long."""
 
 POLICIES = [
     # Surveyed, declined in its second month, and paid with another card.
@@ -58,7 +60,7 @@ async def drive(client: Client, url: str, namespace: str | None, directory: Path
 async def _insured(client: Client, policy: Policy) -> Any:
     try:
         handle = await client.start_workflow(
-            insure(policy, PACE),
+            insure(policy, TIME_ENOUGH if policy.renews_card else NO_ANSWER),
             id=policy.id,
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
             id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,

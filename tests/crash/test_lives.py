@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import signal
-import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -41,7 +40,7 @@ async def client(request: pytest.FixtureRequest) -> AsyncIterator[Client]:
         yield connected
 
 
-async def gather_results(handles: list[Any], timeout: float = 60.0) -> list[Any]:
+async def gather_results(handles: list[Any], timeout: float = 120.0) -> list[Any]:
     async with asyncio.timeout(timeout):
         return await asyncio.gather(*[handle.result() for handle in handles])
 
@@ -71,7 +70,7 @@ async def test_an_activity_moves_from_process_to_process(
     third = await world.ready(away)
     await until("it runs in the third process", lambda: world.ledger(away, phase="begin", pid=third.pid))
     door.touch()
-    assert await handle.result(timeout=20) == f"ran in {third.pid}"
+    assert await handle.result(timeout=60) == f"ran in {third.pid}"
     ledger = world.ledger(away)
     await judge(client, handle, ledger, {second.pid})
     assert [line["attempt"] for line in ledger if line["phase"] == "begin"] == [1, 2]
@@ -136,7 +135,8 @@ async def _either(process: Process, killer: Any) -> bool:
 
 @pytest.mark.temporal("workflow/deadlock", "workflow/deadlock_fill_up_slots")
 async def test_an_endless_loop_blocks_its_run_and_no_other(world: World, client: Client) -> None:
-    job = world.job("home", side=False, break_after=0.6, lease=1.5)
+    # More than a busy machine holds up a turn that is in order.
+    job = world.job("home", side=False, break_after=4.0, lease=30.0)
     process = await world.ready(job)
     slow = await client.start_workflow(sibling(0.2), task_queue="home")
     stuck = await client.start_workflow(loops(), task_queue="home")
@@ -165,14 +165,26 @@ async def test_a_worker_that_was_stopped_writes_nothing_when_it_wakes(
     world = postgres_world
     job = world.job("home", side=False)
     first = await world.ready(job)
-    handles = [await client.start_workflow(long(40), task_queue="home") for _ in range(5)]
-    await until("all have begun", lambda: len({line["run"] for line in world.ledger(job, phase="end")}) == 5)
-    owner = (await handles[0].describe()).owner
-    first.signal(signal.SIGSTOP)
+
+    async def owners(handles: list[Any]) -> list[str | None]:
+        return [(await handle.describe()).owner for handle in handles]
+
+    while True:
+        handles = [await client.start_workflow(long(40), task_queue="home") for _ in range(5)]
+        runs = {handle.result_run_id for handle in handles}
+        await until(
+            "all have begun",
+            lambda runs=runs: runs <= {line["run"] for line in world.ledger(job, phase="end")},
+        )
+        first.signal(signal.SIGSTOP)
+        if None not in (owned := await owners(handles)):
+            break
+        first.signal(signal.SIGCONT)  # they had ended before it was stopped: others are to be in its hand
+    owner = owned[0]
     second = await world.ready(job)
 
     async def taken() -> bool:
-        return owner not in [(await handle.describe()).owner for handle in handles]
+        return owner not in await owners(handles)
 
     await until("the other one has taken over", taken)
     first.signal(signal.SIGCONT)
@@ -187,7 +199,7 @@ async def test_a_worker_that_was_stopped_writes_nothing_when_it_wakes(
     second.signal(signal.SIGTERM)
     assert await second.ended() == 0
     again = await client.start_workflow(sequence(2), task_queue="home")
-    assert await again.result(timeout=20) == [0, 10]
+    assert await again.result(timeout=60) == [0, 10]
     assert first.alive
 
 
@@ -196,8 +208,8 @@ async def test_a_worker_that_was_stopped_writes_nothing_when_it_wakes(
 
 @pytest.mark.temporal("worker_shutdown/poll_complete_on_shutdown")
 async def test_a_worker_that_leaves_hands_everything_back_at_once(world: World, client: Client) -> None:
-    """With a lease of a minute, only a hand-over explains that another one goes on within a second."""
-    job = world.job("home", side=False, lease=60.0)
+    """With a lease of an hour, only a hand-over explains that another one goes on at all while the test waits."""
+    job = world.job("home", side=False, lease=3600.0)
     first = await world.ready(job)
     waiting = [await client.start_workflow(waits(), task_queue="home") for _ in range(20)]
     busy = await client.start_workflow(sibling(600.0), task_queue="home")
@@ -207,23 +219,18 @@ async def test_a_worker_that_leaves_hands_everything_back_at_once(world: World, 
     )
     second = await world.ready(job)
     first.signal(signal.SIGTERM)
-    assert await first.ended(10) == 0
-    left = time.monotonic()
+    assert await first.ended() == 0
     await asyncio.gather(*[handle.signal(go("now")) for handle in waiting])
-    results = await gather_results(waiting, 5)
-    took = time.monotonic() - left
-    assert results == [[10, "now", "slept", 20]] * 20
-    assert took < 1.5, f"{took:.2f} s"
+    assert await gather_results(waiting) == [[10, "now", "slept", 20]] * 20
     await until(
         "the activity has another attempt in the other process",
         lambda: world.ledger(job, phase="begin", pid=second.pid, workflow=busy.id),
-        patience=5,
     )
     for handle in waiting:
         await judge(client, handle, world.ledger(job), set())
     await busy.cancel()
     with pytest.raises(WorkflowFailureError) as caught:
-        await busy.result(timeout=20)
+        await busy.result(timeout=60)
     assert isinstance(caught.value.cause, CancelledError)
 
 
@@ -251,8 +258,16 @@ async def _through_deaths(server: PostgresServer, world: World, client: Client) 
     def steps() -> int:
         return len(world.ledger(job, phase="end"))
 
-    for _ in range(2):
+    more: list[Any] = []
+
+    async def more_work() -> int:
+        """Start what is enough to go on with, however much was done while nobody looked; return the steps until now."""
         before = steps()
+        more.extend([await client.start_workflow(long(25), task_queue="home") for _ in range(2)])
+        return before
+
+    for _ in range(2):
+        before = await more_work()
         await until("it goes on", lambda before=before: steps() > before + 40)
         for _ in range(6):
             await asyncio.to_thread(
@@ -260,21 +275,22 @@ async def _through_deaths(server: PostgresServer, world: World, client: Client) 
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'client backend' "
                 "AND pid <> pg_backend_pid() ORDER BY random() LIMIT 3",
             )
-            before = steps()
+            before = await more_work()
             await until("it goes on behind a lost connection", lambda before=before: steps() > before + 3)
         await asyncio.to_thread(server.kill)
         await asyncio.to_thread(server.start)
     late = [await client.start_workflow(sequence(3), task_queue="home") for _ in range(5)]
     results = await gather_results([*handles, *late])
     assert results == [sum(range(150)) * 10] * 10 + [[0, 1, 2]] * 3 + [[0, 10, 20]] * 5
+    assert await gather_results(more) == [sum(range(25)) * 10] * len(more)
     assert all(process.alive for process in processes)
     ledger = world.ledger(job)
     everyone = {process.pid for process in processes}
-    for handle in [*handles, *late]:
+    for handle in [*handles, *more, *late]:
         # A worker that lost its lease with the server is as good as dead to its runs: both pids may explain.
         await judge(client, handle, ledger, everyone)
     scheduled = 0
-    for handle in handles:
+    for handle in [*handles, *more]:
         events = (await handle.fetch_history()).events
         scheduled += sum(isinstance(event.data, ActivityTaskScheduled) for event in events)
     executed = len([line for line in ledger if line["phase"] == "begin"])

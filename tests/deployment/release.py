@@ -70,7 +70,7 @@ async def worker(library: Path, folder: Path, url: str) -> asyncio.subprocess.Pr
     started = await process(library, folder, "-m", "durable", "worker", "-A", "relay:make", "--db", url)
     assert started.stderr is not None
     told = b""
-    while b"serving" not in (line := await asyncio.wait_for(started.stderr.readline(), 30)):
+    while b"serving" not in (line := await asyncio.wait_for(started.stderr.readline(), 60)):
         told += line
         assert line, f"the worker ended with {await started.wait()}: {told.decode()}"
     return started
@@ -78,5 +78,5 @@ async def worker(library: Path, folder: Path, url: str) -> asyncio.subprocess.Pr
 
 async def succeeded(process: asyncio.subprocess.Process) -> None:
     """Wait for the end of a process, which must be a good one."""
-    _, told = await asyncio.wait_for(process.communicate(), 30)
+    _, told = await asyncio.wait_for(process.communicate(), 60)
     assert process.returncode == 0, told.decode()

@@ -41,13 +41,13 @@ async def test_orders_on_postgresql(postgres_url: str) -> None:
         with contextlib.suppress(asyncpg.UniqueViolationError):
             await names["place"](client, db, "o-1")
         await names["pay"](client, db, "o-1", 100)
-        assert await client.get_workflow_handle("o-1").result(timeout=10) == "o-1: 100 cents"
+        assert await client.get_workflow_handle("o-1").result(timeout=60) == "o-1: 100 cents"
 
         engine = create_async_engine(postgres_url.replace("postgresql://", "postgresql+asyncpg://"))
         sessions = async_sessionmaker(engine)
         assert await names["create_order"](sessions, client, "o-2") == {"order": "o-2"}
         await names["pay"](client, db, "o-2", 200)
-        assert await client.get_workflow_handle("o-2").result(timeout=10) == "o-2: 200 cents"
+        assert await client.get_workflow_handle("o-2").result(timeout=60) == "o-2: 200 cents"
         await engine.dispose()
         await db.close()
 
@@ -70,7 +70,7 @@ async def test_a_view_of_django(sqlite_url: str) -> None:
 
         assert await asyncio.to_thread(view) == b'{"order": "o-1"}'
         await client.get_workflow_handle("o-1").signal(names["paid"](100))
-        assert await client.get_workflow_handle("o-1").result(timeout=10) == "o-1: 100 cents"
+        assert await client.get_workflow_handle("o-1").result(timeout=60) == "o-1: 100 cents"
 
 
 async def test_sql(postgres_url: str) -> None:
@@ -82,11 +82,11 @@ async def test_sql(postgres_url: str) -> None:
     ):
         db = await asyncpg.connect(postgres_url)
         await db.execute(calls)
-        assert await client.get_workflow_handle("o-1").result(timeout=10) == "o-1: 1200 cents"
+        assert await client.get_workflow_handle("o-1").result(timeout=60) == "o-1: 1200 cents"
         await db.execute(f"create table orders (id text primary key, cents integer); {trigger}")
         await db.execute("insert into orders values ('o-2')")
         await client.get_workflow_handle("o-2").signal(names["paid"](100))
-        assert await client.get_workflow_handle("o-2").result(timeout=10) == "o-2: 100 cents"
+        assert await client.get_workflow_handle("o-2").result(timeout=60) == "o-2: 100 cents"
         await db.close()
 
 
@@ -100,4 +100,4 @@ async def test_orders_on_sqlite(sqlite_url: str) -> None:
             db.execute("create table orders (id text primary key, cents integer)")
             await names["place_here"](client, db, "o-1")
         await client.get_workflow_handle("o-1").signal(names["paid"](100))
-        assert await client.get_workflow_handle("o-1").result(timeout=10) == "o-1: 100 cents"
+        assert await client.get_workflow_handle("o-1").result(timeout=60) == "o-1: 100 cents"

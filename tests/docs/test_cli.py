@@ -56,7 +56,7 @@ async def worker(folder: Path) -> asyncio.subprocess.Process:
         stderr=asyncio.subprocess.PIPE,
     )
     assert process.stderr is not None
-    while b"serving" not in (line := await asyncio.wait_for(process.stderr.readline(), 30)):
+    while b"serving" not in (line := await asyncio.wait_for(process.stderr.readline(), 60)):
         assert line, "the worker has ended"
     return process
 

@@ -115,7 +115,7 @@ def readme_programs() -> dict[str, str]:
 
 
 def run(command: list[str], directory: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=30, check=False)
+    return subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=120, check=False)
 
 
 def test_every_example_is_tested() -> None:
@@ -153,18 +153,29 @@ def test_readmes_test_passes(tmp_path: Path) -> None:
 
 @pytest.mark.crash
 def test_readmes_countdown_goes_on_after_a_kill(tmp_path: Path) -> None:
-    (tmp_path / "countdown.py").write_text(readme_programs()["countdown"])
+    for number in range(3):
+        (folder := tmp_path / f"{number}").mkdir()
+        if count_down_with_a_kill(folder) < 25:  # a wait for the end of a lease would be there each time
+            return
+    pytest.fail("it does not go on at once")
+
+
+def count_down_with_a_kill(folder: Path) -> float:
+    """Return how long it took."""
+    (folder / "countdown.py").write_text(readme_programs()["countdown"])
     command = [sys.executable, "countdown.py"]
     began = time.monotonic()
-    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as first:
+    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True) as first:
         assert first.stdout is not None
         before = [first.stdout.readline() for _ in range(4)]
         first.kill()
-    done = run(command, tmp_path)
-    assert before == [f"{number} ...\n" for number in (10, 9, 8, 7)]
+        before += first.stdout.readlines()  # what it had come to say until then
+    done = run(command, folder)
+    last = 11 - len(before)
+    assert before == [f"{number} ...\n" for number in range(10, last - 1, -1)]
     after = done.stdout.splitlines()
     # The last line before the kill may come again: its activity had run, and whether that was recorded is open.
-    assert after[-7:] == [*(f"{number} ..." for number in range(6, 0, -1)), "lift-off"]
-    assert after[:-7] in ([], ["7 ..."])
+    assert after[-last:] == [*(f"{number} ..." for number in range(last - 1, 0, -1)), "lift-off"]
+    assert after[:-last] in ([], [f"{last} ..."])
     assert done.returncode == 0
-    assert time.monotonic() - began < 25
+    return time.monotonic() - began

@@ -49,4 +49,4 @@ async def test_workflows_of_several_databases(tmp_path: Path) -> None:
         hearing = [await shards.of(one_id).start_workflow(hears(), id=one_id) for one_id in ids]
         for number, one_id in enumerate(ids):
             await shards.of(one_id).execute_workflow(tells(ids[number - 1]), id=f"{one_id}/tells")
-        assert [await handle.result(timeout=10) for handle in hearing] == ["hello"] * 6
+        assert [await handle.result(timeout=60) for handle in hearing] == ["hello"] * 6

@@ -36,7 +36,7 @@ async def test_the_first_program_runs(store_url: str) -> None:
             return (await handle.describe()).info.num_actions == 1
 
         await until("the backfill is taken", run)
-        result = await client.get_workflow_handle("nightly-2026-03-29T01:00:00Z").result(timeout=10)
+        result = await client.get_workflow_handle("nightly-2026-03-29T01:00:00Z").result(timeout=60)
         assert result == "berlin: from 2026-03-28 01:30:00+00:00 to 2026-03-29 01:00:00+00:00"
 
 

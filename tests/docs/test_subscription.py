@@ -63,12 +63,15 @@ async def test_a_cancel_that_comes_over_the_end_of_the_year_wins_a_thousand_time
 
         async def commit(real: Any, transitions: Any) -> Any:
             leaving = [one.run_id for one in transitions if one.close and one.close.successor]
+            if leaving:
+                await known.wait()  # of whom the first may be here before the last has begun
             await asyncio.gather(*(leave(run_id) for run_id in leaving if run_id in ids))
             return await real(transitions)
 
         async def leave(run_id: str) -> None:
             await client.get_workflow_handle(ids.pop(run_id), run_id=run_id).signal(example.cancel("moved"))
 
+        known = asyncio.Event()
         ids: dict[str, str] = {}
         proxy.hooks["commit"] = commit
         worker = Worker(client, workflows=[example.subscription], activities=[example.charge])
@@ -81,6 +84,7 @@ async def test_a_cancel_that_comes_over_the_end_of_the_year_wins_a_thousand_time
                 )
             )
             ids.update((str(handle.first_execution_run_id), handle.id) for handle in handles)
+            known.set()
             results = await asyncio.gather(*(handle.result(timeout=60) for handle in handles))
         assert results == ["moved"] * CUSTOMERS
         late = 0

@@ -33,7 +33,7 @@ async def test_the_transfer_runs(postgres_url: str, tmp_path: Path) -> None:
             [sys.executable, str(file)],
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=120,
             check=False,
         )
         assert (done.returncode, done.stdout) == (0, "300 from ada to bob\n"), done.stderr

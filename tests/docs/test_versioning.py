@@ -34,4 +34,4 @@ async def test_what_it_shows_runs(store_url: str) -> None:
             assert said == "Hello, Ada, from build 1"
             handle = await client.start_workflow(versioned["greet"]("Bob"), id="later", start_delay=0.5)
             await moved["move"](handle, "2")
-            assert await handle.result(timeout=10) == "Hello, Bob, from build 2"
+            assert await handle.result(timeout=60) == "Hello, Bob, from build 2"

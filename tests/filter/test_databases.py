@@ -518,4 +518,4 @@ async def test_a_filter_as_large_as_it_may_be_is_planned_and_run(database: Datab
         "NOT (" * 24 + "NOT (Items = 1 AND Vip = true)" + ")" * 24,
     ):
         assert (await database.list(text))[0] == found(parse(text), POOL), text
-    assert time.perf_counter() - began < 20
+    assert time.perf_counter() - began < 60

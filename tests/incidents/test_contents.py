@@ -75,7 +75,12 @@ async def test_hatchet_4611_text_that_no_database_takes_wedges_nothing(
         return text
 
     is_text = text == NUL
-    workers = plain.worker(fails, returns, good), plain.worker(beats, task_queue="side")
+    workers = (
+        plain.worker(fails, returns, good, lease_duration=60),
+        plain.worker(
+            beats, task_queue="side", lease_duration=60
+        ),  # two attempts are one that failed and the last
+    )
     async with workers[0], workers[1]:
         handle = await plain.start(fails())
         with pytest.raises(WorkflowFailureError) as failed:

@@ -181,11 +181,11 @@ async def test_b2_to_b8_what_cannot_be_stored_is_refused_at_its_caller(plain: En
 async def test_b2_to_b8_what_an_activity_cannot_return_fails_it_once(plain: Env, what: str) -> None:
     async with plain.worker(Runs, returns, raises, beats):
         handle = await plain.start(Runs.run("activity result", what))
-        name, text, _ = await handle.result(timeout=20)
+        name, text, _ = await handle.result(timeout=60)
         assert name == "ApplicationError"
         assert "result" in text
         assert len(text) < 1000
-        assert await (await plain.start(Runs.run("heartbeat", what))).result(timeout=20) is not None
+        assert await (await plain.start(Runs.run("heartbeat", what))).result(timeout=60) is not None
 
 
 @pytest.mark.parametrize("what", [*REFUSED[:10]], ids=lambda what: f"{B_OF[what]}-{what}")
@@ -197,7 +197,7 @@ async def test_b2_to_b8_what_a_workflow_cannot_return_blocks_it_with_the_reason_
         assert "result of workflow inputs.runs" in await held(bad)
         await bad.terminate()
         good = await plain.start(Runs.run("activity result", "numbers"))
-        assert await good.result(timeout=20) == made("numbers")
+        assert await good.result(timeout=60) == made("numbers")
 
 
 @pytest.mark.parametrize("what", ["odd text", "numbers"], ids=["b1-odd text", "b5-numbers"])
@@ -206,7 +206,7 @@ async def test_b1_and_b5_what_can_be_stored_comes_back_the_same(plain: Env, what
     async with plain.worker(Runs, returns, raises, beats):
         for how in ("result", "activity result", "child"):
             handle = await plain.start(Runs.run(how, what))
-            got = await handle.result(timeout=20)
+            got = await handle.result(timeout=60)
             assert repr(got) == repr(value)
     opened = await plain.start(
         Runs.run("result", what), id="it", memo={"m": value}, static_summary=str(value)
@@ -216,7 +216,7 @@ async def test_b1_and_b5_what_can_be_stored_comes_back_the_same(plain: Env, what
     assert await told.static_summary() == str(value)
     await opened.terminate(reason=str(value))
     with pytest.raises(WorkflowFailureError):
-        await opened.result(timeout=5)
+        await opened.result(timeout=60)
 
 
 @pytest.mark.parametrize(
@@ -226,7 +226,7 @@ async def test_b1_and_b5_what_can_be_stored_comes_back_the_same(plain: Env, what
 async def test_b9_whatever_an_activity_raises_is_recorded(plain: Env, what: str) -> None:
     async with plain.worker(Runs, returns, raises, beats):
         handle = await plain.start(Runs.run("activity failure", what))
-        name, text, kind = await handle.result(timeout=20)
+        name, text, kind = await handle.result(timeout=60)
         assert name == "ApplicationError"
         assert "\x00" not in text
         assert "\x1b" not in text
@@ -234,7 +234,7 @@ async def test_b9_whatever_an_activity_raises_is_recorded(plain: Env, what: str)
         assert kind is not None
         text.encode()
         again = await plain.start(Runs.run("activity result", "numbers"))
-        assert await again.result(timeout=20) is not None
+        assert await again.result(timeout=60) is not None
 
 
 @pytest.mark.parametrize("what", ["odd text", "surrogate", "megabytes", "dumb"])
@@ -242,7 +242,7 @@ async def test_b9_whatever_a_workflow_fails_with_is_recorded(plain: Env, what: s
     async with plain.worker(Runs, returns, raises, beats):
         handle = await plain.start(Runs.run("failure", what))
         with pytest.raises(WorkflowFailureError) as caught:
-            await handle.result(timeout=20)
+            await handle.result(timeout=60)
         assert isinstance(caught.value.cause, ApplicationError)
         assert caught.value.cause.type == "told"
         str(caught.value.cause).encode()
@@ -360,7 +360,7 @@ async def test_b9_a_run_tells_itself_something(plain: Env) -> None:
     """A signal to oneself, a loop of them, is a message like any other."""
     async with plain.worker(SelfTelling):
         handle = await plain.start(SelfTelling.run())
-        assert await handle.result(timeout=20) == [0, 1, 2]
+        assert await handle.result(timeout=60) == [0, 1, 2]
 
 
 @workflow.defn(name="inputs.self")

@@ -313,19 +313,19 @@ def test_another_thread_is_left_alone() -> None:
     seen: list[float] = []
 
     def beside() -> None:
-        asks.wait(10)
+        asks.wait(60)
         seen.append(time.time())
         answers.set()
 
     @workflow.defn(name="guard_beside")
     async def waits_for_it() -> bool:
         asks.set()
-        return answers.wait(10)
+        return answers.wait(60)
 
     thread = threading.Thread(target=beside)
     thread.start()
     assert result(watched(waits_for_it).start()) is True
-    thread.join(10)
+    thread.join(60)
     assert len(seen) == 1
 
 

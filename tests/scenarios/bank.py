@@ -121,7 +121,7 @@ class SQLiteBank:
         self.url = url
 
     async def run(self, statement: str) -> list[tuple[Any, ...]]:
-        db = sqlite3.connect(self.url.removeprefix("sqlite:///"), isolation_level=None, timeout=10)
+        db = sqlite3.connect(self.url.removeprefix("sqlite:///"), isolation_level=None, timeout=60)
         try:
             return db.execute(statement).fetchall()
         finally:

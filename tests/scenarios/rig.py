@@ -13,8 +13,8 @@ from durable.history import CLOSING, FROM_OUTSIDE
 from durable.testing.invariants import check_runs, read_snapshot
 from tests.crash.judge import judge_history, judge_replay
 
-PATIENCE = 10.0
-"""Seconds after which a condition that did not come true is a failure."""
+PATIENCE = 30.0
+"""Seconds after which a condition that did not come true is a failure. A poll of a minute does not come before."""
 
 
 async def until(what: str, look: Callable[[], Any], *, patience: float = PATIENCE) -> Any:

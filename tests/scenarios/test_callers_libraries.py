@@ -11,7 +11,7 @@ from durable.client import WorkflowUpdateStage
 from durable.exceptions import WorkflowNotFoundError
 from tests.scenarios import callers
 
-PATIENCE = 10.0
+PATIENCE = 30.0
 
 said = Signal[str]("said")
 

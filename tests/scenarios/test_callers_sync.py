@@ -28,7 +28,7 @@ from durable.exceptions import UnfitConnectionError, WorkflowAlreadyStartedError
 from tests._pooler import direct
 from tests.scenarios import callers
 
-PATIENCE = 10.0
+PATIENCE = 30.0
 COLOR = SearchAttributeKey.for_keyword("color")
 RED = TypedSearchAttributes([SearchAttributePair(COLOR, "red")])
 

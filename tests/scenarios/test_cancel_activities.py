@@ -13,6 +13,7 @@ import pytest
 from durable import ActivityCancellationType, RetryPolicy, Signal, activity, workflow
 from durable.exceptions import CancelledError
 from durable.history import EventType
+from durable.worker import _reports
 from tests.scenarios.rig import PATIENCE, Env, event, events, fails, reached, until
 
 TRY, WAIT, ABANDON = (
@@ -35,8 +36,8 @@ class Seen:
 
 
 def works() -> None:
-    """Be busy in Python: where an exception can arrive."""
-    for _ in range(5000):
+    """Be busy in Python, for longer than any test: where an exception can arrive."""
+    for _ in range(100_000):
         time.sleep(0.001)
 
 
@@ -197,8 +198,12 @@ async def test_cancel_after_return(env: Env) -> None:
 
 
 @pytest.mark.parametrize("style", ["async", "thread"])
-async def test_a_cancel_is_heard_of_with_a_heartbeat(env: Env, style: str) -> None:
+async def test_a_cancel_is_heard_of_with_a_heartbeat(
+    env: Env, style: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """On another worker a cancel comes as the answer to a heartbeat; what was said with it is not lost."""
+    # They are passed on at once, and none is late for a timeout.
+    monkeypatch.setattr(_reports, "HEARTBEAT_LONGEST", 0.02)
     seen = Seen()
 
     @activity.defn(name="scn.ca.far_async")
@@ -228,7 +233,7 @@ async def test_a_cancel_is_heard_of_with_a_heartbeat(env: Env, style: str) -> No
     @workflow.defn(name="scn.ca.calls_far")
     async def calls_far() -> str:
         await workflow.execute_activity(
-            far, task_queue="side", heartbeat_timeout=0.5, cancellation_type=WAIT, retry_policy=ONCE
+            far, task_queue="side", heartbeat_timeout=PATIENCE, cancellation_type=WAIT, retry_policy=ONCE
         )
         return "never"
 
@@ -261,7 +266,8 @@ async def test_a_timeout_interrupts_a_thread_too(env: Env) -> None:
 
     @workflow.defn(name="scn.ca.gives_little_time")
     async def gives_little_time() -> None:
-        await workflow.execute_activity(over_time, start_to_close_timeout=0.05, retry_policy=ONCE)
+        # Enough for its thread to begin, on a busy machine as well.
+        await workflow.execute_activity(over_time, start_to_close_timeout=2, retry_policy=ONCE)
 
     async with env.worker(gives_little_time, over_time):
         handle = await env.start(gives_little_time())

@@ -405,7 +405,7 @@ async def test_children_outlive_a_parent_that_abandons_them(plain: Env, way: str
 async def _end_parent(env: Env, policy: ParentClosePolicy, way: str) -> WorkflowHandle[Any, Any]:
     """Start a parent with one child, end the parent in some way, and return the child once it has been told."""
     async with env.worker(starts, waits):
-        options: dict[str, Any] = {"run_timeout": 1} if way == "time out" else {}
+        options: dict[str, Any] = {"run_timeout": 4} if way == "time out" else {}
         handle = await env.start(starts(policy.name), **options)
         child = child_of(env)
         await reached(handle, "Started", "StartChildInitiated", "ChildStarted")
@@ -495,7 +495,7 @@ async def test_a_child_asked_for_by_the_last_task_is_never_there(plain: Env) -> 
 async def test_a_thousand_children_each_once(plain: Env) -> None:
     async with plain.worker(gathers, kid, double):
         handle = await plain.start(gathers(1000))
-        assert await handle.result(timeout=60) == [2 * n for n in range(1000)]
+        assert await handle.result(timeout=10 * PATIENCE) == [2 * n for n in range(1000)]
     told = await events(handle)
     assert [told.count(kind) for kind in ("StartChildInitiated", "ChildStarted", "ChildCompleted")] == [
         1000

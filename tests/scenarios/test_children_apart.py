@@ -187,4 +187,4 @@ async def test_children_beyond_what_a_worker_holds(plain: Env) -> None:
 
     async with plain.worker(many, waits, max_cached_workflows=5):
         handle = await plain.start(many(150))
-        assert await handle.result(timeout=60) == 150
+        assert await handle.result(timeout=5 * PATIENCE) == 150

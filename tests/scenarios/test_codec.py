@@ -6,6 +6,7 @@ import asyncio
 import base64
 import dataclasses
 import logging
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
@@ -54,10 +55,17 @@ class Toy(PayloadCodec):
         self.away: Callable[[str], bool] = lambda what: False
         self.delay = 0.0
         self.count = 0
+        self.busy: Counter[str] = Counter()
+        self.most: Counter[str] = Counter()
 
     async def _call(self, what: str, payloads: Sequence[Payload]) -> None:
         self.calls.append((what, len(payloads)))
-        await asyncio.sleep(self.delay)
+        self.busy[what] += 1
+        self.most[what] = max(self.most[what], self.busy[what])
+        try:
+            await asyncio.sleep(self.delay)
+        finally:
+            self.busy[what] -= 1
         if self.away(what):
             raise KeyServiceAwayError("no keys")
 
@@ -229,12 +237,11 @@ async def test_the_payloads_of_a_task_go_in_one_call_and_those_of_runs_at_the_sa
         handles += await asyncio.gather(
             *(client.start_workflow(many([number]), start_delay=0.001) for number in range(30))
         )
-        began = asyncio.get_running_loop().time()
+        codec.most.clear()
         async with plain.worker(many, one, client=client):
             results = await asyncio.gather(*(handle.result(timeout=PATIENCE) for handle in handles))
-        took = asyncio.get_running_loop().time() - began
         assert results == [1, *range(30)]
-        assert took < 31 * 4 * 0.1 / 3
+        assert codec.most["encode"] > 3, "the client only decodes, so these are calls of the runs"
 
 
 @pytest.mark.parametrize("what", ["encode", "decode"])
@@ -284,13 +291,11 @@ async def test_what_an_activity_did_waits_for_the_codec_and_is_not_done_again(
 ) -> None:
     """At most once: were the result thrown away with the run, its workflow would fail over a lost worker."""
     executions: list[int] = []
-    gone = asyncio.Event()
 
     @activity.defn(name="scn.codec.once", retry_policy=ONCE)
     async def once(text: str) -> str:
         executions.append(activity.info().attempt)
         codec.away = lambda asked: asked == "encode"
-        asyncio.get_running_loop().call_later(0.3, gone.set)
         return text
 
     @workflow.defn(name="scn.codec.effect")
@@ -300,11 +305,10 @@ async def test_what_an_activity_did_waits_for_the_codec_and_is_not_done_again(
     async with env.worker(effect, once):
         with caplog.at_level(logging.ERROR, "durable.worker"):
             handle = await env.start(effect(SECRET))
-            await asyncio.wait_for(gone.wait(), PATIENCE)
+            await until("it waits", lambda: "waits here, with what its activities have done" in caplog.text)
         codec.away = lambda asked: False
         assert await handle.result(timeout=PATIENCE) == SECRET
     assert executions == [1]
-    assert "waits here, with what its activities have done" in caplog.text
     assert SECRET not in caplog.text
     assert await events(handle) == ["Started", "ActivityScheduled", "ActivityCompleted", "Completed"]
 

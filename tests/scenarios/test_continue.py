@@ -285,7 +285,7 @@ async def test_no_signal_is_lost_or_doubled_however_often_it_continues(env: Env)
 
         await asyncio.gather(send(0), send(1))
         await handle.signal(number(-1))
-        *seen, runs = await handle.result(timeout=30)
+        *seen, runs = await handle.result(timeout=2 * PATIENCE)
     assert sorted(seen) == list(range(100))
     assert [n for n in seen if n % 2] == sorted(n for n in seen if n % 2), "those of one sender stay in order"
     assert runs == 20
@@ -325,7 +325,7 @@ async def test_two_busy_senders_do_not_keep_a_run_from_closing(env: Env) -> None
 
     async with env.worker(Counts):
         handle = await env.start(Counts.run())
-        async with asyncio.timeout(20), asyncio.TaskGroup() as senders:
+        async with asyncio.timeout(2 * PATIENCE), asyncio.TaskGroup() as senders:
             senders.create_task(send(handle))
             senders.create_task(send(handle))
         counted = await handle.result(timeout=PATIENCE)

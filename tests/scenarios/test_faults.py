@@ -308,8 +308,9 @@ async def test_work_that_nobody_can_serve_costs_next_to_nothing(plain: Env) -> N
         asked = 0
         began = asyncio.get_running_loop().time()
         await until("two seconds", lambda: asyncio.get_running_loop().time() - began > 2)
+        took = asyncio.get_running_loop().time() - began
         assert worker.is_running
-    assert asked < 60, f"{asked} questions in two seconds with a poll interval of half a second"
+    assert asked < 30 * took, f"{asked} questions in {took} s with a poll interval of half a second"
     await handle.terminate()
 
 

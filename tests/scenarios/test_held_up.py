@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any
 
 import asyncpg
@@ -117,7 +118,7 @@ async def test_a_first_heartbeat_while_a_commit_is_under_way(env: Env) -> None:
     gate, beaten = asyncio.Event(), asyncio.Event()
     executions = []
 
-    @activity.defn(name="scn.held.beats", heartbeat_timeout=2, retry_policy=SOON)
+    @activity.defn(name="scn.held.beats", heartbeat_timeout=60, retry_policy=SOON)
     async def beats() -> str:
         executions.append(activity.info().attempt)
         await gate.wait()
@@ -279,7 +280,7 @@ async def test_a_lost_hint_is_repaired_although_others_keep_coming(env: Env, sto
 
         talking = asyncio.ensure_future(chatter())
         try:
-            assert await one.result(timeout=5) == "end"
+            assert await one.result(timeout=PATIENCE) == "end"
         finally:
             talking.cancel()
         await other.signal(say("end"))
@@ -348,7 +349,7 @@ async def test_every_third_write_loses_its_answer(env: Env) -> None:
     async with env.worker(through, counts, flaky_counts):
         handles = [await env.start(through(), id=f"unlucky-{i}") for i in range(4)]
         await asyncio.gather(*[handle.signal(say("word")) for handle in handles])
-        results = await asyncio.gather(*[handle.result(timeout=30) for handle in handles])
+        results = await asyncio.gather(*[handle.result(timeout=2 * PATIENCE) for handle in handles])
         env.store.hooks.clear()
     assert results == [[0, 1, 2, 3, 4, "word", 5, 6, 7]] * 4
     assert sorted(ran) == sorted([0, 1, 2, 3, 5, 6, 7] * 4), "no worker was lost, so nothing ran twice"
@@ -385,7 +386,7 @@ async def test_a_worker_whose_lease_thread_meets_the_unexpected(plain: Env) -> N
         began = asyncio.get_running_loop().time()
         await until("two leases went by", lambda: asyncio.get_running_loop().time() - began > 1.0)
         handle = await plain.start(after())
-        assert await handle.result(timeout=5) == "alive"
+        assert await handle.result(timeout=PATIENCE) == "alive"
 
 
 async def test_a_message_that_repeats_itself_does_not_keep_a_run_open(env: Env) -> None:
@@ -550,8 +551,8 @@ async def test_who_holds_up_a_close_is_told(
         return  # on SQLite nobody locks a run
 
     monkeypatch.setattr("durable.store.postgres._runs.LOCKED_LONG", 0)
-    async with plain.worker(quick_end):
-        handle = await plain.start(quick_end(), start_delay=0.3)
+    handle = await plain.start(quick_end())
+    async with contextlib.AsyncExitStack() as stack:
         stranger = await asyncpg.connect(direct(store_url))
         try:
             async with stranger.transaction():
@@ -561,6 +562,7 @@ async def test_who_holds_up_a_close_is_told(
                 await stranger.execute(
                     f"select from {found}.runs where run_id = $1 for key share", handle.first_execution_run_id
                 )
+                await stack.enter_async_context(plain.worker(quick_end))
 
                 async def told() -> bool:
                     return "waiting for a lock that is held by session" in (await handle.describe()).reason

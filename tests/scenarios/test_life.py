@@ -65,7 +65,12 @@ async def test_from_its_start_to_its_end(plain: Env) -> None:
             at_the_end.append((await handle.describe()).owner)
 
     worker = plain.worker(
-        flow, graceful, on_life_event=tell, identity="me", task_queue="here", graceful_shutdown_timeout=5
+        flow,
+        graceful,
+        on_life_event=tell,
+        identity="me",
+        task_queue="here",
+        graceful_shutdown_timeout=PATIENCE,
     )
     async with worker:
         assert told.kinds == [STARTED]

@@ -258,8 +258,8 @@ async def test_a_threshold_of_zero_waits_in_no_memory(env: Env) -> None:
 
 async def test_schedule_to_close_counts_through_timers(env: Env) -> None:
     """Each attempt is quick; together they may not take longer than this, and the next one would."""
-    policy = {"initial_interval": 0.05, "backoff_coefficient": 1.0}
-    options = {"local_retry_threshold": 0, "schedule_to_close_timeout": 0.18}
+    policy = {"initial_interval": 1, "backoff_coefficient": 1.0}
+    options = {"local_retry_threshold": 0, "schedule_to_close_timeout": 3.6}
     async with env.worker(tries, flaky(99)):
         handle = await env.start(tries(policy, options))
         error = await fails(handle)

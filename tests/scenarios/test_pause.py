@@ -97,15 +97,15 @@ async def test_an_attempt_under_way_goes_on(env: Env) -> None:
 
 
 @workflow.defn(name="pau.sleeps")
-async def sleeps() -> str:
-    await workflow.sleep(timedelta(seconds=1.5))
+async def sleeps(seconds: float = 1.5) -> str:
+    await workflow.sleep(timedelta(seconds=seconds))
     await note("awake")
     return "slept"
 
 
 async def test_timers_fire_when_it_goes_on(env: Env) -> None:
     async with env.worker(sleeps, note):
-        handle = await env.start(sleeps(), id="p")
+        handle = await env.start(sleeps(5), id="p")  # it is paused by then, on a busy machine as well
         await reached(handle, "Started", "TimerStarted")
         await handle.pause()
         due = (await handle.describe()).pending_timers[0]
@@ -159,9 +159,9 @@ async def test_a_paused_workflow_can_be_terminated(env: Env) -> None:
 
 
 async def test_a_paused_workflow_times_out(env: Env) -> None:
+    handle = await env.start(Steps.run, id="p", run_timeout=timedelta(milliseconds=500))
+    await handle.pause()  # nobody is there yet who would end it before
     async with env.worker(Steps, note):
-        handle = await env.start(Steps.run, id="p", run_timeout=timedelta(milliseconds=500))
-        await handle.pause()
         with pytest.raises(WorkflowFailureError, match="timed out"):
             await handle.result(timeout=PATIENCE)
 

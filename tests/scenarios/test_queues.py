@@ -47,6 +47,14 @@ def owns(env: Env, number: int) -> Callable[[], Awaitable[bool]]:
     return look
 
 
+def sees(client: Client, workers: int) -> Callable[[], Awaitable[bool]]:
+    async def look() -> bool:
+        # A worker whose lease is not renewed for a moment does not count, and then does again.
+        return (await client.describe_task_queue("default")).workers == workers
+
+    return look
+
+
 def obeys(*clients: Client) -> Callable[[], bool]:
     """Whether the workers of these clients know that they are to take nothing, and no claim of before is under way."""
     workers: list[Any] = [worker for client in clients for worker in client._connection.local.workers]
@@ -75,8 +83,8 @@ async def test_nothing_of_a_paused_queue_is_begun_and_nothing_is_lost(env: Env) 
         await env.start(steps("c"), id="c")
         await waits.signal(go("b"))
         gates["a first"].set()
-        found = await env.client.describe_task_queue("default")
-        assert (found.state, found.workers) == (TaskQueueState.PAUSED, 1)
+        await until("its worker is seen", sees(env.client, 1))
+        assert (await env.client.describe_task_queue("default")).state is TaskQueueState.PAUSED
         await until("c and b wait", lambda: waiting(env, 1))
         assert sorted(ran) == ["a first", "b first", "b second"], (
             "what ran goes on to its end, and nothing else"
@@ -129,7 +137,7 @@ async def test_workers_of_other_clients_obey_within_a_poll_and_new_ones_from_the
         await env.start(steps("a"), id="a")
         async with env.worker(steps, note, client=other):
             await until("both live and obey", obeys(env.client, other))
-            assert (await other.describe_task_queue("default")).workers == 2
+            await until("both are seen", sees(other, 2))
             assert ran == []
             assert await other.unpause_task_queue("default")
             await finish(env, "a")

@@ -37,7 +37,7 @@ from durable.converter import DataConverter
 from durable.exceptions import StoreUnavailableError
 from durable.store import beneath
 from durable.store.sqlite import open as open_sqlite
-from tests.scenarios.rig import Env, until
+from tests.scenarios.rig import PATIENCE, Env, until
 from tests.scenarios.test_schedules import NEVER_SOON, action, finish, linger, note, running, started, taken
 from tests.store.codecs import Nonces
 
@@ -63,7 +63,8 @@ NOVEMBER = [
     "2026-11-02T06:30:00Z",
     "2026-11-02T07:30:00Z",
 ]
-ALLOW_ALL = SchedulePolicy(ScheduleOverlapPolicy.ALLOW_ALL)
+ALLOW_ALL = SchedulePolicy(ScheduleOverlapPolicy.ALLOW_ALL, catchup_window=timedelta(days=36_500))
+"""As long as these tests may be run: the dates above do not move."""
 
 
 async def set_back(client: Client, handle: ScheduleHandle, to: datetime) -> None:
@@ -100,7 +101,7 @@ async def test_over_both_clock_changes_with_the_workers_down_each_instant_is_tak
         assert told.info.num_actions == len(MARCH + NOVEMBER)
         for instant in MARCH + NOVEMBER:
             run = plain.client.get_workflow_handle(f"d-{instant}")
-            assert (await run.result(timeout=10)).split()[2] == instant.replace("Z", "+00:00")
+            assert (await run.result(timeout=PATIENCE)).split()[2] == instant.replace("Z", "+00:00")
         assert not (await handle.describe()).info.next_action_times
 
 
@@ -128,7 +129,8 @@ async def test_a_worker_that_is_down_from_spring_to_autumn_on_a_clock_of_its_own
 
 
 async def test_what_is_older_than_the_catchup_window_is_counted_and_not_taken(plain: Env) -> None:
-    policy = SchedulePolicy(ScheduleOverlapPolicy.ALLOW_ALL, catchup_window=timedelta(days=90))
+    since_summer = datetime.now(UTC) - datetime(2026, 7, 1, tzinfo=UTC)
+    policy = SchedulePolicy(ScheduleOverlapPolicy.ALLOW_ALL, catchup_window=since_summer)
     handle = await plain.client.create_schedule("dst", Schedule(action(note("run"), "d"), NEW_YORK, policy))
     await set_back(plain.client, handle, datetime(2026, 3, 7, tzinfo=UTC))
     async with plain.worker(note):
@@ -152,7 +154,7 @@ async def test_skipped_days_are_left_out(plain: Env) -> None:
     await set_back(plain.client, handle, datetime(2026, 3, 1, tzinfo=UTC))
     async with plain.worker(note):
         assert started(await taken(handle, 2)) == ["d-2026-03-07T09:00:00Z", "d-2026-03-09T09:00:00Z"]
-        run = await plain.client.get_workflow_handle("d-2026-03-09T09:00:00Z").result(timeout=10)
+        run = await plain.client.get_workflow_handle("d-2026-03-09T09:00:00Z").result(timeout=PATIENCE)
         assert run.split()[3] == "2026-03-07T09:00:00+00:00", (
             "the interval of data reaches over what is skipped"
         )
@@ -185,7 +187,7 @@ async def test_an_end_is_found_without_any_hint(plain: Env) -> None:
         second = started(await taken(handle, 2))[1]
         await handle.trigger()
         await plain.client.get_workflow_handle(second).signal(finish("now"))
-        assert await plain.client.get_workflow_handle(second).result(timeout=10) == "now"
+        assert await plain.client.get_workflow_handle(second).result(timeout=PATIENCE) == "now"
         third = started(await taken(handle, 3))[2]
         assert running(await handle.describe()) == [third]
         await plain.client.get_workflow_handle(third).terminate()
@@ -208,7 +210,7 @@ async def test_a_workflow_of_a_stranger_is_in_the_way_of_one_action_only(plain: 
         )
         assert started(told) == ["hour-2026-03-01T14:00:00Z"]
         await stranger.signal(finish("now"))
-        await stranger.result(timeout=10)
+        await stranger.result(timeout=PATIENCE)
 
 
 async def test_a_request_in_doubt_is_made_once(plain: Env) -> None:
@@ -289,10 +291,10 @@ async def test_nothing_of_a_schedule_is_readable_behind_a_codec(store_url: str) 
         )
         async with Worker(client, workflows=[repeats], activities=[]):
             (first,) = started(await taken(handle, 1))
-            await client.get_workflow_handle(first).result(timeout=10)
+            await client.get_workflow_handle(first).result(timeout=PATIENCE)
             await handle.trigger()
             second = started(await taken(handle, 2))[1]
-            assert await client.get_workflow_handle(second).result(timeout=10) == "None secret secret"
+            assert await client.get_workflow_handle(second).result(timeout=PATIENCE) == "None secret secret"
         assert await (await handle.describe()).memo() == {"s": "secret"}
         assert [await one.memo_value("s") async for one in await client.list_schedules()] == ["secret"]
         row = await beneath(client.store).find_schedule("hidden")

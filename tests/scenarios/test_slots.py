@@ -247,8 +247,8 @@ async def test_a_run_is_not_adopted_beside_a_claim_that_may_fill_the_slots(plain
     asked, answer = asyncio.Event(), asyncio.Event()
 
     async def claim_runs(method: Any, *args: Any, **options: Any) -> Any:
-        asked.set()
         found = await method(*args, **options)
+        asked.set()  # not before: what is started behind this is none of what the claim found
         await answer.wait()
         return found
 
@@ -322,7 +322,7 @@ async def test_runs_that_wait_for_a_slot_are_handed_back(plain: Env) -> None:
         stopping = asyncio.create_task(worker.shutdown())
         del env.store.hooks["commit"]
         held_up.set()
-        await asyncio.wait_for(stopping, 5)
+        await asyncio.wait_for(stopping, PATIENCE)
     for handle in handles:
         assert (await handle.describe()).owner is None
     async with env.worker(all_kinds, quick):

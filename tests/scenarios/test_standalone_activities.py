@@ -52,6 +52,7 @@ from durable.exceptions import (
 )
 from durable.history import Payload, decode_history
 from durable.store import beneath
+from durable.worker import _reports
 from tests.crash.judge import judge_history
 from tests.scenarios.rig import PATIENCE, Env, kind, until
 from tests.scenarios.test_operated_activities import Step
@@ -73,6 +74,12 @@ def upper(text: str) -> str:
 @activity.defn(name="alone.fails")
 async def fails(kind: str) -> None:
     raise ApplicationError("it failed", type=kind, non_retryable=kind == "Final")
+
+
+@pytest.fixture
+def told_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Heartbeats are passed on soon, and with them an attempt is told what is wanted of it, without a short timeout."""
+    monkeypatch.setattr(_reports, "HEARTBEAT_LONGEST", 0.2)
 
 
 async def events(env: Env, handle: ActivityHandle[Any]) -> list[Any]:
@@ -197,18 +204,21 @@ async def test_timeouts_of_all_kinds(plain: Env) -> None:
 
 async def test_a_delay_comes_before_everything(plain: Env) -> None:
     async with plain.worker(add):
+        # One whose delay is over before nothing here, and one that is waited for.
         handle = await plain.client.start_activity(
-            add, 1, id="later", start_delay=0.3, schedule_to_start_timeout=5, schedule_to_close_timeout=10
+            add, 1, id="far", start_delay=3600, schedule_to_start_timeout=5, schedule_to_close_timeout=10
         )
         told = await handle.describe()
         assert told.run_state is PendingActivityState.SCHEDULED
-        assert told.next_attempt_schedule_time == told.scheduled_time + timedelta(seconds=0.3)
-        assert told.expiration_time == told.scheduled_time + timedelta(seconds=10.3)
-        after = f"ExecutionTime > '{(told.scheduled_time + timedelta(seconds=0.2)).isoformat()}'"
+        assert told.next_attempt_schedule_time == told.scheduled_time + timedelta(seconds=3600)
+        assert told.expiration_time == told.scheduled_time + timedelta(seconds=3610)
+        after = f"ExecutionTime > '{(told.scheduled_time + timedelta(seconds=3599)).isoformat()}'"
         (listed,) = [one async for one in plain.client.list_activities(after)]
         assert listed.status is ActivityExecutionStatus.RUNNING
         with pytest.raises(asyncio.TimeoutError):
             await handle.result(timeout=0.05)
+        await handle.terminate()
+        handle = await plain.client.start_activity(add, 1, id="later", start_delay=0.3)
         assert await handle.result(timeout=PATIENCE) == 2
     first, *_, last = await events(plain, handle)
     assert last.time - first.time >= 300_000
@@ -273,10 +283,11 @@ async def test_one_that_waits_is_cancelled_at_once(plain: Env) -> None:
     assert await kinds(plain, handle) == ["Started", "ActivityScheduled", "ActivityCanceled", "Canceled"]
 
 
+@pytest.mark.usefixtures("told_soon")
 async def test_one_that_runs_is_told(plain: Env) -> None:
     step = Step()
     async with plain.worker(step.activity):
-        handle = await plain.client.start_activity(step.activity, True, id="runs", heartbeat_timeout=0.25)
+        handle = await plain.client.start_activity(step.activity, True, id="runs", heartbeat_timeout=60)
         await step.begun()
         await handle.cancel("no longer wanted")
         await handle.cancel("again")
@@ -306,10 +317,11 @@ async def test_one_that_does_not_listen_has_its_result(plain: Env) -> None:
         assert step.began.empty()
 
 
+@pytest.mark.usefixtures("told_soon")
 async def test_a_terminated_one_is_over(plain: Env) -> None:
     step = Step()
     async with plain.worker(step.activity):
-        handle = await plain.client.start_activity(step.activity, True, id="ends", heartbeat_timeout=0.25)
+        handle = await plain.client.start_activity(step.activity, True, id="ends", heartbeat_timeout=60)
         await step.begun()
         await handle.terminate("enough")
         error = await cause(handle)
@@ -326,11 +338,12 @@ async def test_a_terminated_one_is_over(plain: Env) -> None:
 # ---------------------------------------------------------------------- operating
 
 
+@pytest.mark.usefixtures("told_soon")
 async def test_it_is_paused_reset_and_given_other_options(plain: Env) -> None:
     step = Step()
     async with plain.worker(step.activity):
         handle = await plain.client.start_activity(
-            step.activity, True, "half", id="operated", heartbeat_timeout=0.25, start_to_close_timeout=60
+            step.activity, True, "half", id="operated", heartbeat_timeout=60, start_to_close_timeout=60
         )
         await step.begun()
         await handle.pause("why")
@@ -613,7 +626,7 @@ async def test_it_outlives_its_worker(plain: Env) -> None:
     step = Step()
     async with plain.worker(step.activity):
         handle = await plain.client.start_activity(
-            step.activity, True, "half", id="lives", heartbeat_timeout=5
+            step.activity, True, "half", id="lives", heartbeat_timeout=60
         )
         await step.begun()
     async with plain.worker(step.activity):
@@ -693,12 +706,13 @@ class Hiding(PayloadCodec, WithSerializationContext):
         ]
 
 
+@pytest.mark.usefixtures("told_soon")
 async def test_a_codec_hides_what_is_stored(store_url: str) -> None:
     step = Step()
     converter = DataConverter(payload_codec=Hiding())
     async with Client.connect(store_url, data_converter=converter) as client:
         handle = await client.start_activity(
-            step.activity, True, "secret-1", id="hidden", heartbeat_timeout=0.25, start_delay=0.2
+            step.activity, True, "secret-1", id="hidden", heartbeat_timeout=60, start_delay=0.2
         )
         await handle.update_options(start_to_close_timeout=44)
         (row,) = await beneath(client.store).read_activities(handle.run_id or "")

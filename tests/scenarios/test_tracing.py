@@ -354,7 +354,7 @@ async def traced_elsewhere() -> str:
         "seen_elsewhere",
         task_queue="elsewhere",
         result_type=str,
-        start_to_close_timeout=timedelta(seconds=20),
+        start_to_close_timeout=timedelta(seconds=60),
     )
 
 
@@ -397,7 +397,7 @@ async def test_an_activity_in_another_process_is_in_the_trace(told: Told, store_
     try:
         async with told.env.worker(traced_elsewhere):
             handle = await told.env.start(traced_elsewhere())
-            span_id = await handle.result(timeout=30)
+            span_id = await handle.result(timeout=2 * PATIENCE)
     finally:
         output, _ = await asyncio.to_thread(process.communicate, "")
     (line,) = [json.loads(one) for one in output.splitlines() if "RunActivity" in one]
@@ -462,7 +462,7 @@ async def test_a_trace_survives_the_death_of_a_worker(told: Told, store_url: str
         assert process.stdout is not None
         process.stdout.close()
     async with told.env.worker(traced_survivor, stuck_at_first, stuck_at_second):
-        assert await handle.result(timeout=30) == 7
+        assert await handle.result(timeout=2 * PATIENCE) == 7
     start = told.one("StartWorkflow:traced_survivor")
     after = [told.one("RunWorkflow:traced_survivor"), told.one("RunActivity:stuck_at_second")]
     after += [told.one("RunActivity:stuck_at_first"), *told.named("WorkflowTask:traced_survivor")]
@@ -486,7 +486,7 @@ async def test_a_function_in_a_process_of_a_pool_has_the_context(store_url: str)
                 token = context.attach(baggage.set_baggage("tenant", "south"))
                 handle = await env.start(traced_places())
                 context.detach(token)
-                found = await handle.result(timeout=30)
+                found = await handle.result(timeout=2 * PATIENCE)
     (start,) = [one for one in exporter.get_finished_spans() if one.name.startswith("StartWorkflow")]
     assert found == [f"south {trace.format_trace_id(trace_of(start))}"] * 2
 

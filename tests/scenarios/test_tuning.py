@@ -296,7 +296,7 @@ async def test_activities_have_their_grace(env: Env) -> None:
     async def leaving() -> str:
         return await leaves.options(retry_policy=RetryPolicy(maximum_attempts=1))()
 
-    async with env.worker(leaving, leaves, graceful_shutdown_timeout=5):
+    async with env.worker(leaving, leaves, graceful_shutdown_timeout=PATIENCE):
         handle = await env.start(leaving())
         await until("it runs", lambda: started == ["leaves"])
     assert told.is_set()

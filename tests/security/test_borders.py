@@ -96,9 +96,9 @@ async def test_s11_what_is_in_another_namespace_is_not_there(postgres_url: str) 
             async_act = client.get_async_activity_handle(workflow_id=name, run_id=run_id, activity_id="1")
             return {
                 "describe": handle.describe,
-                "result": lambda: handle.result(timeout=1),
+                "result": lambda: handle.result(timeout=60),
                 "signal": lambda: handle.signal("told"),
-                "query": lambda: handle.query("asked", rpc_timeout=1),
+                "query": lambda: handle.query("asked", rpc_timeout=60),
                 "update": lambda: handle.start_update("asked", wait_for_stage=WorkflowUpdateStage.ADMITTED),
                 "cancel": handle.cancel,
                 "terminate": handle.terminate,

@@ -56,7 +56,7 @@ async def test_s8_payloads_and_passwords_are_in_no_log_statistic_or_hint(
                 await there.signal(Keeps.tell(CANARY))
                 await until("a hint was heard", lambda: heard)
             handle = client.get_workflow_handle_for(Keeps, "it")
-            assert await handle.result(timeout=20) == CANARY
+            assert await handle.result(timeout=60) == CANARY
             for wrong in (
                 lambda: handle.signal("tell", CANARY),
                 lambda: client.start_workflow("no such", CANARY, id=""),

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 
 from durable._internal.ids import uuid7
+from durable.exceptions import StoreUnavailableError
 from durable.history import EventRow
 from durable.store import (
     Close,
@@ -24,7 +25,7 @@ from durable.store import (
 from durable.store.postgres import PostgresStore
 
 LEASE = 3_600_000_000
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 @asynccontextmanager
@@ -34,6 +35,20 @@ async def opened(url: str, **options: Any) -> AsyncGenerator[PostgresStore]:
         yield store
     finally:
         await store.aclose()
+
+
+@asynccontextmanager
+async def opened_hasty(url: str, **limits: float) -> AsyncGenerator[PostgresStore]:
+    """A store that gives up soon, with a connection in its pool: where these are made, a busy machine is waited for."""
+    async with asyncio.timeout(PATIENCE), AsyncExitStack() as stack:
+        while True:
+            with suppress(StoreUnavailableError):
+                store = await stack.enter_async_context(opened(url, **limits))
+                await store.now()
+                break
+        close = stack.pop_all()
+    async with close:
+        yield store
 
 
 @asynccontextmanager

@@ -27,7 +27,7 @@ def in_fork(use: Callable[[], Awaitable[str]]) -> str:
         try:
             asyncio._set_running_loop(None)
             try:
-                told = asyncio.run(asyncio.wait_for(use(), 20))
+                told = asyncio.run(asyncio.wait_for(use(), 60))
             except BaseException as error:
                 told = f"{type(error).__name__}: {error}"
             os.write(writing, told.encode())
@@ -54,5 +54,5 @@ async def test_f8_a_forked_child_is_told_to_connect_again_and_its_parent_goes_on
             told = in_fork(its_parents)
             assert told.startswith("StoreError: this was connected before the process was forked"), told
         assert in_fork(its_own) == "own"
-        assert await client.get_workflow_handle("own").result(timeout=10) == 1
+        assert await client.get_workflow_handle("own").result(timeout=60) == 1
         assert await client.execute_workflow(one(), id="behind") == 1

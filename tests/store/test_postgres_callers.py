@@ -165,11 +165,13 @@ async def test_a_connection_of_another_event_loop(client: Client, postgres_url: 
         await asyncio.to_thread(thread.join)
 
 
-async def test_a_connection_in_use(client: Client, mine: asyncpg.Connection) -> None:
-    async with mine.transaction():
-        busy = asyncio.create_task(mine.execute("select pg_sleep(0.2)"))
+async def test_a_connection_in_use(client: Client, mine: asyncpg.Connection, postgres_url: str) -> None:
+    async with connected(postgres_url) as other, mine.transaction():
+        await other.execute("select pg_advisory_lock(1)")
+        busy = asyncio.create_task(mine.execute("select pg_advisory_xact_lock(1)"))
         await asyncio.sleep(0)
         await refused(client, mine, "another operation is in progress")
+        await other.execute("select pg_advisory_unlock(1)")
         await busy
 
 

@@ -118,7 +118,7 @@ async def test_there_is_a_listening_connection_only_while_somebody_listens(
 async def test_who_listens_again_soon_finds_the_connection(
     postgres_url: str, stranger: asyncpg.Connection
 ) -> None:
-    async with opened(postgres_url) as store:
+    async with opened(postgres_url, hint_linger=PATIENCE) as store:
         store.listen(Ear())()
         await asyncio.wait_for(store.listening.wait(), PATIENCE)
         listener = store._listener

@@ -22,6 +22,7 @@ from tests.store.postgres_rig import (
     PATIENCE,
     Proxy,
     opened,
+    opened_hasty,
     register,
     start,
     step,
@@ -91,10 +92,13 @@ async def test_a_cancelled_commit_is_read_back_for_good(store: PostgresStore) ->
 async def test_a_server_that_stands_still_is_waited_for_before_reading_back(
     postgres: PostgresServer, postgres_url: str
 ) -> None:
-    async with opened(postgres_url, statement=0.3, acquire=0.3, settle=0.3) as store:
-        await register(store, "me")
-        (run,) = await start(store)
-        await store.commit([step(run)])
+    async with (
+        opened(postgres_url) as calm,
+        opened_hasty(postgres_url, statement=0.3, acquire=0.3, settle=0.3) as store,
+    ):
+        await register(calm, "me")
+        (run,) = await start(calm)
+        await calm.commit([step(run)])
         postgres.pause()
         try:
             with pytest.raises(StoreUnavailableError):
@@ -109,8 +113,8 @@ async def test_a_server_that_stands_still_is_waited_for_before_reading_back(
                 with suppress(StoreUnavailableError):
                     length = len(await store.read_events(run))
         if length == 2:
-            assert (await store.commit([step(run, 3)])).verdicts == (Verdict.WRITTEN,)
-        assert len(await store.read_events(run)) == 3
+            assert (await calm.commit([step(run, 3)])).verdicts == (Verdict.WRITTEN,)
+        assert len(await calm.read_events(run)) == 3
 
 
 async def test_a_position_taken_under_the_own_epoch_is_the_callers_mistake(store: PostgresStore) -> None:

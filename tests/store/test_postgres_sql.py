@@ -73,7 +73,7 @@ async def test_triggers_start_and_signal(client: Client, mine: asyncpg.Connectio
             await mine.execute("insert into orders (id, cents, note) values ('1', 1000, 'ø')")
         await mine.execute("update orders set paid = 900 where id = '1'")
         handle = client.get_workflow_handle("order-1")
-        assert await handle.result(timeout=10) == ["1", 1000, "ø", True, 900, "by ü card"]
+        assert await handle.result(timeout=60) == ["1", 1000, "ø", True, 900, "by ü card"]
         for never in ("order-none", "order-undone"):
             with pytest.raises(WorkflowNotFoundError):
                 await client.get_workflow_handle(never).describe()
@@ -128,6 +128,6 @@ async def test_another_namespace_has_its_own(
     ):
         await mine.execute("select other.start('bought', 'a', '[{\"id\": \"a\", \"cents\": 1}, false]')")
         await mine.execute("select other.signal('a', 'paid', '[{\"cents\": 2, \"how\": \"x\"}]')")
-        assert await other.get_workflow_handle("a").result(timeout=10) == ["a", 1, None, False, 2, "x"]
+        assert await other.get_workflow_handle("a").result(timeout=60) == ["a", 1, None, False, 2, "x"]
         with pytest.raises(WorkflowNotFoundError):
             await client.get_workflow_handle("a").describe()

@@ -16,6 +16,11 @@ from durable.store import ActivityRecord, AttemptOutcome, Message, NewActivity
 from durable.store.postgres import PostgresStore
 from tests.store.postgres_rig import PATIENCE, Proxy, opened, register, start, step
 
+OPEN = """
+    select count(*) from pg_stat_activity
+    where datname = current_database() and state like 'idle in transaction%'
+"""
+
 
 def completed(task: ActivityRecord) -> AttemptOutcome:
     kind = int(EventType.ACTIVITY_TASK_COMPLETED)
@@ -89,7 +94,10 @@ async def test_a_lost_commit_that_the_server_does_not_know_of_holds_up_nobody(
     postgres_url: str, ledger: asyncpg.Connection[Any], library: Any
 ) -> None:
     """The server has the row locked, and waits for a client that is gone. Nobody waits for the server."""
-    async with Proxy(postgres_url) as proxy, opened(postgres_url if library else proxy.url) as store:
+    async with (
+        Proxy(postgres_url) as proxy,
+        opened(postgres_url if library else proxy.url, settle=PATIENCE) as store,
+    ):
         await register(store, "me")
         proxy.mark = b"COMMIT"
         task, other = await begun(store, 2)
@@ -99,7 +107,9 @@ async def test_a_lost_commit_that_the_server_does_not_know_of_holds_up_nobody(
         with pytest.raises(StoreUnavailableError):
             await attempt(store, task, "insert into ledger values ('lost')", source=source)
         assert proxy.cuts == 1
-        async with asyncio.timeout(1):
+        # Nothing of it is left for anybody to wait for.
+        assert await ledger.fetchval(OPEN) == 0
+        async with asyncio.timeout(PATIENCE):
             assert await store.finish_attempts([given_up(task), given_up(other)]) == [True, True]
         assert await ledger.fetchval("select count(*) from ledger") == 0
 
@@ -111,7 +121,7 @@ async def test_an_attempt_that_is_taken_for_dead_cannot_commit(
     async with store.transaction(task.run_id, task.id, task.attempt) as old:
         await old.connection.execute("insert into ledger values ('old')")
         # Its row is free as long as its function runs: nobody waits to take it over.
-        assert await asyncio.wait_for(store.finish_attempts([given_up(task, None)]), 1) == [True]
+        assert await asyncio.wait_for(store.finish_attempts([given_up(task, None)]), PATIENCE) == [True]
         (again,) = await store.claim_activities("me", ["queue"], None, 1, format=99)
         assert again.attempt == 2
         assert await attempt(store, again, "insert into ledger values ('new')")

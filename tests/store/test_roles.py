@@ -147,7 +147,7 @@ async def test_s10_workers_run_with_few_rights_and_leave_removing_to_the_janitor
         await theirs.pause("to look at it")
         await theirs.unpause()
         await theirs.signal(Adds.add(5))
-        assert await handle.result(timeout=10) == 10
+        assert await handle.result(timeout=60) == 10
         with pytest.raises(StoreConfigurationError, match="permission denied"):
             await handle.delete()
         with pytest.raises(StoreConfigurationError, match="permission denied"):
@@ -231,7 +231,7 @@ async def test_s10_functions_run_as_their_caller_and_find_names_in_one_place(
                 Worker(client, workflows=[Adds], activities=[doubles]),
             ):
                 handle = await client.start_workflow(Adds.run(5), id="it")
-                assert await handle.result(timeout=10) == 10
+                assert await handle.result(timeout=60) == 10
         finally:
             postgres.execute("alter role test_runtime reset search_path")
 

@@ -37,7 +37,7 @@ from durable.store.sqlite._locks import FileLock
 
 pytestmark = pytest.mark.sqlite
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 @pytest.fixture
@@ -250,7 +250,7 @@ async def test_the_log_is_cut_when_it_grew_and_nobody_reads(sqlite_url: str, pat
 
 
 async def test_the_log_is_written_over(sqlite_url: str, path: Path) -> None:
-    store = await adapter.open(sqlite_url, wal_commits=5)
+    store = await adapter.open(sqlite_url, wal_commits=5, idle=3600.0)
     wal = Path(f"{path}-wal")
     grown = 0
     for commits in range(60):

@@ -20,7 +20,7 @@ from durable.store.sqlite import SQLiteStore
 
 pytestmark = pytest.mark.sqlite
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 @pytest.fixture

@@ -46,7 +46,7 @@ def spins(started: threading.Event) -> str:
 @activity.defn(name="testing.looks", no_thread_cancel_exception=True)
 def looks(started: threading.Event) -> str:
     started.set()
-    activity.wait_for_cancelled_sync(10)
+    activity.wait_for_cancelled_sync(60)
     return f"looked {activity.is_cancelled()} {activity.is_worker_shutdown()}"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sqlite3
 import threading
@@ -187,9 +188,8 @@ async def test_transactional_activities(make: Make) -> None:
             mine.execute("CREATE TABLE account AS SELECT 100 AS cents")
         mine.close()
         assert await env.run(debits(True)) == 30
-        assert sqlite3.connect(env.url.removeprefix("sqlite:///")).execute(
-            "SELECT cents FROM account"
-        ).fetchone() == (70,)
+        with contextlib.closing(sqlite3.connect(env.url.removeprefix("sqlite:///"))) as mine:
+            assert mine.execute("SELECT cents FROM account").fetchone() == (70,)
     else:
         theirs = await asyncpg.connect(env.url)
         await theirs.execute("CREATE TABLE account AS SELECT 100 AS cents")

@@ -99,7 +99,7 @@ async def work(client: Client) -> list[Any]:
             async with log.operation("signal", "w", key):
                 await handle.signal(add, key)
         async with log.operation("result", "w") as answer:
-            answer.value = await handle.result(timeout=10)
+            answer.value = await handle.result(timeout=60)
         open_one = await client.start_workflow(waits(), id="open")
         with pytest.raises(WorkflowNotFoundError):
             async with log.operation("signal", "none", "lost-1", (WorkflowNotFoundError,)):
@@ -107,7 +107,7 @@ async def work(client: Client) -> list[Any]:
         async with log.operation("cancel", "open", "because"):
             await open_one.cancel(reason="because")
         with pytest.raises(WorkflowFailureError):
-            await open_one.result(timeout=10)
+            await open_one.result(timeout=60)
         await client.start_workflow(waits(), id="parked")
     return log.operations
 
@@ -629,7 +629,7 @@ async def test_effects_are_read_back(tmp_path: Path) -> None:
             Worker(client, workflows=[Workflow(payer.definition)], activities=[pays]),
         ):
             handle = await client.start_workflow(payer(), id="p")
-            await handle.result(timeout=10)
+            await handle.result(timeout=60)
             return (await handle.describe()).run_id
 
     run_id = await run()

@@ -156,7 +156,7 @@ async def test_on_postgresql(postgres: PostgresServer) -> None:
     url = postgres.create_database()
     async with Client.connect(url) as client, Worker(client, workflows=[swapped], activities=[charge, plain]):
         handle = await client.start_workflow(swapped("ada"), id="s-1")
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while len((await handle.fetch_history()).events) < EVENTS["many.swapped"]:
                 await asyncio.sleep(0.01)
 

@@ -40,7 +40,7 @@ TOLD = threading.Event()
 
 @activity.defn(no_thread_cancel_exception=True)
 def waits_in_a_thread() -> None:
-    activity.wait_for_cancelled_sync(30)
+    activity.wait_for_cancelled_sync(60)
     if activity.is_cancelled():
         TOLD.set()
 
@@ -108,7 +108,7 @@ async def activities(slots: FixedSlots) -> AsyncIterator[Activities]:
 
 
 async def until_ended(owner: Owner, count: int = 1) -> list[Outcome]:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while len(owner.ended) < count:
             await asyncio.sleep(0.001)
     return owner.ended
@@ -170,7 +170,7 @@ async def test_the_facts_are_those_it_began_with(activities: Activities) -> None
     owner = Owner()
     assert activities.promise(scheduled("beats"))
     attempt = started(activities, owner, scheduled("beats"))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not owner.rows:
             await asyncio.sleep(0)
     assert attempt.awaiting_row

@@ -100,7 +100,7 @@ class Rig:
         self.loop = asyncio.ensure_future(self.committer.run())
 
     async def until(self, what: Callable[[], object]) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while not what():
                 if self.loop.done():
                     self.loop.result()

@@ -13,6 +13,8 @@ from durable import Client, Worker, workflow
 from durable.store.sqlite import SQLiteStore
 from durable.store.sqlite._connection import Lane
 
+GLANCES = 60
+
 
 @workflow.defn(name="glances.nothing")
 async def nothing() -> None:
@@ -29,7 +31,7 @@ async def test_an_idle_worker_makes_one_statement_per_poll_interval(
 
     async def counted(self: Any, *args: Any) -> Any:
         calls["glances"] += 1
-        if calls["glances"] >= 20:
+        if calls["glances"] >= GLANCES:
             often.set()
         return await glance(self, *args)
 
@@ -45,7 +47,8 @@ async def test_an_idle_worker_makes_one_statement_per_poll_interval(
     ):
         await client.execute_workflow(nothing())
         calls.clear()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(120):
             await often.wait()
-        # The rest is what a worker does every five seconds: its lease, the dead, what it owns.
-        assert calls["calls"] - calls["glances"] <= 12, calls
+        # The rest is what a worker does every five seconds, however few glances the machine makes in these: its lease,
+        # the dead, what it owns. A second statement for each glance would be as many as there are glances.
+        assert calls["calls"] - calls["glances"] <= GLANCES / 2, calls

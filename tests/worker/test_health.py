@@ -18,14 +18,14 @@ async def touch() -> None: ...
 
 
 async def asked(server: HealthServer, path: str) -> tuple[int, str]:
-    return await get(server.port, path, patience=5)
+    return await get(server.port, path, patience=60)
 
 
 async def raw(port: int, request: bytes) -> bytes:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(request)
     try:
-        return await asyncio.wait_for(reader.read(-1), 10)
+        return await asyncio.wait_for(reader.read(-1), 60)
     except ConnectionResetError:
         return b""
     finally:

@@ -16,7 +16,7 @@ import pytest
 from durable.exceptions import CancelledError
 from durable.worker._interrupts import Interrupt
 
-PATIENCE = 10.0
+PATIENCE = 60.0
 
 
 def busy_until(stop: threading.Event) -> str:

@@ -68,7 +68,7 @@ class Rig:
         self.changed.set()
 
     async def until(self, what: Callable[[], object]) -> None:
-        end = time.monotonic() + 5
+        end = time.monotonic() + 60
         while not what():
             assert time.monotonic() < end, f"asked {self.lease.asked}, changes {self.changes}"
             await asyncio.sleep(0.001)

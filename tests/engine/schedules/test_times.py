@@ -296,7 +296,7 @@ def test_counting_visits_nothing() -> None:
     times = Timetable(SpecRecord(cron=("* * * * * * *",)))
     began = time.process_time()
     assert times.count(at("2026-01-01"), at("2027-01-01")) == 365 * 86_400
-    assert time.process_time() - began < 2
+    assert time.process_time() - began < 10  # visiting each would take minutes
 
 
 def test_jitter_is_the_same_for_all_and_keeps_the_order() -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from contextvars import copy_context
 from types import MappingProxyType
@@ -402,6 +402,15 @@ class Activities:
         if attempt.task is None and not attempt.ended:
             # A local one that has not begun never will.
             self._conclude(attempt, Canceled())
+
+    def abandon(self, run_id: str, ids: Iterable[int]) -> None:
+        """Stop those attempts of these activities that run here: their run has closed, and their rows are gone with it.
+
+        By a heartbeat they would hear of it too, if they heartbeat, and when the next one is passed on.
+        """
+        for id in ids:
+            if (attempt := self._attempts.get((run_id, id))) is not None:
+                attempt.abandon()
 
     def reconcile(self, rows: Sequence[ActivityRecord]) -> None:
         """Compare what the database says runs here with what does: begin what a lost answer claimed, end what is lost.

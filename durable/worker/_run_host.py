@@ -495,6 +495,8 @@ class RunHost:
         if written.closed:
             if self.instance is not None and (unfinished := self.instance.unfinished):
                 self._code.note(UNFINISHED.format(unfinished), None)
+            if self.run.asked.rowed:
+                self._home.activities.abandon(self.run_id, self.run.asked.rowed)
             self._home.closed(self)
             self.drop()
             return

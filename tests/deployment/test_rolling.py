@@ -76,6 +76,15 @@ async def test_runs_cross_between_two_releases(store_url: str, before: Path, fol
         await old.communicate()
 
 
+def test_what_has_brought_tables_to_a_release_never_changes(before: Path) -> None:
+    """A database has run it; what changed behind its back would be on new databases only."""
+    released = sorted(before.glob("durable/store/*/migrations/*.sql"))
+    assert released
+    assert [
+        one.name for one in released if one.read_bytes() != (ROOT / one.relative_to(before)).read_bytes()
+    ] == []
+
+
 def clone(into: Path, *options: str) -> Path:
     subprocess.run(
         ["git", "clone", "-q", "--no-tags", *options, f"file://{ROOT}", into], check=True, capture_output=True

@@ -249,6 +249,51 @@ async def test_a_cancel_is_heard_of_with_a_heartbeat(
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("style", ["async", "thread"])
+async def test_one_with_a_row_is_told_when_its_workflow_ends_beside_it(env: Env, style: str) -> None:
+    """At once, and not by the next heartbeat that is passed on, in a minute."""
+    seen = Seen()
+
+    @activity.defn(name="scn.ca.beats_async")
+    async def beats_async() -> None:
+        try:
+            while True:
+                activity.heartbeat()
+                seen.began.set()
+                await asyncio.sleep(0.01)
+        except asyncio.CancelledError:
+            seen.notes.append(activity.cancellation_details())
+            seen.ended.set()
+            raise
+
+    @activity.defn(name="scn.ca.beats_thread")
+    def beats_thread() -> None:
+        try:
+            while True:
+                activity.heartbeat()
+                seen.began.set()
+                time.sleep(0.01)
+        except CancelledError:
+            seen.notes.append(activity.cancellation_details())
+            seen.ended.set()
+            raise
+
+    beats = beats_async if style == "async" else beats_thread
+
+    @workflow.defn(name="scn.ca.ends_first")
+    async def ends_first() -> None:
+        await workflow.execute_activity(beats, heartbeat_timeout=3600)
+
+    async with env.worker(ends_first, beats):
+        handle = await env.start(ends_first())
+        assert await asyncio.to_thread(seen.began.wait, PATIENCE)
+        await until("its row is there", lambda: env.client.store.read_activities(handle.result_run_id or ""))
+        await handle.cancel()
+        assert isinstance(await fails(handle), CancelledError)
+        assert await asyncio.to_thread(seen.ended.wait, PATIENCE)
+    assert [details.not_found for details in seen.notes] == [True]
+
+
 async def test_a_timeout_interrupts_a_thread_too(env: Env) -> None:
     """An attempt that is over time has ended, for the workflow; its thread is told, and why."""
     seen = Seen()

@@ -194,7 +194,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     terminalreporter.line(python)
     terminalreporter.line(f"SQLite {sqlite3.sqlite_version}")
     terminalreporter.line(config.stash.get(POSTGRES, "no PostgreSQL: no test that ran asked for one"))
-    if config.getoption("lf"):
+    if config.getoption("lf", default=False):
         terminalreporter.line("only what had failed in the run before, shown above, and by itself")
     if skipped := terminalreporter.stats.get("skipped"):
         # "Skipped: reason"; most likely a library or checker of a larger environment is not here.

@@ -221,11 +221,15 @@ def run(*tests: str, more: tuple[str, ...] = (), limit: float = LIMIT) -> First:
     receiver, sender = FORK.Pipe(duplex=False)
     process = FORK.Process(target=_run, args=(sender, tests, more, limit))
     process.start()
+    sender.close()  # So that its death is heard of.
     first = First()
-    if receiver.poll(limit):
-        first.failed, first.ran = receiver.recv()
-    else:
-        first.failed = f"{tests[0]} (within {limit} s)"
+    try:
+        if receiver.poll(limit):
+            first.failed, first.ran = receiver.recv()
+        else:
+            first.failed = f"{tests[0]} (within {limit} s)"
+    except EOFError:
+        first.failed = f"{tests[0]} (its process died)"
     process.kill()
     process.join()
     return first

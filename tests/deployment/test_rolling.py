@@ -103,7 +103,7 @@ def test_a_clone_without_tags_has_the_commit_of_the_release(
 
 
 def test_a_clone_without_tags_and_commits_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(release, "ROOT", clone(tmp_path / "clone", "--depth=2"))
+    monkeypatch.setattr(release, "ROOT", clone(tmp_path / "clone", "--depth=1"))
     monkeypatch.delenv(release.WANTED, raising=False)
     with pytest.raises(
         pytest.fail.Exception, match=r"this clone has neither its tag nor its commit .*run: git fetch"

@@ -1,7 +1,8 @@
 """The committer: one transaction for the steps of all runs that are ready.
 
 While a batch is on its way the next one gathers; there is no timer in between and nothing to tune. A run is asked for
-its transition at the last moment, so what came in meanwhile travels along. Commands that only have to show (an activity
+its transition at the last moment, so what came in meanwhile travels along. Where others wait already when a batch is written, they
+are sent first, and what was written is told while they are on their way. Commands that only have to show (an activity
 that runs here) do not start a batch: they ride with their run's next input, or go alone after `SHOW_AFTER`.
 
 A run whose row somebody else has locked waits by itself, longer each time, with the transition it has made; the batches
@@ -260,11 +261,13 @@ class Committer:
             # The database is not kept waiting: what this batch has brought is taken in while it writes the next one.
             writing = self._loop.create_task(self._write(following), name="durable commit")
             try:
-                await asyncio.sleep(0)
+                await asyncio.sleep(0)  # it is sent
                 self._answer(written)
-                written = await writing
-            finally:
+            except BaseException:
                 writing.cancel()
+                await asyncio.wait([writing])
+                raise
+            written = await writing
         self._answer(written)
 
     async def _write(self, batch: Batch) -> list[tuple[Batch, CommitResult]]:
@@ -291,9 +294,9 @@ class Committer:
 
     def _answer(self, written: list[tuple[Batch, CommitResult]]) -> None:
         for batch, result in written:
-            self._take(batch, result)
+            self._answer_batch(batch, result)
 
-    def _take(self, batch: Batch, result: CommitResult) -> None:
+    def _answer_batch(self, batch: Batch, result: CommitResult) -> None:
         if result.started:
             created = {new.run_id: new for _, transition in batch for new in _created(transition)}
             for started in result.started:

@@ -16,7 +16,7 @@ from durable.activity._collect import activity_of
 from durable.activity._options import ActivityOptions, merge
 from durable.client._addressed import requested
 from durable.client._attribute_types import check_types
-from durable.client._checked import check_result_type, to_checked_payloads
+from durable.client._checked import check_result_type
 from durable.client._connection import Connection
 from durable.client._inside import create_inside
 from durable.client._start_options import (
@@ -38,6 +38,7 @@ from durable.common import (
     WorkflowIDReusePolicy,
 )
 from durable.converter import ActivitySerializationContext, DataConverter
+from durable.converter._checked import to_checked_payloads
 from durable.exceptions import ActivityAlreadyStartedError
 from durable.history import ActivityTaskScheduled, WorkflowExecutionStarted, limits_of
 from durable.interceptor._headers import checked_headers

@@ -11,9 +11,9 @@ from durable._internal.left_out import why_no_option
 from durable._internal.shown import shown
 from durable.client._batches import Asked, BatchProgress, Handle, Operation, Which, carry_out
 from durable.client._calls import signal_of
-from durable.client._checked import to_checked_payloads
 from durable.client._connection import Connection
 from durable.client._reset import TO
+from durable.converter._checked import to_checked_payloads
 from durable.interceptor.client import CancelWorkflowInput, SignalWorkflowInput, TerminateWorkflowInput
 from durable.store import Hold, Operated
 from durable.workflow._calls import SignalCall

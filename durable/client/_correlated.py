@@ -16,7 +16,6 @@ from durable._search_attributes import SearchAttributeValueType
 from durable.client._addressed import requested
 from durable.client._attribute_types import check_types
 from durable.client._calls import signal_of
-from durable.client._checked import to_checked_payloads
 from durable.client._connection import Connection
 from durable.client._handle import WorkflowHandle
 from durable.client._inside import HELD_BACK
@@ -28,6 +27,7 @@ from durable.common import (
     SearchAttributePair,
     TypedSearchAttributes,
 )
+from durable.converter._checked import to_checked_payloads
 from durable.exceptions import AmbiguousWorkflowError, StoreUnavailableError, WorkflowNotFoundError
 from durable.history import Input, WorkflowExecutionCancelRequested, WorkflowExecutionSignaled
 from durable.history._search_attributes import encode_search_attributes

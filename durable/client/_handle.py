@@ -12,7 +12,7 @@ from durable._internal.left_out import explains_options
 from durable._internal.shown import shown
 from durable.client._addressed import R_co, W_co, requested
 from durable.client._calls import call_of, signal_of
-from durable.client._checked import check_result_type, to_checked_payloads
+from durable.client._checked import check_result_type
 from durable.client._describe import WorkflowExecutionDescription
 from durable.client._described import described, why_waiting
 from durable.client._handle_operations import OperatedByHandle
@@ -30,6 +30,7 @@ from durable.client._outcome import next_run_of, result_of
 from durable.client._parents import cancel_waiting
 from durable.client._query import Asking, check_condition
 from durable.common import QueryRejectCondition
+from durable.converter._checked import to_checked_payloads
 from durable.exceptions import WorkflowNotFoundError
 from durable.history import (
     EventRow,

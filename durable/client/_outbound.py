@@ -12,7 +12,6 @@ from durable._internal.ids import check_name, uuid7
 from durable._internal.shown import shown
 from durable.client._activity_calls import ActivityCalls
 from durable.client._addressed import requested
-from durable.client._checked import to_checked_payloads
 from durable.client._connection import Connection
 from durable.client._handle import WorkflowHandle
 from durable.client._history import WorkflowHistoryEventAsyncIterator
@@ -23,6 +22,7 @@ from durable.client._starter import Starter
 from durable.client._starting_update import start_with_update
 from durable.client._target import Target
 from durable.client._updates import WorkflowUpdateHandle, WorkflowUpdateStage, new_update
+from durable.converter._checked import to_checked_payloads
 from durable.history import WorkflowExecutionSignaled
 from durable.interceptor._headers import checked_headers
 from durable.interceptor.client import (

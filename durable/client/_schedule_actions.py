@@ -8,7 +8,6 @@ from typing import Any
 from durable._engine.schedules.records import ActionRecord, ScheduleRecord
 from durable._internal.instants import to_timedelta
 from durable._internal.shown import shown
-from durable.client._checked import to_checked_payloads
 from durable.client._connection import Connection
 from durable.client._schedule_spec import ScheduleSpec
 from durable.client._schedule_types import (
@@ -21,6 +20,7 @@ from durable.client._schedule_types import (
 from durable.client._start_options import check
 from durable.client._target import Target
 from durable.common import TypedSearchAttributes
+from durable.converter._checked import to_checked_payloads
 from durable.history import Payload, Payloads, decode_retry_policy, priority_of
 from durable.history._search_attributes import decode_search_attributes, encode_search_attributes
 from durable.interceptor._headers import checked_headers

@@ -13,7 +13,6 @@ from durable._engine._start import is_limited, start
 from durable._timetables.ticks import first_delay
 from durable.client._addressed import requested
 from durable.client._attribute_types import check_types
-from durable.client._checked import to_checked_payloads
 from durable.client._connection import Connection
 from durable.client._handle import WorkflowHandle
 from durable.client._inside import create_inside
@@ -24,6 +23,7 @@ from durable.client._target import Target
 from durable.client._versioning import check_served
 from durable.common import WorkflowIDConflictPolicy
 from durable.converter import DataConverter
+from durable.converter._checked import to_checked_payloads
 from durable.exceptions import WorkflowAlreadyStartedError
 from durable.history import IN_FORCE, Payload, WorkflowExecutionStarted, WorkflowExecutionTerminated
 from durable.store import (

@@ -14,9 +14,10 @@ from durable._internal.ids import check_name, uuid7
 from durable._internal.instants import SECOND, Duration, to_duration
 from durable._internal.left_out import explains_options
 from durable.client._calls import call_of
-from durable.client._checked import check_result_type, to_checked_payloads
+from durable.client._checked import check_result_type
 from durable.client._connection import Connection
 from durable.client._described import why_waiting
+from durable.converter._checked import to_checked_payloads
 from durable.exceptions import (
     WorkflowNotFoundError,
     WorkflowUpdateFailedError,

@@ -338,7 +338,7 @@ class Activities:
                 self._limit(attempt)
 
     async def _run(self, attempt: Attempt) -> None:
-        attempt.task = asyncio.current_task()
+        attempt.task = asyncio.current_task(self._loop)
         attempt.begun = True
         try:
             outcome = await self._execution.run(attempt)

@@ -1,7 +1,8 @@
 """The committer: one transaction for the steps of all runs that are ready.
 
 While a batch is on its way the next one gathers; there is no timer in between and nothing to tune. A run is asked for
-its transition at the last moment, so what came in meanwhile travels along. Commands that only have to show (an activity
+its transition at the last moment, so what came in meanwhile travels along. Where others wait already when a batch is written, they
+are sent first, and what was written is told while they are on their way. Commands that only have to show (an activity
 that runs here) do not start a batch: they ride with their run's next input, or go alone after `SHOW_AFTER`.
 
 A run whose row somebody else has locked waits by itself, longer each time, with the transition it has made; the batches
@@ -26,6 +27,7 @@ from msgspec.structs import replace
 
 from durable.exceptions import PayloadCodecError, StoreError, StoreUnavailableError
 from durable.store import (
+    CommitResult,
     EncodedStore,
     NewRun,
     StartOutcome,
@@ -78,6 +80,10 @@ class Committed(Protocol):
     def held_up(self, error: PayloadCodecError) -> bool:
         """Take the news that the codec fails with what `next_transition` returned last; whether it takes that back."""
         ...
+
+
+Batch = Sequence[tuple[Committed, Transition]]
+"""Runs, each with what is written of it."""
 
 
 class Committer:
@@ -170,7 +176,11 @@ class Committer:
                     self._wake.set()
                     continue
                 if batch := self._gather():
-                    await self._commit(batch)
+                    self._busy = True
+                    try:
+                        await self._commit(batch)
+                    finally:
+                        self._busy = False
                 batch = []  # What has closed is not kept until the next commit.
                 if not self._ready:
                     # The turns that this commit has brought are next in line: what they ask for is gathered behind them,
@@ -244,8 +254,24 @@ class Committer:
                 self._wake.set()
                 return
 
-    async def _commit(self, batch: Sequence[tuple[Committed, Transition]]) -> None:
-        self._busy = True
+    async def _commit(self, batch: Batch) -> None:
+        """Commit a batch, and what was ready when it was written, and so on until nothing was."""
+        written = await self._write(batch)
+        while self._ready and self._lease.held and (following := self._gather()):
+            # The database is not kept waiting: what this batch has brought is taken in while it writes the next one.
+            writing = self._loop.create_task(self._write(following), name="durable commit")
+            try:
+                await asyncio.sleep(0)  # it is sent
+                self._answer(written)
+            except BaseException:
+                writing.cancel()
+                await asyncio.wait([writing])
+                raise
+            written = await writing
+        self._answer(written)
+
+    async def _write(self, batch: Batch) -> list[tuple[Batch, CommitResult]]:
+        """Write a batch, in parts if it has to be, and return what came of each part whose outcome is known."""
         try:
             result = await self._store.commit([transition for _, transition in batch])
         except StoreUnavailableError as error:
@@ -254,20 +280,23 @@ class Committer:
             )
             self._failures += 1
             self._spawn_settling(batch)
-            return
+            return []
         except (StoreError, ValueError) as error:
             if len(batch) == 1:
                 batch[0][0].unwritable(error)
-                return
+                return []
             # One of them is at fault; halve until it stands alone.
             middle = len(batch) // 2
-            await self._commit(batch[:middle])
-            await self._commit(batch[middle:])
-            return
-        finally:
-            self._busy = False
+            return [*await self._write(batch[:middle]), *await self._write(batch[middle:])]
         self._failures = 0
         self._clock.observe(result.now)
+        return [(batch, result)]
+
+    def _answer(self, written: list[tuple[Batch, CommitResult]]) -> None:
+        for batch, result in written:
+            self._answer_batch(batch, result)
+
+    def _answer_batch(self, batch: Batch, result: CommitResult) -> None:
         if result.started:
             created = {new.run_id: new for _, transition in batch for new in _created(transition)}
             for started in result.started:
@@ -305,12 +334,12 @@ class Committer:
         self._ready[run] = transition
         self._wake.set()
 
-    def _spawn_settling(self, batch: Sequence[tuple[Committed, Transition]]) -> None:
+    def _spawn_settling(self, batch: Batch) -> None:
         task = self._loop.create_task(self._settle(batch))
         self._settling.add(task)
         task.add_done_callback(self._settling.discard)
 
-    async def _settle(self, batch: Sequence[tuple[Committed, Transition]]) -> None:
+    async def _settle(self, batch: Batch) -> None:
         """Find out what became of a batch, run by run; what is absent is written again."""
         unknown = list(batch)
         # A database that answers and still fails every commit is not asked at full speed.

@@ -185,7 +185,8 @@ def _debugged(thread_id: int) -> bool:
     if sys.version_info >= (3, 12) and sys.monitoring.get_tool(sys.monitoring.DEBUGGER_ID) is not None:
         return True
     frame = sys._current_frames().get(thread_id)
-    while frame is not None:  # pdb traces the frames of its own thread
+    # pdb traces the frames of its own thread, and forgets the outermost one when it has the program go on.
+    while frame is not None and frame.f_back is not None:
         if frame.f_trace is not None:
             return True
         frame = frame.f_back

@@ -505,7 +505,7 @@ SCENARIOS = {
     for scenario in (
         Scenario("sequence", _sequence, lambda result: result == [0, 10, 20, 30]),
         Scenario("fan", _fan, _fan_right),
-        Scenario("waits", _waits, lambda result: result == [10, "now", "slept", 20]),
+        Scenario("waits", _waits, lambda result: result == [10, "now", "slept", 20], commits=6),
         Scenario("retries", _retries, lambda result: result == [True, "Refused: never again"]),
         Scenario("beats", _beats, lambda result: result == [0, 1, 2]),
         Scenario("tidies", _tidies, lambda result: result == [None, "enough", 20]),

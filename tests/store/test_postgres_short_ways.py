@@ -40,13 +40,15 @@ W, R, B = Verdict.WRITTEN, Verdict.REFUSED, Verdict.BUSY
 def called(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The functions of the schema that were called by name."""
     names: list[str] = []
-    real = Session.fetch
+    for method in ("fetch", "fetch_often"):
+        real = getattr(Session, method)
 
-    async def fetch(session: Session, sql: str, args: Sequence[Any] = ()) -> list[Row]:
-        names.extend(re.findall(r"\.((?:append|commit|start)_\d)\(", sql))
-        return await real(session, sql, args)
+        async def fetch(session: Session, sql: str, args: Sequence[Any] = (), real: Any = real) -> list[Row]:
+            names.extend(re.findall(r"\.((?:append|commit|start)_\d)\(", sql))
+            rows: list[Row] = await real(session, sql, args)
+            return rows
 
-    monkeypatch.setattr(Session, "fetch", fetch)
+        monkeypatch.setattr(Session, method, fetch)
     return names
 
 

@@ -146,6 +146,49 @@ async def test_the_next_batch_gathers_while_one_is_on_its_way(rig: Rig) -> None:
     assert rig.store.batches == [["1"], ["2", "3"]]
 
 
+async def test_those_who_wait_are_sent_before_an_answer_is_told(rig: Rig) -> None:
+    rig.store.gate.clear()
+    a, b = Run("a"), Run("b")
+    rig.committer.submit(a)
+    await rig.until(lambda: rig.store.batches)
+    rig.committer.submit(b)
+    told: list[int] = []
+
+    def say(n: int, batch: Sequence[Transition]) -> None:
+        told.append(len(a.verdicts))
+
+    rig.store.say = say
+    rig.store.gate.set()
+    await rig.rest()
+    assert rig.store.batches == [["a"], ["b"]]
+    # The second was sent and answered by a store that needs no time, before anybody heard of the first.
+    assert told == [0, 0]
+    assert a.verdicts == b.verdicts == [(Verdict.WRITTEN, NOW)]
+
+
+async def test_a_committer_that_ends_leaves_nothing_on_its_way(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig.store.gate.clear()
+    a, b = Run("a"), Run("b")
+    rig.committer.submit(a)
+    await rig.until(lambda: rig.store.batches)
+    rig.committer.submit(b)
+
+    def fail(verdict: Verdict, now: int) -> None:
+        raise KeyError("a defect")
+
+    monkeypatch.setattr(a, "answered", fail)
+    gate, rig.store.gate = rig.store.gate, asyncio.Event()
+    gate.set()
+    with pytest.raises(KeyError, match="a defect"):
+        async with asyncio.timeout(60):
+            await rig.loop
+    assert rig.store.batches == [["a"], ["b"]]
+    assert not b.verdicts
+    assert not [task for task in asyncio.all_tasks() if task.get_name() == "durable commit"]
+
+
 async def test_a_batch_is_bounded_in_runs_and_bytes(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     for n in range(MAX_RUNS + 1):
         rig.committer.submit(Run(str(n)))

@@ -211,6 +211,8 @@ async def test_a_turn_that_somebody_steps_through_takes_as_long_as_it_takes(
     assert said
     assert dog.alive
     assert all("0.4" not in one.message for one in caplog.records)
+    # Nobody looks any more.
+    assert dog.during(RUN, lambda given: hold(5), None)
 
 
 async def test_without_a_debugger_the_same_turn_is_broken(dog: Watchdog) -> None:

@@ -24,6 +24,7 @@ from durable.activity._call import ActivityCall
 from durable.activity._options import ActivityOptions
 from durable.common import ActivityCancellationType, RetryPolicy
 from durable.converter import ActivitySerializationContext, DataConverter
+from durable.converter._checked import to_checked_payloads
 from durable.exceptions import ActivityError, NondeterminismError, RetryState
 from durable.history import (
     DEFAULT_PRIORITY,
@@ -138,16 +139,8 @@ class ActivityMachine(Machine):
 
     def _input(self) -> Payloads:
         call = self._call
-        path = f"{call.name} input"
-        payloads = self._converter.to_payloads(call.args, path=path)
-        if call.definition is not None:
-            types = call.definition.parameters.types
-            for index, value in enumerate(call.args):
-                kind = types[index]
-                if type(value) is not kind or kind not in _PLAIN:
-                    self._converter.from_payloads(payloads, types[: len(payloads)], path=path)
-                    break
-        return payloads
+        types = None if call.definition is None else call.definition.parameters.types
+        return to_checked_payloads(self._converter, call.args, types, f"{call.name} input")
 
     def cancel(self) -> ActivityTaskCancelRequested | None:
         """Return the command that asks for its end, if that is to be asked and has not been."""
@@ -198,9 +191,6 @@ class ActivityMachine(Machine):
         error.__cause__ = cause
         return error
 
-
-_PLAIN = frozenset({int, str, bool, float, bytes})
-"""Types of which a value of just that type needs no further look."""
 
 _remembered: dict[int, tuple[ActivityOptions, ActivityTaskScheduled]] = {}
 

@@ -55,16 +55,21 @@ class Commits(Search):
         `owned_runs`, `reload_run` and the next `commit` of this store answer only when the sessions it was sent on have
         ended, so what they say is final.
         """
-        starts = [transition for transition in transitions if _creates_runs(transition)]
+        steps: list[Transition] = []
+        starts: list[Transition] = []
+        for transition in transitions:
+            close = transition.close
+            creates = transition.starts or (close is not None and close.successor is not None)
+            (starts if creates else steps).append(transition)
         if found := _found(transitions, starts):
             await self._learn(found)
         async with self._turn:
-            await self.settle()
+            if self._left:
+                await self.settle()
             if not starts:
                 return await self._write(_STEPS, transitions)
-            if len(starts) == len(transitions):
+            if not steps:
                 return await self._write(_STARTS, transitions)
-            steps = [transition for transition in transitions if not _creates_runs(transition)]
             # Both are awaited, also when one fails: nothing may be under way behind the caller's back.
             answers = await asyncio.gather(
                 self._write(_STEPS, steps), self._write(_STARTS, starts), return_exceptions=True
@@ -134,7 +139,7 @@ class Commits(Search):
 
     async def _call(self, session: Session, transitions: Sequence[Transition]) -> Row:
         if not self._pool.settings.pooler:
-            return await self.write(session.fetch, transitions)
+            return await self.write(session.fetch_often, transitions)
         # Which server process it is says nothing here; the transaction's own id does.
         await session.begin()
         ((transaction,),) = await session.fetch_inside("select pg_current_xact_id()::text::bigint")
@@ -245,12 +250,6 @@ def _arguments(given: int) -> str:
     return ", ".join(f"${n}" if n <= given else "null" for n in range(1, SIZES[-1] + 1))
 
 
-def _creates_runs(transition: Transition) -> bool:
-    return bool(transition.starts) or (
-        transition.close is not None and transition.close.successor is not None
-    )
-
-
 def _found(transitions: Sequence[Transition], starts: Sequence[Transition]) -> list[dict[str, Payload]]:
     """The search attributes that a batch writes."""
     changed = [transition.upsert.search_attributes for transition in transitions if transition.upsert]
@@ -259,9 +258,10 @@ def _found(transitions: Sequence[Transition], starts: Sequence[Transition]) -> l
 
 
 def _closing_last(transitions: Sequence[Transition]) -> Sequence[Transition]:
-    if not any(transition.close for transition in transitions):
+    closing = [transition for transition in transitions if transition.close is not None]
+    if not closing:
         return transitions
-    return sorted(transitions, key=lambda transition: transition.close is not None)
+    return [*[transition for transition in transitions if transition.close is None], *closing]
 
 
 def _started(transitions: Sequence[Transition], row: Row) -> tuple[StartVerdict, ...]:

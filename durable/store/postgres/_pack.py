@@ -69,19 +69,27 @@ def pack_steps(transitions: Sequence[Transition]) -> list[Any] | None:
             return None
         if (close := transition.close) is not None and close.successor is not None:
             return None
-    closes = [transition.close.status for transition in transitions if transition.close is not None]
+    closes = [int(transition.close.status) for transition in transitions if transition.close is not None]
     events = [event for transition in transitions for event in transition.events]
     return [
-        [transition.run_id for transition in transitions],
-        [transition.epoch for transition in transitions],
+        "{" + ",".join([transition.run_id for transition in transitions]) + "}",
+        _numbers([transition.epoch for transition in transitions]),
         max([transition.not_before for transition in transitions], default=0),
-        [n for n, transition in enumerate(transitions, 1) for _ in transition.events],
-        [event.seq for event in events],
-        [event.task for event in events],
-        [event.type for event in events],
+        _numbers([n for n, transition in enumerate(transitions, 1) for _ in transition.events]),
+        _numbers([event.seq for event in events]),
+        _numbers([event.task for event in events]),
+        _numbers([event.type for event in events]),
         [event.data for event in events],
-        closes or None,
+        _numbers(closes) if closes else None,
     ]
+
+
+def _numbers(column: list[int]) -> str:
+    """Numbers as an array in the server's notation, which reads a text in less time than the driver needs to encode a list.
+
+    The driver asks of each element whether it is a list itself, which costs more than all that is done with it here.
+    """
+    return "{" + str(column)[1:-1] + "}"
 
 
 def _has_more(transition: Transition) -> bool:

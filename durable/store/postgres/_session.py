@@ -8,6 +8,7 @@ transaction and no statement is kept prepared.
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import Sequence
 from contextlib import suppress
@@ -64,6 +65,9 @@ class Session:
         self.look = look
         self.backend = Backend(look["pid"], look["started"], look["name"])
         self._settings = settings
+        self._began: float | None = None  # when the call of `fetch_often` began that is under way
+        self._timer: asyncio.TimerHandle | None = None
+        self._overdue = False
 
     @property
     def closed(self) -> bool:
@@ -79,6 +83,35 @@ class Session:
         rows = await self.fetch_inside(sql, args)
         await self.end("commit")
         return rows
+
+    async def fetch_often(self, sql: str, args: Sequence[Any] = ()) -> list[Row]:
+        """Make a call as `fetch` does, one of many that follow each other: a timer for each would cost as much as the call.
+
+        One timer looks after all of them, and a call that takes too long costs the session: the server goes on with it.
+        """
+        loop = asyncio.get_running_loop()
+        self._began = loop.time()
+        if self._timer is None:
+            self._timer = loop.call_later(self._settings.limits.statement, self._look, loop)
+        try:
+            return await self.connection.fetch(sql, *args)
+        except Exception as error:
+            if self._overdue:
+                raise TimeoutError from error
+            raise
+        finally:
+            self._began = None
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._timer = None
+        if self._began is None:
+            return
+        left = self._began + self._settings.limits.statement - loop.time()
+        if left > 0:
+            self._timer = loop.call_later(left, self._look, loop)
+        else:
+            self._overdue = True
+            self.kill()
 
     async def begin(self, and_then: str = "") -> None:
         """Open a transaction at READ COMMITTED, whatever the role's default is."""
@@ -111,15 +144,22 @@ class Session:
 
     def kill(self) -> None:
         """Cut the connection, now, whatever is under way on it."""
+        self._forget_timer()
         with suppress(Exception):  # it may be gone, or its loop may be
             self.connection.terminate()
 
     async def aclose(self) -> None:
         """Close the connection in a friendly way, or else cut it."""
+        self._forget_timer()
         try:
             await self.connection.close(timeout=1.0)
         except Exception:
             self.kill()
+
+    def _forget_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
 
 def is_local(address: str) -> bool:

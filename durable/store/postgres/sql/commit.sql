@@ -2,9 +2,10 @@
 select now, verdicts, started from durable.commit_3(:arguments)
 
 -- name: append
--- Without a time nothing was written.
+-- Without a time nothing was written. Most columns come as text, see `_pack.py`.
 select append_3 as now, null::smallint[] as verdicts, null::uuid[] as started
-from durable.append_3($1, $2, $3, $4, $5, $6, $7, $8, $9)
+from durable.append_3($1::text::uuid[], $2::text::integer[], $3, $4::text::integer[], $5::text::integer[],
+    $6::text::integer[], $7::text::smallint[], $8, $9::text::smallint[])
 
 -- name: taken_positions
 -- Which of these positions are taken, and whether by the very bytes that were to be written there.

@@ -1,0 +1,37 @@
+"""A client before it is open, and where it is used."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from durable import Client
+
+
+async def test_it_is_its_event_loops(store_url: str) -> None:
+    async with Client.connect(store_url) as client:
+        assert [one async for one in client.list_workflows()] == []
+
+        def elsewhere() -> None:
+            with pytest.raises(
+                RuntimeError, match="this client belongs to another event loop: connect one for each"
+            ):
+                asyncio.run(asyncio.wait_for(client.get_workflow_handle("nobody").describe(), 60))
+
+        await asyncio.to_thread(elsewhere)
+        assert [one async for one in client.list_workflows()] == []
+
+
+async def test_one_that_is_not_open_yet_says_so(store_url: str) -> None:
+    forgotten: Any = Client.connect(store_url)
+    told = r"no 'start_workflow' yet: Client.connect\(...\) opens the client when"
+    with pytest.raises(AttributeError, match=told):
+        await forgotten.start_workflow("order")
+
+
+async def test_a_converter_that_is_none(store_url: str) -> None:
+    converter: Any = 5
+    with pytest.raises(TypeError, match=r"data_converter is a durable\.converter\.DataConverter, not 5"):
+        await Client.connect(store_url, data_converter=converter)

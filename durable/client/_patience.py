@@ -28,7 +28,6 @@ class Patience:
     def __init__(self) -> None:
         self.patience = PATIENCE
         self._ended = False
-        self._loop: asyncio.AbstractEventLoop | None = None
 
     def end(self) -> None:
         """From now on ask once: the client is closed. Again does nothing."""
@@ -40,16 +39,8 @@ class Patience:
         Raises:
             StoreUnavailableError: The database was away for all that time, or the client is closed. What was asked may
                 have happened.
-            RuntimeError: The client is used on another event loop than before.
         """
         loop = asyncio.get_running_loop()
-        if self._loop is not loop:
-            if self._loop is not None:
-                raise RuntimeError(
-                    "this client belongs to another event loop: connect one for each loop, or call it through "
-                    "asyncio.run_coroutine_threadsafe(..., its loop); code without a loop has durable.SyncClient"
-                )
-            self._loop = loop
         until = loop.time() + self.patience
         wait = FIRST
         while True:

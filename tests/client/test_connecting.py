@@ -1,27 +1,12 @@
-"""A client before it is open, and where it is used."""
+"""A client before it is open."""
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import pytest
 
 from durable import Client
-
-
-async def test_it_is_its_event_loops(store_url: str) -> None:
-    async with Client.connect(store_url) as client:
-        assert [one async for one in client.list_workflows()] == []
-
-        def elsewhere() -> None:
-            with pytest.raises(
-                RuntimeError, match="this client belongs to another event loop: connect one for each"
-            ):
-                asyncio.run(asyncio.wait_for(client.get_workflow_handle("nobody").describe(), 60))
-
-        await asyncio.to_thread(elsewhere)
-        assert [one async for one in client.list_workflows()] == []
 
 
 async def test_one_that_is_not_open_yet_says_so(store_url: str) -> None:

@@ -12,10 +12,11 @@ from functools import cached_property
 from importlib import import_module
 from typing import Any
 
+from durable._internal.shown import shown
 from durable.cli._output import Output
 from durable.cli._settings import Settings, current
 from durable.client import Client
-from durable.converter import default
+from durable.converter import DataConverter, default
 from durable.store import Store, migrations, open_store
 
 PATIENCE = 2.5
@@ -84,7 +85,7 @@ class Context:
             store,
             namespace=namespace or "default",
             identity=self.settings.get("identity") or f"{os.getpid()}@{socket.gethostname()}",
-            data_converter=default() if converter is None else load(converter, "--converter"),
+            data_converter=default() if converter is None else load_converter(converter),
         )
 
     def load(self) -> Any:
@@ -95,6 +96,19 @@ class Context:
         """
         app = self.settings.get("app")
         return None if app is None else load(app, "-A")
+
+
+def load_converter(name: str) -> DataConverter:
+    """Return the data converter that `MODULE:NAME` stands for.
+
+    Raises:
+        ImportError: There is no such module, or no such name in it.
+        ValueError: It is something else.
+    """
+    found = load(name, "--converter")
+    if not isinstance(found, DataConverter):
+        raise ValueError(f"--converter {name}: it is no DataConverter, but {shown(found)}")
+    return found
 
 
 def load(name: str, option: str) -> Any:

@@ -6,7 +6,7 @@ import argparse
 from dataclasses import asdict
 from pathlib import Path
 
-from durable.cli._context import Context, load
+from durable.cli._context import Context, load_converter
 from durable.cli._exits import ExitCode
 from durable.cli._options import finish, whole
 from durable.cli._output import Form
@@ -43,7 +43,7 @@ async def explore(context: Context) -> ExitCode:
         raise ValueError("--json and --jsonl go with --print")
     history = await _history(context)
     converter = context.settings.get("converter")
-    replayer = Replayer(data_converter=None if converter is None else load(converter, "--converter"))
+    replayer = Replayer(data_converter=None if converter is None else load_converter(converter))
     if not 1 <= options.event <= len(history.events):
         raise ValueError(
             f"there is no event {options.event}: the history has events 1 to {len(history.events)}"

@@ -146,8 +146,15 @@ def input_of(options: argparse.Namespace) -> list[Any]:
 def whole(text: str) -> int:
     """Read a whole number that is not negative."""
     if not text.isdigit():
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number")
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0 on")
     return int(text)
+
+
+def some(text: str) -> int:
+    """Read a whole number that is not 0."""
+    if (number := whole(text)) == 0:
+        raise argparse.ArgumentTypeError("there must be at least 1")
+    return number
 
 
 def ask_before(parser: argparse._ActionsContainer) -> None:

@@ -80,13 +80,14 @@ def main(
     given = sys.argv[1:] if arguments is None else [*arguments]
     if len(given) > 1 and given[0] == "migrate" and "://" in given[1]:
         given.insert(1, "up")  # as release 0.1.0 had it
-    notes = sys.stderr if err is None else err
+    data = out or _stream(sys.stdout)
+    notes = err or _stream(sys.stderr)
     options = parser_for(given).parse_args(given)
     if "run" not in options:
         options.parser.print_help(notes)
         return ExitCode.USAGE
     form = Form(getattr(options, "form", None) or Form.TEXT)
-    output = Output(form, sys.stdout if out is None else out, notes, colour=not os.environ.get("NO_COLOR"))
+    output = Output(form, data, notes, colour=not os.environ.get("NO_COLOR"))
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             code: int = runner.run(options.run(Context(options, output, given)))
@@ -104,6 +105,11 @@ def main(
             output.note(f"durable: {str(error) or type(error).__name__}")
         return found
     return code
+
+
+def _stream(standard: TextIO | None) -> TextIO:
+    """Return a standard stream, or what nobody reads when ours was closed: what is opened next would be in its place."""
+    return open(os.devnull, "w", encoding="utf-8") if standard is None else standard
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -7,7 +7,7 @@ import gzip
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
-from durable.cli._context import Context, load
+from durable.cli._context import Context, load_converter
 from durable.cli._exits import ExitCode
 from durable.cli._options import finish, whole
 from durable.cli._output import Form
@@ -51,7 +51,7 @@ async def replay(context: Context) -> ExitCode:
                 )
             converter = context.settings.get("converter")
             replayer = Replayer(
-                data_converter=None if converter is None else load(converter, "--converter"),
+                data_converter=None if converter is None else load_converter(converter),
                 strict=options.strict,
             )
             report = await replay_all(_read(options.files), replayer, progress=shown)

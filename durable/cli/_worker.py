@@ -17,7 +17,7 @@ from typing import Any
 from durable.cli._context import Context
 from durable.cli._exits import ExitCode
 from durable.cli._fleet import list_workers
-from durable.cli._options import duration, finish, verb, verbs_of, whole
+from durable.cli._options import duration, finish, some, verb, verbs_of, whole
 from durable.cli._settings import OF_WORKER
 from durable.cli._supervisor import Supervisor, end_with_supervisor, is_supervised
 from durable.client import Client
@@ -59,7 +59,7 @@ READERS: dict[str, Callable[[str], Any]] = {
     "concurrency": whole,
     "cache": whole,
     "drain_timeout": duration,
-    "processes": whole,
+    "processes": some,
     "http": address,
     "log_level": level,
 }

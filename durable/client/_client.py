@@ -6,10 +6,11 @@ import os
 import socket
 from collections.abc import AsyncIterator, Callable, Generator, Sequence
 from types import TracebackType
-from typing import Any, Never, Self, TypeVar, TypeVarTuple, Unpack, overload
+from typing import Any, Never, NoReturn, Self, TypeVar, TypeVarTuple, Unpack, overload
 
 from durable._internal.ids import check_optional_name
 from durable._internal.left_out import explains_options, refuse_options
+from durable._internal.shown import shown
 from durable._search_attributes import SearchAttributeValueType
 from durable.client._activities import ClientActivities
 from durable.client._batch_calls import ClientBatches
@@ -61,6 +62,11 @@ class _Connecting:
     def __init__(self, open_client: Callable[[], Any]) -> None:
         self._open = open_client
         self._client: Client | None = None
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise AttributeError(
+            f"there is no {name!r} yet: Client.connect(...) opens the client when it is awaited, or entered with `async with`"
+        )
 
     def __await__(self) -> Generator[Any, Any, Client]:
         opened: Generator[Any, Any, Client] = self._open().__await__()
@@ -127,6 +133,10 @@ class Client(
         metrics: Metrics | None = None,
         tracing: Tracing | bool = True,
     ) -> None:
+        if not isinstance(data_converter, DataConverter):
+            raise TypeError(
+                f"data_converter is a durable.converter.DataConverter, not {shown(data_converter)}"
+            )
         self.store = store = through(store, data_converter.payload_codec, namespace)
         self.namespace = namespace
         self.identity = identity

@@ -61,6 +61,11 @@ LIMIT_AFTER = 0.02
 """Seconds after its start at which an attempt gets a timer for its deadlines; no timeout is that short in earnest."""
 
 
+LAST_WORD = 10.0
+"""Seconds for which a worker that stops waits for attempts that it has asked to end: a call that blocks its thread cannot be
+interrupted, and whoever begins the activity anew meanwhile does its work a second time."""
+
+
 class Activities:
     """Every activity attempt of one worker."""
 
@@ -492,7 +497,15 @@ class Activities:
         self._local.stop()
         for attempt in list(self._attempts.values()):
             attempt.stop(ActivityCancellationDetails(worker_shutdown=True))
-        await self._all_ended(1.0)
+        await self._all_ended(LAST_WORD)
+        for attempt in [one for one in self._attempts.values() if one.at_work]:
+            logger.warning(
+                "activity %s of workflow %s still runs %g s after it was asked to end, and is left behind: what it does now "
+                "may be done twice",
+                attempt.scheduled.activity_type,
+                attempt.asked_by.workflow_id,
+                LAST_WORD,
+            )
         # A function that does not react is left behind: in a thread it goes on alone, and the attempt has failed; on the
         # event loop the run counts the attempt as lost.
         for attempt in list(self._attempts.values()):

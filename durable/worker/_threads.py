@@ -29,6 +29,6 @@ def run_in_thread(
 def _call(context: contextvars.Context, function: Callable[[], Any]) -> Any:
     try:
         return context.run(function)
-    except StopIteration as error:
-        # asyncio cannot carry a StopIteration out of a thread; it would hang.
-        raise RuntimeError("an activity raised StopIteration") from error
+    except (StopIteration, GeneratorExit) as error:
+        # asyncio cannot carry these out of a thread: with the one it would hang, and the other closes whoever waits.
+        raise RuntimeError(f"an activity raised {type(error).__name__}") from error

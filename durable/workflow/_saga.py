@@ -126,6 +126,10 @@ def saga() -> Saga:
     then the failure is raised again. One that fails keeps none of the others from running: an `ExceptionGroup` of
     their errors is raised at the end, with the first failure as its cause.
 
+    Whatever `Exception` leaves the block undoes it, since whoever stands around the block may catch it: a bug in the block
+    too, behind which the run waits for a correction with its steps undone. `durable workflow reset` takes it back to before
+    them.
+
     Raises:
         NotInWorkflowError: The caller is not workflow code.
     """

@@ -222,3 +222,15 @@ def test_progress_is_a_bar_or_lines(rich: bool, monkeypatch: pytest.MonkeyPatch)
 def test_durations_are_two_units() -> None:
     shown = [lasted(seconds) for seconds in (0, 0.02, 1.25, 59.6, 61, 3600, 3661, 90000, 864000)]
     assert shown == ["0s", "20ms", "1.2s", "1m", "1m 1s", "1h", "1h 1m", "1d 1h", "10d"]
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_a_stream_that_is_closed_is_written_to_by_nobody(tmp_path: Path, closed: str) -> None:
+    path = tmp_path / "app.db"
+    program = f"{sys.executable} -m durable migrate up --db sqlite:///{path} && "
+    program += f"{sys.executable} -m durable workflow list --db sqlite:///{path} {closed}"
+    done = subprocess.run(["sh", "-c", program], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    with sqlite3.connect(path) as db:
+        assert db.execute("pragma integrity_check").fetchone() == ("ok",)

@@ -306,12 +306,27 @@ async def test_a_function_of_the_application_makes_the_workers(sqlite_url: str) 
         (["-A", "tests.cli.shop:no_worker"], "returned 'nothing', which is no Worker"),
         (["-A", "tests.cli.shop:Order.id"], "has no 'Order.id'"),
         (["-A", "tests.cli.shop:two_workers", "-c", "3"], "-c is for -A MODULE"),
+        (
+            ["-A", "tests.cli.shop", "--converter", "tests.cli.shop:Order"],
+            "--converter tests.cli.shop:Order: it is no DataConverter",
+        ),
     ],
 )
 def test_what_cannot_be_served_is_told(cli: Cli, sqlite_url: str, arguments: list[str], told: str) -> None:
     done = cli("worker", "--db", sqlite_url, *arguments)
     assert done.code == ExitCode.USAGE
     assert told in done.err
+
+
+@pytest.mark.parametrize(
+    ("option", "given", "told"),
+    [("--processes", "0", "there must be at least 1"), ("-c", "-1", "'-1' is no whole number from 0 on")],
+)
+def test_numbers_that_cannot_be(
+    cli: Cli, option: str, given: str, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli("worker", "-A", "tests.cli.shop", f"{option}={given}").code == ExitCode.USAGE
+    assert told in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("text", ["localhost", ":8080", "0.0.0.0:", "0", "70000", "8080:x"])

@@ -92,6 +92,7 @@ def errors(what: str) -> BaseException:
         "base": BaseException("base"),
         "details": ApplicationError("no", object(), SURROGATE, type=ODD_TEXT),
         "stop": StopIteration(7),
+        "closing": GeneratorExit("c"),
     }
     return found[what]
 
@@ -221,7 +222,19 @@ async def test_b1_and_b5_what_can_be_stored_comes_back_the_same(plain: Env, what
 
 @pytest.mark.parametrize(
     "what",
-    ["odd text", "surrogate", "megabytes", "custom", "dumb", "group", "exit", "base", "details", "stop"],
+    [
+        "odd text",
+        "surrogate",
+        "megabytes",
+        "custom",
+        "dumb",
+        "group",
+        "exit",
+        "base",
+        "details",
+        "stop",
+        "closing",
+    ],
 )
 async def test_b9_whatever_an_activity_raises_is_recorded(plain: Env, what: str) -> None:
     async with plain.worker(Runs, returns, raises, beats):

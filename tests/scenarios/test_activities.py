@@ -378,6 +378,27 @@ async def test_plain_functions_run_in_threads_side_by_side(env: Env) -> None:
     assert told[4:] == [*["ActivityCompleted"] * 3, "Completed"]
 
 
+@pytest.mark.parametrize("kind", [StopIteration, GeneratorExit, SystemExit, KeyboardInterrupt])
+async def test_whatever_a_function_raises_in_its_thread_is_a_failure(
+    env: Env, kind: type[BaseException]
+) -> None:
+    @activity.defn(name="scn.leaves_its_thread")
+    def leaves_its_thread() -> None:
+        raise kind("c")
+
+    @workflow.defn(name="scn.leaver")
+    async def leaver() -> str:
+        try:
+            await leaves_its_thread.options(retry_policy=RetryPolicy(maximum_attempts=1))()
+        except ActivityError as error:
+            return f"{getattr(error.cause, 'type', None)}: {error}"
+        return "nothing"
+
+    async with env.worker(leaver, leaves_its_thread):
+        # At once, and not by its timeout.
+        assert kind.__name__ in await (await env.start(leaver())).result(timeout=PATIENCE)
+
+
 async def test_a_thread_may_heartbeat_and_be_told_to_stop(env: Env, monkeypatch: pytest.MonkeyPatch) -> None:
     # Heartbeats are passed on at once, and none is late for a timeout.
     monkeypatch.setattr(_reports, "HEARTBEAT_LONGEST", 0.02)

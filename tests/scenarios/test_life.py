@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
+import time
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
 import durable.worker._worker as worker_module
-from durable import Client, Signal, Worker, activity, workflow
+from durable import Client, RetryPolicy, Signal, Worker, WorkflowFailureError, activity, workflow
 from durable.exceptions import StoreUnavailableError
-from durable.worker import WorkerLifeEvent, WorkerLifeEventKind
+from durable.worker import WorkerLifeEvent, WorkerLifeEventKind, _activities
 from tests.scenarios.rig import PATIENCE, Env, until
 
 STARTED, LOST, STOPPING, DRAINED, FATAL, STOPPED = WorkerLifeEventKind
@@ -209,3 +211,43 @@ async def test_a_run_that_is_tried_alone_is_alone_from_its_claim_on(plain: Env) 
         assert after[0] == "commit", order
         await handle.signal("go")
         assert await handle.result(timeout=PATIENCE) is None
+
+
+@activity.defn(name="lif.blocks", no_thread_cancel_exception=True)
+def blocks(seconds: float) -> str:
+    """As a call to a bank does, which nobody can interrupt."""
+    BLOCKED.set()
+    time.sleep(seconds)
+    return "charged"
+
+
+BLOCKED = threading.Event()
+
+
+@workflow.defn(name="lif.charges")
+async def charges(seconds: float) -> str:
+    return await blocks.options(retry_policy=RetryPolicy(maximum_attempts=1))(seconds)
+
+
+async def test_it_waits_for_a_thread_that_nobody_can_interrupt(plain: Env) -> None:
+    BLOCKED.clear()
+    async with plain.worker(charges, blocks):
+        handle = await plain.start(charges(2.0), id="charges")
+        await until("its activity runs", BLOCKED.is_set)
+    async with plain.worker(charges, blocks):
+        # Not "the worker was shut down", while the money is on its way.
+        assert await handle.result() == "charged"
+
+
+async def test_what_it_leaves_behind_is_told(
+    plain: Env, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_activities, "LAST_WORD", 0.1)
+    BLOCKED.clear()
+    async with plain.worker(charges, blocks):
+        handle = await plain.start(charges(1.0), id="charges")
+        await until("its activity runs", BLOCKED.is_set)
+    assert "activity lif.blocks of workflow charges still runs 0.1 s after it was asked to end" in caplog.text
+    async with plain.worker(charges, blocks):
+        with pytest.raises(WorkflowFailureError, match="the worker was shut down"):
+            await handle.result()

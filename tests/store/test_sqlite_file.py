@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 import stat
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -108,3 +110,28 @@ async def test_the_reader_cannot_write(store: SQLiteStore) -> None:
     assert store.reader is not None
     with pytest.raises(StoreUnavailableError, match="READONLY"):
         await store.reader.run(lambda db: db.execute("DELETE FROM runs"))
+
+
+@pytest.mark.parametrize(
+    "table", ["events (id integer primary key, title text)", "SCHEDULES (id)", "schema_version (version)"]
+)
+async def test_a_table_of_another_program_is_told_of_and_left_alone(
+    path: Path, sqlite_url: str, table: str
+) -> None:
+    with sqlite3.connect(path) as db:
+        db.execute(f"create table {table}")
+        before = db.execute("select sql from sqlite_schema").fetchall()
+        name = table.split(" ", maxsplit=1)[0]
+        for make in (adapter.open, adapter.migrate):
+            with pytest.raises(
+                StoreConfigurationError, match=rf"named as those of durable: {name}; give durable"
+            ):
+                await make(sqlite_url)
+        assert db.execute("select sql from sqlite_schema").fetchall() == before
+
+
+async def test_tables_of_another_program_beside_ours(path: Path, sqlite_url: str) -> None:
+    with sqlite3.connect(path) as db:
+        db.execute("create table orders (id)")
+    async with contextlib.aclosing(await adapter.open(sqlite_url)) as store:
+        assert await store.now() > 0

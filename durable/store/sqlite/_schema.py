@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sqlite3
 import stat
 import time
@@ -26,6 +27,7 @@ NETWORK_FILE_SYSTEMS = frozenset(
 _VERSIONS = (
     "CREATE TABLE IF NOT EXISTS schema_version (name TEXT NOT NULL PRIMARY KEY, applied_at INTEGER NOT NULL)"
 )
+_TABLES = re.compile(r"^CREATE TABLE (?:IF NOT EXISTS )?(\w+)", re.MULTILINE | re.IGNORECASE)
 _NOTE = "INSERT INTO schema_version VALUES ('{name}', CAST(strftime('%s', 'now') AS INTEGER) * 1000000);\n"
 
 
@@ -175,6 +177,8 @@ def open_database(path: str | None, url: str, limits: Limits, *, migrate: bool) 
                 )
             applied = _applied(db)
             found = None if applied is None else _migrate.version(applied)
+            if found is None:
+                _refuse_strangers(db, migrations, url)
             if _migrate.judge(found, _migrate.newest(migrations), migrate=migrate, url=url):
                 _apply(db, migrations)
     except BaseException:
@@ -189,10 +193,10 @@ def migrate_file(path: str, limits: Limits, *, after: bool) -> list[str]:
     try:
         with _alone(path):
             db.execute("PRAGMA journal_mode = WAL")
-            applied = _applied(db)
-            todo = _migrate.pending(
-                _migrate.load("durable.store.sqlite"), applied or (), after=after or applied is None
-            )
+            applied, migrations = _applied(db), _migrate.load("durable.store.sqlite")
+            if applied is None:
+                _refuse_strangers(db, migrations, path)
+            todo = _migrate.pending(migrations, applied or (), after=after or applied is None)
             _apply(db, todo)
             return [migration.name for migration in todo]
     finally:
@@ -218,12 +222,25 @@ def script(made: Collection[str]) -> str:
     return "\n".join(["BEGIN IMMEDIATE;", f"{_VERSIONS};", *parts, "COMMIT;"])
 
 
+def _refuse_strangers(db: sqlite3.Connection, migrations: list[Migration], url: str) -> None:
+    """See that no table has a name that ours are to have.
+
+    Raises:
+        StoreConfigurationError: One has; it is the application's.
+    """
+    ours = {"schema_version", *(name for one in migrations for name in _TABLES.findall(one.sql))}
+    theirs = [row[0] for row in db.execute("SELECT name FROM sqlite_schema WHERE type IN ('table', 'view')")]
+    if clash := sorted(name for name in theirs if name.lower() in ours):
+        raise StoreConfigurationError(
+            f"{url} has tables of another program that are named as those of durable: {', '.join(clash)}; give durable a file "
+            "of its own, or name the others otherwise"
+        )
+
+
 def _applied(db: sqlite3.Connection) -> list[str] | None:
     """The names of what was done to this database, None when it has no tables of ours."""
-    if (
-        db.execute("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'schema_version'").fetchone()
-        is None
-    ):
+    columns = [row[1] for row in db.execute("PRAGMA table_info(schema_version)")]
+    if columns != ["name", "applied_at"]:
         return None
     return [row[0] for row in db.execute("SELECT name FROM schema_version").fetchall()]
 

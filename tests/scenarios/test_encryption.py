@@ -33,6 +33,7 @@ from durable.contrib.encryption import ENCODING, EncryptionCodec, encrypting
 from durable.converter import DataConverter
 from durable.history import WorkflowExecutionStarted, decode_data, encode_data
 from durable.store import beneath
+from tests._pooler import direct
 from tests.scenarios.rig import PATIENCE, Env, held, until
 
 CANARY = "canary-51d7e2"
@@ -88,7 +89,7 @@ async def dump(url: str) -> bytes:
             rows += db.execute(f'select * from "{name}"').fetchall()
         db.close()
     else:
-        connection = await asyncpg.connect(url)
+        connection = await asyncpg.connect(direct(url))
         for (name,) in await connection.fetch("select tablename from pg_tables where schemaname = 'durable'"):
             rows += [tuple(row) for row in await connection.fetch(f"select * from durable.{name}")]
         await connection.close()
@@ -188,7 +189,7 @@ async def overwrite(url: str, rows: list[tuple[str, int, bytes]]) -> None:
             )
         db.close()
     else:
-        connection = await asyncpg.connect(url)
+        connection = await asyncpg.connect(direct(url))
         await connection.executemany(
             "update durable.events set data = $3 where run_id = $1 and seq = $2", rows
         )

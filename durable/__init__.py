@@ -57,7 +57,7 @@ __all__ = [
     "workflow",
 ]
 
-__version__ = "0.3.0"
+__version__ = "0.4.0"
 
 _WHERE = {
     "Activity": "durable.activity",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -214,38 +214,52 @@ async def test_a_run_that_is_tried_alone_is_alone_from_its_claim_on(plain: Env) 
 
 
 @activity.defn(name="lif.blocks", no_thread_cancel_exception=True)
-def blocks(seconds: float) -> str:
+def blocks() -> str:
     """As a call to a bank does, which nobody can interrupt."""
     BLOCKED.set()
-    time.sleep(seconds)
+    assert ANSWERED.wait(PATIENCE)
     return "charged"
 
 
-BLOCKED = threading.Event()
+BLOCKED, ANSWERED = threading.Event(), threading.Event()
 
 
 @workflow.defn(name="lif.charges")
-async def charges(seconds: float) -> str:
-    return await blocks.options(retry_policy=RetryPolicy(maximum_attempts=1))(seconds)
+async def charges() -> str:
+    return await blocks.options(retry_policy=RetryPolicy(maximum_attempts=1))()
 
 
-async def test_it_waits_for_a_thread_that_nobody_can_interrupt(plain: Env) -> None:
+@pytest.fixture
+def bank() -> Iterator[None]:
+    """One that answers when it is told to, at the latest when the test is over."""
     BLOCKED.clear()
+    ANSWERED.clear()
+    yield
+    ANSWERED.set()
+
+
+@pytest.mark.usefixtures("bank")
+async def test_it_waits_for_a_thread_that_nobody_can_interrupt(
+    plain: Env, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_activities, "LAST_WORD", PATIENCE)
     async with plain.worker(charges, blocks):
-        handle = await plain.start(charges(2.0), id="charges")
+        handle = await plain.start(charges(), id="charges")
         await until("its activity runs", BLOCKED.is_set)
+        # Longer than a function on the event loop needs to hear of it.
+        asyncio.get_running_loop().call_later(1.5, ANSWERED.set)
     async with plain.worker(charges, blocks):
         # Not "the worker was shut down", while the money is on its way.
         assert await handle.result() == "charged"
 
 
+@pytest.mark.usefixtures("bank")
 async def test_what_it_leaves_behind_is_told(
     plain: Env, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_activities, "LAST_WORD", 0.1)
-    BLOCKED.clear()
     async with plain.worker(charges, blocks):
-        handle = await plain.start(charges(1.0), id="charges")
+        handle = await plain.start(charges(), id="charges")
         await until("its activity runs", BLOCKED.is_set)
     assert "activity lif.blocks of workflow charges still runs 0.1 s after it was asked to end" in caplog.text
     async with plain.worker(charges, blocks):

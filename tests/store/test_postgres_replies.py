@@ -117,6 +117,22 @@ async def test_a_server_that_stands_still_is_waited_for_before_reading_back(
         assert len(await calm.read_events(run)) == 3
 
 
+async def test_a_commit_that_gets_no_answer_is_given_up(postgres: PostgresServer, postgres_url: str) -> None:
+    async with opened_hasty(postgres_url, statement=0.3, acquire=0.3, settle=0.3) as store:
+        await register(store, "me")
+        (run,) = await start(store)
+        # The session is there, and the timer of its first commit looks after the later ones.
+        await store.commit([step(run)])
+        await store.commit([step(run, 3)])
+        postgres.pause()
+        try:
+            async with asyncio.timeout(PATIENCE):
+                with pytest.raises(StoreUnavailableError, match="TimeoutError"):
+                    await store.commit([step(run, 4)])
+        finally:
+            postgres.resume()
+
+
 async def test_a_position_taken_under_the_own_epoch_is_the_callers_mistake(store: PostgresStore) -> None:
     run, other = await start(store, 2)
     await store.commit([step(run)])

@@ -64,8 +64,7 @@ class Commits(Search):
         if found := _found(transitions, starts):
             await self._learn(found)
         async with self._turn:
-            if self._left:
-                await self.settle()
+            await self.settle()
             if not starts:
                 return await self._write(_STEPS, transitions)
             if not steps:
